@@ -1,0 +1,501 @@
+//! The record: a bag's fields, encoded one by one, so that a changed struct still reads old sessions.
+//!
+//! ```text
+//! record  0x01 | flags (1) | absolute limit (8) | [user agent (8)] | field*       integers big-endian
+//! flags   1 = remembered, 2 = bound to a user agent
+//! field   tag (4) | fingerprint (8) | flags (1) | length (LEB128) | value
+//! flags   1 = projected into a column when it was written
+//! ```
+//!
+//! The tag is derived from the stored name, the fingerprint from the shape of the stored type. With
+//! [`Framing::JsonObject`] the same things are one JSON object: values under their names, the rest
+//! under `"#"`.
+//!
+//! A field whose fingerprint differs is not decoded, and a field that nobody knows is not dropped: both
+//! are carried along, so that an older node does not erase what a newer one wrote.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::bag::{Databag, Role, Schema};
+use crate::clock::Timestamp;
+use crate::codec::{Codec, CodecError, Framing};
+use crate::shape::Shapes;
+
+const VERSION: u8 = 1;
+const REMEMBERED: u8 = 1;
+const AGENT_BOUND: u8 = 2;
+const PROJECTED: u8 = 1;
+
+/// What a record says about the session as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// The absolute limit: no activity moves it.
+    pub(crate) absolute: Timestamp,
+    /// Whether the cookie outlives the browser because the user asked for it.
+    pub(crate) remembered: bool,
+    /// A hash of the user agent the session is bound to.
+    pub(crate) agent: Option<u64>,
+}
+
+/// The encoded fields of a bag, in the order of its schema.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fields {
+    bytes: Vec<u8>,
+    spans: Vec<Range<usize>>,
+}
+
+impl Fields {
+    pub(crate) fn of<T: Databag>(bag: &T) -> Result<Self, EncodeError> {
+        let mut encoder = Encoder { fields: Self::default() };
+        encoder.fields.spans.reserve(T::SCHEMA.fields.len());
+        match bag.encode(&mut encoder) {
+            Ok(()) => Ok(encoder.fields),
+            Err(source) => {
+                Err(EncodeError { field: T::SCHEMA.fields[encoder.fields.spans.len()].name, source })
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, field: usize) -> &[u8] {
+        &self.bytes[self.spans[field].clone()]
+    }
+
+    pub(crate) fn push(&mut self, value: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.spans.push(start..self.bytes.len());
+    }
+
+    /// Decodes the fields into `bag`; what the record does not hold is left as it is.
+    pub(crate) fn decode_into<T: Databag>(&self, bag: &mut T) -> Result<(), DecodeError> {
+        let sources: Vec<_> = self.spans.iter().cloned().map(Source::Exact).collect();
+        decode(bag, &self.bytes, &sources)
+    }
+
+    /// Returns the field with the longest encoding.
+    pub(crate) fn biggest<T: Databag>(&self) -> &'static str {
+        let biggest = (0..self.spans.len()).max_by_key(|&field| self.spans[field].len());
+        biggest.map_or("", |field| T::SCHEMA.fields[field].name)
+    }
+}
+
+/// A field could not be encoded.
+#[derive(Debug, thiserror::Error)]
+#[error("the field `{field}` could not be encoded")]
+pub(crate) struct EncodeError {
+    pub(crate) field: &'static str,
+    pub(crate) source: CodecError,
+}
+
+/// A record could not be decoded; `field` is missing where the record itself is malformed.
+#[derive(Debug)]
+pub(crate) struct DecodeError {
+    pub(crate) field: Option<&'static str>,
+}
+
+/// Takes the fields of a bag, one after the other.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Encoder {
+    fields: Fields,
+}
+
+#[doc(hidden)]
+impl Encoder {
+    /// Encodes the next field.
+    pub fn field<C: Codec, T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
+        let start = self.fields.bytes.len();
+        C::encode(value, &mut self.fields.bytes)?;
+        self.fields.spans.push(start..self.fields.bytes.len());
+        Ok(())
+    }
+}
+
+/// Hands out the fields of a record.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Decoder<'a> {
+    bytes: &'a [u8],
+    sources: &'a [Source],
+    failed: Option<usize>,
+}
+
+/// Where the value of a field is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// Encoded as the field's type.
+    Exact(Range<usize>),
+    /// Encoded as the type that `from` names.
+    Older(Range<usize>),
+    /// Not in the record, or not of a type that is known.
+    Missing,
+}
+
+#[doc(hidden)]
+impl Decoder<'_> {
+    /// Decodes a field of type `T`.
+    pub fn field<C: Codec, T: DeserializeOwned>(&mut self, field: usize, slot: &mut T) {
+        self.field_with::<C, T, T>(field, slot, |value| value);
+    }
+
+    /// Decodes a field through a type that stands in for `T`.
+    pub fn field_with<C: Codec, W: DeserializeOwned, T>(
+        &mut self,
+        field: usize,
+        slot: &mut T,
+        unwrap: fn(W) -> T,
+    ) {
+        if let Source::Exact(span) = &self.sources[field] {
+            match C::decode(&self.bytes[span.clone()]) {
+                Ok(value) => *slot = unwrap(value),
+                Err(_) => self.failed = self.failed.or(Some(field)),
+            }
+        }
+    }
+
+    /// Converts a field that was stored as `O`.
+    pub fn older<C: Codec, O: DeserializeOwned, T: From<O>>(&mut self, field: usize, slot: &mut T) {
+        if let Source::Older(span) = &self.sources[field] {
+            match C::decode::<O>(&self.bytes[span.clone()]) {
+                Ok(value) => *slot = value.into(),
+                Err(_) => self.failed = self.failed.or(Some(field)),
+            }
+        }
+    }
+}
+
+fn decode<T: Databag>(bag: &mut T, bytes: &[u8], sources: &[Source]) -> Result<(), DecodeError> {
+    let mut decoder = Decoder { bytes, sources, failed: None };
+    bag.decode(&mut decoder);
+    match decoder.failed {
+        None => Ok(()),
+        Some(field) => Err(DecodeError { field: Some(T::SCHEMA.fields[field].name) }),
+    }
+}
+
+/// The tags and fingerprints of a bag, worked out once.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    fields: Vec<FieldLayout>,
+}
+
+#[derive(Debug)]
+struct FieldLayout {
+    tag: u32,
+    aliases: Vec<u32>,
+    fingerprint: u64,
+    older: Option<u64>,
+    projected: bool,
+}
+
+impl Layout {
+    pub(crate) fn of<T: Databag>() -> Self {
+        let mut shapes = Shapes::new::<T::Codec>();
+        T::shapes(&mut shapes);
+        let layout = |(field, shape): (&crate::bag::Field, crate::shape::FieldShape)| FieldLayout {
+            tag: tag(field.name),
+            aliases: field.aliases.iter().copied().map(tag).collect(),
+            fingerprint: shape.fingerprint,
+            older: shape.older,
+            projected: field.role != Role::Plain,
+        };
+        Self { fields: T::SCHEMA.fields.iter().zip(shapes.finish()).map(layout).collect() }
+    }
+}
+
+/// Derives a field's tag from its stored name: 32 bits of FNV-1a. The derive refuses collisions.
+pub(crate) fn tag(name: &str) -> u32 {
+    name.bytes().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// A record as it was loaded: the bag, and what is needed to tell later what has changed.
+#[derive(Debug)]
+pub(crate) struct Loaded<T> {
+    pub(crate) bag: T,
+    pub(crate) header: Header,
+    /// The fields as they were loaded.
+    pub(crate) fields: Fields,
+    pub(crate) carried: Vec<Carried>,
+    /// The fields whose value was in a column when the record was written.
+    pub(crate) projected: Vec<bool>,
+}
+
+/// A value that is kept as it is: nobody here can read it.
+#[derive(Clone, Debug)]
+pub(crate) struct Carried {
+    entry: Entry,
+    value: Vec<u8>,
+    /// The field of this bag that it stands in for until that field is changed.
+    field: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    tag: u32,
+    /// The stored name, where the framing has one.
+    name: Option<String>,
+    fingerprint: u64,
+    projected: bool,
+    span: Range<usize>,
+}
+
+/// Reads a record into a bag.
+pub(crate) fn load<T: Databag>(layout: &Layout, record: &[u8]) -> Result<Loaded<T>, DecodeError> {
+    let (header, bytes, entries) = match T::Codec::FRAMING {
+        Framing::Binary => parse_binary(record),
+        Framing::JsonObject => parse_json(record),
+    }
+    .ok_or(DecodeError { field: None })?;
+
+    let mut taken = vec![false; entries.len()];
+    let mut sources = Vec::with_capacity(layout.fields.len());
+    let mut projected = Vec::with_capacity(layout.fields.len());
+    let mut carried = Vec::new();
+    for (index, field) in layout.fields.iter().enumerate() {
+        // Records keep the schema's order, so the entry is nearly always found at once.
+        let at = |tag| {
+            let hint = entries.get(index).filter(|entry| entry.tag == tag).map(|_| index);
+            hint.or_else(|| entries.iter().position(|entry| entry.tag == tag))
+        };
+        let Some(found) = at(field.tag).or_else(|| field.aliases.iter().find_map(|&alias| at(alias))) else {
+            sources.push(Source::Missing);
+            projected.push(false);
+            continue;
+        };
+        let entry = &entries[found];
+        taken[found] = true;
+        let exact = entry.fingerprint == field.fingerprint;
+        projected.push(exact && entry.projected);
+        if exact {
+            sources.push(Source::Exact(entry.span.clone()));
+            continue;
+        }
+        carried.push(Carried::new(entry, &bytes, Some(index)));
+        let older = field.older == Some(entry.fingerprint);
+        sources.push(if older { Source::Older(entry.span.clone()) } else { Source::Missing });
+    }
+    let unknown = entries.iter().zip(&taken).filter(|(_, taken)| !**taken);
+    carried.extend(unknown.map(|(entry, _)| Carried::new(entry, &bytes, None)));
+
+    let mut bag = T::defaults();
+    decode(&mut bag, &bytes, &sources)?;
+    let fields = baseline(&bag, bytes, sources)?;
+    Ok(Loaded { bag, header, fields, carried, projected })
+}
+
+/// Returns what each field is compared with later: what was stored, or else what it started from.
+fn baseline<T: Databag>(bag: &T, bytes: Vec<u8>, sources: Vec<Source>) -> Result<Fields, DecodeError> {
+    if sources.iter().all(|source| matches!(source, Source::Exact(_))) {
+        let exact = |source| if let Source::Exact(span) = source { Some(span) } else { None };
+        return Ok(Fields { bytes, spans: sources.into_iter().filter_map(exact).collect() });
+    }
+    let started = Fields::of(bag).map_err(|error| DecodeError { field: Some(error.field) })?;
+    let mut fields = Fields::default();
+    for (field, source) in sources.into_iter().enumerate() {
+        match source {
+            Source::Exact(span) => fields.push(&bytes[span]),
+            Source::Older(_) | Source::Missing => fields.push(started.get(field)),
+        }
+    }
+    Ok(fields)
+}
+
+impl Carried {
+    fn new(entry: &Entry, bytes: &[u8], field: Option<usize>) -> Self {
+        Self { entry: entry.clone(), value: bytes[entry.span.clone()].to_vec(), field }
+    }
+}
+
+/// Writes a record: `fields`, with what was `carried` in place of each field that `changed` does not name.
+pub(crate) fn assemble<T: Databag>(
+    layout: &Layout,
+    header: &Header,
+    fields: &Fields,
+    carried: &[Carried],
+    changed: impl Fn(usize) -> bool,
+) -> Vec<u8> {
+    let schema: &Schema = T::SCHEMA;
+    let kept = |index| carried.iter().find(|c| c.field == Some(index) && !changed(index));
+    let own = layout.fields.iter().enumerate().map(|(index, field)| match kept(index) {
+        Some(carried) => carried.value(),
+        None => Written {
+            tag: field.tag,
+            name: schema.fields[index].name,
+            fingerprint: field.fingerprint,
+            projected: field.projected,
+            value: fields.get(index),
+        },
+    });
+    let foreign = carried.iter().filter(|carried| carried.field.is_none()).map(Carried::value);
+    match T::Codec::FRAMING {
+        Framing::Binary => write_binary(header, fields.bytes.len(), own.chain(foreign)),
+        Framing::JsonObject => write_json(header, own.chain(foreign)),
+    }
+}
+
+struct Written<'a> {
+    tag: u32,
+    name: &'a str,
+    fingerprint: u64,
+    projected: bool,
+    value: &'a [u8],
+}
+
+impl Carried {
+    fn value(&self) -> Written<'_> {
+        Written {
+            tag: self.entry.tag,
+            name: self.entry.name.as_deref().unwrap_or_default(),
+            fingerprint: self.entry.fingerprint,
+            projected: self.entry.projected,
+            value: &self.value,
+        }
+    }
+}
+
+fn write_binary<'a>(header: &Header, size: usize, fields: impl Iterator<Item = Written<'a>>) -> Vec<u8> {
+    const PER_FIELD: usize = 16;
+    let mut record = Vec::with_capacity(size + 32 + fields.size_hint().0 * PER_FIELD);
+    let remembered = if header.remembered { REMEMBERED } else { 0 };
+    let bound = if header.agent.is_some() { AGENT_BOUND } else { 0 };
+    record.extend_from_slice(&[VERSION, remembered | bound]);
+    record.extend_from_slice(&header.absolute.as_millis().to_be_bytes());
+    if let Some(agent) = header.agent {
+        record.extend_from_slice(&agent.to_be_bytes());
+    }
+    for field in fields {
+        record.extend_from_slice(&field.tag.to_be_bytes());
+        record.extend_from_slice(&field.fingerprint.to_be_bytes());
+        record.push(if field.projected { PROJECTED } else { 0 });
+        let mut length = field.value.len();
+        while length > 0x7F {
+            record.push((length & 0x7F) as u8 | 0x80);
+            length >>= 7;
+        }
+        record.push(length as u8);
+        record.extend_from_slice(field.value);
+    }
+    record
+}
+
+type Parsed = (Header, Vec<u8>, Vec<Entry>);
+
+fn parse_binary(record: &[u8]) -> Option<Parsed> {
+    let mut reader = Reader { bytes: record, at: 0 };
+    let [VERSION, flags] = reader.array()? else { return None };
+    if flags & !(REMEMBERED | AGENT_BOUND) != 0 {
+        return None;
+    }
+    let absolute = Timestamp::from_millis(i64::from_be_bytes(reader.array()?));
+    let agent = if flags & AGENT_BOUND == 0 { None } else { Some(u64::from_be_bytes(reader.array()?)) };
+    let mut entries = Vec::with_capacity(16);
+    while reader.at < record.len() {
+        let tag = u32::from_be_bytes(reader.array()?);
+        let fingerprint = u64::from_be_bytes(reader.array()?);
+        let [flags] = reader.array()?;
+        let length = reader.length()?;
+        let span = reader.span(length)?;
+        entries.push(Entry { tag, name: None, fingerprint, projected: flags & PROJECTED != 0, span });
+    }
+    Some((Header { absolute, remembered: flags & REMEMBERED != 0, agent }, record.to_vec(), entries))
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn span(&mut self, length: usize) -> Option<Range<usize>> {
+        let span = self.at..self.at.checked_add(length)?;
+        self.bytes.get(span.clone())?;
+        self.at = span.end;
+        Some(span)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let span = self.span(N)?;
+        self.bytes[span].try_into().ok()
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        let mut length = 0;
+        for shift in [0, 7, 14, 21] {
+            let [byte] = self.array()?;
+            length |= usize::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return Some(length);
+            }
+        }
+        None
+    }
+}
+
+/// The key of a JSON record under which everything stands that is not a field.
+const META: &str = "#";
+
+fn write_json<'a>(header: &Header, fields: impl Iterator<Item = Written<'a>>) -> Vec<u8> {
+    let mut types = serde_json::Map::new();
+    let mut columns = Vec::new();
+    let mut values = Vec::new();
+    for field in fields {
+        types.insert(field.name.to_owned(), format!("{:016x}", field.fingerprint).into());
+        if field.projected {
+            columns.push(field.name);
+        }
+        values.push(b',');
+        values.extend_from_slice(serde_json::Value::from(field.name).to_string().as_bytes());
+        values.push(b':');
+        values.extend_from_slice(field.value);
+    }
+    let meta = serde_json::json!({
+        "v": VERSION,
+        "absolute": header.absolute.as_millis(),
+        "remembered": header.remembered,
+        "agent": header.agent.map(|agent| format!("{agent:016x}")),
+        "types": types,
+        "columns": columns,
+    });
+    let mut record = format!("{{\"{META}\":{meta}").into_bytes();
+    record.append(&mut values);
+    record.push(b'}');
+    record
+}
+
+fn parse_json(record: &[u8]) -> Option<Parsed> {
+    let object: BTreeMap<String, &RawValue> = serde_json::from_slice(record).ok()?;
+    let meta: serde_json::Value = serde_json::from_str(object.get(META)?.get()).ok()?;
+    let hex = |value: &serde_json::Value| u64::from_str_radix(value.as_str()?, 16).ok();
+    if meta.get("v")?.as_u64()? != u64::from(VERSION) {
+        return None;
+    }
+    let header = Header {
+        absolute: Timestamp::from_millis(meta.get("absolute")?.as_i64()?),
+        remembered: meta.get("remembered")?.as_bool()?,
+        agent: match meta.get("agent")? {
+            serde_json::Value::Null => None,
+            agent => Some(hex(agent)?),
+        },
+    };
+    let types = meta.get("types")?;
+    let columns = meta.get("columns")?.as_array()?;
+    let mut bytes = Vec::with_capacity(record.len());
+    let mut entries = Vec::with_capacity(object.len());
+    for (name, value) in object.into_iter().filter(|(name, _)| name != META) {
+        let start = bytes.len();
+        bytes.extend_from_slice(value.get().as_bytes());
+        entries.push(Entry {
+            tag: tag(&name),
+            fingerprint: hex(types.get(&name)?)?,
+            projected: columns.iter().any(|column| column == name.as_str()),
+            name: Some(name),
+            span: start..bytes.len(),
+        });
+    }
+    Some((header, bytes, entries))
+}

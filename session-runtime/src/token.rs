@@ -1,0 +1,198 @@
+//! The token a cookie carries, and the public session id derived from it.
+//!
+//! A token is the whole credential: it is never logged and never printed. The session id is its
+//! hash, so whoever reads the store or a log cannot make a cookie from what is found there.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+/// The domain label of [`Token::session_id`].
+const ID_LABEL: &[u8] = b"databag session id v1\0";
+
+/// The secret that a browser presents: 32 random bytes, base64url in the cookie.
+///
+/// It has no `Debug` that shows it, no `Display`, and is wiped from memory when dropped.
+#[derive(Clone)]
+pub struct Token(Zeroizing<[u8; 32]>);
+
+impl Token {
+    /// The length of a token as the cookie carries it, in characters.
+    pub const ENCODED_LEN: usize = 43;
+
+    /// Makes a token from 32 bytes, which must come from a generator fit for keys.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// Reads a token as a cookie carries it.
+    ///
+    /// Only the canonical form is accepted: 43 characters of base64url (RFC 4648 §5) without
+    /// padding, the two unused bits of the last one zero. So no two cookie values are one token.
+    pub fn parse(encoded: &str) -> Option<Self> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        if encoded.len() != Self::ENCODED_LEN {
+            return None;
+        }
+        let length = URL_SAFE_NO_PAD.decode_slice(encoded, bytes.as_mut_slice()).ok()?;
+        (length == bytes.len()).then_some(Self(bytes))
+    }
+
+    /// Returns the token as the cookie carries it. The result is a secret.
+    pub fn encode(&self) -> Zeroizing<String> {
+        Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0.as_slice()))
+    }
+
+    /// Returns the public name of the session this token opens.
+    pub fn session_id(&self) -> SessionId {
+        let hash = Sha256::new().chain_update(ID_LABEL).chain_update(self.0.as_slice());
+        SessionId(hash.finalize().into())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// The public name of a session: 32 bytes, written as 64 hexadecimal digits.
+///
+/// Stores key on it, lists and pages may show it; it opens nothing. `Debug` shows the first
+/// 8 digits, as logs do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId([u8; 32]);
+
+impl SessionId {
+    /// Wraps the 32 bytes that a store keeps.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the 32 bytes that a store keeps.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0[..4])
+    }
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+/// The text is not a session id: 64 lower-case hexadecimal digits are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a session id is 64 lower-case hexadecimal digits")]
+pub struct ParseSessionIdError;
+
+impl FromStr for SessionId {
+    type Err = ParseSessionIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Ok(byte - b'0'),
+            b'a'..=b'f' => Ok(byte - b'a' + 10),
+            _ => Err(ParseSessionIdError),
+        };
+        let digits: &[u8; 64] = text.as_bytes().try_into().map_err(|_| ParseSessionIdError)?;
+        let mut id = [0; 32];
+        for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Ok(Self(id))
+    }
+}
+
+impl Serialize for SessionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where new tokens come from. Implemented by every `Fn() -> [u8; 32]`.
+///
+/// The default asks the operating system for each one (ASVS 5.0 §7.2.3, §11.5.1). Replace it only
+/// to make a test repeatable.
+pub trait TokenSource: Send + Sync + 'static {
+    /// Returns 32 bytes that nobody can guess.
+    fn token(&self) -> [u8; 32];
+}
+
+impl<F: Fn() -> [u8; 32] + Send + Sync + 'static> TokenSource for F {
+    fn token(&self) -> [u8; 32] {
+        self()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(byte: u8) -> Token {
+        Token::from_bytes([byte; 32])
+    }
+
+    #[test]
+    fn a_token_survives_its_cookie_form() {
+        let encoded = token(0xA5).encode();
+        assert_eq!(encoded.len(), Token::ENCODED_LEN);
+        let parsed = Token::parse(&encoded).expect("canonical");
+        assert_eq!(parsed.session_id(), token(0xA5).session_id());
+    }
+
+    #[test]
+    fn only_the_canonical_form_of_a_token_is_accepted() {
+        let encoded = token(0).encode();
+        assert!(Token::parse(&encoded).is_some());
+        let stray_bits = format!("{}B", &encoded[..42]);
+        let standard_alphabet = token(0xFF).encode().replace('_', "/");
+        for refused in ["", &encoded[..42], &format!("{}=", *encoded), &stray_bits, &standard_alphabet] {
+            assert!(Token::parse(refused).is_none(), "{refused} was accepted");
+        }
+    }
+
+    #[test]
+    fn the_session_id_is_pinned() {
+        // printf 'databag session id v1\0' and 32 zero bytes, through sha256sum.
+        assert_eq!(
+            token(0).session_id().to_string(),
+            "0c95e73933f7817cbc023473a8d54c0dafb6ae33207fb290f2ee5f5d43295920"
+        );
+    }
+
+    #[test]
+    fn a_session_id_survives_its_text_form() {
+        let id = token(7).session_id();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(id.to_string().to_uppercase().parse::<SessionId>(), Err(ParseSessionIdError));
+        assert_eq!("".parse::<SessionId>(), Err(ParseSessionIdError));
+    }
+
+    #[test]
+    fn debug_shows_no_token_and_little_of_an_id() {
+        assert_eq!(format!("{:?}", token(1)), "Token(..)");
+        assert_eq!(format!("{:?}", token(1).session_id()).len(), 8);
+    }
+}

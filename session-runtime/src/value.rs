@@ -1,0 +1,94 @@
+//! Values of columns: what a field looks like when a copy of it is projected out of the record.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A value of a column, as stores compare and keep it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A whole number. Unsigned 64-bit numbers are kept by their bits.
+    Integer(i64),
+    /// A floating-point number.
+    Real(f64),
+    /// Text, compared byte for byte.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+/// The type of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    /// Holds [`Value::Integer`].
+    Integer,
+    /// Holds [`Value::Real`].
+    Real,
+    /// Holds [`Value::Text`].
+    Text,
+    /// Holds [`Value::Blob`].
+    Blob,
+}
+
+/// A type that a column can hold: fields marked `#[databag(column)]` and `#[databag(user_id)]`.
+///
+/// # Examples
+///
+/// A user id of one's own:
+///
+/// ```
+/// use session_runtime::{ColumnType, ColumnValue, Value};
+///
+/// #[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+/// struct AccountId(i64);
+///
+/// impl ColumnValue for AccountId {
+///     const TYPE: ColumnType = ColumnType::Integer;
+///     fn to_value(&self) -> Value {
+///         Value::Integer(self.0)
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored in a column",
+    label = "not a column value",
+    note = "columns hold integers, `f32`, `f64`, `bool`, `String`, `Vec<u8>`, byte arrays, IP addresses, \
+            types that implement `ColumnValue`, and `Option`s of them"
+)]
+pub trait ColumnValue {
+    /// The type of the column.
+    const TYPE: ColumnType;
+
+    /// Returns the value as a store keeps it. Equal values must give equal results.
+    fn to_value(&self) -> Value;
+}
+
+macro_rules! column_value {
+    ($column:ident: $($type:ty => $to_value:expr),+ $(,)?) => {$(
+        impl ColumnValue for $type {
+            const TYPE: ColumnType = ColumnType::$column;
+            fn to_value(&self) -> Value {
+                let to_value: fn(&$type) -> _ = $to_value;
+                Value::$column(to_value(self))
+            }
+        }
+    )+};
+}
+
+column_value! { Integer:
+    bool => |v| i64::from(*v),
+    i8 => |v| i64::from(*v), i16 => |v| i64::from(*v), i32 => |v| i64::from(*v), i64 => |v| *v,
+    u8 => |v| i64::from(*v), u16 => |v| i64::from(*v), u32 => |v| i64::from(*v), u64 => |v| v.cast_signed(),
+}
+column_value! { Real: f32 => |v| f64::from(*v), f64 => |v| *v }
+column_value! { Text:
+    String => String::clone,
+    IpAddr => ToString::to_string, Ipv4Addr => ToString::to_string, Ipv6Addr => ToString::to_string,
+}
+column_value! { Blob: Vec<u8> => Vec::clone }
+
+impl<const N: usize> ColumnValue for [u8; N] {
+    const TYPE: ColumnType = ColumnType::Blob;
+
+    fn to_value(&self) -> Value {
+        Value::Blob(self.to_vec())
+    }
+}
