@@ -2,6 +2,7 @@
 //!
 //! Everything below the edge takes the time as an argument; only [`Clock::now`] reads it.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point in time in milliseconds since the unix epoch, as stores keep it.
@@ -83,9 +84,57 @@ impl<F: Fn() -> SystemTime + Send + Sync + 'static> Clock for F {
     }
 }
 
+/// A clock that does not run backwards, so that what has expired stays expired.
+///
+/// A clock that falls back by more than a day was wrong before, and is believed.
+pub(crate) struct Steady {
+    clock: Box<dyn Clock>,
+    latest: AtomicI64,
+}
+
+impl Steady {
+    const HELD: Duration = Duration::from_hours(24);
+
+    pub(crate) fn new(clock: Box<dyn Clock>) -> Self {
+        Self { clock, latest: AtomicI64::new(i64::MIN) }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        let now = Timestamp::from(self.clock.now());
+        let latest = Timestamp(self.latest.fetch_max(now.0, Ordering::Relaxed));
+        if latest <= now {
+            now
+        } else if latest.saturating_since(now) <= Self::HELD {
+            latest
+        } else {
+            self.latest.store(now.0, Ordering::Relaxed);
+            now
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    #[test]
+    fn a_steady_clock_does_not_run_backwards_unless_it_was_wrong_before() {
+        let time = Arc::new(AtomicI64::new(0));
+        let clock = {
+            let time = time.clone();
+            move || SystemTime::from(Timestamp(time.load(Ordering::Relaxed)))
+        };
+        let steady = Steady::new(Box::new(clock));
+        let day = 24 * 60 * 60 * 1000;
+        for (shown, believed) in
+            [(10, 10), (5, 10), (11, 11), (3 * day, 3 * day), (day + 1, day + 1), (20, day + 1)]
+        {
+            time.store(shown, Ordering::Relaxed);
+            assert_eq!(steady.now().as_millis(), believed, "at {shown}");
+        }
+    }
 
     #[test]
     fn a_timestamp_survives_the_way_to_system_time_and_back() {

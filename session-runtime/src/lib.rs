@@ -1,13 +1,27 @@
 //! Typed, sealed, conflict-safe sessions for actix-web.
 
 mod bag;
+mod builder;
 mod clock;
 mod codec;
 mod column;
+mod commit;
+mod envelope;
+mod error;
+mod hooks;
+mod load;
+mod merge;
+mod queue;
 mod record;
+mod refused;
+mod session;
+mod sessions;
 mod shape;
+mod testing;
 mod token;
 mod value;
+#[cfg(feature = "actix")]
+mod web;
 
 pub mod store;
 
@@ -18,11 +32,18 @@ pub use bag::{
     Bind, Columns, CookieSchema, Databag, Field, HasIp, HasUser, Persistence, Projection, Role, SameSite,
     Schema,
 };
+pub use builder::{Builder, Chosen, Cleanup, Protected, Unchosen};
 pub use clock::{Clock, Timestamp};
 pub use codec::{Bincode, Codec, CodecError, Framing, Json};
 pub use column::{Column, Condition};
+pub use envelope::{KeyError, Keyring};
+pub use error::{Error, Rejection};
+pub use session::{LoggedIn, Session, SessionRef};
+pub use sessions::{Find, Sessions, Snapshot};
 pub use store::{Directory, Store, StoreError};
 pub use token::{ParseSessionIdError, SessionId, Token, TokenSource};
 pub use value::{ColumnType, ColumnValue, Value};
+#[cfg(feature = "actix")]
+pub use web::{SessionMiddleware, TestRequestExt};
 
 pub use session_derive::Databag;

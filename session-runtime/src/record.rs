@@ -65,6 +65,11 @@ impl Fields {
         &self.bytes[self.spans[field].clone()]
     }
 
+    /// The number of fields.
+    pub(crate) fn len(&self) -> usize {
+        self.spans.len()
+    }
+
     pub(crate) fn push(&mut self, value: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
@@ -75,6 +80,17 @@ impl Fields {
     pub(crate) fn decode_into<T: Databag>(&self, bag: &mut T) -> Result<(), DecodeError> {
         let sources: Vec<_> = self.spans.iter().cloned().map(Source::Exact).collect();
         decode(bag, &self.bytes, &sources)
+    }
+
+    /// Decodes the fields that are `picked` into `bag`: with the defaults' fields, resets them.
+    ///
+    /// # Panics
+    ///
+    /// If they do not decode; those of the defaults were tried out when the sessions were built.
+    pub(crate) fn reset<T: Databag>(&self, bag: &mut T, picked: impl Fn(&crate::bag::Field) -> bool) {
+        let source = |(span, field)| if picked(field) { Source::Exact(span) } else { Source::Missing };
+        let sources: Vec<_> = self.spans.iter().cloned().zip(T::SCHEMA.fields).map(source).collect();
+        assert!(decode(bag, &self.bytes, &sources).is_ok(), "the defaults decode");
     }
 
     /// Returns the field with the longest encoding.
@@ -182,6 +198,8 @@ fn decode<T: Databag>(bag: &mut T, bytes: &[u8], sources: &[Source]) -> Result<(
 #[derive(Debug)]
 pub(crate) struct Layout {
     fields: Vec<FieldLayout>,
+    /// How the codec encodes `None`: an empty flash field.
+    none: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -194,7 +212,9 @@ struct FieldLayout {
 }
 
 impl Layout {
-    pub(crate) fn of<T: Databag>() -> Self {
+    pub(crate) fn of<T: Databag>() -> Result<Self, CodecError> {
+        let mut none = Vec::new();
+        T::Codec::encode(&None::<()>, &mut none)?;
         let mut shapes = Shapes::new::<T::Codec>();
         T::shapes(&mut shapes);
         let layout = |(field, shape): (&crate::bag::Field, crate::shape::FieldShape)| FieldLayout {
@@ -204,7 +224,12 @@ impl Layout {
             older: shape.older,
             projected: field.role != Role::Plain,
         };
-        Self { fields: T::SCHEMA.fields.iter().zip(shapes.finish()).map(layout).collect() }
+        let fields = T::SCHEMA.fields.iter().zip(shapes.finish()).map(layout).collect();
+        Ok(Self { fields, none })
+    }
+
+    pub(crate) fn none(&self) -> &[u8] {
+        &self.none
     }
 }
 
@@ -245,10 +270,10 @@ struct Entry {
 }
 
 /// Reads a record into a bag.
-pub(crate) fn load<T: Databag>(layout: &Layout, record: &[u8]) -> Result<Loaded<T>, DecodeError> {
+pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loaded<T>, DecodeError> {
     let (header, bytes, entries) = match T::Codec::FRAMING {
         Framing::Binary => parse_binary(record),
-        Framing::JsonObject => parse_json(record),
+        Framing::JsonObject => parse_json(&record),
     }
     .ok_or(DecodeError { field: None })?;
 
@@ -306,6 +331,11 @@ fn baseline<T: Databag>(bag: &T, bytes: Vec<u8>, sources: Vec<Source>) -> Result
 }
 
 impl Carried {
+    /// Tells whether a record that is written keeps this value.
+    pub(crate) fn is_kept(&self, changed: impl Fn(usize) -> bool) -> bool {
+        self.field.is_none_or(|field| !changed(field))
+    }
+
     fn new(entry: &Entry, bytes: &[u8], field: Option<usize>) -> Self {
         Self { entry: entry.clone(), value: bytes[entry.span.clone()].to_vec(), field }
     }
@@ -320,7 +350,7 @@ pub(crate) fn assemble<T: Databag>(
     changed: impl Fn(usize) -> bool,
 ) -> Vec<u8> {
     let schema: &Schema = T::SCHEMA;
-    let kept = |index| carried.iter().find(|c| c.field == Some(index) && !changed(index));
+    let kept = |index| carried.iter().find(|c| c.field == Some(index) && c.is_kept(&changed));
     let own = layout.fields.iter().enumerate().map(|(index, field)| match kept(index) {
         Some(carried) => carried.value(),
         None => Written {
@@ -385,8 +415,8 @@ fn write_binary<'a>(header: &Header, size: usize, fields: impl Iterator<Item = W
 
 type Parsed = (Header, Vec<u8>, Vec<Entry>);
 
-fn parse_binary(record: &[u8]) -> Option<Parsed> {
-    let mut reader = Reader { bytes: record, at: 0 };
+fn parse_binary(record: Vec<u8>) -> Option<Parsed> {
+    let mut reader = Reader { bytes: &record, at: 0 };
     let [VERSION, flags] = reader.array()? else { return None };
     if flags & !(REMEMBERED | AGENT_BOUND) != 0 {
         return None;
@@ -402,7 +432,7 @@ fn parse_binary(record: &[u8]) -> Option<Parsed> {
         let span = reader.span(length)?;
         entries.push(Entry { tag, name: None, fingerprint, projected: flags & PROJECTED != 0, span });
     }
-    Some((Header { absolute, remembered: flags & REMEMBERED != 0, agent }, record.to_vec(), entries))
+    Some((Header { absolute, remembered: flags & REMEMBERED != 0, agent }, record, entries))
 }
 
 struct Reader<'a> {

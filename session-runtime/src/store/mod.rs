@@ -17,6 +17,15 @@ use crate::value::{ColumnType, Value};
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+/// The store of [`Sessions`](crate::Sessions) whose type is not named.
+#[cfg(feature = "sqlite")]
+pub type DefaultStore = sqlite::SqliteStore;
+
+/// The store of [`Sessions`](crate::Sessions) whose type is not named: none without the feature `sqlite`.
+#[cfg(not(feature = "sqlite"))]
+#[derive(Debug)]
+pub enum DefaultStore {}
+
 /// What a store keeps for one session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
@@ -226,6 +235,17 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// If the store cannot answer.
     fn delete(&self, id: SessionId) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Removes at most `limit` rows that expired at `now` or before, and returns how many. A store that
+    /// forgets rows by itself need not do anything.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot answer.
+    fn prune(&self, now: Timestamp, limit: u32) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        let _ = (now, limit);
+        async { Ok(0) }
+    }
 }
 
 /// A store that can be asked for more than one row at a time.
@@ -255,13 +275,6 @@ pub trait Directory: Store {
     ///
     /// If the store cannot answer.
     fn remove(&self, filter: &Filter) -> impl Future<Output = Result<Vec<SessionId>, StoreError>> + Send;
-
-    /// Removes at most `limit` rows that expired at `now` or before, and returns how many.
-    ///
-    /// # Errors
-    ///
-    /// If the store cannot answer.
-    fn prune(&self, now: Timestamp, limit: u32) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Checks that the store answers reads and takes writes.
     ///
@@ -322,6 +335,7 @@ pub(crate) trait AnyRows: Send + Sync {
     fn insert(&self, row: Row) -> BoxFuture<'_, Result<(), StoreError>>;
     fn update(&self, update: Update) -> BoxFuture<'_, Result<Outcome, StoreError>>;
     fn delete(&self, id: SessionId) -> BoxFuture<'_, Result<bool, StoreError>>;
+    fn prune(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>>;
 }
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -341,5 +355,9 @@ impl<S: Store> AnyRows for S {
 
     fn delete(&self, id: SessionId) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(Store::delete(self, id))
+    }
+
+    fn prune(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(Store::prune(self, now, limit))
     }
 }

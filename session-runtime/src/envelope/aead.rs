@@ -1,0 +1,138 @@
+//! AES-256-GCM-SIV (RFC 8452) under keys derived from one master by HKDF-SHA256 (RFC 5869).
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aes_gcm_siv::aead::{AeadInOut as _, KeyInit as _};
+use aes_gcm_siv::{Aes256GcmSiv, Nonce, Tag};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+pub(super) const NONCE_LEN: usize = 12;
+pub(super) const TAG_LEN: usize = 16;
+
+const SALT: &[u8] = b"databag master v1";
+const ROW_LABEL: &[u8] = b"row key";
+const CSRF_LABEL: &[u8] = b"csrf key";
+const ID_LABEL: &[u8] = b"key id";
+
+/// How many seals one key is good for: far below the bounds of RFC 8452 §9 for random nonces and
+/// records of up to 64 KiB, and a key a day at 50,000 writes a second.
+const SEALS_PER_KEY: u64 = 1 << 32;
+
+/// Names a master key without telling anything about it.
+pub(crate) type KeyId = [u8; 4];
+
+/// The keys derived from one master.
+pub(crate) struct Key {
+    id: KeyId,
+    row: Aes256GcmSiv,
+    csrf: Zeroizing<[u8; 32]>,
+    seals: AtomicU64,
+}
+
+impl Key {
+    pub(super) fn derive(master: &[u8]) -> Self {
+        let hkdf = Hkdf::<Sha256>::new(Some(SALT), master);
+        let mut id = KeyId::default();
+        hkdf.expand(ID_LABEL, &mut id).expect("4 bytes are within HKDF's limit");
+        Self {
+            id,
+            row: Aes256GcmSiv::new((&*subkey(&hkdf, ROW_LABEL)).into()),
+            csrf: subkey(&hkdf, CSRF_LABEL),
+            seals: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn id(&self) -> KeyId {
+        self.id
+    }
+
+    pub(super) fn csrf(&self) -> &Zeroizing<[u8; 32]> {
+        &self.csrf
+    }
+
+    /// Encrypts in place and returns the tag.
+    pub(super) fn encrypt(&self, nonce: [u8; NONCE_LEN], aad: &[u8], record: &mut [u8]) -> [u8; TAG_LEN] {
+        if self.seals.fetch_add(1, Ordering::Relaxed) == SEALS_PER_KEY {
+            tracing::warn!(
+                "the session key has sealed 2^32 records in this process: put a new one in front of it"
+            );
+        }
+        let tag = self.row.encrypt_inout_detached(&Nonce::from(nonce), aad, record.into());
+        tag.expect("a record is far below 64 GiB").into()
+    }
+
+    /// Decrypts in place; `record` means nothing if that fails.
+    pub(super) fn decrypt(
+        &self,
+        nonce: [u8; NONCE_LEN],
+        aad: &[u8],
+        record: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), aes_gcm_siv::Error> {
+        self.row.decrypt_inout_detached(&Nonce::from(nonce), aad, record.into(), &Tag::from(*tag))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+fn subkey(hkdf: &Hkdf<Sha256>, label: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
+    hkdf.expand(label, key.as_mut_slice()).expect("32 bytes are within HKDF's limit");
+    key
+}
+
+/// Returns a random nonce.
+///
+/// Asking the operating system costs half a microsecond whatever the amount, so each thread asks for
+/// many at once. A fork would repeat some; with SIV that tells equal records apart from others, no more.
+pub(super) fn nonce() -> [u8; NONCE_LEN] {
+    const NONCES: usize = 64;
+    thread_local! {
+        static RANDOM: RefCell<Vec<[u8; NONCE_LEN]>> = const { RefCell::new(Vec::new()) };
+    }
+    RANDOM.with_borrow_mut(|nonces| {
+        if nonces.is_empty() {
+            let mut bytes = [0; NONCES * NONCE_LEN];
+            getrandom::fill(&mut bytes).expect("the operating system has a random number generator");
+            nonces.extend(bytes.as_chunks().0);
+        }
+        nonces.pop().expect("filled above")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn nonces_do_not_repeat() {
+        let nonces: HashSet<_> = (0..10_000).map(|_| nonce()).collect();
+        assert_eq!(nonces.len(), 10_000);
+    }
+
+    #[test]
+    fn the_cipher_is_the_one_of_rfc_8452() {
+        // RFC 8452, appendix C.2: the vector with an 8-byte plaintext and no associated data.
+        let mut key = [0; 32];
+        key[0] = 1;
+        let cipher = Aes256GcmSiv::new(&key.into());
+        let mut nonce = [0; NONCE_LEN];
+        nonce[0] = 3;
+        let mut text = [1, 0, 0, 0, 0, 0, 0, 0];
+        let tag = cipher
+            .encrypt_inout_detached(&Nonce::from(nonce), b"", text.as_mut_slice().into())
+            .expect("short");
+        let hex: String = text.iter().chain(tag.iter()).map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "c2ef328e5c71c83b843122130f7364b761e0b97427e3df28");
+    }
+}

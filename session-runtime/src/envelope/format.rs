@@ -1,0 +1,169 @@
+//! The bytes of an envelope.
+//!
+//! ```text
+//! envelope  0x01 | key id (4) | nonce (12) | ciphertext | tag (16)
+//! aad       label, version, key id, then each behind its length (u32, big-endian):
+//!           bag name, session id (32), created (8), expiration (8), revision (8)
+//! ```
+//!
+//! The associated data binds an envelope to its place: one that is moved to another row, another bag or
+//! another time does not open. Integers are big-endian.
+
+use super::aead::{Key, KeyId, NONCE_LEN, TAG_LEN};
+use super::keys::Keyring;
+use crate::clock::Timestamp;
+use crate::token::SessionId;
+
+const VERSION: u8 = 1;
+const LABEL: &[u8] = b"databag row v1";
+const HEADER_LEN: usize = 1 + size_of::<KeyId>() + NONCE_LEN;
+
+/// The place an envelope belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Binding<'a> {
+    pub(crate) bag: &'a str,
+    pub(crate) id: SessionId,
+    pub(crate) created: Timestamp,
+    pub(crate) expiration: Timestamp,
+    pub(crate) revision: i64,
+}
+
+impl Binding<'_> {
+    fn aad(&self, key: KeyId) -> Vec<u8> {
+        let mut aad = Vec::with_capacity(128);
+        aad.extend_from_slice(LABEL);
+        aad.push(VERSION);
+        aad.extend_from_slice(&key);
+        let parts: [&[u8]; 5] = [
+            self.bag.as_bytes(),
+            self.id.as_bytes(),
+            &self.created.as_millis().to_be_bytes(),
+            &self.expiration.as_millis().to_be_bytes(),
+            &self.revision.to_be_bytes(),
+        ];
+        for part in parts {
+            let length = u32::try_from(part.len()).expect("the derive bounds a bag's name");
+            aad.extend_from_slice(&length.to_be_bytes());
+            aad.extend_from_slice(part);
+        }
+        aad
+    }
+}
+
+/// Why an envelope did not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenError {
+    /// Too short, of an unknown version, or not an envelope at all.
+    Malformed,
+    /// Sealed under a key that is not in the keyring.
+    UnknownKey(KeyId),
+    /// It was changed, or belongs to another place.
+    Forged,
+}
+
+pub(super) fn seal(key: &Key, nonce: [u8; NONCE_LEN], binding: &Binding<'_>, record: &[u8]) -> Vec<u8> {
+    let mut envelope = Vec::with_capacity(HEADER_LEN + record.len() + TAG_LEN);
+    envelope.push(VERSION);
+    envelope.extend_from_slice(&key.id());
+    envelope.extend_from_slice(&nonce);
+    envelope.extend_from_slice(record);
+    let tag = key.encrypt(nonce, &binding.aad(key.id()), &mut envelope[HEADER_LEN..]);
+    envelope.extend_from_slice(&tag);
+    envelope
+}
+
+pub(super) fn open(keyring: &Keyring, binding: &Binding<'_>, envelope: &[u8]) -> Result<Vec<u8>, OpenError> {
+    let id = key_id(envelope).ok_or(OpenError::Malformed)?;
+    let key = keyring.find(id).ok_or(OpenError::UnknownKey(id))?;
+    let (header, sealed) = envelope.split_at(HEADER_LEN);
+    let nonce = header[HEADER_LEN - NONCE_LEN..].try_into().expect("the header ends with the nonce");
+    let (ciphertext, tag) =
+        sealed.split_last_chunk::<TAG_LEN>().expect("the length was checked with the key id");
+    let mut record = ciphertext.to_vec();
+    key.decrypt(nonce, &binding.aad(id), &mut record, tag).map_err(|_| OpenError::Forged)?;
+    Ok(record)
+}
+
+/// Returns the id of the key that something of an envelope's form is sealed under.
+pub(super) fn key_id(envelope: &[u8]) -> Option<KeyId> {
+    let long_enough = envelope.len() >= HEADER_LEN + TAG_LEN;
+    let id = envelope.strip_prefix(&[VERSION])?.first_chunk()?;
+    long_enough.then_some(*id)
+}
+
+/// Says what is wrong with an envelope where none can be opened.
+pub(super) fn sealed_under(envelope: &[u8]) -> OpenError {
+    key_id(envelope).map_or(OpenError::Malformed, OpenError::UnknownKey)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyring() -> Keyring {
+        let master: Vec<u8> = (0_u8..32).map(|byte| byte.wrapping_mul(37).wrapping_add(11)).collect();
+        Keyring::new(master).expect("a good key")
+    }
+
+    fn binding() -> Binding<'static> {
+        Binding {
+            bag: "Shop",
+            id: SessionId::from_bytes([7; 32]),
+            created: Timestamp::from_millis(1_000),
+            expiration: Timestamp::from_millis(2_000),
+            revision: 3,
+        }
+    }
+
+    fn sealed() -> Vec<u8> {
+        seal(keyring().current(), [9; NONCE_LEN], &binding(), b"record")
+    }
+
+    #[test]
+    fn what_is_sealed_opens() {
+        assert_eq!(open(&keyring(), &binding(), &sealed()).as_deref(), Ok(&b"record"[..]));
+    }
+
+    #[test]
+    fn the_bytes_are_pinned() {
+        let hex: String = sealed().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "011861462a09090909090909090909090912681c598d2b0e7e4b9fa973fa9a5c2456fa02ed3872");
+    }
+
+    #[test]
+    fn no_changed_bit_goes_unnoticed() {
+        for bit in 0..sealed().len() * 8 {
+            let mut changed = sealed();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(open(&keyring(), &binding(), &changed).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn an_envelope_opens_in_its_own_place_only() {
+        let places = [
+            Binding { bag: "Admin", ..binding() },
+            Binding { id: SessionId::from_bytes([8; 32]), ..binding() },
+            Binding { created: Timestamp::from_millis(1_001), ..binding() },
+            Binding { expiration: Timestamp::from_millis(2_001), ..binding() },
+            Binding { revision: 4, ..binding() },
+        ];
+        for place in places {
+            assert_eq!(open(&keyring(), &place, &sealed()), Err(OpenError::Forged), "{place:?}");
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        for length in 0..sealed().len() {
+            assert!(open(&keyring(), &binding(), &sealed()[..length]).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_from_a_forgery() {
+        let other = Keyring::new((100_u8..132).collect::<Vec<_>>()).expect("a good key");
+        let id = keyring().current().id();
+        assert_eq!(open(&other, &binding(), &sealed()), Err(OpenError::UnknownKey(id)));
+    }
+}

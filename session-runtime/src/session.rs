@@ -1,0 +1,577 @@
+//! The session as a handler holds it, and the slot it lives in during a request.
+//!
+//! The slot belongs to the request; a [`Session`] takes the session out of it and puts it back when it
+//! is dropped. So there is one writer at a time, and what a handler did is known when it has finished.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::bag::{Databag, Field, HasUser};
+use crate::error::{Error, Rejection};
+use crate::load::{Active, Intent, Verdict, Visitor};
+use crate::sessions::{Chain, Core, Sent};
+use crate::token::{SessionId, Token};
+
+/// The session of a request, to read and to change.
+///
+/// It derefs to the bag: fields and accessors are used directly, and every change is found, however
+/// deep it is. What has changed is stored when the handler has answered, before the answer is sent; if it
+/// cannot be stored, the answer is an error instead.
+///
+/// There is one at a time in a request. For functions further down, lend it: `&mut Session<T>`; to look
+/// at the session from elsewhere, take a [`SessionRef`].
+///
+/// # Examples
+///
+/// ```
+/// use actix_web::{HttpResponse, Responder};
+/// use session_runtime::{Databag, Session};
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     visits: u32,
+/// }
+///
+/// async fn visit(mut session: Session<Shop>) -> impl Responder {
+///     session.visits += 1;
+///     HttpResponse::Ok().body(format!("visit {}", session.visits))
+/// }
+/// # let _ = visit;
+/// ```
+pub struct Session<T: Databag> {
+    slot: Rc<Slot<T>>,
+    active: Rc<Active<T>>,
+}
+
+impl<T: Databag> Session<T> {
+    /// Makes a session for a test of a handler, which needs no server, no middleware and no store then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_runtime::{Databag, Session};
+    /// #[derive(Databag)]
+    /// struct Shop {
+    ///     visits: u32,
+    /// }
+    ///
+    /// async fn visit(mut session: Session<Shop>) -> String {
+    ///     session.visits += 1;
+    ///     format!("visit {}", session.visits)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let session = Session::for_test(Shop { visits: 4 });
+    /// assert_eq!(visit(session).await, "visit 5");
+    /// # }
+    /// ```
+    pub fn for_test(bag: T) -> Self {
+        match Slot::for_test(bag).take() {
+            Ok(session) => session,
+            Err(_) => unreachable!("a new slot lends its session"),
+        }
+    }
+
+    /// Returns the public name of the session. It changes at a log-in and a log-out, when that is stored.
+    pub fn id(&self) -> SessionId {
+        self.active.id
+    }
+
+    /// Tells whether nothing is stored for this visitor yet.
+    pub fn is_new(&self) -> bool {
+        self.active.stored.is_none()
+    }
+
+    /// Returns when the session began: when it was first stored, or its user last logged in.
+    pub fn created(&self) -> SystemTime {
+        self.active.stored.as_ref().map_or_else(|| self.slot.core.now(), |stored| stored.created).into()
+    }
+
+    /// Returns when the session ends, unless it is used before. Every request moves that on, up to the
+    /// absolute limit; it is stored at most once a minute.
+    pub fn expires(&self) -> SystemTime {
+        let fresh = || self.slot.core.now().saturating_add(self.slot.core.rules.idle);
+        self.active.stored.as_ref().map_or_else(fresh, |stored| stored.expiration).into()
+    }
+
+    /// Signs a user in. The session continues under a new id, so that one who knew the old token gains
+    /// nothing (ASVS 5.0 §7.2.4), and both its limits begin again. Fields marked `reset_on_login` go back
+    /// to their defaults.
+    pub fn log_in(&mut self, user: impl Into<T::User>)
+    where
+        T: HasUser,
+    {
+        self.reset(|field| field.reset_on_login);
+        let active = self.active_mut();
+        active.bag.set_user(Some(user.into()));
+        active.intent = Intent::Renew;
+    }
+
+    /// Signs the user out: the session ends on the server, also for requests in flight, and its content
+    /// goes, but for fields marked `keep_on_logout`. They, and what is set after this, begin a new session.
+    pub fn log_out(&mut self)
+    where
+        T: HasUser,
+    {
+        self.leave(|field| !field.keep_on_logout);
+    }
+
+    /// Ends the session and drops all its content. What is set after this begins a new session.
+    pub fn destroy(&mut self) {
+        self.leave(|_| true);
+    }
+
+    /// Continues the session under a new id, as is due when its user gains rights. The old token is
+    /// dead as soon as that is stored.
+    pub fn rotate(&mut self) {
+        self.intend(Intent::Rotate);
+    }
+
+    /// Makes the cookie outlive the browser, as "remember me" does, or not. The limits of the session
+    /// stay what they are.
+    pub fn remember(&mut self, remember: bool) {
+        self.active_mut().remembered = remember;
+    }
+
+    /// Stores what has changed now, and not when the handler has answered.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be stored; nothing was changed in the store then.
+    pub async fn save(&mut self) -> Result<(), Error> {
+        let core = self.slot.core.clone();
+        let sent = core.commit(self.active_mut()).await?;
+        self.slot.note(sent);
+        Ok(())
+    }
+
+    /// Drops what has changed in this request and reads the session again. A new session starts over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if the session was ended meanwhile, and if the store fails.
+    pub async fn reload(&mut self) -> Result<(), Error> {
+        let core = self.slot.core.clone();
+        let token = self.active.token.clone().unwrap_or_else(|| core.fresh_token());
+        let visitor = self.active.visitor;
+        let active = if self.is_new() {
+            Active::fresh(token, visitor)?
+        } else {
+            match core.load(token, Some(visitor)).await? {
+                Verdict::Live(active) => active,
+                Verdict::Rejected(_) => return Err(Error::Ended),
+            }
+        };
+        *self.active_mut() = active;
+        Ok(())
+    }
+
+    /// Changes the session as one step: `change` is run on the session as it is stored now, with this
+    /// request's changes so far, and run again until the result is stored before anybody else's. Its last
+    /// result is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if the session was ended meanwhile, [`Error::Contended`] if others were first until
+    /// the deadline, and if the store fails. The session here is then as it was.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_runtime::{Databag, Error, Session};
+    /// # #[derive(Databag)]
+    /// # struct Shop { count: u64 }
+    /// async fn count(mut session: Session<Shop>) -> Result<String, Error> {
+    ///     let count = session.update(|shop| {
+    ///         shop.count += 1;
+    ///         shop.count
+    ///     }).await?;
+    ///     Ok(format!("{count}"))
+    /// }
+    /// # let _ = count;
+    /// ```
+    pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
+        let core = self.slot.core.clone();
+        let (value, sent) = core.update(self.active_mut(), change).await?;
+        self.slot.note(sent);
+        Ok(value)
+    }
+
+    /// Returns the token that forms of this session carry against cross-site request forgery: 43
+    /// characters of base64url. It holds until the session's id changes. A new session is stored for it.
+    pub fn csrf_token(&mut self) -> String {
+        if self.is_new() {
+            self.intend(Intent::Keep);
+        }
+        self.slot.core.csrf_token(self.active.id)
+    }
+
+    /// Tells whether a form carries the token of this session, in constant time. A session that is not
+    /// stored has none.
+    pub fn verify_csrf(&self, presented: &str) -> bool {
+        !self.is_new() && self.slot.core.verify_csrf(self.active.id, presented)
+    }
+
+    fn intend(&mut self, intent: Intent) {
+        let active = self.active_mut();
+        active.intent = active.intent.max(intent);
+    }
+
+    fn leave(&mut self, dropped: impl Fn(&Field) -> bool) {
+        self.reset(dropped);
+        let active = self.active_mut();
+        active.bag.set_ip(active.visitor.ip);
+        active.remembered = false;
+        active.intent = Intent::Leave;
+    }
+
+    fn reset(&mut self, dropped: impl Fn(&Field) -> bool) {
+        let slot = self.slot.clone();
+        slot.core.rules.defaults.reset(&mut self.active_mut().bag, dropped);
+    }
+
+    fn active_mut(&mut self) -> &mut Active<T> {
+        Rc::get_mut(&mut self.active).expect("the slot is empty, so this is the only holder")
+    }
+}
+
+impl<T: Databag> Deref for Session<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.active.bag
+    }
+}
+
+impl<T: Databag> DerefMut for Session<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.active_mut().bag
+    }
+}
+
+impl<T: Databag> Drop for Session<T> {
+    fn drop(&mut self) {
+        self.slot.state.replace(State::Here(self.active.clone()));
+    }
+}
+
+impl<T: Databag> fmt::Debug for Session<T> {
+    /// Shows the id only: the bag is users' data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.active.id).finish_non_exhaustive()
+    }
+}
+
+/// The session of a request, to read only. It may be taken any number of times, but not while a
+/// [`Session`] is held. It counts as activity and stores nothing else.
+pub struct SessionRef<T: Databag> {
+    active: Rc<Active<T>>,
+}
+
+impl<T: Databag> SessionRef<T> {
+    /// Returns the public name of the session.
+    pub fn id(&self) -> SessionId {
+        self.active.id
+    }
+
+    /// Tells whether nothing is stored for this visitor yet.
+    pub fn is_new(&self) -> bool {
+        self.active.stored.is_none()
+    }
+}
+
+impl<T: Databag> Deref for SessionRef<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.active.bag
+    }
+}
+
+impl<T: Databag> fmt::Debug for SessionRef<T> {
+    /// Shows the id only: the bag is users' data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionRef").field("id", &self.active.id).finish_non_exhaustive()
+    }
+}
+
+/// A [`Session`] whose user is signed in. For others the handler does not run: they are answered 401, or
+/// sent to the address that `login_redirect` names.
+///
+/// # Examples
+///
+/// ```
+/// use session_runtime::{Databag, LoggedIn};
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     #[databag(user_id)]
+///     user_id: Option<i64>,
+/// }
+///
+/// async fn account(session: LoggedIn<Shop>) -> String {
+///     format!("user {}", session.user())
+/// }
+/// # let _ = account;
+/// ```
+pub struct LoggedIn<T: HasUser> {
+    session: Session<T>,
+}
+
+impl<T: HasUser> LoggedIn<T> {
+    /// Wraps the session of a signed-in user; `None` for others.
+    pub fn new(session: Session<T>) -> Option<Self> {
+        let signed_in = session.user().is_some();
+        signed_in.then_some(Self { session })
+    }
+
+    /// Returns the user.
+    ///
+    /// # Panics
+    ///
+    /// If the handler has signed the user out before, through this very session.
+    pub fn user(&self) -> T::UserRef<'_> {
+        self.session.active.bag.user().expect("nobody has signed the user out")
+    }
+}
+
+impl<T: HasUser> Deref for LoggedIn<T> {
+    type Target = Session<T>;
+
+    fn deref(&self) -> &Session<T> {
+        &self.session
+    }
+}
+
+impl<T: HasUser> DerefMut for LoggedIn<T> {
+    fn deref_mut(&mut self) -> &mut Session<T> {
+        &mut self.session
+    }
+}
+
+impl<T: HasUser> fmt::Debug for LoggedIn<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.session.fmt(f)
+    }
+}
+
+/// Where the session of a request is while nobody holds it.
+pub(crate) struct Slot<T> {
+    pub(crate) core: Arc<Core>,
+    state: RefCell<State<T>>,
+    /// Extractors of one handler run side by side; the session is loaded once.
+    loading: tokio::sync::Mutex<()>,
+    /// What the cookie has to say about what was stored so far.
+    sent: RefCell<Option<Sent>>,
+    /// Whether a handler could have changed the session.
+    lent: Cell<bool>,
+    /// Whether the session could not be loaded.
+    failed: Cell<bool>,
+}
+
+enum State<T> {
+    /// Nobody has asked for the session.
+    Unasked,
+    Here(Rc<Active<T>>),
+    /// A [`Session`] has it.
+    Lent,
+}
+
+/// What a request has in place of a token.
+pub(crate) enum Presented {
+    Nothing,
+    Token(Token),
+    Unusable(Rejection),
+}
+
+/// What is to be answered when a request is over.
+pub(crate) struct Closed {
+    /// Whether the session was looked at or changed.
+    pub(crate) used: bool,
+    pub(crate) sent: Option<Sent>,
+    /// What made it impossible to store the session.
+    pub(crate) error: Option<Error>,
+}
+
+impl<T: Databag> Slot<T> {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self {
+            core,
+            state: RefCell::new(State::Unasked),
+            loading: tokio::sync::Mutex::new(()),
+            sent: RefCell::new(None),
+            lent: Cell::new(false),
+            failed: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn for_test(bag: T) -> Rc<Self> {
+        let core = Arc::new(crate::testing::core::<T>());
+        let mut active =
+            Active::fresh(core.fresh_token(), Visitor::default()).expect("the bag can be encoded");
+        active.bag = bag;
+        let slot = Self::new(core);
+        slot.state.replace(State::Here(Rc::new(active)));
+        Rc::new(slot)
+    }
+
+    /// Loads the session, unless that was done before.
+    pub(crate) async fn load(&self, request: impl FnOnce() -> (Presented, Visitor)) -> Result<(), Error> {
+        let _alone = self.loading.lock().await;
+        if !matches!(*self.state.borrow(), State::Unasked) {
+            return Ok(());
+        }
+        let (presented, visitor) = request();
+        match presented {
+            Presented::Nothing => {}
+            Presented::Unusable(rejection) => self.report(None, rejection),
+            Presented::Token(token) => {
+                let id = token.session_id();
+                match self.core.load(token, Some(visitor)).await {
+                    Ok(Verdict::Live(active)) => {
+                        (self.core.hooks.loaded)(id);
+                        self.state.replace(State::Here(Rc::new(active)));
+                        return Ok(());
+                    }
+                    Ok(Verdict::Rejected(rejection)) => self.report(Some(id), rejection),
+                    Err(error) => {
+                        self.failed.set(true);
+                        self.log(Some(id), &error, "a session could not be loaded");
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        let active = Active::fresh(self.core.fresh_token(), visitor)?;
+        self.state.replace(State::Here(Rc::new(active)));
+        Ok(())
+    }
+
+    /// Tells whether nobody has asked for the session.
+    pub(crate) fn is_unasked(&self) -> bool {
+        matches!(*self.state.borrow(), State::Unasked) && !self.failed.get()
+    }
+
+    /// Hands the session out for writing.
+    pub(crate) fn take(self: &Rc<Self>) -> Result<Session<T>, Error> {
+        match self.state.replace(State::Lent) {
+            State::Here(active) if Rc::strong_count(&active) == 1 => {
+                self.lent.set(true);
+                Ok(Session { slot: self.clone(), active })
+            }
+            taken => {
+                self.state.replace(taken);
+                let bag = std::any::type_name::<T>();
+                Err(Error::Usage(format!(
+                    "this request holds its `{bag}` session already: take one `Session` in the handler and lend it as \
+                     `&mut Session<..>`, or drop it (or every `SessionRef`) before taking the next",
+                )))
+            }
+        }
+    }
+
+    /// Hands the session out for reading.
+    pub(crate) fn look(&self) -> Result<SessionRef<T>, Error> {
+        if let State::Here(active) = &*self.state.borrow() {
+            return Ok(SessionRef { active: active.clone() });
+        }
+        let bag = std::any::type_name::<T>();
+        Err(Error::Usage(format!(
+            "this request holds its `{bag}` session for writing: read through that `Session`, or drop it before taking \
+             a `SessionRef`",
+        )))
+    }
+
+    /// Stores what has become of the session when the request is over. A `muted` answer cannot bring a
+    /// visitor a cookie, so none begins a session.
+    pub(crate) async fn close(&self, muted: bool) -> Closed {
+        let active = match self.state.replace(State::Unasked) {
+            State::Unasked => {
+                let error =
+                    self.failed.get().then(|| Error::Usage("the session could not be loaded".to_owned()));
+                return Closed { used: self.failed.get(), sent: None, error };
+            }
+            State::Here(active) => active,
+            State::Lent => {
+                let bag = std::any::type_name::<T>();
+                let error = Error::Usage(format!(
+                    "a `Session<{bag}>` is still held after the handler has answered, so it cannot be stored: drop it \
+                     before, and let what goes on (a task, a streamed body) use `Sessions::update`",
+                ));
+                self.log(None, &error, "a session could not be stored");
+                return Closed { used: true, sent: self.sent.take(), error: Some(error) };
+            }
+        };
+        let (id, leaves) = (active.id, active.intent == Intent::Leave);
+        let stored = if muted && active.stored.is_none() {
+            Ok(None)
+        } else if self.lent.get() {
+            match Rc::try_unwrap(active) {
+                Ok(mut active) => self.core.commit(&mut active).await,
+                Err(_) => Err(Error::Usage(
+                    "a `SessionRef` is still held after the handler has answered: drop it before".to_owned(),
+                )),
+            }
+        } else {
+            self.core.touch(&active).await
+        };
+        let error = match stored {
+            Ok(sent) => {
+                self.note(sent);
+                None
+            }
+            Err(error) => {
+                self.log(Some(id), &error, "a session could not be stored");
+                if leaves {
+                    // Whoever logs out is out, as far as this browser goes.
+                    self.note(Some(Sent::Removal));
+                }
+                Some(error)
+            }
+        };
+        let sent = self.sent.take().filter(|sent| !muted || sent.names_other_than(id));
+        Closed { used: true, sent, error }
+    }
+
+    fn note(&self, sent: Option<Sent>) {
+        if sent.is_some() {
+            self.sent.replace(sent);
+        }
+    }
+
+    fn report(&self, id: Option<SessionId>, rejection: Rejection) {
+        (self.core.hooks.rejected)(rejection);
+        let (bag, session) = (std::any::type_name::<T>(), id.map(tracing::field::debug));
+        match rejection {
+            Rejection::Tampered | Rejection::Undecodable { .. } => {
+                tracing::warn!(bag, session, reason = %rejection, "a session is not accepted");
+            }
+            Rejection::Address | Rejection::UserAgent | Rejection::Duplicate => {
+                tracing::info!(bag, session, reason = %rejection, "a session is not accepted");
+            }
+            Rejection::Malformed | Rejection::Unknown | Rejection::Expired => {
+                tracing::debug!(bag, session, reason = %rejection, "a session is not accepted");
+            }
+        }
+    }
+
+    fn log(&self, id: Option<SessionId>, error: &Error, message: &'static str) {
+        let (bag, session) = (std::any::type_name::<T>(), id.map(tracing::field::debug));
+        // The first field is what a metrics layer counts.
+        tracing::error!(monotonic_counter.session_failures = 1_u64, bag, session, error = %Chain(error), "{message}");
+    }
+}
+
+impl Sent {
+    fn names_other_than(&self, id: SessionId) -> bool {
+        match self {
+            Self::Token { token, .. } => token.session_id() != id,
+            Self::Removal => true,
+        }
+    }
+}

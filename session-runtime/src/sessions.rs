@@ -1,0 +1,763 @@
+//! Sessions of one bag in one store: the calls around the pure halves, and what applications ask for.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::stream::{self, Stream};
+use hkdf::Hkdf;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use crate::bag::{Databag, HasUser};
+use crate::builder::Builder;
+use crate::clock::{Steady, Timestamp};
+use crate::codec::Codec as _;
+use crate::column::Condition;
+use crate::commit::{Plan, Step, plan, plan_touch};
+use crate::error::{Error, Rejection};
+use crate::hooks::Hooks;
+use crate::load::{Active, Intent, Rules, Stored, Verdict, Visitor, open};
+use crate::merge::merge;
+use crate::queue::{Queue, Turn};
+use crate::record::Fields;
+use crate::refused::Refused;
+use crate::store::{
+    AnyRows, ColumnRef, Comparison, DefaultStore, Directory, Filter, Outcome, Page, Row, Store, StoreError,
+    Update,
+};
+use crate::token::{SessionId, Token, TokenSource};
+use crate::value::ColumnValue as _;
+
+/// How many rows a page of a listing has.
+const PAGE: u32 = 256;
+
+/// How many expired rows are removed at a time.
+pub(crate) const PRUNE_BATCH: u32 = 500;
+
+/// The sessions of the bag `T` in the store `S`. Cloning is cheap; every clone is the same sessions.
+///
+/// # Examples
+///
+/// ```
+/// use session_runtime::{Databag, Keyring, Sessions, SqliteStore};
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     #[databag(user_id)]
+///     user_id: Option<i64>,
+///     visits: u32,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sessions = Sessions::<Shop>::builder(SqliteStore::in_memory()?)
+///     .keyring(Keyring::parse(&Keyring::generate())?)
+///     .build()
+///     .await?;
+///
+/// let (token, _) = sessions.create(Shop { user_id: Some(7), visits: 0 }).await?;
+/// let session = sessions.load(&token).await?.expect("just created");
+/// sessions.update(session.id(), |shop| shop.visits += 1).await?;
+/// assert_eq!(sessions.of_user(7).await?[0].visits, 1);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Sessions<T, S = DefaultStore> {
+    pub(crate) core: Arc<Core>,
+    pub(crate) store: Arc<S>,
+    pub(crate) bag: PhantomData<fn() -> T>,
+}
+
+/// What all clones share, whatever the bag and the store are.
+pub(crate) struct Core {
+    pub(crate) rules: Rules,
+    pub(crate) hooks: Hooks,
+    #[cfg(feature = "actix")]
+    pub(crate) web: crate::web::Config,
+    pub(crate) store: Arc<dyn AnyRows>,
+    pub(crate) clock: Steady,
+    pub(crate) tokens: Box<dyn TokenSource>,
+    pub(crate) deadline: Duration,
+    pub(crate) queue: Queue,
+    pub(crate) refused: Refused,
+    pub(crate) csrf_key: Zeroizing<[u8; 32]>,
+    pub(crate) prune_each_time: bool,
+}
+
+/// What the cookie has to say after a session was stored.
+#[derive(Clone, Debug)]
+pub(crate) enum Sent {
+    /// This token, for a session that ends then unless it is used.
+    Token { token: Token, remembered: bool, expires: Timestamp },
+    /// Nothing any more.
+    Removal,
+}
+
+impl Core {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn fresh_token(&self) -> Token {
+        Token::from_bytes(self.tokens.token())
+    }
+
+    /// Loads the session of a token for a visitor.
+    pub(crate) async fn load<T: Databag>(
+        &self,
+        token: Token,
+        visitor: Option<Visitor>,
+    ) -> Result<Verdict<T>, Error> {
+        let id = token.session_id();
+        if self.refused.contains(id) {
+            return Ok(Verdict::Rejected(Rejection::Unknown));
+        }
+        let until = Instant::now() + self.deadline;
+        match self.within(until, "load a row", self.store.load(id)).await? {
+            Some(row) => open(&self.rules, row, Some(token), visitor, self.now()),
+            None => Ok(Verdict::Rejected(Rejection::Unknown)),
+        }
+    }
+
+    /// Stores what has become of a session, and tells what the cookie has to say.
+    pub(crate) async fn commit<T: Databag>(&self, active: &mut Active<T>) -> Result<Option<Sent>, Error> {
+        let until = Instant::now() + self.deadline;
+        let first = self.plan(active)?;
+        if matches!(first, Plan::Keep) {
+            return Ok(None);
+        }
+        let _turn = self.turn(active, until).await?;
+        let mut next = first;
+        loop {
+            match self.carry_out(active, next, until).await? {
+                Carried::Out(sent) => return Ok(sent),
+                Carried::Conflict => {
+                    self.rebase(active, until).await?;
+                    next = self.plan(active)?;
+                }
+            }
+        }
+    }
+
+    /// Stores that a session was looked at. That is at no one's request: nothing is lost if it fails.
+    pub(crate) async fn touch<T: Databag>(&self, active: &Active<T>) -> Result<Option<Sent>, Error> {
+        let until = Instant::now() + self.deadline;
+        let Plan::Touch(step) = plan_touch(&self.rules, active, self.now())? else { return Ok(None) };
+        let touched = self.replace(active, &step, until).await;
+        Ok(Self::was_touched(active.id, touched).then(|| sent(active, step.row.expiration)).flatten())
+    }
+
+    /// Logs what kept a touch from being stored. Whoever was first has moved the expiration too.
+    fn was_touched(id: SessionId, touched: Result<Outcome, Error>) -> bool {
+        match touched {
+            Ok(outcome) => outcome == Outcome::Stored,
+            Err(error) => {
+                tracing::warn!(session = ?id, error = %Chain(&error), "a session could not be touched");
+                false
+            }
+        }
+    }
+
+    /// Applies a change to what is stored and stores the result in one step, as often as it takes.
+    pub(crate) async fn update<T: Databag, R>(
+        &self,
+        active: &mut Active<T>,
+        mut change: impl FnMut(&mut T) -> R,
+    ) -> Result<(R, Option<Sent>), Error> {
+        let until = Instant::now() + self.deadline;
+        let ours = Fields::of(&active.bag)?;
+        let _turn = self.turn(active, until).await?;
+        loop {
+            if active.stored.is_some() {
+                ours.decode_into(&mut active.bag).map_err(undecodable)?;
+                self.rebase(active, until).await?;
+            }
+            let value = change(&mut active.bag);
+            match self.carry_out(active, self.plan(active)?, until).await? {
+                Carried::Out(sent) => return Ok((value, sent)),
+                Carried::Conflict => {}
+            }
+        }
+    }
+
+    fn plan<T: Databag>(&self, active: &Active<T>) -> Result<Plan, Error> {
+        plan(&self.rules, active, self.now(), || self.fresh_token())
+    }
+
+    /// Waits until no other request of this process writes the session.
+    async fn turn<T>(&self, active: &Active<T>, until: Instant) -> Result<Turn<'_>, Error> {
+        timeout_at(until, self.queue.turn(active.id)).await.map_err(|_| Error::Contended)
+    }
+
+    async fn carry_out<T: Databag>(
+        &self,
+        active: &mut Active<T>,
+        plan: Plan,
+        until: Instant,
+    ) -> Result<Carried, Error> {
+        let old = active.id;
+        match plan {
+            Plan::Keep => Ok(Carried::Out(None)),
+            Plan::Create(step) => {
+                self.within(until, "add a row", self.store.insert(step.row.clone())).await?;
+                (self.hooks.started)(step.row.id);
+                Ok(Carried::Out(Self::renamed(active, step)))
+            }
+            Plan::Touch(step) => match self.replace(active, &step, until).await {
+                Ok(Outcome::Conflict) => Ok(Carried::Conflict),
+                touched => {
+                    let sent =
+                        if Self::was_touched(old, touched) { Self::refreshed(active, step) } else { None };
+                    Ok(Carried::Out(sent))
+                }
+            },
+            Plan::Write(step) => match self.replace(active, &step, until).await? {
+                Outcome::Stored => Ok(Carried::Out(Self::refreshed(active, step))),
+                Outcome::Conflict => Ok(Carried::Conflict),
+                Outcome::Gone => Err(Error::Ended),
+            },
+            Plan::Rotate(step) => {
+                let leaves = active.intent == Intent::Leave;
+                let outcome = self.replace(active, &step, until).await;
+                match self.or_refuse(leaves, old, outcome)? {
+                    Outcome::Stored => {
+                        (self.hooks.rotated)(old, step.row.id);
+                        Ok(Carried::Out(Self::renamed(active, step)))
+                    }
+                    Outcome::Conflict => Ok(Carried::Conflict),
+                    // It has ended, as was wanted; what the bag holds now begins another.
+                    Outcome::Gone if leaves => {
+                        self.within(until, "add a row", self.store.insert(step.row.clone())).await?;
+                        Ok(Carried::Out(Self::renamed(active, step)))
+                    }
+                    Outcome::Gone => Err(Error::Ended),
+                }
+            }
+            Plan::Delete => {
+                let outcome = self.within(until, "delete a row", self.store.delete(old)).await;
+                if self.or_refuse(true, old, outcome)? {
+                    (self.hooks.deleted)(old);
+                }
+                *active = Active::fresh(self.fresh_token(), active.visitor)?;
+                Ok(Carried::Out(Some(Sent::Removal)))
+            }
+        }
+    }
+
+    async fn replace<T>(&self, active: &Active<T>, step: &Step, until: Instant) -> Result<Outcome, Error> {
+        let expected = active.stored.as_ref().map_or(0, |stored| stored.revision);
+        let update = Update { id: active.id, expected, scope: step.scope, row: step.row.clone() };
+        self.within(until, "update a row", self.store.update(update)).await
+    }
+
+    /// Makes a session that was to end unusable here, if the store did not end it.
+    fn or_refuse<R>(&self, leaves: bool, id: SessionId, outcome: Result<R, Error>) -> Result<R, Error> {
+        if leaves && outcome.is_err() {
+            self.refused.insert(id, self.store.clone());
+        }
+        outcome
+    }
+
+    /// Takes over what was stored.
+    fn adopt<T>(active: &mut Active<T>, step: Step) {
+        active.id = step.row.id;
+        active.token = step.token.or(active.token.take());
+        active.base = step.base;
+        active.stored = Some(step.stored);
+        active.intent = Intent::Continue;
+    }
+
+    /// Takes over what was stored under a new id, which the cookie must learn.
+    fn renamed<T>(active: &mut Active<T>, step: Step) -> Option<Sent> {
+        let expires = step.row.expiration;
+        Self::adopt(active, step);
+        sent(active, expires)
+    }
+
+    /// Takes over what was stored under the same id. The cookie has news only if its date has.
+    fn refreshed<T>(active: &mut Active<T>, step: Step) -> Option<Sent> {
+        let dates = |stored: &Stored| (stored.header.remembered, stored.expiration);
+        let news = active.stored.as_ref().map(dates) != Some(dates(&step.stored));
+        Self::renamed(active, step).filter(|_| news)
+    }
+
+    /// Loads what another writer has stored and moves the request's own changes on top of it.
+    async fn rebase<T: Databag>(&self, active: &mut Active<T>, until: Instant) -> Result<(), Error> {
+        let row = self.within(until, "load a row", self.store.load(active.id)).await?.ok_or(Error::Ended)?;
+        let theirs = match open::<T>(&self.rules, row, None, None, self.now())? {
+            Verdict::Live(theirs) => theirs,
+            Verdict::Rejected(Rejection::Expired) => return Err(Error::Ended),
+            Verdict::Rejected(rejection) => return Err(unusable(rejection)),
+        };
+        // Who leaves takes nothing along that was written meanwhile.
+        if active.intent != Intent::Leave {
+            let ours = Fields::of(&active.bag)?;
+            let merged = merge(&active.base, &ours, &theirs.base);
+            merged.decode_into(&mut active.bag).map_err(undecodable)?;
+        }
+        let stored = active.stored.as_ref();
+        let untouched = stored.is_none_or(|stored| stored.header.remembered == active.remembered);
+        if untouched {
+            active.remembered = theirs.remembered;
+        }
+        active.base = theirs.base;
+        active.stored = theirs.stored;
+        Ok(())
+    }
+
+    async fn within<R>(
+        &self,
+        until: Instant,
+        operation: &'static str,
+        call: impl Future<Output = Result<R, StoreError>>,
+    ) -> Result<R, Error> {
+        match timeout_at(until, call).await {
+            Ok(result) => result.map_err(Error::Store),
+            Err(_) => Err(Error::Store(StoreError::deadline(operation))),
+        }
+    }
+
+    /// Returns the token against request forgery of a session: 43 characters of base64url.
+    pub(crate) fn csrf_token(&self, id: SessionId) -> String {
+        let mut token = [0; 32];
+        let hkdf = Hkdf::<Sha256>::from_prk(self.csrf_key.as_slice()).expect("the key is as long as a hash");
+        hkdf.expand(id.as_bytes(), &mut token).expect("32 bytes are within HKDF's limit");
+        URL_SAFE_NO_PAD.encode(token)
+    }
+
+    pub(crate) fn verify_csrf(&self, id: SessionId, presented: &str) -> bool {
+        self.csrf_token(id).as_bytes().ct_eq(presented.as_bytes()).into()
+    }
+
+    /// Removes some expired rows, if that is to happen at every request.
+    pub(crate) async fn prune_if_asked(&self) {
+        if self.prune_each_time
+            && let Err(error) = self.store.prune(self.now(), PRUNE_BATCH).await
+        {
+            tracing::warn!(error = %Chain(&error), "expired sessions could not be removed");
+        }
+    }
+}
+
+/// What the cookie of a session has to say; nothing for one that was found by its id.
+fn sent<T>(active: &Active<T>, expires: Timestamp) -> Option<Sent> {
+    active.token.clone().map(|token| Sent::Token { token, remembered: active.remembered, expires })
+}
+
+/// What came of a [`Plan`].
+enum Carried {
+    Out(Option<Sent>),
+    Conflict,
+}
+
+fn undecodable(error: crate::record::DecodeError) -> Error {
+    unusable(Rejection::Undecodable { field: error.field })
+}
+
+/// A row that this request could read a moment ago cannot be read any more.
+fn unusable(rejection: Rejection) -> Error {
+    Error::Store(StoreError::new("return the row as it was", rejection))
+}
+
+/// Shows an error with all its causes, as logs want it.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+/// A stored session as it was when it was read. Changing it changes nothing in the store.
+pub struct Snapshot<T> {
+    id: SessionId,
+    created: Timestamp,
+    expires: Timestamp,
+    bag: T,
+}
+
+impl<T> Snapshot<T> {
+    /// Returns the public name of the session.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Returns when the session began: when it was first stored, or its user last logged in.
+    pub fn created(&self) -> SystemTime {
+        self.created.into()
+    }
+
+    /// Returns when the session ends, unless it is used before.
+    pub fn expires(&self) -> SystemTime {
+        self.expires.into()
+    }
+
+    /// Returns the bag.
+    pub fn into_bag(self) -> T {
+        self.bag
+    }
+}
+
+impl<T> Deref for Snapshot<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.bag
+    }
+}
+
+impl<T> fmt::Debug for Snapshot<T> {
+    /// Shows the id only: the bag is users' data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<T> Snapshot<T> {
+    fn of(active: Active<T>) -> Option<Self> {
+        let stored = active.stored?;
+        Some(Self { id: active.id, created: stored.created, expires: stored.expiration, bag: active.bag })
+    }
+}
+
+impl<T: Databag> Sessions<T> {
+    /// Begins the configuration of sessions in a store of any kind.
+    pub fn builder<S: Store>(store: S) -> Builder<T, S> {
+        Builder::new(store)
+    }
+}
+
+impl<T: Databag, S: Store> Sessions<T, S> {
+    /// Stores a new session and returns its token: for tests, and for log-ins outside a request.
+    ///
+    /// # Errors
+    ///
+    /// If the session cannot be stored.
+    pub async fn create(&self, bag: T) -> Result<(Token, Snapshot<T>), Error> {
+        let token = self.core.fresh_token();
+        let mut active = Active::<T>::fresh(token.clone(), Visitor::default())?;
+        active.bag = bag;
+        active.intent = Intent::Keep;
+        self.core.commit(&mut active).await?;
+        let snapshot = Snapshot::of(active).ok_or(Error::Ended)?;
+        Ok((token, snapshot))
+    }
+
+    /// Returns the session a token opens, if it lives. It is not bound to an address here.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails, or the session's key is missing.
+    pub async fn load(&self, token: &Token) -> Result<Option<Snapshot<T>>, Error> {
+        match self.core.load(token.clone(), None).await? {
+            Verdict::Live(active) => Ok(Snapshot::of(active)),
+            Verdict::Rejected(_) => Ok(None),
+        }
+    }
+
+    /// Returns the session of this id, if it lives.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sessions::load`].
+    pub async fn get(&self, id: SessionId) -> Result<Option<Snapshot<T>>, Error> {
+        Ok(self.active(id).await?.and_then(Snapshot::of))
+    }
+
+    /// Ends a session, at once and for good; tells whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails. This process then refuses the session all the same.
+    pub async fn delete(&self, id: SessionId) -> Result<bool, Error> {
+        let until = Instant::now() + self.core.deadline;
+        let outcome = self.core.within(until, "delete a row", Store::delete(&*self.store, id)).await;
+        let deleted = self.core.or_refuse(true, id, outcome)?;
+        if deleted {
+            (self.core.hooks.deleted)(id);
+        }
+        Ok(deleted)
+    }
+
+    /// Changes a session as one step: `change` is run again on the fresh session until its result is
+    /// stored before anybody else's. Its last result is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if there is no such session, and if the store fails.
+    pub async fn update<R>(&self, id: SessionId, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
+        let mut active = self.active(id).await?.ok_or(Error::Ended)?;
+        let (value, _) = self.core.update(&mut active, change).await?;
+        Ok(value)
+    }
+
+    async fn active(&self, id: SessionId) -> Result<Option<Active<T>>, Error> {
+        let until = Instant::now() + self.core.deadline;
+        let Some(row) = self.core.within(until, "load a row", Store::load(&*self.store, id)).await? else {
+            return Ok(None);
+        };
+        match open(&self.core.rules, row, None, None, self.core.now())? {
+            Verdict::Live(active) => Ok(Some(active)),
+            Verdict::Rejected(_) => Ok(None),
+        }
+    }
+}
+
+impl<T: Databag, S: Directory> Sessions<T, S> {
+    /// Returns the live sessions of a user.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails, or a session's key is missing.
+    pub async fn of_user(&self, user: impl Into<T::User>) -> Result<Vec<Snapshot<T>>, Error>
+    where
+        T: HasUser,
+    {
+        self.find_all(is_user::<T>(user)).await
+    }
+
+    /// Ends all sessions of a user and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub async fn revoke_user(&self, user: impl Into<T::User>) -> Result<u64, Error>
+    where
+        T: HasUser,
+    {
+        self.remove(is_user::<T>(user)).await
+    }
+
+    /// Ends all sessions of a user but one and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub async fn revoke_user_except(&self, user: impl Into<T::User>, kept: SessionId) -> Result<u64, Error>
+    where
+        T: HasUser,
+    {
+        let others = Filter::Not(Box::new(Filter::Id(kept)));
+        self.remove(Filter::And(Box::new(is_user::<T>(user)), Box::new(others))).await
+    }
+
+    /// Begins a query by columns: `.await` it for the live sessions, or
+    /// [`count`](Find::count) or [`delete`](Find::delete) them.
+    pub fn find(&self, condition: Condition<T>) -> Find<'_, T, S> {
+        Find { sessions: self, filter: condition.filter }
+    }
+
+    /// Returns all live sessions, read page by page in the order of their ids.
+    pub fn stream(&self) -> impl Stream<Item = Result<Snapshot<T>, Error>> + '_ {
+        let start = (VecDeque::new(), None, false);
+        stream::try_unfold(start, async |(mut read, mut after, mut done)| {
+            while read.is_empty() && !done {
+                let rows = self.rows(Filter::All, after).await?;
+                done = rows.is_empty();
+                after = rows.last().map(|row| row.id);
+                read.extend(self.open_all(rows)?);
+            }
+            Ok(read.pop_front().map(|snapshot| (snapshot, (read, after, done))))
+        })
+    }
+
+    /// Counts the live sessions.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub async fn count_all(&self) -> Result<u64, Error> {
+        self.count(Filter::All).await
+    }
+
+    /// Removes all expired sessions and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub async fn prune(&self) -> Result<u64, Error> {
+        let mut removed = 0;
+        loop {
+            let until = Instant::now() + self.core.deadline;
+            let prune = self.store.prune(self.core.now(), PRUNE_BATCH);
+            match self.core.within(until, "remove expired rows", prune).await? {
+                0 => return Ok(removed),
+                batch => removed += batch,
+            }
+        }
+    }
+
+    /// Ends every session and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub async fn clear(&self) -> Result<u64, Error> {
+        self.remove(Filter::All).await
+    }
+
+    /// Seals every session that is not sealed under the current key anew, and returns how many were.
+    /// `progress` is told how many of all have been looked at.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails, or a session's key is missing.
+    pub async fn reseal_all(&self, mut progress: impl FnMut(u64, u64)) -> Result<u64, Error> {
+        let framing = T::Codec::FRAMING;
+        let total = self.count(Filter::All).await?;
+        let (mut seen, mut resealed, mut after) = (0, 0, None);
+        loop {
+            let rows = self.rows(Filter::All, after).await?;
+            let Some(last) = rows.last() else { return Ok(resealed) };
+            after = Some(last.id);
+            seen += rows.len() as u64;
+            for row in rows {
+                if self.core.rules.protection.is_current(framing, &row.state) {
+                    continue;
+                }
+                if let Verdict::Live(mut active) =
+                    open::<T>(&self.core.rules, row, None, None, self.core.now())?
+                {
+                    active.intent = Intent::Keep;
+                    match self.core.commit(&mut active).await {
+                        Ok(_) => resealed += 1,
+                        Err(Error::Ended) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            progress(seen, total.max(seen));
+        }
+    }
+
+    /// Checks that the store answers and takes writes.
+    ///
+    /// # Errors
+    ///
+    /// If it does not, within the deadline.
+    pub async fn health(&self) -> Result<(), Error> {
+        let until = Instant::now() + self.core.deadline;
+        self.core.within(until, "answer a health check", self.store.health()).await
+    }
+
+    async fn rows(&self, filter: Filter, after: Option<SessionId>) -> Result<Vec<Row>, Error> {
+        let until = Instant::now() + self.core.deadline;
+        let live = self.live(filter);
+        let page = Page { after, limit: PAGE };
+        self.core.within(until, "list rows", self.store.find(&live, page)).await
+    }
+
+    async fn find_all(&self, filter: Filter) -> Result<Vec<Snapshot<T>>, Error> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let rows = self.rows(filter.clone(), after).await?;
+            let Some(last) = rows.last() else { return self.open_all(found) };
+            after = Some(last.id);
+            found.extend(rows);
+        }
+    }
+
+    fn open_all(&self, rows: Vec<Row>) -> Result<Vec<Snapshot<T>>, Error> {
+        let mut snapshots = Vec::with_capacity(rows.len());
+        for row in rows {
+            let id = row.id;
+            match open(&self.core.rules, row, None, None, self.core.now())? {
+                Verdict::Live(active) => snapshots.extend(Snapshot::of(active)),
+                Verdict::Rejected(Rejection::Expired) => {}
+                Verdict::Rejected(reason) => {
+                    tracing::warn!(session = ?id, %reason, "a session is left out of a list")
+                }
+            }
+        }
+        Ok(snapshots)
+    }
+
+    async fn count(&self, filter: Filter) -> Result<u64, Error> {
+        let until = Instant::now() + self.core.deadline;
+        let live = self.live(filter);
+        self.core.within(until, "count rows", self.store.count(&live)).await
+    }
+
+    async fn remove(&self, filter: Filter) -> Result<u64, Error> {
+        let until = Instant::now() + self.core.deadline;
+        let removed = self.core.within(until, "delete rows", self.store.remove(&filter)).await?;
+        removed.iter().for_each(|id| (self.core.hooks.deleted)(*id));
+        Ok(removed.len() as u64)
+    }
+
+    fn live(&self, filter: Filter) -> Filter {
+        Filter::And(Box::new(filter), Box::new(Filter::LiveAt(self.core.now())))
+    }
+}
+
+fn is_user<T: HasUser>(user: impl Into<T::User>) -> Filter {
+    Filter::Compare(ColumnRef::User, Comparison::Eq, user.into().to_value())
+}
+
+/// A query by columns, made by [`Sessions::find`]. Awaiting it returns the live sessions that match.
+pub struct Find<'a, T, S> {
+    sessions: &'a Sessions<T, S>,
+    filter: Filter,
+}
+
+impl<T: Databag, S: Directory> Find<'_, T, S> {
+    /// Counts the live sessions that match.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub async fn count(self) -> Result<u64, Error> {
+        self.sessions.count(self.filter).await
+    }
+
+    /// Ends the sessions that match and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub async fn delete(self) -> Result<u64, Error> {
+        self.sessions.remove(self.filter).await
+    }
+}
+
+impl<'a, T: Databag, S: Directory> IntoFuture for Find<'a, T, S> {
+    type Output = Result<Vec<Snapshot<T>>, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.sessions.find_all(self.filter))
+    }
+}
+
+impl<T, S> fmt::Debug for Find<'_, T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Find(..)")
+    }
+}
+
+impl<T, S> Clone for Sessions<T, S> {
+    fn clone(&self) -> Self {
+        Self { core: self.core.clone(), store: self.store.clone(), bag: PhantomData }
+    }
+}
+
+impl<T, S> fmt::Debug for Sessions<T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sessions(..)")
+    }
+}
