@@ -63,7 +63,7 @@ impl<'a> Input<'a> {
     }
 
     pub(crate) fn krate(&self) -> TokenStream {
-        match self.attrs.krate.as_ref().and_then(|krate| krate.value.as_ref()) {
+        match self.attrs.krate.value() {
             Some(path) => path.to_token_stream(),
             None => quote::quote!(::session_runtime),
         }

@@ -4,15 +4,59 @@
 
 use proc_macro2::TokenTree;
 use syn::ext::IdentExt;
-use syn::parse::{Parse, ParseStream, Parser};
+use syn::parse::{Parse, ParseBuffer, ParseStream, Parser};
 use syn::{Attribute, Expr, Ident, LitBool, LitInt, LitStr, Meta, Path, Token, Type, parenthesized};
 
 use crate::errors::{Errors, listed, nearest};
 
-/// A key, and its value. There is none where a mistake in it has been reported.
-pub(crate) struct Given<T> {
-    pub(crate) key: Ident,
-    pub(crate) value: Option<T>,
+/// What was written for a key that may stand once.
+pub(crate) struct Entry<T> {
+    given: Option<(Ident, Option<T>)>,
+}
+
+/// What was written for a key that may stand any number of times.
+pub(crate) struct Entries<T> {
+    given: Vec<(Ident, Option<T>)>,
+}
+
+impl<T> Entry<T> {
+    pub(crate) fn is_given(&self) -> bool {
+        self.given.is_some()
+    }
+
+    pub(crate) fn key(&self) -> Option<&Ident> {
+        self.given.as_ref().map(|(key, _)| key)
+    }
+
+    /// Returns the value, unless a mistake in it has been reported.
+    pub(crate) fn value(&self) -> Option<&T> {
+        self.given.as_ref()?.1.as_ref()
+    }
+}
+
+impl Entry<LitStr> {
+    pub(crate) fn text(&self) -> Option<String> {
+        self.value().map(LitStr::value)
+    }
+}
+
+impl<T> Entries<T> {
+    /// Returns the values in which no mistake has been reported.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.given.iter().filter_map(|(_, value)| value.as_ref())
+    }
+}
+
+impl<T> Default for Entry<T> {
+    fn default() -> Self {
+        Self { given: None }
+    }
+}
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self { given: Vec::new() }
+    }
 }
 
 /// A key without a value.
@@ -22,6 +66,7 @@ pub(crate) struct Flag;
 pub(crate) struct ColumnName(pub(crate) Option<LitStr>);
 
 /// `true`, `false`, or the key alone.
+#[derive(PartialEq)]
 pub(crate) struct Switch(pub(crate) bool);
 
 /// One of a few words, or something of the user's.
@@ -51,7 +96,7 @@ macro_rules! attributes {
 
             fn key(&self, key: &str) -> Option<&Ident> {
                 match key {
-                    $($key => self.$field.key(),)+
+                    $($key => Slot::key(&self.$field),)+
                     _ => None,
                 }
             }
@@ -62,61 +107,61 @@ macro_rules! attributes {
 attributes! {
     /// What stands above the struct.
     StructAttrs "the struct" {
-        "name" => name: Option<Given<LitStr>>,
-        "table" => table: Option<Given<LitStr>>,
-        "columns" => columns: Option<Given<ColumnNames>>,
-        "cookie" => cookie: Option<Given<LitStr>>,
-        "path" => path: Option<Given<LitStr>>,
-        "domain" => domain: Option<Given<LitStr>>,
-        "same_site" => same_site: Option<Given<LitStr>>,
-        "secure" => secure: Option<Given<Switch>>,
-        "partitioned" => partitioned: Option<Given<Switch>>,
-        "persistence" => persistence: Option<Given<LitStr>>,
-        "idle" => idle: Option<Given<LitStr>>,
-        "absolute" => absolute: Option<Given<LitStr>>,
-        "max_per_user" => max_per_user: Option<Given<LitInt>>,
-        "codec" => codec: Option<Given<WordOr<Type>>>,
-        "rename_all" => rename_all: Option<Given<LitStr>>,
-        "version" => version: Option<Given<LitInt>>,
-        "accessors" => accessors: Option<Given<Switch>>,
-        "crate" => krate: Option<Given<Path>>,
+        "name" => name: Entry<LitStr>,
+        "table" => table: Entry<LitStr>,
+        "columns" => columns: Entry<ColumnNames>,
+        "cookie" => cookie: Entry<LitStr>,
+        "path" => path: Entry<LitStr>,
+        "domain" => domain: Entry<LitStr>,
+        "same_site" => same_site: Entry<LitStr>,
+        "secure" => secure: Entry<Switch>,
+        "partitioned" => partitioned: Entry<Switch>,
+        "persistence" => persistence: Entry<LitStr>,
+        "idle" => idle: Entry<LitStr>,
+        "absolute" => absolute: Entry<LitStr>,
+        "max_per_user" => max_per_user: Entry<LitInt>,
+        "codec" => codec: Entry<WordOr<Type>>,
+        "rename_all" => rename_all: Entry<LitStr>,
+        "version" => version: Entry<LitInt>,
+        "accessors" => accessors: Entry<Switch>,
+        "crate" => krate: Entry<Path>,
     }
 }
 
 attributes! {
     /// What stands in `columns(..)`.
     ColumnNames "`columns(..)`" {
-        "id" => id: Option<Given<LitStr>>,
-        "state" => state: Option<Given<LitStr>>,
-        "user_id" => user_id: Option<Given<LitStr>>,
-        "ip_addr" => ip_addr: Option<Given<LitStr>>,
-        "created" => created: Option<Given<LitStr>>,
-        "expiration" => expiration: Option<Given<LitStr>>,
-        "revision" => revision: Option<Given<LitStr>>,
+        "id" => id: Entry<LitStr>,
+        "state" => state: Entry<LitStr>,
+        "user_id" => user_id: Entry<LitStr>,
+        "ip_addr" => ip_addr: Entry<LitStr>,
+        "created" => created: Entry<LitStr>,
+        "expiration" => expiration: Entry<LitStr>,
+        "revision" => revision: Entry<LitStr>,
     }
 }
 
 attributes! {
     /// What stands above a field.
     FieldAttrs "a field" {
-        "user_id" => user_id: Option<Given<Flag>>,
-        "ip_addr" => ip_addr: Option<Given<Flag>>,
-        "bind" => bind: Option<Given<LitStr>>,
-        "column" => column: Option<Given<ColumnName>>,
-        "index" => index: Option<Given<Flag>>,
-        "flash" => flash: Option<Given<Flag>>,
-        "default" => default: Option<Given<Expr>>,
-        "rename" => rename: Option<Given<LitStr>>,
-        "alias" => alias: Vec<Given<LitStr>>,
-        "from" => from: Option<Given<Type>>,
-        "merge" => merge: Option<Given<WordOr<Path>>>,
-        "with" => with: Option<Given<Path>>,
-        "skip" => skip: Option<Given<Flag>>,
-        "secret" => secret: Option<Given<Flag>>,
-        "keep_on_logout" => keep_on_logout: Option<Given<Flag>>,
-        "reset_on_login" => reset_on_login: Option<Given<Flag>>,
-        "accessor" => accessor: Option<Given<LitStr>>,
-        "accessors" => accessors: Option<Given<Switch>>,
+        "user_id" => user_id: Entry<Flag>,
+        "ip_addr" => ip_addr: Entry<Flag>,
+        "bind" => bind: Entry<LitStr>,
+        "column" => column: Entry<ColumnName>,
+        "index" => index: Entry<Flag>,
+        "flash" => flash: Entry<Flag>,
+        "default" => default: Entry<Expr>,
+        "rename" => rename: Entry<LitStr>,
+        "alias" => alias: Entries<LitStr>,
+        "from" => from: Entry<Type>,
+        "merge" => merge: Entry<WordOr<Path>>,
+        "with" => with: Entry<Path>,
+        "skip" => skip: Entry<Flag>,
+        "secret" => secret: Entry<Flag>,
+        "keep_on_logout" => keep_on_logout: Entry<Flag>,
+        "reset_on_login" => reset_on_login: Entry<Flag>,
+        "accessor" => accessor: Entry<LitStr>,
+        "accessors" => accessors: Entry<Switch>,
     }
 }
 
@@ -209,33 +254,33 @@ pub(crate) trait Slot {
     fn key(&self) -> Option<&Ident>;
 }
 
-impl<T: Value> Slot for Option<Given<T>> {
+impl<T: Value> Slot for Entry<T> {
     fn fill(&mut self, key: Ident, input: ParseStream<'_>, errors: &Errors) -> Option<()> {
-        if self.is_some() {
+        if self.is_given() {
             errors.push(&key, format_args!("`{key}` is given twice"), "remove one of the two");
             return None;
         }
         let value = T::read(&key, input, errors);
         let understood = value.is_some().then_some(());
-        *self = Some(Given { key, value });
+        self.given = Some((key, value));
         understood
     }
 
     fn key(&self) -> Option<&Ident> {
-        self.as_ref().map(|given| &given.key)
+        self.key()
     }
 }
 
-impl<T: Value> Slot for Vec<Given<T>> {
+impl<T: Value> Slot for Entries<T> {
     fn fill(&mut self, key: Ident, input: ParseStream<'_>, errors: &Errors) -> Option<()> {
         let value = T::read(&key, input, errors);
         let understood = value.is_some().then_some(());
-        self.push(Given { key, value });
+        self.given.push((key, value));
         understood
     }
 
     fn key(&self) -> Option<&Ident> {
-        self.first().map(|given| &given.key)
+        self.given.first().map(|(key, _)| key)
     }
 }
 
@@ -334,7 +379,7 @@ impl<T: Parse> Value for WordOr<T> {
 
 impl Value for ColumnNames {
     fn read(key: &Ident, input: ParseStream<'_>, errors: &Errors) -> Option<Self> {
-        fn list<'a>(input: ParseStream<'a>) -> syn::Result<syn::parse::ParseBuffer<'a>> {
+        fn list(input: ParseStream<'_>) -> syn::Result<ParseBuffer<'_>> {
             let list;
             parenthesized!(list in input);
             Ok(list)
@@ -360,23 +405,15 @@ fn assigned<T: Parse>(
     kind: &str,
     example: &str,
 ) -> Option<T> {
-    if input.parse::<Token![=]>().is_err() {
-        let help = format!("write `{key} = {example}`");
+    let help = format_args!("write `{key} = {example}`");
+    if input.parse::<Token![=]>().is_err() || input.is_empty() || input.peek(Token![,]) {
         errors.push(key, format_args!("`{key}` needs a value: {kind}"), help);
-        return None;
-    }
-    if input.is_empty() || input.peek(Token![,]) {
-        errors.push(
-            key,
-            format_args!("`{key}` needs a value: {kind}"),
-            format_args!("write `{key} = {example}`"),
-        );
         return None;
     }
     let at = next(input);
     let value = input.parse();
     if value.is_err() {
-        errors.push(at, format_args!("`{key}` takes {kind}"), format_args!("write `{key} = {example}`"));
+        errors.push(at, format_args!("`{key}` takes {kind}"), help);
     }
     value.ok()
 }

@@ -636,9 +636,9 @@ pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> TokenStream {
         .iter()
         .filter_map(|field| {
             let constant = constant(field)?;
-            let column = if field.attrs.user_id.is_some() {
+            let column = if field.attrs.user_id.is_given() {
                 quote!(User)
-            } else if field.attrs.ip_addr.is_some() {
+            } else if field.attrs.ip_addr.is_given() {
                 quote!(Ip)
             } else {
                 let index = projected.next();

@@ -18,7 +18,7 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     let (_, ty_generics, _) = input.generics.split_for_impl();
 
-    let user = input.fields.iter().find(|field| field.attrs.user_id.is_some());
+    let user = input.fields.iter().find(|field| field.attrs.user_id.is_given());
     let user = user.and_then(|field| inside(field.ty, "Option")).map(|user| {
         quote! {
             #[automatically_derived]
@@ -32,7 +32,7 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
             }
         }
     });
-    let ip = input.fields.iter().any(|field| field.attrs.ip_addr.is_some()).then(|| {
+    let ip = input.fields.iter().any(|field| field.attrs.ip_addr.is_given()).then(|| {
         quote! {
             #[automatically_derived]
             impl #impl_generics #p::HasIp for #ident #ty_generics #where_clause {

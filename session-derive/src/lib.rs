@@ -7,6 +7,8 @@
 //! `model` that cannot be invalid, and `expand` writes the code. Mistakes are collected in `errors`; where
 //! there are any, `fallback` writes stubs, so that rustc has nothing of its own to add.
 
+#![allow(clippy::single_match_else, reason = "the blocks that `quote!` expands to look like long branches")]
+
 mod ast;
 mod attr;
 mod check;

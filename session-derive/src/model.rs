@@ -4,6 +4,7 @@ use syn::ext::IdentExt;
 use syn::{Expr, Ident, Path, Type};
 
 use crate::ast::{self, Input, inside};
+use crate::attr::Switch;
 
 /// A struct that can be a session.
 pub(crate) struct Bag<'a> {
@@ -121,13 +122,13 @@ pub(crate) enum AccessorKind<'a> {
 impl<'a> Accessors<'a> {
     pub(crate) fn of(input: &Input<'_>, field: &ast::Field<'a>) -> Option<Self> {
         let off = [&input.attrs.accessors, &field.attrs.accessors];
-        if off.into_iter().flatten().any(|given| given.value.as_ref().is_some_and(|switch| !switch.0)) {
+        if off.into_iter().any(|accessors| accessors.value() == Some(&Switch(false))) {
             return None;
         }
-        let named = field.attrs.accessor.as_ref().and_then(|given| given.value.as_ref());
+        let named = field.attrs.accessor.value();
         let stem = named.and_then(|name| name.parse().ok()).unwrap_or_else(|| field.ident.clone());
         let kind = match inside(field.ty, "Option") {
-            _ if field.attrs.ip_addr.is_some() => AccessorKind::ReadOnly,
+            _ if field.attrs.ip_addr.is_given() => AccessorKind::ReadOnly,
             Some(value) => AccessorKind::Option(value),
             None => AccessorKind::Plain,
         };
@@ -154,6 +155,6 @@ impl<'a> Accessors<'a> {
 /// Returns the name of a field's column constant, if it has a column.
 pub(crate) fn constant(field: &ast::Field<'_>) -> Option<Ident> {
     let attrs = &field.attrs;
-    let projected = attrs.user_id.is_some() || attrs.ip_addr.is_some() || attrs.column.is_some();
+    let projected = attrs.user_id.is_given() || attrs.ip_addr.is_given() || attrs.column.is_given();
     projected.then(|| Ident::new(&field.ident.unraw().to_string().to_uppercase(), field.ident.span()))
 }
