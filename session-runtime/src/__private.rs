@@ -1,7 +1,7 @@
 //! What generated code calls. Not part of the public interface: it changes without notice.
 
 pub use std::option::Option::{self, None, Some};
-pub use std::primitive::{bool, str, u32, usize};
+pub use std::primitive::{bool, str, u8, usize};
 pub use std::result::Result::{self, Ok};
 
 pub use std::clone::Clone;
@@ -25,7 +25,66 @@ pub use crate::shape::Shapes;
 pub use crate::store::ColumnRef;
 pub use crate::value::{ColumnType, ColumnValue, Value};
 
+use std::marker::PhantomData;
+
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Returns what a field starts with for which the bag names no `default`.
+pub fn start<T: Start>() -> T {
+    T::start()
+}
+
+/// A type that a field can start with: one that has a `Default`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no default",
+    label = "a new session would not know what to start with",
+    note = "derive `Default` for it, or say what it starts with: `#[databag(default = ..)]`"
+)]
+pub trait Start {
+    fn start() -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Default> Start for T {
+    fn start() -> Self {
+        Self::default()
+    }
+}
+
+/// A field of the bag `B` that a module encodes in its own way: `#[databag(with = module)]`.
+pub trait With<B> {
+    type Field;
+
+    fn serialize<S: Serializer>(value: &Self::Field, serializer: S) -> Result<S::Ok, S::Error>;
+    fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self::Field, D::Error>;
+}
+
+/// Stands in for such a field where it is encoded.
+#[derive(Debug)]
+pub struct Encoded<'a, B, W: With<B>>(pub &'a W::Field);
+
+impl<B, W: With<B>> Serialize for Encoded<'_, B, W> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        W::serialize(self.0, serializer)
+    }
+}
+
+/// Stands in for such a field where it is decoded.
+#[derive(Debug)]
+pub struct Decoded<B, W: With<B>>(W::Field, PhantomData<fn() -> B>);
+
+impl<B, W: With<B>> Decoded<B, W> {
+    pub fn into_field(self) -> W::Field {
+        self.0
+    }
+}
+
+impl<'de, B, W: With<B>> Deserialize<'de> for Decoded<B, W> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        W::deserialize(deserializer).map(|field| Self(field, PhantomData))
+    }
+}
 
 /// Compares a field with an encoding, by `==` where the type has it.
 ///

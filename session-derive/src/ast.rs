@@ -1,0 +1,149 @@
+//! The struct as it was written, and what can be told of its types by their looks.
+//!
+//! A macro sees names, not types: an alias of `Option` is no `Option` here.
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::{
+    Attribute, Data, DeriveInput, Fields, GenericArgument, GenericParam, Generics, Ident, PathArguments,
+    PathSegment, Type, Visibility,
+};
+
+use crate::attr::{Attributes, FieldAttrs, StructAttrs};
+use crate::errors::Errors;
+
+/// A struct that derives `Databag`.
+pub(crate) struct Input<'a> {
+    pub(crate) ident: &'a Ident,
+    pub(crate) vis: &'a Visibility,
+    pub(crate) generics: &'a Generics,
+    pub(crate) attrs: StructAttrs,
+    pub(crate) fields: Vec<Field<'a>>,
+}
+
+/// A field of it.
+pub(crate) struct Field<'a> {
+    pub(crate) ident: &'a Ident,
+    pub(crate) ty: &'a Type,
+    /// All its attributes, its docs among them.
+    pub(crate) attributes: &'a [Attribute],
+    pub(crate) attrs: FieldAttrs,
+}
+
+impl<'a> Input<'a> {
+    /// Reads what was written. Of anything but a struct with named fields, the name is all there is.
+    pub(crate) fn read(input: &'a DeriveInput, errors: &Errors) -> Self {
+        let DeriveInput { attrs, vis, ident, generics, data } = input;
+        let attrs = StructAttrs::read(attrs, errors);
+        let named = match data {
+            Data::Struct(data) => match &data.fields {
+                Fields::Named(fields) => Ok(fields),
+                Fields::Unnamed(_) | Fields::Unit => Err(ident.to_token_stream()),
+            },
+            Data::Enum(data) => Err(data.enum_token.to_token_stream()),
+            Data::Union(data) => Err(data.union_token.to_token_stream()),
+        };
+        match named {
+            Ok(named) => {
+                let fields = named.named.iter().filter_map(|field| Field::read(field, errors)).collect();
+                Self { ident, vis, generics, attrs, fields }
+            }
+            Err(at) => {
+                errors.push(
+                    at,
+                    "a databag is a struct with named fields",
+                    format_args!(
+                        "write `struct {ident} {{ field: Type }}`: a field is stored under its name"
+                    ),
+                );
+                let attrs = StructAttrs { krate: attrs.krate, ..StructAttrs::default() };
+                Self { ident, vis, generics, attrs, fields: Vec::new() }
+            }
+        }
+    }
+
+    pub(crate) fn krate(&self) -> TokenStream {
+        match self.attrs.krate.value() {
+            Some(path) => path.to_token_stream(),
+            None => quote::quote!(::session_runtime),
+        }
+    }
+}
+
+impl<'a> Field<'a> {
+    fn read(field: &'a syn::Field, errors: &Errors) -> Option<Self> {
+        let attrs = FieldAttrs::read(&field.attrs, errors);
+        Some(Self { ident: field.ident.as_ref()?, ty: &field.ty, attributes: &field.attrs, attrs })
+    }
+}
+
+/// Returns the last segment of a type that is a path: what it is called, however it is reached.
+fn name(ty: &Type) -> Option<&PathSegment> {
+    match ty {
+        Type::Path(path) => path.path.segments.last(),
+        Type::Group(group) => name(&group.elem),
+        Type::Paren(paren) => name(&paren.elem),
+        _ => None,
+    }
+}
+
+pub(crate) fn is_named(ty: &Type, names: &[&str]) -> bool {
+    name(ty).is_some_and(|segment| names.iter().any(|name| segment.ident == name))
+}
+
+/// Returns `T` of a `Wrapper<T>`.
+pub(crate) fn inside<'a>(ty: &'a Type, wrapper: &str) -> Option<&'a Type> {
+    let arguments = arguments(ty).filter(|_| is_named(ty, &[wrapper]))?;
+    match arguments.as_slice() {
+        [only] => Some(only),
+        _ => None,
+    }
+}
+
+fn arguments(ty: &Type) -> Option<Vec<&Type>> {
+    let PathArguments::AngleBracketed(arguments) = &name(ty)?.arguments else { return None };
+    let types = arguments.args.iter().map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty),
+        _ => None,
+    });
+    types.collect()
+}
+
+const NUMBERS: [&str; 14] =
+    ["i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize", "f32", "f64"];
+
+/// Tells whether values are read as copies: numbers, `bool`, `char` and IP addresses.
+pub(crate) fn is_copied(ty: &Type) -> bool {
+    is_named(ty, &NUMBERS) || is_named(ty, &["bool", "char", "IpAddr", "Ipv4Addr", "Ipv6Addr"])
+}
+
+/// Tells whether equal values of the type are sure to have equal encodings.
+pub(crate) fn is_canonical(ty: &Type) -> bool {
+    const CONTAINERS: [&str; 5] = ["Option", "Vec", "Box", "BTreeMap", "BTreeSet"];
+    match ty {
+        Type::Array(array) => is_canonical(&array.elem),
+        Type::Tuple(tuple) => tuple.elems.iter().all(is_canonical),
+        Type::Group(group) => is_canonical(&group.elem),
+        Type::Paren(paren) => is_canonical(&paren.elem),
+        _ if is_named(ty, &CONTAINERS) => {
+            arguments(ty).is_some_and(|types| types.into_iter().all(is_canonical))
+        }
+        _ => is_copied(ty) || is_named(ty, &["String", "str", "Duration"]),
+    }
+}
+
+/// Tells whether the type mentions a parameter of the struct, so that what it implements is not known here.
+pub(crate) fn is_generic(ty: &Type, generics: &Generics) -> bool {
+    fn mentions(tokens: TokenStream, ident: &Ident) -> bool {
+        tokens.into_iter().any(|token| match token {
+            proc_macro2::TokenTree::Ident(found) => found == *ident,
+            proc_macro2::TokenTree::Group(group) => mentions(group.stream(), ident),
+            _ => false,
+        })
+    }
+    generics.params.iter().any(|param| match param {
+        GenericParam::Type(param) => mentions(ty.to_token_stream(), &param.ident),
+        GenericParam::Const(param) => mentions(ty.to_token_stream(), &param.ident),
+        GenericParam::Lifetime(_) => false,
+    })
+}

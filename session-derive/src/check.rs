@@ -1,0 +1,195 @@
+//! Turns the struct as it was written into a bag that cannot be invalid, or reports every mistake in it.
+
+mod accessors;
+mod columns;
+mod cookie;
+mod fields;
+mod lifetime;
+mod names;
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::{GenericParam, LitInt, LitStr, Type};
+
+use self::accessors::check_accessors;
+use self::columns::{check_columns, check_sql_name};
+use self::cookie::check_cookie;
+use self::fields::check_fields;
+use self::lifetime::check_lifetime;
+use self::names::{CASES, Case};
+use crate::ast::Input;
+use crate::attr::{Attributes, Entry, StructAttrs, WordOr};
+use crate::errors::{Errors, listed, nearest};
+use crate::model::{Bag, Codec};
+
+/// Checks everything that can be checked without knowing types.
+pub(crate) fn check<'a>(input: &'a Input<'a>, errors: Errors) -> Result<Bag<'a>, TokenStream> {
+    let bag = check_bag(input, &errors);
+    errors.finish(bag)
+}
+
+fn check_bag<'a>(input: &'a Input<'a>, errors: &Errors) -> Bag<'a> {
+    let StructAttrs {
+        name,
+        table,
+        columns,
+        cookie: _,
+        path: _,
+        domain: _,
+        same_site: _,
+        secure: _,
+        partitioned: _,
+        persistence: _,
+        idle: _,
+        absolute: _,
+        max_per_user,
+        codec,
+        rename_all,
+        version,
+        accessors: _,
+        krate: _,
+    } = &input.attrs;
+
+    refuse_lifetimes(input, errors);
+    refuse_twins(input, errors);
+    if let Some(name) = name.value()
+        && name.value().is_empty()
+    {
+        errors.push(name, "`name` is empty", format_args!("write `name = \"{}\"`", input.ident));
+    }
+    if let Some(key) = max_per_user.key()
+        && !input.fields.iter().any(|field| field.attrs.user_id.is_given())
+    {
+        errors.push(
+            key,
+            "`max_per_user` counts the sessions of a user, and this bag has no user",
+            "mark the field that holds the user: `#[databag(user_id)] user_id: Option<i64>`",
+        );
+    }
+
+    let cookie = check_cookie(&input.attrs, errors);
+    let columns = check_columns(input, columns.value(), errors);
+    let fields =
+        check_fields(input, choose("rename_all", rename_all, &CASES, errors).unwrap_or(Case::Snake), errors);
+    check_accessors(input, errors);
+    Bag {
+        input,
+        codec: check_codec(codec, errors),
+        name: name.text().unwrap_or_else(|| input.ident.unraw().to_string()),
+        table: match table.value() {
+            Some(name) => {
+                check_sql_name("table", name, errors);
+                name.value()
+            }
+            None => "sessions".to_owned(),
+        },
+        columns,
+        lifetime: check_lifetime(&input.attrs, cookie.persistence, errors),
+        cookie,
+        max_per_user: check_number(max_per_user, 1, errors),
+        version: check_number(version, 0, errors).unwrap_or(0),
+        fields,
+    }
+}
+
+fn refuse_lifetimes(input: &Input<'_>, errors: &Errors) {
+    for param in &input.generics.params {
+        if let GenericParam::Lifetime(param) = param {
+            errors.push(
+                &param.lifetime,
+                "a databag cannot borrow",
+                "a session outlives the request: own the data, `String` for `&str`, `Vec<T>` for `&[T]`",
+            );
+        }
+    }
+}
+
+fn refuse_twins(input: &Input<'_>, errors: &Errors) {
+    for key in ["user_id", "ip_addr"] {
+        let marked: Vec<_> =
+            input.fields.iter().filter_map(|field| Some((field, field.attrs.key(key)?))).collect();
+        let [(first, _), others @ ..] = marked.as_slice() else { continue };
+        for (_, at) in others {
+            errors.push(
+                at,
+                format_args!("`{key}` marks two fields"),
+                format_args!("`{}` has it already; remove one of the two", first.ident),
+            );
+        }
+    }
+}
+
+fn check_number(number: &Entry<LitInt>, least: u32, errors: &Errors) -> Option<u32> {
+    let (key, value) = (number.key()?, number.value()?);
+    match value.base10_parse::<u32>() {
+        Ok(number) if number >= least => Some(number),
+        _ => {
+            errors.push(
+                value,
+                format_args!("`{key}` must be from {least} to {}", u32::MAX),
+                format_args!("write `{key} = 5`, or leave it out"),
+            );
+            None
+        }
+    }
+}
+
+/// Finds the meaning of a word that must be one of a few.
+fn choose<T: Copy>(
+    key: &str,
+    word: &Entry<LitStr>,
+    choices: &[(&'static str, T)],
+    errors: &Errors,
+) -> Option<T> {
+    choose_word(key, word.value()?, choices, "", errors)
+}
+
+fn choose_word<T: Copy>(
+    key: &str,
+    word: &LitStr,
+    choices: &[(&'static str, T)],
+    otherwise: &str,
+    errors: &Errors,
+) -> Option<T> {
+    let written = word.value();
+    let found = choices.iter().find(|(choice, _)| *choice == written);
+    if found.is_none() {
+        let words: Vec<_> = choices.iter().map(|(choice, _)| *choice).collect();
+        let values = format!("its values are {}{otherwise}", listed(&words));
+        let message = format!("`{written}` is no value of `{key}`");
+        match nearest(&written, &words) {
+            Some(meant) => errors.push(word, message, format_args!("write `{key} = \"{meant}\"`; {values}")),
+            None => errors.push(word, message, values),
+        }
+    }
+    found.map(|(_, choice)| *choice)
+}
+
+fn check_codec<'a>(codec: &'a Entry<WordOr<Type>>, errors: &Errors) -> Codec<'a> {
+    #[derive(Clone, Copy)]
+    enum Known {
+        Bincode,
+        Json,
+    }
+    match codec.value() {
+        Some(WordOr::Own(ty)) => Codec::Own(ty),
+        Some(WordOr::Word(word)) => {
+            let choices = [("bincode", Known::Bincode), ("json", Known::Json)];
+            let otherwise = ", and the path of a type that implements `Codec`, without quotes";
+            match choose_word("codec", word, &choices, otherwise, errors) {
+                Some(Known::Json) => Codec::Json,
+                Some(Known::Bincode) | None => Codec::Bincode,
+            }
+        }
+        None => Codec::Bincode,
+    }
+}
+
+/// A type as its user would write it.
+fn shown(ty: &Type) -> String {
+    let spaced = ty.to_token_stream().to_string();
+    [(" < ", "<"), (" > ", ">"), (" >", ">"), (" :: ", "::"), (" , ", ", "), ("& ", "&")]
+        .iter()
+        .fold(spaced, |shown, (from, to)| shown.replace(from, to))
+}

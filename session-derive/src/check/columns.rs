@@ -1,0 +1,112 @@
+//! Checks names in SQL: every database must take them, and none may stand for two columns.
+
+use quote::ToTokens;
+use syn::ext::IdentExt;
+use syn::{Ident, LitStr};
+
+use crate::ast::Input;
+use crate::attr::{ColumnName, ColumnNames, Entry};
+use crate::errors::Errors;
+use crate::model::Columns;
+
+// PostgreSQL cuts off what is longer; MySQL takes 64 characters.
+const SQL_NAME_LIMIT: usize = 63;
+
+pub(super) fn check_sql_name(what: &str, literal: &LitStr, errors: &Errors) {
+    let name = literal.value();
+    if name.is_empty() {
+        errors.push(
+            literal,
+            format_args!("the name of a {what} is empty"),
+            "name it, or leave the attribute out",
+        );
+    } else if name.len() > SQL_NAME_LIMIT {
+        errors.push(
+            literal,
+            format_args!("the name of a {what} has {} bytes", name.len()),
+            format_args!("PostgreSQL cuts names after {SQL_NAME_LIMIT} bytes; write a shorter one"),
+        );
+    } else if name.contains('\0') {
+        errors.push(
+            literal,
+            format_args!("the name of a {what} holds a NUL"),
+            format_args!("write `\"{}\"`", name.replace('\0', "")),
+        );
+    } else if what == "table" && name.to_ascii_lowercase().starts_with("sqlite_") {
+        errors.push(
+            literal,
+            "SQLite keeps names that begin with `sqlite_` to itself",
+            format_args!("write `table = \"{}\"`", &name["sqlite_".len()..]),
+        );
+    }
+}
+
+pub(super) fn check_columns(input: &Input<'_>, given: Option<&ColumnNames>, errors: &Errors) -> Columns {
+    let unnamed = ColumnNames::default();
+    let ColumnNames { id, state, user_id, ip_addr, created, expiration, revision } =
+        given.unwrap_or(&unnamed);
+    let own = [
+        ("id", id),
+        ("state", state),
+        ("user_id", user_id),
+        ("ip_addr", ip_addr),
+        ("created", created),
+        ("expiration", expiration),
+        ("revision", revision),
+    ];
+    let owner = |column: &str| format!("the runtime's `{column}`");
+    let left_out = own.iter().filter(|(_, name)| !name.is_given());
+    let mut taken: Vec<_> = left_out.map(|(column, _)| ((*column).to_owned(), owner(column))).collect();
+    for (column, name) in own {
+        if let Some(literal) = name.value() {
+            check_sql_name("column", literal, errors);
+            take_column(&mut taken, literal, &literal.value(), owner(column), errors);
+        }
+    }
+    for field in &input.fields {
+        let (Some(key), Some(ColumnName(literal))) = (field.attrs.column.key(), field.attrs.column.value())
+        else {
+            continue;
+        };
+        if let Some(literal) = literal {
+            check_sql_name("column", literal, errors);
+        }
+        let at = literal.as_ref().map_or(key.to_token_stream(), LitStr::to_token_stream);
+        let name = column_name(field.ident, literal.as_ref());
+        take_column(&mut taken, at, &name, format!("`{}`", field.ident), errors);
+    }
+
+    let name = |default: &str, name: &Entry<LitStr>| name.text().unwrap_or_else(|| default.to_owned());
+    Columns {
+        id: name("id", id),
+        state: name("state", state),
+        user_id: name("user_id", user_id),
+        ip_addr: name("ip_addr", ip_addr),
+        created: name("created", created),
+        expiration: name("expiration", expiration),
+        revision: name("revision", revision),
+    }
+}
+
+/// Notes whose column `name` is, unless it has an owner. SQL does not tell upper case from lower.
+fn take_column(
+    taken: &mut Vec<(String, String)>,
+    at: impl ToTokens,
+    name: &str,
+    owner: String,
+    errors: &Errors,
+) {
+    let lower = name.to_lowercase();
+    if let Some((_, other)) = taken.iter().find(|(other, _)| *other == lower) {
+        errors.push(
+            at,
+            format_args!("the column `{name}` is also the column of {other}"),
+            format_args!("SQL does not tell upper case from lower; write another name, as `\"{lower}_2\"`"),
+        );
+    }
+    taken.push((lower, owner));
+}
+
+pub(super) fn column_name(ident: &Ident, literal: Option<&LitStr>) -> String {
+    literal.map_or_else(|| ident.unraw().to_string(), LitStr::value)
+}

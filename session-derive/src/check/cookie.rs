@@ -1,0 +1,159 @@
+//! Checks the cookie by RFC 6265bis, so that no browser drops it.
+
+use syn::LitStr;
+
+use super::choose;
+use crate::attr::StructAttrs;
+use crate::errors::Errors;
+use crate::model::{Cookie, Persistence, SameSite};
+
+/// The prefixes that browsers enforce (RFC 6265bis §4.1.3); all of them ask for `Secure`.
+const PREFIXES: [&str; 4] = ["__Host-Http-", "__Host-", "__Http-", "__Secure-"];
+
+pub(super) fn check_cookie(attrs: &StructAttrs, errors: &Errors) -> Cookie {
+    let name = attrs.cookie.text().unwrap_or_else(|| "__Host-session".to_owned());
+    let path = attrs.path.text().unwrap_or_else(|| "/".to_owned());
+    let domain = attrs.domain.text();
+    let same_sites = [("strict", SameSite::Strict), ("lax", SameSite::Lax), ("none", SameSite::None)];
+    let same_site = choose("same_site", &attrs.same_site, &same_sites, errors).unwrap_or(SameSite::Lax);
+    let persistences = [("browser", Persistence::Browser), ("persistent", Persistence::Persistent)];
+    let persistence =
+        choose("persistence", &attrs.persistence, &persistences, errors).unwrap_or(Persistence::Browser);
+    let secure = attrs.secure.value().is_none_or(|secure| secure.0);
+    let partitioned = attrs.partitioned.value().is_some_and(|partitioned| partitioned.0);
+
+    if let Some(literal) = attrs.cookie.value() {
+        check_cookie_name(literal, errors);
+    }
+    if let Some(literal) = attrs.path.value() {
+        check_cookie_path(literal, errors);
+    }
+    if let Some(literal) = attrs.domain.value() {
+        check_cookie_domain(literal, errors);
+    }
+    check_cookie_prefix(attrs, &name, &path, secure, errors);
+    if !secure && same_site == SameSite::None {
+        errors.push(
+            attrs.same_site.value(),
+            "`same_site = \"none\"` needs `secure`",
+            "browsers drop such a cookie unless it is `Secure`; remove `secure = false`, or write `same_site = \"lax\"`",
+        );
+    }
+    if let Some(key) = attrs.partitioned.key().filter(|_| partitioned && !secure) {
+        errors.push(
+            key,
+            "`partitioned` needs `secure`",
+            "browsers drop such a cookie unless it is `Secure`; remove `secure = false` or `partitioned`",
+        );
+    }
+    Cookie { name, path, domain, same_site, secure, partitioned, persistence }
+}
+
+fn check_cookie_name(literal: &LitStr, errors: &Errors) {
+    let name = literal.value();
+    let is_token = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c);
+    if name.is_empty() {
+        errors.push(
+            literal,
+            "the cookie has no name",
+            "write `cookie = \"__Host-session\"`, or leave it out",
+        );
+    } else if let Some(wrong) = name.chars().find(|c| !is_token(*c)) {
+        let kept: String = name.chars().filter(|c| is_token(*c)).collect();
+        errors.push(
+            literal,
+            format_args!("a cookie's name cannot hold {wrong:?}"),
+            format_args!(
+                "write `cookie = \"{kept}\"`: letters, digits and ``!#$%&'*+-.^_`|~`` (RFC 6265bis)"
+            ),
+        );
+    }
+    for prefix in PREFIXES {
+        let written = name.get(..prefix.len()).filter(|written| written.eq_ignore_ascii_case(prefix));
+        if let Some(written) = written {
+            if written != prefix {
+                errors.push(
+                    literal,
+                    format_args!("the prefix `{prefix}` is written `{written}`"),
+                    format_args!("write `cookie = \"{prefix}{}\"`", &name[prefix.len()..]),
+                );
+            }
+            break;
+        }
+    }
+}
+
+fn check_cookie_prefix(attrs: &StructAttrs, name: &str, path: &str, secure: bool, errors: &Errors) {
+    let Some(prefix) = PREFIXES.into_iter().find(|prefix| name.starts_with(prefix)) else { return };
+    let stem = &name[prefix.len()..];
+    let called = if attrs.cookie.is_given() {
+        format!("a cookie named `{name}`")
+    } else {
+        format!("the cookie's default name, `{name}`")
+    };
+    if let Some(key) = attrs.secure.key().filter(|_| !secure) {
+        errors.push(
+            key,
+            format_args!("`secure = false` cannot be combined with {called}"),
+            format_args!("browsers drop a `{prefix}` cookie that is not `Secure`; write `cookie = \"{stem}\"`, or remove `secure = false`"),
+        );
+    }
+    if !prefix.starts_with("__Host-") {
+        return;
+    }
+    if let Some(key) = attrs.domain.key() {
+        errors.push(
+            key,
+            format_args!("`domain` cannot be combined with {called}"),
+            format_args!("browsers drop a `{prefix}` cookie that has a domain; write `cookie = \"__Secure-{stem}\"`, or remove `domain`"),
+        );
+    }
+    if let Some(key) = attrs.path.key().filter(|_| path != "/") {
+        errors.push(
+            key,
+            format_args!("`path = \"{path}\"` cannot be combined with {called}"),
+            format_args!("browsers drop a `{prefix}` cookie whose path is not `/`; write `cookie = \"__Secure-{stem}\"`, or remove `path`"),
+        );
+    }
+}
+
+fn check_cookie_path(literal: &LitStr, errors: &Errors) {
+    let path = literal.value();
+    if !path.starts_with('/') {
+        errors.push(
+            literal,
+            format_args!("the path `{path}` does not start with `/`"),
+            format_args!("write `path = \"/{path}\"`"),
+        );
+    }
+    if let Some(wrong) = path.chars().find(|c| *c == ';' || !(c.is_ascii_graphic() || *c == ' ')) {
+        errors.push(
+            literal,
+            format_args!("a cookie's path cannot hold {wrong:?}"),
+            "write it as it stands in a request, percent-encoded: `path = \"/caf%C3%A9\"`",
+        );
+    }
+}
+
+fn check_cookie_domain(literal: &LitStr, errors: &Errors) {
+    let domain = literal.value();
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    if let Some(bare) = domain.strip_prefix('.').filter(|bare| bare.split('.').all(is_label)) {
+        errors.push(
+            literal,
+            format_args!("the domain `{domain}` starts with a dot"),
+            format_args!("write `domain = \"{bare}\"`: it covers the subdomains either way"),
+        );
+    } else if domain.len() > 253 || !domain.split('.').all(is_label) {
+        errors.push(
+            literal,
+            format_args!("`{domain}` is not a domain"),
+            "write `domain = \"example.com\"`: no scheme, no port, no path; other scripts as punycode",
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! Checks how long a session lives.
+
+use syn::LitStr;
+
+use crate::attr::{Entry, StructAttrs};
+use crate::errors::Errors;
+use crate::model::{Lifetime, Persistence};
+
+const DEFAULT_IDLE: &str = "30m";
+const DEFAULT_ABSOLUTE: &str = "12h";
+const DAY: u64 = 24 * 60 * 60 * 1000;
+/// What RFC 6265bis §5.5 lets a cookie live.
+const COOKIE_LIMIT: u64 = 400 * DAY;
+const LIMIT: u64 = 100 * 365 * DAY;
+
+pub(super) fn check_lifetime(attrs: &StructAttrs, persistence: Persistence, errors: &Errors) -> Lifetime {
+    let idle = check_duration("idle", &attrs.idle, DEFAULT_IDLE, errors);
+    let absolute = check_duration("absolute", &attrs.absolute, DEFAULT_ABSOLUTE, errors);
+    let (Some((idle, idle_text)), Some((absolute, absolute_text))) = (idle, absolute) else {
+        return Lifetime { idle: 1, absolute: 1 };
+    };
+    if idle > absolute {
+        let message = format!("`idle` ({idle_text}) exceeds `absolute` ({absolute_text})");
+        match (attrs.idle.value(), attrs.absolute.value()) {
+            (Some(at), None) => errors.push(
+                at,
+                message,
+                format_args!("`absolute` is {DEFAULT_ABSOLUTE} where it is left out; write `absolute = \"{idle_text}\"` or more"),
+            ),
+            (None, Some(at)) => errors.push(
+                at,
+                message,
+                format_args!("`idle` is {DEFAULT_IDLE} where it is left out; write `idle = \"{absolute_text}\"` or less"),
+            ),
+            (at, _) => errors.push(
+                at,
+                message,
+                format_args!("no session lives longer than `absolute`; write `idle = \"{absolute_text}\"` or less"),
+            ),
+        }
+    }
+    if persistence == Persistence::Persistent && absolute > COOKIE_LIMIT {
+        errors.push(
+            attrs.absolute.value(),
+            format_args!("`absolute` ({absolute_text}) exceeds what a persistent cookie can live"),
+            "browsers cap a cookie's life at 400 days (RFC 6265bis); write `absolute = \"400d\"` or less",
+        );
+    }
+    Lifetime { idle, absolute }
+}
+
+fn check_duration(
+    key: &str,
+    duration: &Entry<LitStr>,
+    default: &str,
+    errors: &Errors,
+) -> Option<(u64, String)> {
+    if !duration.is_given() {
+        return Some((parse_duration(default)?, default.to_owned()));
+    }
+    let literal = duration.value()?;
+    let written = literal.value();
+    let help = format!("write `{key} = \"{default}\"`; the units are `ms`, `s`, `m`, `h`, `d` and `w`");
+    match parse_duration(&written) {
+        None => errors.push(literal, format_args!("`{written}` is not a duration"), help),
+        Some(0) => errors.push(literal, format_args!("`{key}` is zero: no session would live"), help),
+        Some(LIMIT..) => errors.push(literal, format_args!("`{key}` exceeds 100 years"), help),
+        Some(duration) => return Some((duration, written)),
+    }
+    None
+}
+
+/// Reads `"1h30m"` as milliseconds.
+fn parse_duration(text: &str) -> Option<u64> {
+    let mut rest = text;
+    let mut total = None;
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let (unit, behind) =
+            behind.split_at(behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len()));
+        let factor = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60 * 1000,
+            "h" => 60 * 60 * 1000,
+            "d" => DAY,
+            "w" => 7 * DAY,
+            _ => return None,
+        };
+        let part = number.parse::<u64>().ok()?.checked_mul(factor)?;
+        total = Some(total.unwrap_or(0_u64).checked_add(part)?);
+        rest = behind;
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_sums_of_numbers_with_units() {
+        assert_eq!(parse_duration("90s"), Some(90_000));
+        assert_eq!(parse_duration("1h30m"), Some(90 * 60_000));
+        assert_eq!(parse_duration("2w1d500ms"), Some(15 * DAY + 500));
+        for wrong in ["", "30", "m", "30 m", "-5m", "1.5h", "5y", "99999999999999999999d", "ümlaut"] {
+            assert_eq!(parse_duration(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Writes stubs for a bag with mistakes in it, so that rustc has nothing to add about traits and accessors
+//! that are missing. They never run: the mistakes have stopped the build.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::parse_quote;
+
+use crate::ast::{Input, inside};
+use crate::expand::{accessors, constants};
+
+/// Writes impls that type-check whatever the fields are.
+pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
+    let krate = input.krate();
+    let p = quote!(#krate::__private);
+    let ident = input.ident;
+    let mut generics = input.generics.clone();
+    generics.make_where_clause().predicates.push(parse_quote!(Self: 'static));
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
+    let (_, ty_generics, _) = input.generics.split_for_impl();
+
+    let user = input.fields.iter().find(|field| field.attrs.user_id.is_given());
+    let user = user.and_then(|field| inside(field.ty, "Option")).map(|user| {
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics #p::HasUser for #ident #ty_generics #where_clause {
+                type User = #user;
+                type UserRef<'__a> = &'__a #user;
+                fn user(&self) -> #p::Option<<Self as #p::HasUser>::UserRef<'_>> {
+                    ::core::unreachable!()
+                }
+                fn set_user(&mut self, _: #p::Option<#user>) {}
+            }
+        }
+    });
+    let ip = input.fields.iter().any(|field| field.attrs.ip_addr.is_given()).then(|| {
+        quote! {
+            #[automatically_derived]
+            impl #impl_generics #p::HasIp for #ident #ty_generics #where_clause {
+                fn ip(&self) -> #p::Option<#p::IpAddr> {
+                    #p::None
+                }
+            }
+        }
+    });
+    let accessors = accessors(input);
+    let constants = constants(input, input.generics);
+    quote! {
+        const _: () = {
+            #[automatically_derived]
+            impl #impl_generics #p::Databag for #ident #ty_generics #where_clause {
+                type Codec = #p::Bincode;
+                const SCHEMA: &'static #p::Schema = ::core::unreachable!();
+                fn defaults() -> Self {
+                    ::core::unreachable!()
+                }
+                fn shapes(_: &mut #p::Shapes) {}
+                fn encode(&self, _: &mut #p::Encoder) -> #p::Result<(), #p::CodecError> {
+                    #p::Ok(())
+                }
+                fn decode(&mut self, _: &mut #p::Decoder<'_>) {}
+                fn equals(&self, _: #p::usize, _: &[#p::u8]) -> #p::bool {
+                    false
+                }
+                fn project(&self, _: &mut #p::Projection) {}
+                fn set_ip(&mut self, _: #p::Option<#p::IpAddr>) {}
+            }
+            #user
+            #ip
+            #accessors
+            #constants
+        };
+    }
+}

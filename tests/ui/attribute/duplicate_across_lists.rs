@@ -1,0 +1,10 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+#[databag(idle = "30m")]
+#[databag(idle = "40m")]
+struct Shop {
+    cart: u32,
+}
+
+fn main() {}

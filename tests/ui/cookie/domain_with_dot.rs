@@ -1,0 +1,9 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+#[databag(cookie = "shop", domain = ".example.com")]
+struct Shop {
+    cart: u32,
+}
+
+fn main() {}

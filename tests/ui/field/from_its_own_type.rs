@@ -1,0 +1,9 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+struct Shop {
+    #[databag(from = u32)]
+    visits: u32,
+}
+
+fn main() {}

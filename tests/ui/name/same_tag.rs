@@ -1,0 +1,9 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+struct Shop {
+    costarring: u32,
+    liquid: u32,
+}
+
+fn main() {}

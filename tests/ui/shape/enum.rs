@@ -1,0 +1,8 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+enum Shop {
+    Open,
+}
+
+fn main() {}

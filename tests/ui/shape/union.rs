@@ -1,0 +1,8 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+union Shop {
+    cart: u32,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+struct Shop {
+    #[databag(ip_addr, bind = "exactly")]
+    address: Option<std::net::IpAddr>,
+}
+
+fn main() {}
