@@ -1,5 +1,9 @@
 //! Typed, sealed, conflict-safe sessions for actix-web.
 
+// The derive names this crate from outside; its own tests use the derive too.
+#[cfg(test)]
+extern crate self as session_runtime;
+
 mod bag;
 mod builder;
 mod clock;

@@ -529,3 +529,162 @@ fn parse_json(record: &[u8]) -> Option<Parsed> {
     }
     Some((header, bytes, entries))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use super::*;
+
+    /// One bag as it changes from release to release.
+    macro_rules! release {
+        ($name:ident, $codec:literal, { $($fields:tt)* }) => {
+            #[derive(Debug, crate::Databag)]
+            #[databag(name = "Shop", codec = $codec)]
+            struct $name { $($fields)* }
+        };
+    }
+
+    release!(First, "bincode", { cart: BTreeMap<String, u32>, #[databag(column)] tenant: Option<String> });
+    release!(FirstJson, "json", { cart: BTreeMap<String, u32>, #[databag(column)] tenant: Option<String> });
+
+    const HEADER: Header = Header { absolute: Timestamp::from_millis(1_700_000_000_000), remembered: true, agent: Some(7) };
+
+    fn layout<T: Databag>() -> Layout {
+        Layout::of::<T>().expect("the codec encodes `None`")
+    }
+
+    fn write<T: Databag>(bag: &T) -> Vec<u8> {
+        assemble::<T>(&layout::<T>(), &HEADER, &Fields::of(bag).expect("encodes"), &[], |_| true)
+    }
+
+    fn read<T: Databag>(record: &[u8]) -> Loaded<T> {
+        load::<T>(&layout::<T>(), record.to_vec()).expect("decodes")
+    }
+
+    /// Writes a loaded bag again, as a request does that changed it.
+    fn rewrite<T: Databag>(loaded: &Loaded<T>) -> Vec<u8> {
+        let fields = Fields::of(&loaded.bag).expect("encodes");
+        let changed = |field| fields.get(field) != loaded.fields.get(field);
+        assemble::<T>(&layout::<T>(), &loaded.header, &fields, &loaded.carried, changed)
+    }
+
+    fn cart() -> BTreeMap<String, u32> {
+        BTreeMap::from([("tea".to_owned(), 2)])
+    }
+
+    fn first() -> First {
+        First { cart: cart(), tenant: Some("acme".to_owned()) }
+    }
+
+    #[test]
+    fn a_record_survives_both_framings() {
+        let binary = read::<First>(&write(&first()));
+        assert_eq!((binary.bag.cart, binary.bag.tenant.as_deref()), (cart(), Some("acme")));
+        assert_eq!((binary.header, binary.projected), (HEADER, vec![false, true]));
+        let json = read::<FirstJson>(&write(&FirstJson { cart: cart(), tenant: None }));
+        assert_eq!((json.bag.cart, json.bag.tenant), (cart(), None));
+        assert_eq!((json.header, json.projected), (HEADER, vec![false, true]));
+    }
+
+    #[test]
+    fn the_bytes_are_pinned() {
+        let hex: String = write(&first()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "GOLDEN-BINARY");
+        let json = write(&FirstJson { cart: cart(), tenant: Some("acme".to_owned()) });
+        assert_eq!(String::from_utf8(json).expect("text"), r#"GOLDEN-JSON"#);
+    }
+
+    #[test]
+    fn a_new_field_takes_its_default() {
+        release!(Second, "bincode", { cart: BTreeMap<String, u32>, #[databag(default = 5)] stars: u8 });
+        let loaded = read::<Second>(&write(&first()));
+        assert_eq!((loaded.bag.cart, loaded.bag.stars), (cart(), 5));
+    }
+
+    #[test]
+    fn a_removed_field_is_carried_along_untouched() {
+        release!(Second, "bincode", { #[databag(column)] tenant: Option<String> });
+        release!(SecondJson, "json", { #[databag(column)] tenant: Option<String> });
+        let mut loaded = read::<Second>(&write(&first()));
+        loaded.bag.tenant = None;
+        let again = read::<First>(&rewrite(&loaded)).bag;
+        assert_eq!((again.cart, again.tenant), (cart(), None));
+        let loaded = read::<SecondJson>(&write(&FirstJson { cart: cart(), tenant: None }));
+        assert_eq!(read::<FirstJson>(&rewrite(&loaded)).bag.cart, cart());
+    }
+
+    #[test]
+    fn a_renamed_field_is_found_by_its_alias_and_stored_under_its_new_name() {
+        release!(Second, "bincode", { #[databag(alias = "tenant")] customer: Option<String> });
+        release!(Third, "bincode", { customer: Option<String> });
+        let loaded = read::<Second>(&write(&first()));
+        assert_eq!(loaded.bag.customer.as_deref(), Some("acme"));
+        assert_eq!(read::<Third>(&rewrite(&loaded)).bag.customer.as_deref(), Some("acme"));
+    }
+
+    #[test]
+    fn a_changed_type_goes_through_from() {
+        #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+        struct Tenants(Vec<String>);
+        impl From<Option<String>> for Tenants {
+            fn from(tenant: Option<String>) -> Self {
+                Self(tenant.into_iter().collect())
+            }
+        }
+        release!(Second, "bincode", { #[databag(from = Option<String>)] tenant: Tenants });
+        let mut loaded = read::<Second>(&write(&first()));
+        assert_eq!(loaded.bag.tenant.0, ["acme"]);
+        // Unchanged, it stays readable for the nodes of the first release ..
+        assert_eq!(read::<First>(&rewrite(&loaded)).bag.tenant.as_deref(), Some("acme"));
+        // .. and changed, it is stored as what it is now.
+        loaded.bag.tenant.0.push("other".to_owned());
+        assert_eq!(read::<Second>(&rewrite(&loaded)).bag.tenant.0, ["acme", "other"]);
+    }
+
+    #[test]
+    fn a_wrong_type_is_never_misread_and_not_erased() {
+        // The same bytes would decode as either type.
+        release!(Second, "bincode", { cart: BTreeMap<String, i8>, tenant: Option<Vec<u8>> });
+        let loaded = read::<Second>(&write(&first()));
+        assert!(loaded.bag.cart.is_empty() && loaded.bag.tenant.is_none());
+        assert_eq!(read::<First>(&rewrite(&loaded)).bag.cart, cart());
+    }
+
+    #[test]
+    fn a_hash_map_in_another_order_is_no_change() {
+        release!(Second, "bincode", { cart: HashMap<u32, u32> });
+        let cart: HashMap<u32, u32> = (0..100).map(|sku| (sku, sku)).collect();
+        let other: HashMap<u32, u32> = (0..100).rev().map(|sku| (sku, sku)).collect();
+        let encoded = Fields::of(&Second { cart: other }).expect("encodes");
+        assert!(Second { cart }.equals(0, encoded.get(0)));
+        assert!(!Second { cart: HashMap::new() }.equals(0, encoded.get(0)));
+    }
+
+    #[test]
+    fn damaged_records_are_refused_and_nothing_panics() {
+        for record in [write(&first()), write(&FirstJson { cart: cart(), tenant: None })] {
+            for length in 0..record.len() {
+                let _ = load::<First>(&layout::<First>(), record[..length].to_vec());
+                assert!(load::<FirstJson>(&layout::<FirstJson>(), record[..length].to_vec()).is_err());
+            }
+            for byte in 0..record.len() {
+                let mut damaged = record.clone();
+                damaged[byte] ^= 0xFF;
+                let _ = load::<First>(&layout::<First>(), damaged.clone());
+                let _ = load::<FirstJson>(&layout::<FirstJson>(), damaged);
+            }
+        }
+        assert!(load::<First>(&layout::<First>(), vec![2; 64]).is_err());
+    }
+
+    #[test]
+    fn the_field_that_does_not_decode_is_named() {
+        let mut record = write(&first());
+        let last = record.len() - 1;
+        // The last byte of "acme" is no UTF-8 any more.
+        record[last] = 0xFF;
+        let error = load::<First>(&layout::<First>(), record).expect_err("not text");
+        assert_eq!(error.field, Some("tenant"));
+    }
+}

@@ -391,8 +391,6 @@ pub(crate) enum Presented {
 
 /// What is to be answered when a request is over.
 pub(crate) struct Closed {
-    /// Whether the session was looked at or changed.
-    pub(crate) used: bool,
     pub(crate) sent: Option<Sent>,
     /// What made it impossible to store the session.
     pub(crate) error: Option<Error>,
@@ -494,7 +492,7 @@ impl<T: Databag> Slot<T> {
             State::Unasked => {
                 let error =
                     self.failed.get().then(|| Error::Usage("the session could not be loaded".to_owned()));
-                return Closed { used: self.failed.get(), sent: None, error };
+                return Closed { sent: None, error };
             }
             State::Here(active) => active,
             State::Lent => {
@@ -504,7 +502,7 @@ impl<T: Databag> Slot<T> {
                      before, and let what goes on (a task, a streamed body) use `Sessions::update`",
                 ));
                 self.log(None, &error, "a session could not be stored");
-                return Closed { used: true, sent: self.sent.take(), error: Some(error) };
+                return Closed { sent: self.sent.take(), error: Some(error) };
             }
         };
         let (id, leaves) = (active.id, active.intent == Intent::Leave);
@@ -535,7 +533,7 @@ impl<T: Databag> Slot<T> {
             }
         };
         let sent = self.sent.take().filter(|sent| !muted || sent.names_other_than(id));
-        Closed { used: true, sent, error }
+        Closed { sent, error }
     }
 
     fn note(&self, sent: Option<Sent>) {

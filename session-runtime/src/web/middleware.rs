@@ -211,7 +211,6 @@ async fn close<T: Databag>(slot: Rc<Slot<T>>, muted: bool) -> Option<Closed> {
     match poll!(&mut closing) {
         std::task::Poll::Ready(closed) => Some(closed),
         std::task::Poll::Pending => Some(actix_web::rt::spawn(closing).await.unwrap_or_else(|_| Closed {
-            used: true,
             sent: None,
             error: Some(Error::Usage("storing the session panicked".to_owned())),
         })),
