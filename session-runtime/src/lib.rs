@@ -21,6 +21,8 @@ pub use bag::{
 pub use clock::{Clock, Timestamp};
 pub use codec::{Bincode, Codec, CodecError, Framing, Json};
 pub use column::{Column, Condition};
+#[cfg(feature = "sqlite")]
+pub use store::sqlite::{Durability, SqliteStore};
 pub use store::{Directory, Store, StoreError};
 pub use token::{ParseSessionIdError, SessionId, Token, TokenSource};
 pub use value::{ColumnType, ColumnValue, Value};
