@@ -44,6 +44,8 @@ pub use envelope::{KeyError, Keyring};
 pub use error::{Error, Rejection};
 pub use session::{LoggedIn, Session, SessionRef};
 pub use sessions::{Find, Sessions, Snapshot};
+#[cfg(feature = "sqlite")]
+pub use store::sqlite::{Durability, SqliteStore};
 pub use store::{Directory, Store, StoreError};
 pub use token::{ParseSessionIdError, SessionId, Token, TokenSource};
 pub use value::{ColumnType, ColumnValue, Value};

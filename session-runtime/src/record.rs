@@ -470,11 +470,11 @@ impl Reader<'_> {
 const META: &str = "#";
 
 fn write_json<'a>(header: &Header, fields: impl Iterator<Item = Written<'a>>) -> Vec<u8> {
-    let mut types = serde_json::Map::new();
+    let mut types = BTreeMap::new();
     let mut columns = Vec::new();
     let mut values = Vec::new();
     for field in fields {
-        types.insert(field.name.to_owned(), format!("{:016x}", field.fingerprint).into());
+        types.insert(field.name, format!("{:016x}", field.fingerprint));
         if field.projected {
             columns.push(field.name);
         }
@@ -483,13 +483,14 @@ fn write_json<'a>(header: &Header, fields: impl Iterator<Item = Written<'a>>) ->
         values.push(b':');
         values.extend_from_slice(field.value);
     }
+    // In alphabetical order, which serde_json keeps with and without its feature `preserve_order`.
     let meta = serde_json::json!({
-        "v": VERSION,
         "absolute": header.absolute.as_millis(),
-        "remembered": header.remembered,
         "agent": header.agent.map(|agent| format!("{agent:016x}")),
-        "types": types,
         "columns": columns,
+        "remembered": header.remembered,
+        "types": types,
+        "v": VERSION,
     });
     let mut record = format!("{{\"{META}\":{meta}").into_bytes();
     record.append(&mut values);
@@ -548,7 +549,8 @@ mod tests {
     release!(First, "bincode", { cart: BTreeMap<String, u32>, #[databag(column)] tenant: Option<String> });
     release!(FirstJson, "json", { cart: BTreeMap<String, u32>, #[databag(column)] tenant: Option<String> });
 
-    const HEADER: Header = Header { absolute: Timestamp::from_millis(1_700_000_000_000), remembered: true, agent: Some(7) };
+    const HEADER: Header =
+        Header { absolute: Timestamp::from_millis(1_700_000_000_000), remembered: true, agent: Some(7) };
 
     fn layout<T: Databag>() -> Layout {
         Layout::of::<T>().expect("the codec encodes `None`")
@@ -590,9 +592,15 @@ mod tests {
     #[test]
     fn the_bytes_are_pinned() {
         let hex: String = write(&first()).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "GOLDEN-BINARY");
+        assert_eq!(
+            hex,
+            "01030000018bcfe5680000000000000000079827728f2130f839601573040006010374656102f9e185a5b03f10dc267cc7b70106010461636d65"
+        );
         let json = write(&FirstJson { cart: cart(), tenant: Some("acme".to_owned()) });
-        assert_eq!(String::from_utf8(json).expect("text"), r#"GOLDEN-JSON"#);
+        assert_eq!(
+            String::from_utf8(json).expect("text"),
+            r##"{"#":{"absolute":1700000000000,"agent":"0000000000000007","columns":["tenant"],"remembered":true,"types":{"cart":"2130f83960157304","tenant":"b03f10dc267cc7b7"},"v":1},"cart":{"tea":2},"tenant":"acme"}"##
+        );
     }
 
     #[test]

@@ -1,0 +1,566 @@
+mod faults;
+
+use std::error::Error as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::{Comparison, Scope, TableColumn};
+use crate::value::{ColumnType, Value};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+fn column(name: &str, ty: ColumnType, index: bool) -> TableColumn {
+    TableColumn { name: name.to_owned(), ty, index }
+}
+
+fn table() -> Table {
+    Table {
+        name: "sessions".to_owned(),
+        id: "id".to_owned(),
+        state: "state".to_owned(),
+        state_is_text: false,
+        user: Some(column("user_id", ColumnType::Integer, true)),
+        ip: Some("ip_addr".to_owned()),
+        created: "created".to_owned(),
+        expiration: "expiration".to_owned(),
+        revision: "revision".to_owned(),
+        projected: vec![
+            column("tenant", ColumnType::Text, true),
+            column("score", ColumnType::Real, false),
+            column("visits", ColumnType::Integer, false),
+            column("tag", ColumnType::Blob, false),
+        ],
+    }
+}
+
+fn bare_table(name: &str) -> Table {
+    Table { name: name.to_owned(), user: None, ip: None, projected: Vec::new(), ..table() }
+}
+
+fn id(n: u64) -> SessionId {
+    let mut bytes = [0; 32];
+    bytes[24..].copy_from_slice(&n.to_be_bytes());
+    SessionId::from_bytes(bytes)
+}
+
+fn row(n: u64) -> Row {
+    Row {
+        id: id(n),
+        state: format!("state of {n}").into_bytes(),
+        user: None,
+        ip: None,
+        created: Timestamp::from_millis(1),
+        expiration: Timestamp::from_millis(1_000),
+        revision: 1,
+        columns: vec![None; 4],
+    }
+}
+
+fn bare_row(n: u64) -> Row {
+    Row { columns: Vec::new(), ..row(n) }
+}
+
+fn full_row(n: u64) -> Row {
+    Row {
+        user: Some(Value::Integer(-7)),
+        ip: Some("2001:db8::1".parse().expect("an address")),
+        columns: vec![
+            Some(Value::Text("ac'me\0\u{1F36A}".to_owned())),
+            Some(Value::Real(0.5)),
+            Some(Value::Integer(i64::MIN)),
+            Some(Value::Blob(vec![0, 255])),
+        ],
+        ..row(n)
+    }
+}
+
+fn update(row: &Row, scope: Scope) -> Update {
+    let next = Row { revision: row.revision + 1, ..row.clone() };
+    Update { id: row.id, expected: row.revision, scope, row: next }
+}
+
+struct Fixture {
+    folder: TempDir,
+    store: SqliteStore,
+}
+
+impl Fixture {
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("sessions.db")
+    }
+
+    fn sql(&self) -> Connection {
+        Connection::open(self.path()).expect("the database can be opened")
+    }
+}
+
+async fn fixture() -> Fixture {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = open(&folder.path().join("sessions.db"), &table(), DEADLINE).await.expect("a store");
+    Fixture { folder, store }
+}
+
+async fn open(path: &Path, table: &Table, deadline: Duration) -> Result<SqliteStore, StoreError> {
+    let mut store = SqliteStore::open(path)?;
+    store.prepare(table, deadline).await?;
+    Ok(store)
+}
+
+fn cause(error: &StoreError) -> String {
+    error.source().expect("a cause").to_string()
+}
+
+async fn ids(store: &SqliteStore, filter: Filter) -> Vec<SessionId> {
+    let page = Page { after: None, limit: 1_000 };
+    store.find(&filter, page).await.expect("rows").iter().map(|row| row.id).collect()
+}
+
+#[tokio::test]
+async fn a_row_comes_back_as_it_was_stored() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    for stored in [row(1), full_row(2), Row { state: Vec::new(), ..row(3) }] {
+        store.insert(stored.clone()).await.unwrap();
+        assert_eq!(store.load(stored.id).await.unwrap(), Some(stored));
+    }
+    assert_eq!(store.load(id(9)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn text_state_is_stored_as_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.db");
+    let table = Table { state_is_text: true, ..bare_table("sessions") };
+    let store = open(&path, &table, DEADLINE).await.unwrap();
+    let stored = Row { state: b"{\"a\":1}".to_vec(), ..bare_row(1) };
+    store.insert(stored.clone()).await.unwrap();
+    assert_eq!(store.update(update(&stored, Scope::State)).await.unwrap(), Outcome::Stored);
+    assert_eq!(store.load(stored.id).await.unwrap().unwrap().state, stored.state);
+    let kind: String = Connection::open(path)
+        .unwrap()
+        .query_row("SELECT typeof(state) FROM sessions", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(kind, "text");
+}
+
+#[tokio::test]
+async fn a_second_row_of_one_id_is_refused_and_the_first_one_kept() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    store.insert(row(1)).await.unwrap();
+    let error = store.insert(full_row(1)).await.unwrap_err();
+    assert!(cause(&error).contains("UNIQUE"), "{}", cause(&error));
+    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
+}
+
+#[tokio::test]
+async fn an_update_writes_what_its_scope_says() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    let before = row(1);
+    store.insert(before.clone()).await.unwrap();
+    let state = Row { state: b"new".to_vec(), revision: 2, ..before.clone() };
+    let elsewhere =
+        Row { expiration: Timestamp::from_millis(7), user: Some(Value::Integer(7)), ..state.clone() };
+    let change = Update { id: id(1), expected: 1, scope: Scope::State, row: elsewhere };
+    assert_eq!(store.update(change).await.unwrap(), Outcome::Stored);
+    assert_eq!(store.load(id(1)).await.unwrap(), Some(state.clone()));
+
+    let touched = Row { expiration: Timestamp::from_millis(2_000), revision: 3, ..state };
+    let elsewhere = Row { user: Some(Value::Integer(7)), ..touched.clone() };
+    let change = Update { id: id(1), expected: 2, scope: Scope::Expiration, row: elsewhere };
+    assert_eq!(store.update(change).await.unwrap(), Outcome::Stored);
+    assert_eq!(store.load(id(1)).await.unwrap(), Some(touched));
+
+    let whole = Row { revision: 4, ..full_row(1) };
+    let change = Update { id: id(1), expected: 3, scope: Scope::Row, row: whole.clone() };
+    assert_eq!(store.update(change).await.unwrap(), Outcome::Stored);
+    assert_eq!(store.load(id(1)).await.unwrap(), Some(whole));
+}
+
+#[tokio::test]
+async fn an_update_of_another_revision_is_a_conflict_and_changes_nothing() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    store.insert(row(1)).await.unwrap();
+    for scope in [Scope::State, Scope::Expiration, Scope::Row] {
+        let stale = Update { expected: 0, ..update(&full_row(1), scope) };
+        assert_eq!(store.update(stale).await.unwrap(), Outcome::Conflict);
+    }
+    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
+}
+
+#[tokio::test]
+async fn an_update_of_a_missing_row_creates_nothing() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    for scope in [Scope::State, Scope::Expiration, Scope::Row] {
+        assert_eq!(store.update(update(&row(1), scope)).await.unwrap(), Outcome::Gone);
+    }
+    assert_eq!(store.count(&Filter::All).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn of_concurrent_updates_of_one_revision_one_wins() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    store.insert(row(1)).await.unwrap();
+    let attempts: Vec<_> = (0..20)
+        .map(|n| {
+            let store = store.clone();
+            let change = update(&Row { state: vec![n], ..row(1) }, Scope::State);
+            tokio::spawn(async move { store.update(change).await.unwrap() })
+        })
+        .collect();
+    let mut stored = 0;
+    for attempt in attempts {
+        stored += usize::from(attempt.await.unwrap() == Outcome::Stored);
+    }
+    assert_eq!(stored, 1);
+}
+
+#[tokio::test]
+async fn a_new_id_replaces_the_old_one_in_one_step_whatever_the_scope() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    for (n, scope) in [(1, Scope::State), (2, Scope::Row)] {
+        store.insert(row(n)).await.unwrap();
+        let rotated = Row { revision: 2, ..full_row(n + 10) };
+        let change = Update { id: id(n), expected: 1, scope, row: rotated.clone() };
+        assert_eq!(store.update(change).await.unwrap(), Outcome::Stored);
+        assert_eq!(store.load(id(n)).await.unwrap(), None);
+        assert_eq!(store.load(id(n + 10)).await.unwrap(), Some(rotated));
+    }
+}
+
+#[tokio::test]
+async fn a_new_id_that_is_taken_changes_neither_row() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    store.insert(row(1)).await.unwrap();
+    store.insert(row(2)).await.unwrap();
+    let change = Update { id: id(1), expected: 1, scope: Scope::Row, row: full_row(2) };
+    store.update(change).await.unwrap_err();
+    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
+    assert_eq!(store.load(id(2)).await.unwrap(), Some(row(2)));
+}
+
+#[tokio::test]
+async fn deleting_tells_whether_there_was_a_row() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    store.insert(row(1)).await.unwrap();
+    assert!(store.delete(id(1)).await.unwrap());
+    assert!(!store.delete(id(1)).await.unwrap());
+    assert_eq!(store.load(id(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn pruning_keeps_to_its_limit_and_to_rows_that_have_expired() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    for (n, expiration) in [(1, 998), (2, 999), (3, 1_000), (4, 1_001)] {
+        let expiration = Timestamp::from_millis(expiration);
+        store.insert(Row { expiration, ..row(n) }).await.unwrap();
+    }
+    let now = Timestamp::from_millis(1_000);
+    assert_eq!(store.prune(now, 2).await.unwrap(), 2);
+    assert_eq!(store.prune(now, 2).await.unwrap(), 1);
+    assert_eq!(store.prune(now, 2).await.unwrap(), 0);
+    assert_eq!(ids(&store, Filter::All).await, [id(4)]);
+}
+
+#[tokio::test]
+async fn a_malformed_row_is_an_error_that_names_the_column_and_shows_no_value() {
+    let fixture = fixture().await;
+    for (n, column, value) in [
+        (1, "ip_addr", "'not an ip'"),
+        (2, "revision", "'seven'"),
+        (3, "expiration", "x'00'"),
+        (4, "state", "5"),
+    ] {
+        fixture.store.insert(row(n)).await.unwrap();
+        let bytes = id(n);
+        let sql = format!("UPDATE sessions SET {column} = {value} WHERE id = ?1");
+        assert_eq!(fixture.sql().execute(&sql, [bytes.as_bytes()]).unwrap(), 1);
+        let cause = cause(&fixture.store.load(id(n)).await.unwrap_err());
+        assert!(cause.contains(column) && !cause.contains(value.trim_matches('\'')), "{cause}");
+    }
+}
+
+#[tokio::test]
+async fn an_optional_value_of_another_type_comes_back_as_what_it_is() {
+    let fixture = fixture().await;
+    fixture.store.insert(full_row(1)).await.unwrap();
+    fixture.sql().execute("UPDATE sessions SET user_id = 'eve', tenant = x'ff', score = NULL", []).unwrap();
+    let loaded = fixture.store.load(id(1)).await.unwrap().unwrap();
+    assert_eq!(loaded.user, Some(Value::Text("eve".to_owned())));
+    assert_eq!(loaded.columns[..2], [Some(Value::Blob(vec![0xff])), None]);
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_fit_the_table_is_refused() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    store.insert(bare_row(1)).await.unwrap_err();
+    assert_eq!(store.count(&Filter::All).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn filters_select_as_documented() {
+    use Comparison::{Eq, Ge, Gt, Le, Lt, Ne};
+    let Fixture { store, folder: _folder } = fixture().await;
+    for (n, tenant) in [(1, Some("a")), (2, Some("b")), (3, Some("A")), (4, None)] {
+        let mut row = Row { user: Some(Value::Integer(n)), ..row(n.cast_unsigned()) };
+        row.columns[0] = tenant.map(|tenant| Value::Text(tenant.to_owned()));
+        row.expiration = Timestamp::from_millis(n * 10);
+        row.ip = (n == 2).then(|| "10.0.0.2".parse::<IpAddr>().unwrap());
+        store.insert(row).await.unwrap();
+    }
+    let text = |text: &str| Value::Text(text.to_owned());
+    let tenant = ColumnRef::Projected(0);
+    let user = |comparison, n| Filter::Compare(ColumnRef::User, comparison, Value::Integer(n));
+    let is_a = || Filter::Compare(tenant, Eq, text("a"));
+    let not = |filter| Filter::Not(Box::new(filter));
+    let and = |left, right| Filter::And(Box::new(left), Box::new(right));
+    let or = |left, right| Filter::Or(Box::new(left), Box::new(right));
+    let cases: Vec<(Filter, &[u64])> = vec![
+        (Filter::All, &[1, 2, 3, 4]),
+        (not(Filter::All), &[]),
+        (Filter::Id(id(3)), &[3]),
+        (is_a(), &[1]),
+        (Filter::Compare(tenant, Ne, text("a")), &[2, 3]),
+        (not(is_a()), &[2, 3, 4]),
+        (not(not(is_a())), &[1]),
+        (user(Eq, 2), &[2]),
+        (user(Ne, 2), &[1, 3, 4]),
+        (user(Lt, 2), &[1]),
+        (user(Le, 2), &[1, 2]),
+        (user(Gt, 2), &[3, 4]),
+        (user(Ge, 2), &[2, 3, 4]),
+        (Filter::OneOf(tenant, vec![text("a"), text("b"), text("zz")]), &[1, 2]),
+        (Filter::OneOf(tenant, Vec::new()), &[]),
+        (not(Filter::OneOf(tenant, Vec::new())), &[1, 2, 3, 4]),
+        (Filter::IsNull(tenant), &[4]),
+        (Filter::Compare(ColumnRef::Ip, Eq, text("10.0.0.2")), &[2]),
+        (Filter::LiveAt(Timestamp::from_millis(20)), &[3, 4]),
+        (and(or(is_a(), user(Eq, 4)), not(user(Eq, 1))), &[4]),
+        (or(is_a(), and(user(Ge, 2), user(Le, 3))), &[1, 2, 3]),
+    ];
+    for (filter, expected) in cases {
+        let expected: Vec<_> = expected.iter().copied().map(id).collect();
+        assert_eq!(store.count(&filter).await.unwrap(), expected.len() as u64, "{filter:?}");
+        assert_eq!(ids(&store, filter.clone()).await, expected, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn text_is_compared_byte_for_byte_however_the_table_collates_it() {
+    let fixture = fixture().await;
+    let table = Table { name: "loose".to_owned(), ..table() };
+    fixture.sql().execute_batch(&create_loose("tenant TEXT COLLATE NOCASE")).unwrap();
+    let mut store = fixture.store.clone();
+    store.prepare(&table, DEADLINE).await.unwrap();
+    let mut stored = row(1);
+    stored.columns[0] = Some(Value::Text("acme".to_owned()));
+    store.insert(stored).await.unwrap();
+    let is =
+        |text: &str| Filter::Compare(ColumnRef::Projected(0), Comparison::Eq, Value::Text(text.to_owned()));
+    assert_eq!(store.count(&is("acme")).await.unwrap(), 1);
+    assert_eq!(store.count(&is("ACME")).await.unwrap(), 0);
+}
+
+fn create_loose(columns: &str) -> String {
+    format!(
+        "CREATE TABLE loose (id BLOB PRIMARY KEY ON CONFLICT REPLACE, state BLOB, created BIGINT, \
+         expiration int, revision INTEGER, {columns})"
+    )
+}
+
+#[tokio::test]
+async fn a_conflict_clause_of_the_table_does_not_overwrite_a_row() {
+    let fixture = fixture().await;
+    fixture.sql().execute_batch(&create_loose("tenant TEXT")).unwrap();
+    let mut store = fixture.store.clone();
+    store.prepare(&Table { name: "loose".to_owned(), ..table() }, DEADLINE).await.unwrap();
+    store.insert(row(1)).await.unwrap();
+    store.insert(full_row(1)).await.unwrap_err();
+    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
+}
+
+#[tokio::test]
+async fn pages_follow_one_another_without_gap_or_overlap() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    for n in [5, 3, 1, 4, 2] {
+        store.insert(row(n)).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let filter = Filter::Or(Box::new(Filter::All), Box::new(Filter::Id(id(1))));
+        let page = store.find(&filter, Page { after, limit: 2 }).await.unwrap();
+        assert!(page.len() <= 2);
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        seen.extend(page.iter().map(|row| row.id));
+    }
+    assert_eq!(seen, (1..=5).map(id).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn removing_returns_the_ids_of_what_it_removed() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    for n in 1..=3 {
+        let user = Some(Value::Integer(i64::from(n < 3)));
+        store.insert(Row { user, ..row(n) }).await.unwrap();
+    }
+    let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Integer(1));
+    let mut removed = store.remove(&of_user).await.unwrap();
+    removed.sort();
+    assert_eq!(removed, [id(1), id(2)]);
+    assert_eq!(ids(&store, Filter::All).await, [id(3)]);
+}
+
+#[tokio::test]
+async fn a_filter_by_a_column_that_is_not_there_or_by_too_many_values_is_an_error() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    store.count(&Filter::IsNull(ColumnRef::Projected(4))).await.unwrap_err();
+    let user = |count| Filter::OneOf(ColumnRef::User, vec![Value::Integer(1); count]);
+    assert_eq!(store.count(&user(32_766)).await.unwrap(), 0);
+    assert!(cause(&store.count(&user(32_767)).await.unwrap_err()).contains("32767"));
+}
+
+#[tokio::test]
+async fn preparing_twice_and_from_two_stores_at_once_creates_the_table_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.db");
+    let attempts: Vec<_> = (0..8)
+        .map(|_| {
+            let path = path.clone();
+            tokio::spawn(async move { open(&path, &table(), DEADLINE).await })
+        })
+        .collect();
+    for attempt in attempts {
+        attempt.await.unwrap().unwrap();
+    }
+    let indexes: Vec<String> = Connection::open(path)
+        .unwrap()
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL ORDER BY name")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert_eq!(indexes, ["sessions.expiration", "sessions.tenant", "sessions.user_id"]);
+}
+
+#[tokio::test]
+async fn a_column_that_is_missing_is_added_and_old_rows_keep_what_they_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.db");
+    let old = open(&path, &bare_table("sessions"), DEADLINE).await.unwrap();
+    old.insert(bare_row(1)).await.unwrap();
+    let store = open(&path, &table(), DEADLINE).await.unwrap();
+    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
+    store.insert(full_row(2)).await.unwrap();
+    assert_eq!(store.load(id(2)).await.unwrap(), Some(full_row(2)));
+    // The old node does not know the new columns, and goes on.
+    assert_eq!(old.load(id(2)).await.unwrap().map(|row| row.columns), Some(Vec::new()));
+    let indexed: i64 = Connection::open(path)
+        .unwrap()
+        .query_row(
+            "SELECT count(*) FROM pragma_index_list('sessions') WHERE name = 'sessions.tenant'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(indexed, 1);
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
+    let good = "id BLOB PRIMARY KEY, state BLOB, created INTEGER, expiration INTEGER, revision INTEGER";
+    let cases = [
+        (good.replace("state BLOB", "state TEXT"), ["\"state\"", "TEXT"]),
+        (good.replace("state BLOB", "state"), [""; 2]),
+        (good.replace("created INTEGER", "created NUMERIC"), ["\"created\"", "NUMERIC"]),
+        (good.replace("revision INTEGER", "revision"), ["\"revision\"", "without a type"]),
+        (good.replace("id BLOB PRIMARY KEY", "id BLOB"), ["\"id\"", "primary key"]),
+        (good.replace("id BLOB PRIMARY KEY", "id TEXT PRIMARY KEY"), ["\"id\"", "TEXT"]),
+        (good.replace("created INTEGER", "created INTEGER AS (1)"), ["\"created\"", "generated"]),
+        (good.replace(" PRIMARY KEY", "") + ", PRIMARY KEY (id, created)", ["\"created\"", "primary key"]),
+        (good.replace(", revision INTEGER", ""), ["\"revision\"", "no column"]),
+        (format!("{good}, tenant INTEGER"), ["\"tenant\"", "INTEGER"]),
+        (format!("{good}, tenant TEXT NOT NULL"), ["\"tenant\"", "NULL"]),
+        (format!("{good}, other TEXT NOT NULL"), ["\"other\"", "default"]),
+        (format!("{good}, other TEXT NOT NULL DEFAULT ''"), [""; 2]),
+        (good.to_uppercase(), [""; 2]),
+    ];
+    for (columns, expected) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions.db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(&format!("CREATE TABLE sessions ({columns})"))
+            .unwrap();
+        let prepared = open(&path, &table(), DEADLINE).await;
+        if expected == [""; 2] {
+            prepared.unwrap().insert(full_row(1)).await.unwrap();
+        } else {
+            let cause = cause(&prepared.unwrap_err());
+            let named = cause.contains("\"sessions\"") && expected.iter().all(|word| cause.contains(word));
+            assert!(named, "{columns}: {cause}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_view_in_the_place_of_the_table_is_refused() {
+    let fixture = fixture().await;
+    fixture.sql().execute_batch("CREATE VIEW shown AS SELECT * FROM sessions").unwrap();
+    let mut store = fixture.store.clone();
+    let error = store.prepare(&bare_table("shown"), DEADLINE).await.unwrap_err();
+    assert!(cause(&error).contains("is a view"), "{}", cause(&error));
+}
+
+#[tokio::test]
+async fn any_name_that_sqlite_can_quote_serves() {
+    let Fixture { mut store, folder: _folder } = fixture().await;
+    let odd = Table {
+        name: "select \"from\" x; --".to_owned(),
+        id: "primary".to_owned(),
+        state: "sta'te".to_owned(),
+        user: Some(column("\u{FC}ser \u{1F36A}", ColumnType::Text, true)),
+        ip: Some("ip addr".to_owned()),
+        created: "\"".to_owned(),
+        expiration: "where".to_owned(),
+        revision: "?1".to_owned(),
+        projected: vec![column("rowid", ColumnType::Integer, true), column("[x]`", ColumnType::Text, false)],
+        ..table()
+    };
+    store.prepare(&odd, DEADLINE).await.unwrap();
+    let stored = Row {
+        user: Some(Value::Text("u".to_owned())),
+        columns: vec![Some(Value::Integer(3)), Some(Value::Text("y".to_owned()))],
+        ..row(1)
+    };
+    store.insert(stored.clone()).await.unwrap();
+    assert_eq!(store.load(id(1)).await.unwrap(), Some(stored.clone()));
+    assert_eq!(store.update(update(&stored, Scope::Row)).await.unwrap(), Outcome::Stored);
+    let filter = Filter::And(
+        Box::new(Filter::Compare(ColumnRef::Projected(0), Comparison::Eq, Value::Integer(3))),
+        Box::new(Filter::Not(Box::new(Filter::IsNull(ColumnRef::User)))),
+    );
+    assert_eq!(store.remove(&filter).await.unwrap(), [id(1)]);
+}
+
+#[tokio::test]
+async fn two_tables_of_one_file_keep_apart() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    let mut other = store.clone();
+    other.prepare(&bare_table("others"), DEADLINE).await.unwrap();
+    store.insert(full_row(1)).await.unwrap();
+    other.insert(bare_row(1)).await.unwrap();
+    assert!(other.delete(id(1)).await.unwrap());
+    assert_eq!(store.load(id(1)).await.unwrap(), Some(full_row(1)));
+}
+
+#[tokio::test]
+async fn a_store_that_was_not_prepared_says_so() {
+    let store = SqliteStore::in_memory().unwrap();
+    for error in [store.load(id(1)).await.unwrap_err(), store.insert(row(1)).await.unwrap_err()] {
+        assert!(cause(&error).contains("not prepared"));
+    }
+}
