@@ -111,7 +111,7 @@ pub(crate) fn plan_touch<T: Databag>(
 
 /// Sliding expiry is stored at most every minute or every tenth of `idle`, whichever is shorter.
 fn touch_is_due(rules: &Rules, stored: &Stored, now: Timestamp) -> bool {
-    let interval = Duration::from_secs(60).min(rules.idle / 10);
+    let interval = Duration::from_mins(1).min(rules.idle / 10);
     let gain = extended(rules, now, stored.header.absolute).saturating_since(stored.expiration);
     gain > Duration::ZERO && gain >= interval
 }

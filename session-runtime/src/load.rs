@@ -12,7 +12,7 @@ use crate::envelope::{Binding, OpenError, Protection};
 use crate::error::{Error, Rejection};
 use crate::record::{self, Carried, EncodeError, Fields, Header, Layout};
 use crate::store::Row;
-use crate::token::{SessionId, Token};
+use crate::token::{Hex, SessionId, Token};
 
 /// What both halves of a request go by: the same for every session of a bag.
 #[derive(Debug)]
@@ -101,6 +101,7 @@ impl<T: Databag> Active<T> {
 
 /// What a row turned out to be.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(crate) enum Verdict<T> {
     Live(Active<T>),
     Rejected(Rejection),
@@ -131,8 +132,7 @@ pub(crate) fn open<T: Databag>(
     let record = match rules.protection.open(T::Codec::FRAMING, &binding, &row.state) {
         Ok(record) => record,
         Err(OpenError::UnknownKey(id)) => {
-            let id = id.iter().map(|byte| format!("{byte:02x}")).collect();
-            return Err(Error::UnknownKey { id });
+            return Err(Error::UnknownKey { id: Hex(&id).to_string() });
         }
         Err(OpenError::Malformed | OpenError::Forged) => return Ok(Verdict::Rejected(Rejection::Tampered)),
     };

@@ -19,7 +19,9 @@ mod tests {
 
     fn fields(values: [&str; 3]) -> Fields {
         let mut fields = Fields::default();
-        values.iter().for_each(|value| fields.push(value.as_bytes()));
+        for value in values {
+            fields.push(value.as_bytes());
+        }
         fields
     }
 

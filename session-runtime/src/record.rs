@@ -109,7 +109,7 @@ pub(crate) struct EncodeError {
 }
 
 /// A record could not be decoded; `field` is missing where the record itself is malformed.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct DecodeError {
     pub(crate) field: Option<&'static str>,
 }
@@ -402,15 +402,23 @@ fn write_binary<'a>(header: &Header, size: usize, fields: impl Iterator<Item = W
         record.extend_from_slice(&field.tag.to_be_bytes());
         record.extend_from_slice(&field.fingerprint.to_be_bytes());
         record.push(if field.projected { PROJECTED } else { 0 });
-        let mut length = field.value.len();
-        while length > 0x7F {
-            record.push((length & 0x7F) as u8 | 0x80);
-            length >>= 7;
-        }
-        record.push(length as u8);
+        write_length(&mut record, field.value.len());
         record.extend_from_slice(field.value);
     }
     record
+}
+
+fn write_length(record: &mut Vec<u8>, mut length: usize) {
+    while length > 0x7F {
+        record.push(low_bits(length) | 0x80);
+        length >>= 7;
+    }
+    record.push(low_bits(length));
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seven bits fit")]
+fn low_bits(length: usize) -> u8 {
+    (length & 0x7F) as u8
 }
 
 type Parsed = (Header, Vec<u8>, Vec<Entry>);
@@ -536,6 +544,7 @@ mod tests {
     use std::collections::{BTreeMap, HashMap};
 
     use super::*;
+    use crate::token::Hex;
 
     /// One bag as it changes from release to release.
     macro_rules! release {
@@ -591,9 +600,8 @@ mod tests {
 
     #[test]
     fn the_bytes_are_pinned() {
-        let hex: String = write(&first()).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
-            hex,
+            Hex(&write(&first())).to_string(),
             "01030000018bcfe5680000000000000000079827728f2130f839601573040006010374656102f9e185a5b03f10dc267cc7b70106010461636d65"
         );
         let json = write(&FirstJson { cart: cart(), tenant: Some("acme".to_owned()) });

@@ -439,7 +439,7 @@ impl<T: Databag> Slot<T> {
                     Ok(Verdict::Rejected(rejection)) => self.report(Some(id), rejection),
                     Err(error) => {
                         self.failed.set(true);
-                        self.log(Some(id), &error, "a session could not be loaded");
+                        Self::log(Some(id), &error, "a session could not be loaded");
                         return Err(error);
                     }
                 }
@@ -501,7 +501,7 @@ impl<T: Databag> Slot<T> {
                     "a `Session<{bag}>` is still held after the handler has answered, so it cannot be stored: drop it \
                      before, and let what goes on (a task, a streamed body) use `Sessions::update`",
                 ));
-                self.log(None, &error, "a session could not be stored");
+                Self::log(None, &error, "a session could not be stored");
                 return Closed { sent: self.sent.take(), error: Some(error) };
             }
         };
@@ -524,7 +524,7 @@ impl<T: Databag> Slot<T> {
                 None
             }
             Err(error) => {
-                self.log(Some(id), &error, "a session could not be stored");
+                Self::log(Some(id), &error, "a session could not be stored");
                 if leaves {
                     // Whoever logs out is out, as far as this browser goes.
                     self.note(Some(Sent::Removal));
@@ -558,7 +558,7 @@ impl<T: Databag> Slot<T> {
         }
     }
 
-    fn log(&self, id: Option<SessionId>, error: &Error, message: &'static str) {
+    fn log(id: Option<SessionId>, error: &Error, message: &'static str) {
         let (bag, session) = (std::any::type_name::<T>(), id.map(tracing::field::debug));
         // The first field is what a metrics layer counts.
         tracing::error!(monotonic_counter.session_failures = 1_u64, bag, session, error = %Chain(error), "{message}");

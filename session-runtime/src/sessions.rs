@@ -28,7 +28,7 @@ use crate::hooks::Hooks;
 use crate::load::{Active, Intent, Rules, Stored, Verdict, Visitor, open};
 use crate::merge::merge;
 use crate::queue::{Queue, Turn};
-use crate::record::Fields;
+use crate::record::{DecodeError, Fields};
 use crate::refused::Refused;
 use crate::store::{
     AnyRows, ColumnRef, Comparison, DefaultStore, Directory, Filter, Outcome, Page, Row, Store, StoreError,
@@ -359,7 +359,7 @@ enum Carried {
     Conflict,
 }
 
-fn undecodable(error: crate::record::DecodeError) -> Error {
+fn undecodable(error: DecodeError) -> Error {
     unusable(Rejection::Undecodable { field: error.field })
 }
 
@@ -680,7 +680,7 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
                 Verdict::Live(active) => snapshots.extend(Snapshot::of(active)),
                 Verdict::Rejected(Rejection::Expired) => {}
                 Verdict::Rejected(reason) => {
-                    tracing::warn!(session = ?id, %reason, "a session is left out of a list")
+                    tracing::warn!(session = ?id, %reason, "a session is left out of a list");
                 }
             }
         }
@@ -696,7 +696,9 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
     async fn remove(&self, filter: Filter) -> Result<u64, Error> {
         let until = Instant::now() + self.core.deadline;
         let removed = self.core.within(until, "delete rows", self.store.remove(&filter)).await?;
-        removed.iter().for_each(|id| (self.core.hooks.deleted)(*id));
+        for id in &removed {
+            (self.core.hooks.deleted)(*id);
+        }
         Ok(removed.len() as u64)
     }
 
