@@ -20,6 +20,7 @@ pub use crate::bag::{
 };
 pub use crate::codec::{Bincode, Codec, CodecError, Json};
 pub use crate::column::Column;
+pub use crate::merge::{Append, Entries, Extreme, Settled, Sides, Sum};
 pub use crate::record::{Decoder, Encoder};
 pub use crate::shape::Shapes;
 pub use crate::store::ColumnRef;
