@@ -294,7 +294,8 @@ impl Value for Flag {
         if input.is_empty() || input.peek(Token![,]) {
             return Some(Self);
         }
-        errors.push(next(input), format_args!("`{key}` takes no value"), format_args!("write `{key}` alone"));
+        let at = if input.parse::<Token![=]>().is_ok() { next(input) } else { Some(key.clone().into()) };
+        errors.push(at, format_args!("`{key}` takes no value"), format_args!("write `{key}` alone"));
         None
     }
 }

@@ -10,7 +10,7 @@ use syn::{Attribute, Generics, Ident, Type, WherePredicate, parse_quote_spanned}
 use crate::ast::{self, Input, inside, is_canonical, is_copied, is_generic, is_named};
 use crate::model::{
     AccessorKind, Accessors, Bag, Bind, Codec, Columns, Cookie, Field, Lifetime, Persistence, Role, SameSite,
-    Stored, constant,
+    Stored, Surface,
 };
 
 /// Writes everything that a bag needs.
@@ -43,6 +43,19 @@ fn private(input: &Input<'_>) -> TokenStream {
 /// Where rustc puts the blame for a type; generated all the same, so that no lint looks at it.
 fn at(ty: &Type) -> Span {
     ty.span().resolved_at(Span::call_site())
+}
+
+/// Calls what asserts a bound on a type, before anything else needs it: the same message in every body, which
+/// rustc shows once.
+fn assertion(assert: &str, ty: &Type, p: &TokenStream) -> TokenStream {
+    let at = at(ty);
+    let p = p.clone().into_iter().map(|mut token| {
+        token.set_span(token.span().located_at(at));
+        token
+    });
+    let p: TokenStream = p.collect();
+    let assert = Ident::new(assert, at);
+    quote_spanned!(at=> #p::#assert::<#ty>())
 }
 
 /// Adds to the struct's own bounds what its fields need, where their types are not known here.
@@ -256,7 +269,10 @@ fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &TokenStream) -> Toke
     let Stored { name, aliases, role, from: _, with: _, flash, keep_on_logout, reset_on_login } = stored;
     let role = match role {
         Role::Plain => quote!(Plain),
-        Role::User(ty) => quote_spanned!(at(ty)=> User(<#ty as #p::ColumnValue>::TYPE)),
+        Role::User(ty) => {
+            let ty = assertion("column_type", ty, p);
+            quote!(User(#ty))
+        }
         Role::Ip(bind) => {
             let bind = match bind {
                 Bind::Exact => quote!(Exact),
@@ -266,10 +282,8 @@ fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &TokenStream) -> Toke
             quote!(Ip(#p::Bind::#bind))
         }
         Role::Column { name, index } => {
-            let ty = inside(field.ty, "Option").unwrap_or(field.ty);
-            quote_spanned! {at(ty)=>
-                Column { name: #name, ty: <#ty as #p::ColumnValue>::TYPE, index: #index }
-            }
+            let ty = assertion("column_type", inside(field.ty, "Option").unwrap_or(field.ty), p);
+            quote!(Column { name: #name, ty: #ty, index: #index })
         }
     };
     quote! {
@@ -296,7 +310,10 @@ fn defaults(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
         let Field { ident, ty, default, .. } = field;
         match default {
             Some(default) => quote!(#ident: #default,),
-            None => quote_spanned!(at(ty)=> #ident: #p::start::<#ty>(),),
+            None => {
+                let start = assertion("start", ty, p);
+                quote!(#ident: #start,)
+            }
         }
     };
     let fields: TokenStream = bag.fields.iter().map(field).collect();
@@ -307,7 +324,10 @@ fn shapes(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
     stored_map(bag, |(index, field, stored)| {
         let ty = field.ty;
         let current = match stored.with {
-            None => quote_spanned!(at(ty)=> __shapes.field::<#ty>();),
+            None => {
+                let stored = assertion("stored", ty, p);
+                quote_spanned!(at(ty)=> #stored; __shapes.field::<#ty>();)
+            }
             Some(_) => {
                 let stand_in = stand_in(index);
                 quote_spanned!(at(ty)=> __shapes.field::<#p::Decoded<Self, #stand_in>>();)
@@ -321,14 +341,19 @@ fn shapes(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
 fn encode(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
     stored_map(bag, |(index, field, stored)| {
         let Field { ident, ty, .. } = field;
-        let value = match stored.with {
-            None => quote_spanned!(at(ty)=> &self.#ident),
+        let codec = quote!(<Self as #p::Databag>::Codec);
+        Some(match stored.with {
+            None => {
+                let stored = assertion("stored", ty, p);
+                quote_spanned!(at(ty)=> #stored; __fields.field::<#codec, #ty>(&self.#ident)?;)
+            }
             Some(_) => {
                 let stand_in = stand_in(index);
-                quote_spanned!(at(ty)=> &#p::Encoded::<Self, #stand_in>(&self.#ident))
+                quote_spanned! {at(ty)=>
+                    __fields.field::<#codec, _>(&#p::Encoded::<Self, #stand_in>(&self.#ident))?;
+                }
             }
-        };
-        Some(quote_spanned!(at(ty)=> __fields.field::<<Self as #p::Databag>::Codec, _>(#value)?;))
+        })
     })
 }
 
@@ -337,9 +362,10 @@ fn decode(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
         let Field { ident, ty, .. } = field;
         let codec = quote!(<Self as #p::Databag>::Codec);
         let current = match stored.with {
-            None => quote_spanned! {at(ty)=>
-                __fields.field::<#codec, #ty>(#index, &mut self.#ident);
-            },
+            None => {
+                let stored = assertion("stored", ty, p);
+                quote_spanned!(at(ty)=> #stored; __fields.field::<#codec, #ty>(#index, &mut self.#ident);)
+            }
             Some(_) => {
                 let stand_in = stand_in(index);
                 let decoded = quote!(#p::Decoded::<Self, #stand_in>);
@@ -378,23 +404,23 @@ fn equals(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
 }
 
 fn project(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
-    let fields = || stored(bag).map(|(_, field, stored)| (field, &stored.role));
-    let user = fields().filter(|(_, role)| matches!(role, Role::User(_))).map(|(field, _)| {
+    stored_map(bag, |(_, field, stored)| {
         let Field { ident, ty, .. } = field;
-        quote_spanned!(at(ty)=> __projection.user(self.#ident.as_ref());)
-    });
-    let ip = fields().filter(|(_, role)| matches!(role, Role::Ip(_))).map(|(field, _)| {
-        let Field { ident, ty, .. } = field;
-        quote_spanned!(at(ty)=> __projection.ip(self.#ident);)
-    });
-    let columns = fields().filter(|(_, role)| matches!(role, Role::Column { .. })).map(|(field, _)| {
-        let Field { ident, ty, .. } = field;
-        match inside(ty, "Option") {
-            Some(_) => quote_spanned!(at(ty)=> __projection.column(self.#ident.as_ref());),
-            None => quote_spanned!(at(ty)=> __projection.column(#p::Some(&self.#ident));),
-        }
-    });
-    user.chain(ip).chain(columns).collect()
+        let optional = inside(ty, "Option");
+        let value = optional.unwrap_or(ty);
+        let borrowed = match optional {
+            Some(_) => quote_spanned!(at(ty)=> self.#ident.as_ref()),
+            None => quote_spanned!(at(ty)=> #p::Some(&self.#ident)),
+        };
+        let projected = match stored.role {
+            Role::Plain => return None,
+            Role::Ip(_) => return Some(quote_spanned!(at(ty)=> __projection.ip(self.#ident);)),
+            Role::User(_) => quote_spanned!(at(ty)=> __projection.user::<#value>(#borrowed);),
+            Role::Column { .. } => quote_spanned!(at(ty)=> __projection.column::<#value>(#borrowed);),
+        };
+        let column_type = assertion("column_type", value, p);
+        Some(quote!(#column_type; #projected))
+    })
 }
 
 fn set_ip(bag: &Bag<'_>) -> TokenStream {
@@ -533,10 +559,10 @@ pub(crate) fn accessors(input: &Input<'_>) -> TokenStream {
     let p = private(input);
     let (impl_generics, ty_generics, where_clause) = input.generics.split_for_impl();
     let ident = input.ident;
-    let accessors = input.fields.iter().filter_map(|field| {
-        let accessors = Accessors::of(input, field)?;
-        Some(field_accessors(input, field, &accessors, &p))
-    });
+    let surfaces = Surface::all(input);
+    let accessors = surfaces
+        .iter()
+        .filter_map(|(field, surface)| Some(field_accessors(input, field, surface.accessors.as_ref()?, &p)));
     quote! {
         #[automatically_derived]
         #[allow(dead_code)]
@@ -582,7 +608,7 @@ fn field_accessors(
     }
 
     let borrow = method(
-        &format_ident!("{stem}_mut"),
+        &format_ident!("{}_mut", stem),
         Some(format!("Borrows `{shown}`, to change it in place.")),
         quote!((&mut self) -> &mut #ty),
         quote!(&mut self.#ident),
@@ -590,7 +616,7 @@ fn field_accessors(
     let borrow = quote!(#[must_use] #borrow);
     let set = |value: &Type, assigned: TokenStream| {
         method(
-            &format_ident!("set_{stem}"),
+            &format_ident!("set_{}", stem),
             Some(format!("Replaces `{shown}`.")),
             quote!((&mut self, value: impl #p::Into<#value>)),
             quote!(self.#ident = #assigned;),
@@ -602,13 +628,13 @@ fn field_accessors(
     };
     let set = set(value, quote!(#p::Some(#p::Into::into(value))));
     let clear = method(
-        &format_ident!("clear_{stem}"),
+        &format_ident!("clear_{}", stem),
         Some(format!("Sets `{shown}` to `None`.")),
         quote!((&mut self)),
         quote!(self.#ident = #p::None;),
     );
     let take = method(
-        &format_ident!("take_{stem}"),
+        &format_ident!("take_{}", stem),
         Some(format!("Takes `{shown}` out, and leaves `None`.")),
         quote!((&mut self) -> #p::Option<#value>),
         quote!(self.#ident.take()),
@@ -631,30 +657,28 @@ pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> TokenStream {
     let (impl_generics, _, where_clause) = bounded.split_for_impl();
     let (_, ty_generics, _) = input.generics.split_for_impl();
     let mut projected = 0_usize..;
-    let constants: Vec<_> = input
-        .fields
-        .iter()
-        .filter_map(|field| {
-            let constant = constant(field)?;
-            let column = if field.attrs.user_id.is_given() {
-                quote!(User)
-            } else if field.attrs.ip_addr.is_given() {
-                quote!(Ip)
-            } else {
-                let index = projected.next();
-                quote!(Projected(#index))
+    let surfaces = Surface::all(input);
+    let constants = surfaces.iter().filter_map(|(field, surface)| {
+        let constant = surface.constant.as_ref()?;
+        let column = if field.attrs.user_id.is_given() {
+            quote!(User)
+        } else if field.attrs.ip_addr.is_given() {
+            quote!(Ip)
+        } else {
+            let index = projected.next();
+            quote!(Projected(#index))
+        };
+        let ty = inside(field.ty, "Option").unwrap_or(field.ty);
+        let doc = format!("The column of `{}`, for queries.", field.ident.unraw());
+        let column_type = assertion("column_type", ty, &p);
+        Some(quote_spanned! {at(ty)=>
+            #[doc = #doc]
+            #vis const #constant: #p::Column<Self, #ty> = {
+                #column_type;
+                #p::column::<Self, #ty>(#p::ColumnRef::#column)
             };
-            let ty = inside(field.ty, "Option").unwrap_or(field.ty);
-            let doc = format!("The column of `{}`, for queries.", field.ident.unraw());
-            Some(quote_spanned! {at(ty)=>
-                #[doc = #doc]
-                #vis const #constant: #p::Column<Self, #ty> = #p::Column::new(#p::ColumnRef::#column);
-            })
         })
-        .collect();
-    if constants.is_empty() {
-        return TokenStream::new();
-    }
+    });
     quote! {
         #[automatically_derived]
         #[allow(dead_code)]
