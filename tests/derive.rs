@@ -533,14 +533,14 @@ mod debug {
     }
 
     #[derive(Default, Serialize, Deserialize)]
-    struct Silent;
+    struct Silent(u8);
 
     #[test]
     fn a_secret_is_not_shown() {
         let mut bag = Account::defaults();
         bag.set_name("ada");
         bag.set_pin(1234_u32);
-        bag.opaque_mut().insert(1, Silent);
+        bag.opaque_mut().insert(1, Silent(2));
         let shown = format!("{bag:?}");
         assert_eq!(shown, r#"Account { name: "ada", pin: <redacted>, opaque: <redacted> }"#);
     }

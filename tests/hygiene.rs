@@ -11,13 +11,13 @@ pub mod under_strict_lints {
     mod hex {
         use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-        pub(super) fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        pub(super) fn serialize<S: Serializer>(value: &u128, serializer: S) -> Result<S::Ok, S::Error> {
             format!("{value:x}").serialize(serializer)
         }
 
-        pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
             let text = String::deserialize(deserializer)?;
-            u64::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
+            u128::from_str_radix(&text, 16).map_err(serde::de::Error::custom)
         }
     }
 
@@ -34,7 +34,7 @@ pub mod under_strict_lints {
         #[databag(flash, keep_on_logout)]
         notice: Option<String>,
         #[databag(secret, with = hex)]
-        pin: u64,
+        pin: u128,
         #[databag(from = u8, reset_on_login)]
         visits: u32,
         #[databag(skip)]
