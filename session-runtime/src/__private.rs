@@ -4,12 +4,10 @@ pub use std::option::Option::{self, None, Some};
 pub use std::primitive::{bool, str, u8, usize};
 pub use std::result::Result::{self, Ok};
 
-pub use std::clone::Clone;
 pub use std::convert::Into;
 pub use std::default::Default;
 pub use std::fmt;
 pub use std::net::IpAddr;
-pub use std::string::String;
 pub use std::time::Duration;
 
 pub use serde;
@@ -23,7 +21,7 @@ pub use crate::column::Column;
 pub use crate::record::{Decoder, Encoder};
 pub use crate::shape::Shapes;
 pub use crate::store::ColumnRef;
-pub use crate::value::{ColumnType, ColumnValue, Value};
+pub use crate::value::{ColumnType, ColumnValue};
 
 use std::marker::PhantomData;
 
