@@ -14,6 +14,8 @@ use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
+#[cfg(feature = "memory")]
+pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
