@@ -90,12 +90,13 @@ impl File {
             let companion = PathBuf::from(companion);
             let Ok(metadata) = fs::metadata(&companion) else { continue };
             let mode = metadata.permissions().mode() & 0o7777;
-            if mode & 0o077 == 0 {
+            let private = mode & 0o7700;
+            if mode == private {
                 continue;
             }
-            match fs::set_permissions(&companion, fs::Permissions::from_mode(mode & !0o077)) {
+            match fs::set_permissions(&companion, fs::Permissions::from_mode(private)) {
                 Ok(()) => {
-                    tracing::warn!(path = %companion.display(), "took the session database from other users")
+                    tracing::warn!(path = %companion.display(), "took the session database from other users");
                 }
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;

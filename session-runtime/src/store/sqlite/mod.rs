@@ -64,7 +64,7 @@ pub struct SqliteStore {
 /// What an acknowledged write survives.
 ///
 /// Either way the database stays intact, and a write that was acknowledged is seen by every later
-/// read, from any process.
+/// read, from any process. The more durable one is the greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// A crash of the process, but maybe not of the machine: after a power failure the last seconds
@@ -305,9 +305,8 @@ impl Directory for SqliteStore {
         self.list(OPERATION, Rows::probe).await?;
         // An empty transaction takes the write lock, and finds out whether the file is in its place.
         // Of a read-only database, SQLite makes it a transaction that reads.
-        let probe = |_: &Rows, connection: &Connection| match connection.is_readonly("main")? {
-            true => Err(Failure::ReadOnly),
-            false => Ok(()),
+        let probe = |_: &Rows, connection: &Connection| {
+            if connection.is_readonly("main")? { Err(Failure::ReadOnly) } else { Ok(()) }
         };
         self.write(OPERATION, probe).await
     }

@@ -136,7 +136,7 @@ async fn text_state_is_stored_as_text() {
     let store = open(&path, &table, DEADLINE).await.unwrap();
     let stored = Row { state: b"{\"a\":1}".to_vec(), ..bare_row(1) };
     store.insert(stored.clone()).await.unwrap();
-    store.update(update(&stored, Scope::State)).await.unwrap();
+    assert_eq!(store.update(update(&stored, Scope::State)).await.unwrap(), Outcome::Stored);
     assert_eq!(store.load(stored.id).await.unwrap().unwrap().state, stored.state);
     let kind: String = Connection::open(path)
         .unwrap()

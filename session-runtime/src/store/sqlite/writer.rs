@@ -182,7 +182,9 @@ impl Worker {
             log_is_due |= self.commit(&mut slot, batch);
             // Not before: who finds nothing waiting competes for the connection.
             self.waiting.fetch_sub(taken, Ordering::Relaxed);
-            if log_is_due && let (Some(log), Some(link)) = (&mut self.log, &*slot) {
+            if let (Some(log), Some(link)) = (&mut self.log, &*slot)
+                && (log_is_due || log.checkpoint.is_some())
+            {
                 log.tend(&link.connection);
             }
         }
@@ -285,6 +287,9 @@ const CHECKPOINT_PAGES: i64 = 4_000;
 /// From how many pages on the log is made to start over: 64 MiB.
 const RESTART_PAGES: i64 = 16_384;
 
+/// How many pages the writing thread may copy itself: a few milliseconds in which nobody can write.
+const RESTART_BEHIND: i64 = 256;
+
 /// How long starting over may wait for readers that still use the log.
 const RESTART_PATIENCE: Duration = Duration::from_millis(5);
 
@@ -293,8 +298,9 @@ const RESTART_PATIENCE: Duration = Duration::from_millis(5);
 /// A checkpoint made by the committing connection, as is SQLite's default, is what the slowest
 /// commits wait for. So a thread of its own copies pages into the database while commits go on. But
 /// under constant load it never catches up with the last page, without which the log cannot start
-/// over and grows for ever. So when it has become long, the writing thread copies the few pages that
-/// are left, and the next commit begins at the start of the log.
+/// over and grows for ever. So when it has become long, the writing thread copies the last few pages,
+/// and the next commit begins at the start of the log. If they do not become few, it does so all the
+/// same once the log is twice as long.
 struct Log {
     file: Arc<File>,
     checkpoint: Option<JoinHandle<()>>,
@@ -314,10 +320,10 @@ impl Log {
         // What fails here is tried again after more commits; what is wrong with the file, they report.
         let Ok(length) = checkpoint(connection, "NOOP") else { return };
         let behind = length.pages - length.copied;
-        if length.pages >= self.restart_at && behind < CHECKPOINT_PAGES || length.pages >= 2 * self.restart_at
-        {
+        let is_long = length.pages >= self.restart_at;
+        if is_long && behind <= RESTART_BEHIND || length.pages >= 2 * self.restart_at {
             self.restart(connection, length.pages);
-        } else if behind >= CHECKPOINT_PAGES {
+        } else if is_long || behind >= CHECKPOINT_PAGES {
             let file = self.file.clone();
             let copy = move || {
                 if let Ok(link) = file.writer(Duration::ZERO) {

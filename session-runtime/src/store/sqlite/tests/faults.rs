@@ -200,10 +200,7 @@ async fn reads_of_a_database_that_is_locked_altogether_wait_until_the_deadline()
     let deadline = Duration::from_millis(200);
     let store = open(&path, &table(), deadline).await.unwrap();
     store.insert(row(1)).await.unwrap();
-    drop(store);
-    let mut store = SqliteStore::open(&path).unwrap();
-    store.prepare(&table(), deadline).await.unwrap();
-    // A rollback journal is the one way to keep readers out, and only alone.
+    // Only who has the database alone can keep readers out.
     drop(store);
     let other = Connection::open(&path).unwrap();
     other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; DELETE FROM sessions;").unwrap();
@@ -449,14 +446,14 @@ async fn the_log_starts_over_under_constant_load() {
     let mut row = row(1);
     store.insert(row.clone()).await.unwrap();
     let mut longest = 0;
-    // 160 MiB of pages, in a log that is to stay near 64.
-    for n in 0..2_500_u32 {
+    // 300 MiB of pages, in a log that is to stay between 64 and 128.
+    for n in 0..4_500_u32 {
         row.state = vec![n.to_le_bytes()[0]; 64 * 1024];
         assert_eq!(store.update(update(&row, Scope::State)).await.unwrap(), Outcome::Stored);
         row.revision += 1;
         longest = longest.max(fs::metadata(fixture.companion("-wal")).unwrap().len());
     }
-    assert!(longest < 100 << 20, "the log grew to {} MiB", longest >> 20);
+    assert!(longest < 200 << 20, "the log grew to {} MiB", longest >> 20);
 }
 
 #[test]
