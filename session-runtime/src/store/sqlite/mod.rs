@@ -25,7 +25,7 @@ use rusqlite::{Connection, ErrorCode};
 use self::file::{File, Link, START_UP_PATIENCE};
 use self::reader::Readers;
 use self::rows::Rows;
-use self::writer::{Terms, Writer};
+use self::writer::{Extent, Terms, Writer};
 use super::{ColumnRef, Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
@@ -211,11 +211,12 @@ impl SqliteStore {
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
+        extent: Extent,
         change: impl FnOnce(&Rows, &Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let Prepared { rows, deadline } = self.table(operation)?;
         let rows = rows.clone();
-        let terms = Terms { deadline: Instant::now() + *deadline, durability: self.durability };
+        let terms = Terms { deadline: Instant::now() + *deadline, durability: self.durability, extent };
         let written = self.database.writer.write(terms, move |connection| change(&rows, connection)).await;
         written.map_err(|failure| StoreError::new(operation, failure))
     }
@@ -262,15 +263,16 @@ impl Store for SqliteStore {
     }
 
     async fn insert(&self, row: Row) -> Result<(), StoreError> {
-        self.write("insert a row", move |rows, connection| rows.insert(connection, &row)).await
+        self.write("insert a row", Extent::Row, move |rows, connection| rows.insert(connection, &row)).await
     }
 
     async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
-        self.write("update a row", move |rows, connection| rows.update(connection, &update)).await
+        self.write("update a row", Extent::Row, move |rows, connection| rows.update(connection, &update))
+            .await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.write("delete a row", move |rows, connection| rows.delete(connection, id)).await
+        self.write("delete a row", Extent::Row, move |rows, connection| rows.delete(connection, id)).await
     }
 }
 
@@ -293,11 +295,14 @@ impl Directory for SqliteStore {
         const OPERATION: &str = "remove rows";
         let query = self.table(OPERATION)?.rows.remove(filter);
         let query = query.map_err(|failure| StoreError::new(OPERATION, failure))?;
-        self.write(OPERATION, move |_, connection| Rows::take(connection, &query)).await
+        self.write(OPERATION, Extent::Rows, move |_, connection| Rows::take(connection, &query)).await
     }
 
     async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.write("prune expired rows", move |rows, connection| rows.prune(connection, now, limit)).await
+        self.write("prune expired rows", Extent::Rows, move |rows, connection| {
+            rows.prune(connection, now, limit)
+        })
+        .await
     }
 
     async fn health(&self) -> Result<(), StoreError> {
@@ -308,7 +313,7 @@ impl Directory for SqliteStore {
         let probe = |_: &Rows, connection: &Connection| {
             if connection.is_readonly("main")? { Err(Failure::ReadOnly) } else { Ok(()) }
         };
-        self.write(OPERATION, probe).await
+        self.write(OPERATION, Extent::Row, probe).await
     }
 }
 

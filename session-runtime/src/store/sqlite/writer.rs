@@ -27,6 +27,16 @@ pub(super) struct Terms {
     /// A change that has not begun by then is not made.
     pub(super) deadline: Instant,
     pub(super) durability: Durability,
+    pub(super) extent: Extent,
+}
+
+/// How much a change may touch.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Extent {
+    /// One row, in microseconds.
+    Row,
+    /// Any number of rows, for any time.
+    Rows,
 }
 
 /// The queue of changes, and the thread that makes them.
@@ -79,7 +89,9 @@ impl Writer {
     /// Without a sync a commit takes less time than waking the writing thread and being woken by it.
     /// This waits for nothing: not for a change in the queue, nor one under way, nor another process.
     fn write_here(&self, change: Box<dyn Change>) -> Result<(), Box<dyn Change>> {
-        if change.terms().durability == Durability::Full || self.waiting.load(Ordering::Relaxed) > 0 {
+        let terms = change.terms();
+        let is_short = terms.durability == Durability::Normal && terms.extent == Extent::Row;
+        if !is_short || self.waiting.load(Ordering::Relaxed) > 0 {
             return Err(change);
         }
         let Ok(mut slot) = self.slot.try_lock() else { return Err(change) };

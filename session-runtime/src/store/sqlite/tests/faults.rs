@@ -92,7 +92,8 @@ async fn a_live_store_has_the_settings_it_promises() {
         [(Durability::Full, full), (Durability::Normal, normal), (Durability::Full, full)]
     {
         let handle = store.clone().durability(durability);
-        let seen = handle.write("look", move |_, connection| Ok(settings(connection))).await.unwrap();
+        let seen =
+            handle.write("look", Extent::Row, move |_, connection| Ok(settings(connection))).await.unwrap();
         assert_eq!(seen, (wal(), [0, 1, 0, synchronous]));
     }
 }
