@@ -130,8 +130,8 @@ pub(super) struct Link {
     synchronous: Durability,
     /// When the file was last found at its path.
     seen: Instant,
-    /// How many transactions were made over it.
-    pub(super) commits: u32,
+    /// How many changes were made over it since the log was looked at.
+    pub(super) changes: usize,
     /// Whether it had an error that a new connection may not have.
     pub(super) broken: bool,
 }
@@ -141,7 +141,7 @@ pub(super) type Slot = Arc<Mutex<Option<Link>>>;
 
 impl Link {
     fn new(connection: Connection) -> Self {
-        Self { connection, synchronous: Durability::Full, seen: Instant::now(), commits: 0, broken: false }
+        Self { connection, synchronous: Durability::Full, seen: Instant::now(), changes: 0, broken: false }
     }
 
     /// Makes a connection fit to write, waiting so long for locks.

@@ -43,7 +43,7 @@ pub(super) enum Extent {
 pub(super) struct Writer {
     /// `None` while being dropped.
     queue: Option<mpsc::Sender<Message>>,
-    /// How many changes are in the queue.
+    /// How many messages are in the queue.
     waiting: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
     slot: Slot,
@@ -77,7 +77,6 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let job = Job { terms, make: Some(make), result: None, reply };
         if let Err(change) = self.write_here(Box::new(job)) {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
             self.send(Message::Change(change));
         }
         // A thread that has ended drops what was sent to it.
@@ -107,6 +106,7 @@ impl Writer {
     }
 
     fn send(&self, message: Message) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         if let Some(queue) = &self.queue {
             drop(queue.send(message));
         }
@@ -183,22 +183,23 @@ impl Worker {
         while let Ok(first) = self.messages.recv() {
             let mut batch = Vec::new();
             let mut log_is_due = false;
+            let mut taken = 0;
             for message in std::iter::once(first).chain(self.messages.try_iter().take(MAX_BATCH - 1)) {
+                taken += 1;
                 match message {
                     Message::Change(change) => batch.push(change),
                     Message::TendLog => log_is_due = true,
                 }
             }
-            let taken = batch.len();
             let mut slot = lock(&self.slot);
             log_is_due |= self.commit(&mut slot, batch);
-            // Not before: who finds nothing waiting competes for the connection.
-            self.waiting.fetch_sub(taken, Ordering::Relaxed);
             if let (Some(log), Some(link)) = (&mut self.log, &*slot)
                 && (log_is_due || log.checkpoint.is_some())
             {
                 log.tend(&link.connection);
             }
+            // Not before: whoever finds nothing waiting competes for the connection, and may win for ever.
+            self.waiting.fetch_sub(taken, Ordering::Relaxed);
         }
         drop(self.log.take());
         *lock(&self.slot) = None;
@@ -256,6 +257,7 @@ fn begin(link: &mut Link, durability: Durability) -> Result<(), Failure> {
 /// Makes the changes in the transaction that has begun, commits it and answers. Tells whether it is
 /// time to tend to the log.
 fn finish(link: &mut Link, mut batch: Vec<Box<dyn Change>>) -> bool {
+    link.changes += batch.len();
     let committed = commit(link, &mut batch);
     if let Err(failure) = &committed {
         link.broken |= failure.is_of_connection();
@@ -264,8 +266,11 @@ fn finish(link: &mut Link, mut batch: Vec<Box<dyn Change>>) -> bool {
         }
     }
     answer(batch, &committed);
-    link.commits = link.commits.wrapping_add(1);
-    link.commits.is_multiple_of(COMMITS_PER_LOOK)
+    let log_is_due = link.changes >= CHANGES_PER_LOOK;
+    if log_is_due {
+        link.changes = 0;
+    }
+    log_is_due
 }
 
 fn commit(link: &mut Link, batch: &mut [Box<dyn Change>]) -> Result<(), Arc<Failure>> {
@@ -290,8 +295,8 @@ fn answer(batch: Vec<Box<dyn Change>>, committed: &Result<(), Arc<Failure>>) {
     }
 }
 
-/// How often the length of the log is looked at, in commits.
-const COMMITS_PER_LOOK: u32 = 16;
+/// After how many changes the length of the log is looked at.
+const CHANGES_PER_LOOK: usize = 64;
 
 /// How many pages of the log are worth a checkpoint.
 const CHECKPOINT_PAGES: i64 = 4_000;
@@ -325,15 +330,16 @@ impl Log {
     }
 
     fn tend(&mut self, connection: &Connection) {
-        if self.checkpoint.as_ref().is_some_and(|thread| !thread.is_finished()) {
-            return;
-        }
-        self.checkpoint = None;
-        // What fails here is tried again after more commits; what is wrong with the file, they report.
+        // What fails here is tried again after more changes; what is wrong with the file, they report.
         let Ok(length) = checkpoint(connection, "NOOP") else { return };
         let behind = length.pages - length.copied;
         let is_long = length.pages >= self.restart_at;
-        if is_long && behind <= RESTART_BEHIND || length.pages >= 2 * self.restart_at {
+        let is_too_long = length.pages >= 2 * self.restart_at;
+        if self.checkpoint.as_ref().is_some_and(|thread| !thread.is_finished()) && !is_too_long {
+            return;
+        }
+        self.join();
+        if is_long && behind <= RESTART_BEHIND || is_too_long {
             self.restart(connection, length.pages);
         } else if is_long || behind >= CHECKPOINT_PAGES {
             let file = self.file.clone();
@@ -344,6 +350,13 @@ impl Log {
                 }
             };
             self.checkpoint = thread::Builder::new().name("databag-checkpoint".to_owned()).spawn(copy).ok();
+        }
+    }
+
+    /// Waits for the checkpoint that is being made.
+    fn join(&mut self) {
+        if let Some(thread) = self.checkpoint.take() {
+            drop(thread.join());
         }
     }
 
@@ -362,9 +375,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        if let Some(thread) = self.checkpoint.take() {
-            drop(thread.join());
-        }
+        self.join();
     }
 }
 
