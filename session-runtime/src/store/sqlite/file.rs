@@ -99,8 +99,8 @@ impl File {
                     tracing::warn!(path = %companion.display(), "took the session database from other users");
                 }
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(path = %companion.display(), error, "other users can access the session database");
+                    let (path, error) = (companion.display(), &error as &dyn std::error::Error);
+                    tracing::warn!(%path, error, "other users can access the session database");
                 }
             }
         }
