@@ -7,9 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{
-    ColumnRef, Comparison, Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update,
-};
+use super::{ColumnRef, Comparison, Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::Value;
@@ -125,6 +123,19 @@ impl Store for MemoryStore {
 
     async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
         Ok(self.rows().prune(now, usize::try_from(limit).unwrap_or(usize::MAX)))
+    }
+
+    async fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        let mut rows = self.rows();
+        let live = rows.by_id.values().filter(|row| row.expiration > now && row.user.as_ref() == Some(user));
+        let mut live: Vec<_> = live.map(|row| (row.created, row.id)).collect();
+        live.sort_unstable_by(|one, other| other.cmp(one));
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        let trimmed: Vec<_> = live.into_iter().skip(keep).map(|(_, id)| id).collect();
+        for id in &trimmed {
+            rows.take(*id);
+        }
+        Ok(trimmed)
     }
 }
 
