@@ -13,7 +13,7 @@ const STYLE: &str = include_str!("style.css");
 
 pub(crate) fn home(session: &Session<ShopSession>) -> String {
     let mut cards = String::new();
-    for card in [who(session), cart(session), counter(session), look(session), tenant(session)] {
+    for card in [who(session), cart(session), counter(session), preferences(session)] {
         cards.push_str(&card);
     }
     let notice = match session.notice() {
@@ -67,10 +67,12 @@ fn page(session: Option<&Session<ShopSession>>, title: &str, body: &str) -> Stri
         Some(Theme::Dark) => "dark",
     };
     let user = session.and_then(|session| session.user_id());
-    let user = match (session, user) {
-        (Some(_), Some(user)) => format!(r#"<span class="chip on">user {user}</span>"#),
-        (Some(_), None) => r#"<span class="chip">not signed in</span>"#.to_owned(),
-        (None, _) => String::new(),
+    let (devices, user) = match (session, user) {
+        (Some(_), Some(user)) => {
+            (r#"<a href="/devices">Devices</a>"#, format!(r#"<span class="chip on">user {user}</span>"#))
+        }
+        (Some(_), None) => ("", r#"<span class="chip">not signed in</span>"#.to_owned()),
+        (None, _) => ("", String::new()),
     };
     format!(
         r##"<!doctype html>
@@ -84,7 +86,7 @@ fn page(session: Option<&Session<ShopSession>>, title: &str, body: &str) -> Stri
 </head>
 <body>
 <header><a class="brand" href="/">Databag <span>shop</span></a>
-<nav><a href="/">Shop</a><a href="/devices">Devices</a><a href="/plain">Plain</a><a href="/api/session">JSON</a></nav>
+<nav><a href="/">Shop</a>{devices}<a href="/plain">Plain</a><a href="/api/session">JSON</a></nav>
 {user}</header>
 <main>{body}</main>
 <footer>A demo: it asks for no password, and anybody can sign in as anybody. Do not put it on the internet.</footer>
@@ -98,7 +100,7 @@ fn who(session: &Session<ShopSession>) -> String {
     let (state, ends) = if session.is_new() {
         ("nothing is stored about you yet", String::new())
     } else {
-        let ends = format!("<dt>Ends</dt><dd>in {} unless you come back</dd>", Span(until(session.expires())));
+        let ends = format!("<dt>Ends</dt><dd>in {}</dd>", Span(until(session.expires())));
         ("stored and sealed", ends)
     };
     let form = match session.user_id() {
@@ -143,33 +145,27 @@ fn cart(session: &Session<ShopSession>) -> String {
 fn counter(session: &Session<ShopSession>) -> String {
     format!(
         r#"<section class="card"><h2>Counter</h2><p class="big">{}</p>
-        <form method="post" action="/count"><button>Count</button></form>
-        <form method="post" action="/count-plain"><button class="quiet">Count plainly</button></form>
+        <form method="post"><button formaction="/count">Count</button>
+        <button formaction="/count-plain" class="quiet">Count plainly</button></form>
         <p class="hint"><code>session.update(|shop| shop.count += 1)</code> never loses a count;
         <code>session.count += 1</code> is stored as the last writer has it.</p></section>"#,
         session.count()
     )
 }
 
-fn look(session: &Session<ShopSession>) -> String {
-    let (theme, other, label) = match session.theme() {
-        Theme::Light => ("light", "dark", "Lights off"),
-        Theme::Dark => ("dark", "light", "Lights on"),
+fn preferences(session: &Session<ShopSession>) -> String {
+    let (theme, label) = match session.theme() {
+        Theme::Light => ("dark", "Lights off"),
+        Theme::Dark => ("light", "Lights on"),
     };
     format!(
-        r#"<section class="card"><h2>Look</h2><p>The pages are <strong>{theme}</strong>.</p>
-        <form method="post" action="/theme"><button name="theme" value="{other}">{label}</button></form></section>"#
-    )
-}
-
-fn tenant(session: &Session<ShopSession>) -> String {
-    let tenant = session.tenant().unwrap_or_default();
-    format!(
-        r#"<section class="card"><h2>Tenant</h2>
+        r#"<section class="card"><h2>Preferences</h2>
+        <form method="post" action="/theme"><button name="theme" value="{theme}">{label}</button></form>
         <form method="post" action="/tenant"><label class="grow">Who you shop for <input name="tenant" maxlength="{MAX_NAME}" value="{}" placeholder="acme"></label>
         <button>Set</button></form>
-        <p class="hint">A column of its own, so that queries find it; all the rest is sealed.</p></section>"#,
-        Text(tenant)
+        <p class="hint">The tenant has a column of its own, where queries find it. Cart, theme and counter are
+        sealed.</p></section>"#,
+        Text(session.tenant().unwrap_or_default())
     )
 }
 

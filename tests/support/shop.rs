@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -52,10 +53,9 @@ impl Shop {
     ///
     /// If it does not start.
     pub fn start(mut self) -> Running {
-        let mut child = self.spawn();
+        let (mut child, console) = self.spawn();
         let until = Instant::now() + PATIENCE;
         loop {
-            let console = self.console(child.id());
             let printed = std::fs::read_to_string(&console).expect("its output can be read");
             // The line is whole once something follows the address.
             if let Some((_, rest)) = printed.split_once("http://")
@@ -80,24 +80,19 @@ impl Shop {
     ///
     /// If it starts all the same.
     pub fn refuse(mut self) -> (ExitStatus, String) {
-        let mut child = self.spawn();
+        let (mut child, _) = self.spawn();
         let exit = wait(&mut child);
         let _ = child.kill();
         (exit.expect("it refuses to start"), self.log())
     }
 
-    fn spawn(&mut self) -> Child {
+    fn spawn(&mut self) -> (Child, PathBuf) {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let console = self.folder.join(format!("console.{}", STARTED.fetch_add(1, Ordering::Relaxed)));
         let log = OpenOptions::new().create(true).append(true).open(self.folder.join("log"));
-        let starting = self.folder.join("starting");
-        let console = File::create(&starting).expect("the folder takes files");
-        self.command.stderr(log.expect("the folder takes files")).stdout(console);
-        let child = self.command.spawn().expect("the shop can be run");
-        std::fs::rename(starting, self.console(child.id())).expect("the folder is there");
-        child
-    }
-
-    fn console(&self, id: u32) -> PathBuf {
-        self.folder.join(format!("console.{id}"))
+        self.command.stdout(File::create(&console).expect("the folder takes files"));
+        self.command.stderr(log.expect("the folder takes files"));
+        (self.command.spawn().expect("the shop can be run"), console)
     }
 
     fn log(&self) -> String {
