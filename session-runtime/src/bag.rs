@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::codec::{Codec, CodecError};
+use crate::merge::{Settled, Sides};
 use crate::record::{Decoder, Encoder};
 use crate::shape::Shapes;
 use crate::value::{ColumnType, ColumnValue, Value};
@@ -41,6 +42,13 @@ pub trait Databag: Sized + 'static {
     /// Tells whether a field whose encoding is not `encoded` equals it all the same.
     #[doc(hidden)]
     fn equals(&self, field: usize, encoded: &[u8]) -> bool;
+
+    /// Settles a field that two requests have changed.
+    #[doc(hidden)]
+    fn merge(field: usize, sides: Sides<'_>) -> Result<Settled, CodecError> {
+        let _ = (field, sides);
+        Ok(Settled::Ours)
+    }
 
     /// Copies the projected fields out.
     #[doc(hidden)]

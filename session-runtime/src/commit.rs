@@ -142,25 +142,16 @@ struct Draft {
 
 impl Draft {
     fn of<T: Databag>(rules: &Rules, active: &Active<T>) -> Result<Self, Error> {
-        let encoded = Fields::of(&active.bag)?;
-        let mut fields = Fields::default();
-        let mut changes = Vec::with_capacity(encoded.len());
-        let mut flash_read = false;
-        for field in 0..encoded.len() {
-            let (now, base) = (encoded.get(field), active.base.get(field));
-            let unchanged = now == base || active.bag.equals(field, base);
-            let read =
-                unchanged && active.flash.iter().any(|(flash, value)| *flash == field && value == base);
-            flash_read |= read;
-            fields.push(if read {
-                rules.layout.none()
-            } else if unchanged {
-                base
-            } else {
-                now
-            });
-            changes.push(!unchanged);
-        }
+        let none = rules.layout.none();
+        let current = Fields::against(&active.bag, &active.base)?;
+        let still_there =
+            |(field, value): &(usize, Vec<u8>)| (current.get(*field) == value).then_some(*field);
+        let read: Vec<usize> = active.flash.iter().filter_map(still_there).collect();
+        let flash_read = read.iter().any(|&field| active.base.get(field) != none);
+        let fields = if read.is_empty() { current } else { current.with(&read, none) };
+        let changes: Vec<bool> = (0..fields.len())
+            .map(|field| fields.get(field) != active.base.get(field) && !read.contains(&field))
+            .collect();
         let mut projection = Projection::default();
         active.bag.project(&mut projection);
         Ok(Self { fields, changed: changes.contains(&true), changes, projection, flash_read })

@@ -61,6 +61,22 @@ impl Fields {
         }
     }
 
+    /// Encodes a bag, but keeps the encodings of `base` for values that are equal: the order of a
+    /// `HashMap` is no change.
+    pub(crate) fn against<T: Databag>(bag: &T, base: &Self) -> Result<Self, EncodeError> {
+        let encoded = Self::of(bag)?;
+        let differs = |field: usize| encoded.get(field) != base.get(field);
+        if !(0..base.len()).any(|field| differs(field) && bag.equals(field, base.get(field))) {
+            return Ok(encoded);
+        }
+        let mut fields = Self::default();
+        for field in 0..base.len() {
+            let changed = differs(field) && !bag.equals(field, base.get(field));
+            fields.push(if changed { encoded.get(field) } else { base.get(field) });
+        }
+        Ok(fields)
+    }
+
     pub(crate) fn get(&self, field: usize) -> &[u8] {
         &self.bytes[self.spans[field].clone()]
     }
@@ -91,6 +107,15 @@ impl Fields {
         let source = |(span, field)| if picked(field) { Source::Exact(span) } else { Source::Missing };
         let sources: Vec<_> = self.spans.iter().cloned().zip(T::SCHEMA.fields).map(source).collect();
         assert!(decode(bag, &self.bytes, &sources).is_ok(), "the defaults decode");
+    }
+
+    /// Returns these fields with one value in place of some.
+    pub(crate) fn with(&self, replaced: &[usize], value: &[u8]) -> Self {
+        let mut fields = Self::default();
+        for field in 0..self.len() {
+            fields.push(if replaced.contains(&field) { value } else { self.get(field) });
+        }
+        fields
     }
 
     /// Returns the field with the longest encoding.

@@ -174,18 +174,22 @@ impl Core {
         mut change: impl FnMut(&mut T) -> R,
     ) -> Result<(R, Option<Sent>), Error> {
         let until = Instant::now() + self.deadline;
-        let ours = Fields::of(&active.bag)?;
         let _turn = self.turn(active, until).await?;
         loop {
             if active.stored.is_some() {
-                ours.decode_into(&mut active.bag).map_err(undecodable)?;
                 self.rebase(active, until).await?;
             }
+            let before = Fields::against(&active.bag, &active.base)?;
             let value = change(&mut active.bag);
-            match self.carry_out(active, self.plan(active)?, until).await? {
-                Carried::Out(sent) => return Ok((value, sent)),
-                Carried::Conflict => {}
+            let carried = match self.plan(active) {
+                Ok(plan) => self.carry_out(active, plan, until).await,
+                Err(error) => Err(error),
+            };
+            if let Ok(Carried::Out(sent)) = carried {
+                return Ok((value, sent));
             }
+            before.decode_into(&mut active.bag).map_err(undecodable)?;
+            carried?;
         }
     }
 
@@ -300,8 +304,8 @@ impl Core {
         };
         // Who leaves takes nothing along that was written meanwhile.
         if active.intent != Intent::Leave {
-            let ours = Fields::of(&active.bag)?;
-            let merged = merge(&active.base, &ours, &theirs.base);
+            let ours = Fields::against(&active.bag, &active.base)?;
+            let merged = merge::<T>(&active.base, &ours, &theirs.base)?;
             merged.decode_into(&mut active.bag).map_err(undecodable)?;
         }
         let stored = active.stored.as_ref();

@@ -135,7 +135,7 @@ fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, err
     }
     let stored = (!skip.is_given()).then(|| Stored {
         name: names.add_field(field.ident, rename.value(), case, errors),
-        aliases: alias.values().map(|alias| names.add(field.ident, alias, alias.value(), errors)).collect(),
+        aliases: alias.values().map(|alias| names.add_alias(field.ident, alias, errors)).collect(),
         role: check_role(field, errors),
         from,
         with: with.value(),

@@ -1,0 +1,11 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+struct Shop {
+    #[databag(column)]
+    tenant: Option<String>,
+}
+
+fn main() {
+    Shop::TENANT.eq(5);
+}
