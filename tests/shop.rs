@@ -397,7 +397,8 @@ fn two_shops_that_start_at_once_agree_on_a_key() {
         assert_eq!(visitor.session()["user_id"], 7);
     }
     let files = fs::read_dir(&folder).expect("the folder is there");
-    let keys = files.filter(|file| file.as_ref().is_ok_and(|file| file.file_name().to_string_lossy().contains("key")));
+    let keys = files
+        .filter(|file| file.as_ref().is_ok_and(|file| file.file_name().to_string_lossy().contains("key")));
     assert_eq!(keys.count(), 1);
 }
 
@@ -442,7 +443,11 @@ fn settings_that_make_no_sense_are_refused_in_one_line() {
         let folder = folder();
         let (exit, said) = Shop::new(SHOP, &folder).env(name, value).refuse();
         assert_eq!(exit.code(), Some(2), "{name}={value}: {said}");
-        assert_eq!(said.lines().filter(|line| line.starts_with("shop: ")).count(), 1, "{name}={value}: {said}");
+        assert_eq!(
+            said.lines().filter(|line| line.starts_with("shop: ")).count(),
+            1,
+            "{name}={value}: {said}"
+        );
         if name == "SESSION_KEY" {
             assert!(said.contains(name), "{said}");
             assert!(value.is_empty() || !said.contains(value), "{said}");

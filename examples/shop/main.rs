@@ -377,7 +377,8 @@ impl FromRequest for Reply {
 fn name<'a>(field: &str, text: &'a str) -> actix_web::Result<&'a str> {
     let name = text.trim();
     if name.is_empty() || name.chars().count() > MAX_NAME || name.contains(char::is_control) {
-        let text = format!("{field}: 1 to {MAX_NAME} characters are needed, none of them a control character");
+        let text =
+            format!("{field}: 1 to {MAX_NAME} characters are needed, none of them a control character");
         return Err(ErrorBadRequest(text));
     }
     Ok(name)

@@ -51,7 +51,9 @@ impl Settings {
         let duration = |name: &str| match variable(name)? {
             Some(value) => match parse_duration(&value) {
                 Some(duration) => Ok(Some(duration)),
-                None => Err(format!("{name} is {value:?}; a duration is written as `90s`, `30m`, `12h` or `14d`")),
+                None => {
+                    Err(format!("{name} is {value:?}; a duration is written as `90s`, `30m`, `12h` or `14d`"))
+                }
             },
             None => Ok(None),
         };
