@@ -36,7 +36,7 @@ impl Writer {
     }
 
     fn count_until_killed(&mut self, written: &AtomicU64) {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         while Instant::now() < until {
             let path = if self.acknowledged.is_multiple_of(2) { "/count" } else { "/count-plain" };
             let known = self.visitor.cookie.is_some();

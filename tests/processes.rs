@@ -31,7 +31,7 @@ impl Worker {
     fn run(mut self, requests: u64) -> Tally {
         let mut tally = Tally::default();
         let (mut own_count, mut own_tea) = (0_u64, 0_u64);
-        let until = Instant::now() + Duration::from_secs(600);
+        let until = Instant::now() + Duration::from_mins(10);
         while tally.requests < requests {
             assert!(Instant::now() < until, "{} requests have taken ten minutes", tally.requests);
             let step = tally.requests;

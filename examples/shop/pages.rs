@@ -75,7 +75,7 @@ fn page(session: Option<&Session<ShopSession>>, title: &str, body: &str) -> Stri
         (None, _) => ("", String::new()),
     };
     format!(
-        r##"<!doctype html>
+        r#"<!doctype html>
 <html lang="en" data-theme="{theme}">
 <head>
 <meta charset="utf-8">
@@ -92,7 +92,7 @@ fn page(session: Option<&Session<ShopSession>>, title: &str, body: &str) -> Stri
 <footer>A demo: it asks for no password, and anybody can sign in as anybody. Do not put it on the internet.</footer>
 </body>
 </html>
-"##
+"#
     )
 }
 
