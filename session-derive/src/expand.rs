@@ -12,8 +12,8 @@ use syn::{Generics, Ident, Type, WherePredicate, parse_quote_spanned};
 
 use self::schema::schema;
 pub(crate) use self::surface::{accessors, constants, read_optional};
-use crate::ast::{Input, inside, is_canonical, is_generic};
-use crate::model::{Bag, Codec, Field, Role, Stored};
+use crate::ast::{Input, inside, is_canonical, is_generic, is_named};
+use crate::model::{Bag, Codec, Field, Merge, Policy, Role, Stored};
 
 /// Writes everything that a bag needs.
 pub(crate) fn expand(bag: &Bag<'_>) -> TokenStream {
@@ -168,6 +168,7 @@ fn databag(bag: &Bag<'_>) -> TokenStream {
     let encode = encode(bag, &p);
     let decode = decode(bag, &p);
     let equals = equals(bag, &p);
+    let merge = merge(bag, &p);
     let project = project(bag, &p);
     let set_ip = set_ip(bag);
     let items = quote! {
@@ -195,6 +196,8 @@ fn databag(bag: &Bag<'_>) -> TokenStream {
             fn equals(&self, __field: #p::usize, __encoded: &[#p::u8]) -> #p::bool {
                 #equals
             }
+
+            #merge
 
             fn project(&self, __projection: &mut #p::Projection) {
                 #project
@@ -303,6 +306,51 @@ fn equals(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
             _ => false,
         }
     }
+}
+
+/// Writes how fields are merged, unless the later writer wins all of them.
+fn merge(bag: &Bag<'_>, p: &TokenStream) -> Option<TokenStream> {
+    let codec = quote!(<Self as #p::Databag>::Codec);
+    let arms = stored_map(bag, |index, field, stored| {
+        let ty = field.ty;
+        let settled = match stored.merge {
+            Merge::Unsaid if stored.with.is_none() && has_entries(ty) => {
+                quote_spanned!(at(ty)=> (&#p::Unsaid::<#ty>::NEW).settle::<#codec>(__sides))
+            }
+            Merge::Unsaid | Merge::Known(Policy::Last) => return None,
+            Merge::Known(Policy::Reject) => quote!(#p::Ok(#p::Settled::Refused)),
+            Merge::Known(Policy::Entries) => quote_spanned!(at(ty)=> __sides.entries::<#codec, #ty>()),
+            Merge::Known(Policy::Append) => quote_spanned!(at(ty)=> __sides.append::<#codec, #ty>()),
+            Merge::Known(Policy::Sum) => quote_spanned!(at(ty)=> __sides.sum::<#codec, #ty>()),
+            Merge::Known(Policy::Max) => quote_spanned!(at(ty)=> __sides.max::<#codec, #ty>()),
+            Merge::Known(Policy::Min) => quote_spanned!(at(ty)=> __sides.min::<#codec, #ty>()),
+            Merge::Function(function) => {
+                let span = function.span().resolved_at(Span::call_site());
+                quote_spanned!(span=> __sides.function::<#codec, #ty>(#function))
+            }
+        };
+        Some(quote!(#index => #settled,))
+    });
+    (!arms.is_empty()).then(|| {
+        quote! {
+            fn merge(
+                __field: #p::usize,
+                __sides: #p::Sides<'_>,
+            ) -> #p::Result<#p::Settled, #p::CodecError> {
+                #[allow(unused_imports)]
+                use #p::{LastByDefault as _, EntriesByDefault as _};
+                match __field {
+                    #arms
+                    _ => #p::Ok(#p::Settled::Ours),
+                }
+            }
+        }
+    })
+}
+
+/// Tells whether a type goes by the name of a map or a set.
+fn has_entries(ty: &Type) -> bool {
+    is_named(ty, &["BTreeMap", "HashMap", "BTreeSet", "HashSet"])
 }
 
 fn project(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {

@@ -84,9 +84,29 @@ pub(crate) struct Stored<'a> {
     pub(crate) role: Role<'a>,
     pub(crate) from: Option<&'a Type>,
     pub(crate) with: Option<&'a Path>,
+    pub(crate) merge: Merge<'a>,
     pub(crate) flash: bool,
     pub(crate) keep_on_logout: bool,
     pub(crate) reset_on_login: bool,
+}
+
+/// What becomes of a field that two requests have changed.
+pub(crate) enum Merge<'a> {
+    /// Nothing was said: both sides' entries, if the type has any, or else the later writer's value.
+    Unsaid,
+    Known(Policy),
+    Function(&'a Path),
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Policy {
+    Last,
+    Entries,
+    Append,
+    Sum,
+    Max,
+    Min,
+    Reject,
 }
 
 pub(crate) enum Role<'a> {

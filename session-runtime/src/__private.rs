@@ -18,7 +18,7 @@ pub use crate::bag::{
 };
 pub use crate::codec::{Bincode, Codec, CodecError, Json};
 pub use crate::column::Column;
-pub use crate::merge::{Append, Entries, Extreme, Settled, Sides, Sum};
+pub use crate::merge::{Entries, Settled, Sides};
 pub use crate::record::{Decoder, Encoder};
 pub use crate::shape::Shapes;
 pub use crate::store::ColumnRef;
@@ -138,5 +138,38 @@ pub trait ByEncoding {
 impl<T> ByEncoding for &Equals<'_, T> {
     fn equals<C: Codec>(&self) -> bool {
         false
+    }
+}
+
+/// Merges a map or a set for which the bag names no policy, or what goes by the name of one.
+///
+/// As [`Equals`] does, `(&Unsaid::<T>::NEW).settle::<C>(sides)` finds [`EntriesByDefault`] where `T` has
+/// entries and [`LastByDefault`] elsewhere.
+#[derive(Debug)]
+pub struct Unsaid<T>(PhantomData<fn() -> T>);
+
+impl<T> Unsaid<T> {
+    pub const NEW: Self = Self(PhantomData);
+}
+
+/// The type has entries.
+pub trait EntriesByDefault {
+    fn settle<C: Codec>(&self, sides: Sides<'_>) -> Result<Settled, CodecError>;
+}
+
+impl<T: Entries + Serialize + DeserializeOwned> EntriesByDefault for Unsaid<T> {
+    fn settle<C: Codec>(&self, sides: Sides<'_>) -> Result<Settled, CodecError> {
+        sides.entries::<C, T>()
+    }
+}
+
+/// The type has none: the later writer wins.
+pub trait LastByDefault {
+    fn settle<C: Codec>(&self, sides: Sides<'_>) -> Result<Settled, CodecError>;
+}
+
+impl<T> LastByDefault for &Unsaid<T> {
+    fn settle<C: Codec>(&self, _: Sides<'_>) -> Result<Settled, CodecError> {
+        Ok(Settled::Ours)
     }
 }

@@ -154,7 +154,8 @@ pub(crate) fn open<T: Databag>(
         if !same_network(rules.bind_ip, sealed.ip, visitor.ip) {
             return Ok(Verdict::Rejected(Rejection::Address));
         }
-        if rules.bind_agent && loaded.header.agent != visitor.agent {
+        // A session from before agents were bound is bound when it is next written.
+        if rules.bind_agent && loaded.header.agent.is_some_and(|bound| Some(bound) != visitor.agent) {
             return Ok(Verdict::Rejected(Rejection::UserAgent));
         }
         bag.set_ip(visitor.ip);

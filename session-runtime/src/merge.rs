@@ -314,6 +314,75 @@ mod tests {
         assert_eq!(append(&[1, 9], &[9], &[1]), [9]);
     }
 
+    /// What the derive makes of the policies.
+    #[derive(crate::Databag)]
+    struct Shop {
+        cart: BTreeMap<String, u32>,
+        theme: String,
+        #[databag(merge = "sum")]
+        visits: u32,
+        #[databag(merge = "append")]
+        log: Vec<String>,
+        #[databag(merge = "max")]
+        best: u32,
+        #[databag(merge = "min")]
+        least: u32,
+        #[databag(merge = longer)]
+        note: String,
+        #[databag(merge = "reject")]
+        address: String,
+        #[databag(merge = "last")]
+        seen: BTreeSet<u8>,
+    }
+
+    fn longer(_base: &String, ours: &String, theirs: &String) -> String {
+        if theirs.len() > ours.len() { theirs.clone() } else { ours.clone() }
+    }
+
+    fn shop(sku: &str, text: &str, number: u32) -> Shop {
+        Shop {
+            cart: BTreeMap::from([(sku.to_owned(), 1)]),
+            theme: text.to_owned(),
+            visits: number,
+            log: vec!["first".to_owned(), sku.to_owned()],
+            best: number,
+            least: number,
+            note: text.to_owned(),
+            address: String::new(),
+            seen: BTreeSet::from([u8::try_from(number).unwrap_or(0)]),
+        }
+    }
+
+    #[test]
+    fn every_field_follows_the_policy_that_the_bag_names() {
+        let mut base = Shop::defaults();
+        base.log.push("first".to_owned());
+        base.visits = 1;
+        let of = |shop: &Shop| Fields::of(shop).expect("encodes");
+        let (ours, theirs) = (shop("tea", "short", 3), shop("jam", "much longer", 5));
+        let merged = merge::<Shop>(&of(&base), &of(&ours), &of(&theirs)).expect("nothing is refused");
+        let mut shop = Shop::defaults();
+        merged.decode_into(&mut shop).expect("decodes");
+        assert_eq!(shop.cart.keys().collect::<Vec<_>>(), ["jam", "tea"]);
+        assert_eq!((shop.theme.as_str(), shop.note.as_str()), ("short", "much longer"));
+        assert_eq!((shop.visits, shop.best, shop.least), (7, 5, 3));
+        assert_eq!(shop.log, ["first", "jam", "tea"]);
+        assert_eq!(shop.seen, BTreeSet::from([3]));
+    }
+
+    #[test]
+    fn a_field_that_refuses_conflicts_names_itself() {
+        let of = |address: &str| {
+            let mut shop = Shop::defaults();
+            address.clone_into(&mut shop.address);
+            Fields::of(&shop).expect("encodes")
+        };
+        let refused = merge::<Shop>(&of(""), &of("ours"), &of("theirs"));
+        assert!(matches!(refused, Err(Error::Conflict { field: "address" })));
+        assert!(merge::<Shop>(&of(""), &of("same"), &of("same")).is_ok());
+        assert!(merge::<Shop>(&of(""), &of("ours"), &of("")).is_ok());
+    }
+
     #[test]
     fn sums_add_up_both_differences_and_hold_at_the_ends() {
         assert_eq!(u32::sum(10, 11, 15), 16);

@@ -237,6 +237,7 @@ impl<T: Databag> Session<T> {
     }
 
     fn active_mut(&mut self) -> &mut Active<T> {
+        self.slot.used.set(true);
         Rc::get_mut(&mut self.active).expect("the slot is empty, so this is the only holder")
     }
 }
@@ -245,6 +246,7 @@ impl<T: Databag> Deref for Session<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
+        self.slot.used.set(true);
         &self.active.bag
     }
 }
@@ -327,7 +329,7 @@ pub struct LoggedIn<T: HasUser> {
 impl<T: HasUser> LoggedIn<T> {
     /// Wraps the session of a signed-in user; `None` for others.
     pub fn new(session: Session<T>) -> Option<Self> {
-        let signed_in = session.user().is_some();
+        let signed_in = session.active.bag.user().is_some();
         signed_in.then_some(Self { session })
     }
 
@@ -369,8 +371,9 @@ pub(crate) struct Slot<T> {
     loading: tokio::sync::Mutex<()>,
     /// What the cookie has to say about what was stored so far.
     sent: RefCell<Option<Sent>>,
-    /// Whether a handler could have changed the session.
-    lent: Cell<bool>,
+    /// Whether a handler has used a [`Session`]. One that could not run, because a form did not parse or nobody
+    /// is signed in, has not read a flash either.
+    used: Cell<bool>,
     /// Whether the session could not be loaded.
     failed: Cell<bool>,
 }
@@ -404,7 +407,7 @@ impl<T: Databag> Slot<T> {
             state: RefCell::new(State::Unasked),
             loading: tokio::sync::Mutex::new(()),
             sent: RefCell::new(None),
-            lent: Cell::new(false),
+            used: Cell::new(false),
             failed: Cell::new(false),
         }
     }
@@ -460,7 +463,6 @@ impl<T: Databag> Slot<T> {
     pub(crate) fn take(self: &Rc<Self>) -> Result<Session<T>, Error> {
         match self.state.replace(State::Lent) {
             State::Here(active) if Rc::strong_count(&active) == 1 => {
-                self.lent.set(true);
                 Ok(Session { slot: self.clone(), active })
             }
             taken => {
@@ -509,7 +511,7 @@ impl<T: Databag> Slot<T> {
         let (id, leaves) = (active.id, active.intent == Intent::Leave);
         let stored = if muted && active.stored.is_none() {
             Ok(None)
-        } else if self.lent.get() {
+        } else if self.used.get() {
             match Rc::try_unwrap(active) {
                 Ok(mut active) => self.core.commit(&mut active).await,
                 Err(_) => Err(Error::Usage(

@@ -71,7 +71,8 @@ fn cookie_schema(cookie: &Cookie, p: &TokenStream) -> TokenStream {
 }
 
 fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &TokenStream) -> TokenStream {
-    let Stored { name, aliases, role, from: _, with: _, flash, keep_on_logout, reset_on_login } = stored;
+    let Stored { name, aliases, role, from: _, with: _, merge: _, flash, keep_on_logout, reset_on_login } =
+        stored;
     let role = match role {
         Role::Plain => quote!(Plain),
         Role::User(ty) => {
