@@ -352,18 +352,18 @@ fn the_cookie_is_for_https_unless_the_shop_is_on_loopback() {
 #[test]
 fn a_session_ends_when_it_has_been_idle_and_at_its_absolute_limit() {
     let folder = folder();
-    let shop = Shop::new(SHOP, &folder).env("SHOP_IDLE", "1500ms").env("SHOP_ABSOLUTE", "3s").start();
+    let shop = Shop::new(SHOP, &folder).env("SHOP_IDLE", "3000ms").env("SHOP_ABSOLUTE", "6s").start();
     let mut idle = Visitor::of(&shop);
     let mut busy = Visitor::of(&shop);
     idle.post("/count", "");
     busy.post("/count", "");
     for _ in 0..8 {
-        thread::sleep(Duration::from_millis(250));
+        thread::sleep(Duration::from_millis(500));
         assert_eq!(busy.session()["count"], 1, "a session that is used goes on");
     }
     assert_eq!(idle.session()["count"], 0, "one that is not ends");
     for _ in 0..5 {
-        thread::sleep(Duration::from_millis(250));
+        thread::sleep(Duration::from_millis(500));
         busy.session();
     }
     assert_eq!(busy.session()["count"], 0, "none outlives the absolute limit");

@@ -53,23 +53,21 @@ impl Shop {
     ///
     /// If it does not start.
     pub fn start(mut self) -> Running {
-        let (mut child, console) = self.spawn();
+        let mut shop = self.spawn();
         let until = Instant::now() + PATIENCE;
         loop {
-            let printed = std::fs::read_to_string(&console).expect("its output can be read");
+            let printed = shop.printed();
             // The line is whole once something follows the address.
             if let Some((_, rest)) = printed.split_once("http://")
                 && let Some((address, _)) = rest.split_once(char::is_whitespace)
             {
-                return Running { url: format!("http://{address}"), child, console };
+                shop.url = format!("http://{address}");
+                return shop;
             }
-            if let Some(exit) = child.try_wait().expect("it can be waited for") {
+            if let Some(exit) = shop.child.try_wait().expect("it can be waited for") {
                 panic!("the shop has ended with {exit}: {printed}{}", self.log());
             }
-            if Instant::now() > until {
-                let _ = child.kill();
-                panic!("the shop does not start: {printed}{}", self.log());
-            }
+            assert!(Instant::now() < until, "the shop does not start: {printed}{}", self.log());
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -80,19 +78,17 @@ impl Shop {
     ///
     /// If it starts all the same.
     pub fn refuse(mut self) -> (ExitStatus, String) {
-        let (mut child, _) = self.spawn();
-        let exit = wait(&mut child);
-        let _ = child.kill();
+        let exit = self.spawn().wait();
         (exit.expect("it refuses to start"), self.log())
     }
 
-    fn spawn(&mut self) -> (Child, PathBuf) {
+    fn spawn(&mut self) -> Running {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let console = self.folder.join(format!("console.{}", STARTED.fetch_add(1, Ordering::Relaxed)));
         let log = OpenOptions::new().create(true).append(true).open(self.folder.join("log"));
         self.command.stdout(File::create(&console).expect("the folder takes files"));
         self.command.stderr(log.expect("the folder takes files"));
-        (self.command.spawn().expect("the shop can be run"), console)
+        Running { child: self.command.spawn().expect("the shop can be run"), url: String::new(), console }
     }
 
     fn log(&self) -> String {
@@ -143,8 +139,19 @@ impl Running {
         let id = self.child.id().to_string();
         let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status();
         assert!(sent.expect("there is a shell").success(), "the shop has ended by itself");
-        let exit = wait(&mut self.child).expect("it ends when it is told to");
+        let exit = self.wait().expect("it ends when it is told to");
         assert!(exit.success(), "the shop has ended with {exit}");
+    }
+
+    fn wait(&mut self) -> Option<ExitStatus> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(exit) = self.child.try_wait().expect("it can be waited for") {
+                return Some(exit);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        None
     }
 }
 
@@ -153,17 +160,6 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn wait(child: &mut Child) -> Option<ExitStatus> {
-    let until = Instant::now() + PATIENCE;
-    while Instant::now() < until {
-        if let Some(exit) = child.try_wait().expect("it can be waited for") {
-            return Some(exit);
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    None
 }
 
 /// Somebody with a browser: keeps the cookie that is set, and sends it along.
