@@ -240,6 +240,8 @@ impl Projection {
     }
 
     pub fn column<V: ColumnValue>(&mut self, value: Option<&V>) {
-        self.columns.push(value.map(ColumnValue::to_value));
+        // Databases keep no NaN: SQLite makes it `NULL`.
+        let is_number = |value: &Value| !matches!(value, Value::Real(number) if number.is_nan());
+        self.columns.push(value.map(ColumnValue::to_value).filter(is_number));
     }
 }

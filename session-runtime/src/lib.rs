@@ -59,6 +59,7 @@
 //! | feature | default | brings |
 //! | --- | --- | --- |
 //! | `sqlite` | yes | [`SqliteStore`] |
+//! | `memory` | no | `MemoryStore` |
 //! | `actix` | yes | [`SessionMiddleware`] and the extractors |
 //!
 //! No feature changes the meaning of another.
@@ -107,6 +108,8 @@ pub use envelope::{KeyError, Keyring};
 pub use error::{Error, Rejection};
 pub use session::{LoggedIn, Session, SessionRef};
 pub use sessions::{Find, Sessions, Snapshot};
+#[cfg(feature = "memory")]
+pub use store::memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use store::sqlite::{Durability, SqliteStore};
 pub use store::{Directory, Store, StoreError};

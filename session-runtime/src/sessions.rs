@@ -35,7 +35,7 @@ use crate::store::{
     Update,
 };
 use crate::token::{SessionId, Token, TokenSource};
-use crate::value::ColumnValue as _;
+use crate::value::{ColumnValue as _, Value};
 
 /// How many rows a page of a listing has.
 const PAGE: u32 = 256;
@@ -214,6 +214,7 @@ impl Core {
             Plan::Create(step) => {
                 self.within(until, "add a row", self.store.insert(step.row.clone())).await?;
                 (self.hooks.started)(step.row.id);
+                self.trim::<T>(step.row.user.as_ref(), until).await;
                 Ok(Carried::Out(Self::renamed(active, step)))
             }
             Plan::Touch(step) => match self.replace(active, &step, until).await {
@@ -235,6 +236,7 @@ impl Core {
                 match self.or_refuse(leaves, old, outcome)? {
                     Outcome::Stored => {
                         (self.hooks.rotated)(old, step.row.id);
+                        self.trim::<T>(step.row.user.as_ref(), until).await;
                         Ok(Carried::Out(Self::renamed(active, step)))
                     }
                     Outcome::Conflict => Ok(Carried::Conflict),
@@ -261,6 +263,17 @@ impl Core {
         let expected = active.stored.as_ref().map_or(0, |stored| stored.revision);
         let update = Update { id: active.id, expected, scope: step.scope, row: step.row.clone() };
         self.within(until, "update a row", self.store.update(update)).await
+    }
+
+    /// Ends the oldest sessions of a user who has more than the bag allows. The log-in that was one too many
+    /// has succeeded, so if this fails, the next one sees to it.
+    async fn trim<T: Databag>(&self, user: Option<&Value>, until: Instant) {
+        let (Some(keep), Some(user)) = (T::SCHEMA.max_per_user, user) else { return };
+        let trim = self.store.trim(user, keep, self.now());
+        match self.within(until, "trim the sessions of a user", trim).await {
+            Ok(trimmed) => trimmed.into_iter().for_each(&self.hooks.deleted),
+            Err(error) => tracing::warn!(error = %Chain(&error), "old sessions of a user could not be ended"),
+        }
     }
 
     /// Makes a session that was to end unusable here, if the store did not end it.
@@ -765,5 +778,41 @@ impl<T, S> Clone for Sessions<T, S> {
 impl<T, S> fmt::Debug for Sessions<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sessions(..)")
+    }
+}
+
+#[cfg(all(test, feature = "memory"))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    #[derive(Debug, crate::Databag)]
+    #[databag(max_per_user = 2)]
+    struct Shop {
+        #[databag(user_id)]
+        user_id: Option<i64>,
+    }
+
+    #[tokio::test]
+    async fn the_oldest_sessions_of_a_user_give_way_to_new_ones() {
+        let seconds = Arc::new(AtomicU64::new(0));
+        let clock = {
+            let seconds = seconds.clone();
+            move || SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.fetch_add(1, Ordering::Relaxed))
+        };
+        let sessions = Sessions::<Shop>::builder(MemoryStore::new()).danger_plaintext().clock(clock);
+        let sessions = sessions.build().await.expect("builds");
+        let mut tokens = Vec::new();
+        for user_id in [Some(7), Some(7), Some(8), Some(7), None] {
+            tokens.push(sessions.create(Shop { user_id }).await.expect("is stored").0);
+        }
+        let mut live = Vec::new();
+        for token in &tokens {
+            live.push(sessions.load(token).await.expect("loads").is_some());
+        }
+        assert_eq!(live, [false, true, true, true, true]);
     }
 }

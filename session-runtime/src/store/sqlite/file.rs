@@ -90,16 +90,17 @@ impl File {
             let companion = PathBuf::from(companion);
             let Ok(metadata) = fs::metadata(&companion) else { continue };
             let mode = metadata.permissions().mode() & 0o7777;
-            if mode & 0o077 == 0 {
+            let private = mode & 0o7700;
+            if mode == private {
                 continue;
             }
-            match fs::set_permissions(&companion, fs::Permissions::from_mode(mode & !0o077)) {
+            match fs::set_permissions(&companion, fs::Permissions::from_mode(private)) {
                 Ok(()) => {
-                    tracing::warn!(path = %companion.display(), "took the session database from other users")
+                    tracing::warn!(path = %companion.display(), "took the session database from other users");
                 }
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(path = %companion.display(), error, "other users can access the session database");
+                    let (path, error) = (companion.display(), &error as &dyn std::error::Error);
+                    tracing::warn!(%path, error, "other users can access the session database");
                 }
             }
         }
@@ -144,8 +145,8 @@ pub(super) struct Link {
     synchronous: Durability,
     /// When the file was last found at its path.
     seen: Instant,
-    /// How many transactions were made over it.
-    pub(super) commits: u32,
+    /// How many changes were made over it since the log was looked at.
+    pub(super) changes: usize,
     /// Whether it had an error that a new connection may not have.
     pub(super) broken: bool,
 }
@@ -155,7 +156,7 @@ pub(super) type Slot = Arc<Mutex<Option<Link>>>;
 
 impl Link {
     fn new(connection: Connection) -> Self {
-        Self { connection, synchronous: Durability::Full, seen: Instant::now(), commits: 0, broken: false }
+        Self { connection, synchronous: Durability::Full, seen: Instant::now(), changes: 0, broken: false }
     }
 
     /// Makes a connection fit to write, waiting so long for locks.
