@@ -3,7 +3,7 @@
 //! `CRASH_CYCLES` says how many times it is killed; 5 by default.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use databag_tests::shop::{Running, Shop, Visitor};
@@ -75,7 +75,9 @@ fn no_acknowledged_write_is_lost_however_often_the_shop_is_killed() {
                 .iter_mut()
                 .map(|writer| scope.spawn(|| writer.count_until_killed(&written)))
                 .collect();
-            while written.load(Ordering::Relaxed) < WRITES && !counting.iter().all(|one| one.is_finished()) {
+            while written.load(Ordering::Relaxed) < WRITES
+                && !counting.iter().all(ScopedJoinHandle::is_finished)
+            {
                 thread::sleep(Duration::from_millis(1));
             }
             // Not always in the same moment of what a writer does.

@@ -92,7 +92,9 @@ fn two_processes_on_one_file_lose_no_write_and_answer_no_error() {
                 let mut own = Visitor::of(shop);
                 own.api("/login", &format!("user={thread}"));
                 let mut shared = shared.clone();
-                shared.iter_mut().for_each(|visitor| visitor.moves_to(shop));
+                for visitor in &mut shared {
+                    visitor.moves_to(shop);
+                }
                 let worker = Worker { name: format!("thread {thread}"), own, shared };
                 let share = requests / (shops.len() * THREADS_PER_SHOP) as u64;
                 scope.spawn(move || worker.run(share))

@@ -47,7 +47,7 @@ impl Shop {
         self
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it answers.
     ///
     /// # Panics
     ///
@@ -62,6 +62,8 @@ impl Shop {
                 && let Some((address, _)) = rest.split_once(char::is_whitespace)
             {
                 shop.url = format!("http://{address}");
+                // It is said before the first request is served, and before SIGTERM is listened to.
+                assert_eq!(Visitor::of(&shop).get("/plain").status, 200);
                 return shop;
             }
             if let Some(exit) = shop.child.try_wait().expect("it can be waited for") {
