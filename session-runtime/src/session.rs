@@ -14,6 +14,7 @@ use crate::bag::{Databag, Field, HasUser};
 use crate::error::{Error, Rejection};
 use crate::load::{Active, Intent, Verdict, Visitor};
 use crate::sessions::{Chain, Core, Sent};
+use crate::store::StoreError;
 use crate::token::{SessionId, Token};
 
 /// The session of a request, to read and to change.
@@ -492,9 +493,9 @@ impl<T: Databag> Slot<T> {
     pub(crate) async fn close(&self, muted: bool) -> Closed {
         let active = match self.state.replace(State::Unasked) {
             State::Unasked => {
-                let error =
-                    self.failed.get().then(|| Error::Usage("the session could not be loaded".to_owned()));
-                return Closed { sent: None, error };
+                // Whatever the handler has made of it: no answer is given for a session nobody could read.
+                let failed = || StoreError::new("load a row", "the request went on without it");
+                return Closed { sent: None, error: self.failed.get().then(|| Error::Store(failed())) };
             }
             State::Here(active) => active,
             State::Lent => {

@@ -118,6 +118,21 @@ fn create_private(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
+/// Switches to a write-ahead log and returns the mode that the database has then.
+///
+/// Of two processes that switch a new file at once SQLite refuses one without any patience, since both
+/// hold a lock that the other one waits for.
+fn write_ahead(connection: &Connection, patience: Duration) -> Result<String, Failure> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let until = Instant::now() + patience;
+    loop {
+        match connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(Failure::from) {
+            Err(failure) if failure.is_busy() && Instant::now() < until => std::thread::sleep(PAUSE),
+            mode => return mode,
+        }
+    }
+}
+
 /// Every connection is used by one thread at a time, under the mutex of its [`Slot`].
 fn flags(access: OpenFlags) -> OpenFlags {
     access | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -152,7 +167,7 @@ impl Link {
         connection.busy_timeout(patience)?;
         configure(&connection)?;
         if !connection.is_readonly("main")? {
-            let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+            let mode = write_ahead(&connection, patience)?;
             // A database in memory has no log, and no other process to share it with.
             if !matches!(mode.as_str(), "wal" | "memory") {
                 return Err(Failure::NoLog);
