@@ -25,12 +25,14 @@ pub(crate) fn merge<T: Databag>(base: &Fields, ours: &Fields, theirs: &Fields) -
         let sides = Sides { base: base.get(index), ours: ours.get(index), theirs: theirs.get(index) };
         if sides.ours == sides.base {
             merged.push(sides.theirs);
-        } else if sides.theirs == sides.base || sides.theirs == sides.ours {
+        } else if sides.theirs == sides.base {
             merged.push(sides.ours);
         } else {
             match T::merge(index, sides).map_err(|source| Error::Encode { field: field.name, source })? {
                 Settled::Ours => merged.push(sides.ours),
                 Settled::Value(value) => merged.push(&value),
+                // Both want the same.
+                Settled::Refused if sides.ours == sides.theirs => merged.push(sides.ours),
                 Settled::Refused => return Err(Error::Conflict { field: field.name }),
             }
         }
@@ -372,6 +374,18 @@ mod tests {
     }
 
     #[test]
+    fn two_additions_of_the_same_are_two_additions() {
+        let of = |visits, log: &[&str]| {
+            let log = log.iter().copied().map(str::to_owned).collect();
+            Fields::of(&Shop { visits, log, ..Shop::defaults() }).expect("encodes")
+        };
+        let merged = merge::<Shop>(&of(1, &[]), &of(2, &["tea"]), &of(2, &["tea"])).expect("nothing is refused");
+        let mut shop = Shop::defaults();
+        merged.decode_into(&mut shop).expect("decodes");
+        assert_eq!((shop.visits, shop.log.as_slice()), (3, &["tea".to_owned(), "tea".to_owned()][..]));
+    }
+
+    #[test]
     fn a_field_that_refuses_conflicts_names_itself() {
         let of = |address: &str| {
             let mut shop = Shop::defaults();
@@ -387,6 +401,7 @@ mod tests {
     #[test]
     fn sums_add_up_both_differences_and_hold_at_the_ends() {
         assert_eq!(u32::sum(10, 11, 15), 16);
+        assert_eq!(u32::sum(10, 11, 11), 12);
         assert_eq!(u32::sum(10, 0, 5), 0);
         assert_eq!(u64::sum(0, u64::MAX, 5), u64::MAX);
         assert_eq!(i8::sum(0, -100, -100), i8::MIN);

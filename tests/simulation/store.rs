@@ -1,0 +1,237 @@
+//! A store in memory that fails as stores do: late, before the write, after the write, for a while, for good.
+//!
+//! It watches itself, too: whatever happens above it, an id that has ended is never used again, and revisions
+//! only grow.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use session_runtime::store::{Outcome, Row, Table, Update};
+use session_runtime::{Directory, MemoryStore, SessionId, Store, StoreError, Timestamp, Value};
+use session_runtime::store::{Filter, Page};
+
+use crate::random::Random;
+
+/// A promise that a store can break. The checks are worth what they find of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// A row that is gone is written all the same.
+    Upsert,
+    /// A row is written whatever its revision is.
+    NoCompare,
+    /// What is acknowledged is written a little later, and lost if the power goes.
+    EarlyAnswer,
+    /// The new row is added first and the old one removed later.
+    TwoSteps,
+    /// A row that is written keeps its old expiration.
+    StuckExpiration,
+}
+
+#[derive(Clone)]
+pub struct SimStore {
+    rows: MemoryStore,
+    state: Arc<Mutex<State>>,
+    broken: Option<Broken>,
+}
+
+struct State {
+    random: Random,
+    /// Whether calls fail at all.
+    unsteady: bool,
+    down: bool,
+    /// Counts power losses: a call that was under way at one is not answered with success.
+    epoch: u64,
+    ended: BTreeSet<SessionId>,
+    violations: Vec<String>,
+    /// Under [`Broken::EarlyAnswer`]: what was acknowledged and not written yet.
+    unwritten: Vec<Update>,
+}
+
+impl SimStore {
+    pub fn new(random: Random, broken: Option<Broken>) -> Self {
+        let state = State {
+            random,
+            unsteady: true,
+            down: false,
+            epoch: 0,
+            ended: BTreeSet::new(),
+            violations: Vec::new(),
+            unwritten: Vec::new(),
+        };
+        Self { rows: MemoryStore::new(), state: Arc::new(Mutex::new(state)), broken }
+    }
+
+    pub fn set_down(&self, down: bool) {
+        self.state().down = down;
+    }
+
+    pub fn lose_power(&self) {
+        let mut state = self.state();
+        state.epoch += 1;
+        state.unwritten.clear();
+    }
+
+    /// Ends all faults.
+    pub fn steady(&self) {
+        let mut state = self.state();
+        state.unsteady = false;
+        state.down = false;
+    }
+
+    pub fn violations(&self) -> Vec<String> {
+        self.state().violations.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no check panics while it holds the state")
+    }
+
+    /// Makes a call as a store does that may be late, fail, or both.
+    async fn call<R>(&self, call: impl AsyncFnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
+        let failure = || StoreError::new("do what it was asked for", "simulated");
+        let (before, after, fails_before, fails_after, epoch) = {
+            let mut state = self.state();
+            let unsteady = state.unsteady;
+            let mut chance = |percent| unsteady && state.random.percent(percent);
+            let (late, fails_before, fails_after) = (chance(2), chance(3), chance(2));
+            let longest = if late { 4_000 } else { 8 };
+            let before = Duration::from_millis(state.random.below(longest));
+            let after = Duration::from_millis(state.random.below(4));
+            (before, after, fails_before, fails_after, state.epoch)
+        };
+        tokio::time::sleep(before).await;
+        if self.state().down || self.state().epoch != epoch || fails_before {
+            return Err(failure());
+        }
+        self.write_late();
+        let answer = call().await?;
+        tokio::time::sleep(after).await;
+        if self.state().epoch != epoch || fails_after { Err(failure()) } else { Ok(answer) }
+    }
+
+    /// Writes what [`Broken::EarlyAnswer`] has acknowledged.
+    fn write_late(&self) {
+        let unwritten = std::mem::take(&mut self.state().unwritten);
+        for update in unwritten {
+            drop(poll_once(self.rows.update(update)));
+        }
+    }
+
+    async fn replace(&self, mut update: Update) -> Result<Outcome, StoreError> {
+        let stored = self.rows.load(update.id).await?;
+        match (self.broken, &stored) {
+            (Some(Broken::Upsert), None) => {
+                self.note_written(&update.row, None);
+                self.rows.insert(update.row).await?;
+                return Ok(Outcome::Stored);
+            }
+            (Some(Broken::NoCompare), Some(row)) => update.expected = row.revision,
+            (Some(Broken::EarlyAnswer), Some(row)) if row.revision == update.expected && update.row.id == update.id => {
+                self.state().unwritten.push(update);
+                return Ok(Outcome::Stored);
+            }
+            (Some(Broken::TwoSteps), Some(row)) if row.revision == update.expected && update.row.id != update.id => {
+                self.rows.insert(update.row).await?;
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                if !self.state().down && self.state().random.percent(50) {
+                    self.rows.delete(update.id).await?;
+                }
+                return Ok(Outcome::Stored);
+            }
+            (Some(Broken::StuckExpiration), Some(row)) => update.row.expiration = row.expiration,
+            _ => {}
+        }
+        let (old, next) = (update.id, update.row.clone());
+        let outcome = self.rows.update(update).await?;
+        if outcome == Outcome::Stored {
+            self.note_written(&next, stored.as_ref());
+            if next.id != old {
+                self.state().ended.insert(old);
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn note_written(&self, row: &Row, before: Option<&Row>) {
+        let mut state = self.state();
+        if state.ended.contains(&row.id) {
+            state.violations.push(format!("{:?} was written after it had ended", row.id));
+        }
+        if let Some(before) = before
+            && row.revision <= before.revision
+        {
+            state.violations.push(format!("{:?} went back from revision {}", row.id, before.revision));
+        }
+    }
+}
+
+/// Finishes a future that waits for nothing.
+fn poll_once<R>(future: impl Future<Output = R>) -> Option<R> {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
+        std::task::Poll::Ready(value) => Some(value),
+        std::task::Poll::Pending => None,
+    }
+}
+
+impl Store for SimStore {
+    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
+        self.rows.prepare(table, deadline).await
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+        self.call(async || self.rows.load(id).await).await
+    }
+
+    async fn insert(&self, row: Row) -> Result<(), StoreError> {
+        let insert = async || {
+            self.note_written(&row, None);
+            self.rows.insert(row).await
+        };
+        self.call(insert).await
+    }
+
+    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+        self.call(async || self.replace(update).await).await
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        let delete = async || {
+            self.state().ended.insert(id);
+            self.rows.delete(id).await
+        };
+        self.call(delete).await
+    }
+
+    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.call(async || self.rows.prune(now, limit).await).await
+    }
+
+    async fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        self.call(async || self.rows.trim(user, keep, now).await).await
+    }
+}
+
+impl Directory for SimStore {
+    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
+        self.call(async || self.rows.find(filter, page).await).await
+    }
+
+    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
+        self.call(async || self.rows.count(filter).await).await
+    }
+
+    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+        let remove = async || {
+            let removed = self.rows.remove(filter).await?;
+            self.state().ended.extend(removed.iter().copied());
+            Ok(removed)
+        };
+        self.call(remove).await
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        self.call(async || Ok(())).await
+    }
+}
