@@ -39,6 +39,7 @@ pub(crate) struct Step {
     pub(crate) token: Option<Token>,
     pub(crate) stored: Stored,
     pub(crate) base: Fields,
+    pub(crate) spent: Vec<(usize, Vec<u8>)>,
 }
 
 /// Decides what to do with a session that a handler could change. `fresh` makes the token of a new id.
@@ -75,7 +76,7 @@ pub(crate) fn plan<T: Databag>(
             let remembered = active.remembered != stored.header.remembered;
             if draft.changed || remembered || active.intent == Intent::Keep {
                 draft.step(rules, active, now, Life::Extended, None).map(Plan::Write)
-            } else if draft.flash_read || touch_is_due(rules, stored, now) {
+            } else if draft.flash_read || touch_is_due(rules, active, now) {
                 draft.step(rules, active, now, Life::Extended, None).map(Plan::Touch)
             } else {
                 Ok(Plan::Keep)
@@ -95,9 +96,11 @@ pub(crate) fn plan_touch<T: Databag>(
     now: Timestamp,
 ) -> Result<Plan, Error> {
     match &active.stored {
-        Some(stored) if touch_is_due(rules, stored, now) => {
+        Some(stored) if touch_is_due(rules, active, now) => {
             let draft = Draft {
                 fields: active.base.clone(),
+                base: active.base.clone(),
+                spent: Vec::new(),
                 changes: Vec::new(),
                 projection: stored.projection.clone(),
                 changed: false,
@@ -109,8 +112,10 @@ pub(crate) fn plan_touch<T: Databag>(
     }
 }
 
-/// Sliding expiry is stored at most every minute or every tenth of `idle`, whichever is shorter.
-fn touch_is_due(rules: &Rules, stored: &Stored, now: Timestamp) -> bool {
+/// Sliding expiry is stored at most every minute or every tenth of `idle`, whichever is shorter. What was
+/// found by its id is not in use by a visitor.
+fn touch_is_due<T>(rules: &Rules, active: &Active<T>, now: Timestamp) -> bool {
+    let Some(stored) = active.stored.as_ref().filter(|_| active.token.is_some()) else { return false };
     let interval = Duration::from_secs(60).min(rules.idle / 10);
     let gain = extended(rules, now, stored.header.absolute).saturating_since(stored.expiration);
     gain > Duration::ZERO && gain >= interval
@@ -131,7 +136,11 @@ enum Life {
 
 /// What would be stored.
 struct Draft {
+    /// As they are to be stored.
     fields: Fields,
+    /// As the bag has them: flash values that were read are in it until the request is over.
+    base: Fields,
+    spent: Vec<(usize, Vec<u8>)>,
     changes: Vec<bool>,
     projection: Projection,
     /// Whether the handler changed a field.
@@ -144,26 +153,32 @@ impl Draft {
     fn of<T: Databag>(rules: &Rules, active: &Active<T>) -> Result<Self, Error> {
         let encoded = Fields::of(&active.bag)?;
         let mut fields = Fields::default();
+        let mut as_is = Fields::default();
+        let mut spent = Vec::new();
         let mut changes = Vec::with_capacity(encoded.len());
         let mut flash_read = false;
         for field in 0..encoded.len() {
             let (now, base) = (encoded.get(field), active.base.get(field));
             let unchanged = now == base || active.bag.equals(field, base);
-            let read =
-                unchanged && active.flash.iter().any(|(flash, value)| *flash == field && value == base);
+            let is_in = |list: &[(usize, Vec<u8>)]| {
+                unchanged && list.iter().any(|(flash, value)| *flash == field && value == base)
+            };
+            let read = is_in(&active.flash);
             flash_read |= read;
-            fields.push(if read {
-                rules.layout.none()
-            } else if unchanged {
-                base
+            let value = if unchanged { base } else { now };
+            as_is.push(value);
+            if read || is_in(&active.spent) {
+                fields.push(rules.layout.none());
+                spent.push((field, base.to_vec()));
             } else {
-                now
-            });
+                fields.push(value);
+            }
             changes.push(!unchanged);
         }
         let mut projection = Projection::default();
         active.bag.project(&mut projection);
-        Ok(Self { fields, changed: changes.contains(&true), changes, projection, flash_read })
+        let changed = changes.contains(&true);
+        Ok(Self { fields, base: as_is, spent, changed, changes, projection, flash_read })
     }
 
     /// Tells whether there is nothing in the bag that a new session would not have.
@@ -185,7 +200,7 @@ impl Draft {
         token: Option<Token>,
     ) -> Result<Step, Error> {
         let stored = active.stored.as_ref();
-        let leaves = active.intent == Intent::Leave;
+        let leaves = active.is_leaving();
         let header = Header {
             absolute: match (life, stored) {
                 (Life::Extended, Some(stored)) => stored.header.absolute,
@@ -195,7 +210,7 @@ impl Draft {
             agent: if rules.bind_agent { active.visitor.agent } else { None },
         };
         let expiration = match stored {
-            Some(stored) if life == Life::Extended && !touch_is_due(rules, stored, now) => stored.expiration,
+            Some(stored) if life == Life::Extended && !touch_is_due(rules, active, now) => stored.expiration,
             _ => extended(rules, now, header.absolute),
         };
         let created = stored.filter(|_| life == Life::Extended).map_or(now, |stored| stored.created);
@@ -233,6 +248,6 @@ impl Draft {
             columns: self.projection.columns.clone(),
         };
         let stored = Stored { created, expiration, revision, projection: self.projection, header, carried };
-        Ok(Step { row, scope, token, stored, base: self.fields })
+        Ok(Step { row, scope, token, stored, base: self.base, spent: self.spent })
     }
 }

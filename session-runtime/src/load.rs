@@ -50,8 +50,10 @@ pub(crate) struct Active<T> {
     pub(crate) remembered: bool,
     pub(crate) intent: Intent,
     pub(crate) visitor: Visitor,
-    /// The flash values that this request received.
+    /// The flash values that this request received, and that are stored still.
     pub(crate) flash: Vec<(usize, Vec<u8>)>,
+    /// Those that it received and that are stored no more. The bag has them until the request is over.
+    pub(crate) spent: Vec<(usize, Vec<u8>)>,
 }
 
 /// What is stored of a session, besides its fields.
@@ -95,7 +97,15 @@ impl<T: Databag> Active<T> {
             intent: Intent::Continue,
             visitor,
             flash: Vec::new(),
+            spent: Vec::new(),
         })
+    }
+}
+
+impl<T> Active<T> {
+    /// Tells whether the session as it is stored is to end.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.stored.is_some() && self.intent == Intent::Leave
     }
 }
 
@@ -154,7 +164,8 @@ pub(crate) fn open<T: Databag>(
         if !same_network(rules.bind_ip, sealed.ip, visitor.ip) {
             return Ok(Verdict::Rejected(Rejection::Address));
         }
-        if rules.bind_agent && loaded.header.agent != visitor.agent {
+        // One that began outside a request is bound when it is first stored in one, as with addresses.
+        if rules.bind_agent && loaded.header.agent.is_some_and(|agent| visitor.agent != Some(agent)) {
             return Ok(Verdict::Rejected(Rejection::UserAgent));
         }
         bag.set_ip(visitor.ip);
@@ -163,7 +174,9 @@ pub(crate) fn open<T: Databag>(
         bag,
         id: row.id,
         token,
-        flash: flash::<T>(rules, &loaded.fields),
+        // Flash values are for visitors: no one else uses them up.
+        flash: if visitor.is_some() { flash::<T>(rules, &loaded.fields) } else { Vec::new() },
+        spent: Vec::new(),
         base: loaded.fields,
         remembered: loaded.header.remembered,
         intent: Intent::Continue,

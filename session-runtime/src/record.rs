@@ -76,6 +76,19 @@ impl Fields {
         self.spans.push(start..self.bytes.len());
     }
 
+    /// Returns the same fields with other values for some.
+    pub(crate) fn with(self, values: &[(usize, Vec<u8>)]) -> Self {
+        if values.is_empty() {
+            return self;
+        }
+        let mut fields = Self::default();
+        for field in 0..self.len() {
+            let value = values.iter().find(|(other, _)| *other == field);
+            fields.push(value.map_or(self.get(field), |(_, value)| value));
+        }
+        fields
+    }
+
     /// Decodes the fields into `bag`; what the record does not hold is left as it is.
     pub(crate) fn decode_into<T: Databag>(&self, bag: &mut T) -> Result<(), DecodeError> {
         let sources: Vec<_> = self.spans.iter().cloned().map(Source::Exact).collect();

@@ -129,23 +129,35 @@ impl Core {
     }
 
     /// Stores what has become of a session, and tells what the cookie has to say.
+    ///
+    /// A session that was to end and could not be ended, for whatever reason, is refused here from now on.
     pub(crate) async fn commit<T: Databag>(&self, active: &mut Active<T>) -> Result<Option<Sent>, Error> {
+        let (id, leaves) = (active.id, active.is_leaving());
+        let outcome = self.try_commit(active).await;
+        self.or_refuse(leaves, id, outcome)
+    }
+
+    async fn try_commit<T: Databag>(&self, active: &mut Active<T>) -> Result<Option<Sent>, Error> {
         let until = Instant::now() + self.deadline;
         let first = self.plan(active)?;
         if matches!(first, Plan::Keep) {
             return Ok(None);
         }
-        let _turn = self.turn(active, until).await?;
-        let mut next = first;
-        loop {
-            match self.carry_out(active, next, until).await? {
-                Carried::Out(sent) => return Ok(sent),
-                Carried::Conflict => {
-                    self.rebase(active, until).await?;
-                    next = self.plan(active)?;
+        let sent = {
+            let _turn = self.turn(active, until).await?;
+            let mut next = first;
+            loop {
+                match self.carry_out(active, next, until).await? {
+                    Carried::Out(sent) => break sent,
+                    Carried::Conflict => {
+                        self.rebase(active, until).await?;
+                        next = self.plan(active)?;
+                    }
                 }
             }
-        }
+        };
+        self.prune_if_asked().await;
+        Ok(sent)
     }
 
     /// Stores that a session was looked at. That is at no one's request: nothing is lost if it fails.
@@ -173,19 +185,37 @@ impl Core {
         active: &mut Active<T>,
         mut change: impl FnMut(&mut T) -> R,
     ) -> Result<(R, Option<Sent>), Error> {
+        let (id, leaves) = (active.id, active.is_leaving());
+        let updated = self.try_update(active, &mut change).await;
+        let updated = self.or_refuse(leaves, id, updated)?;
+        self.prune_if_asked().await;
+        Ok(updated)
+    }
+
+    async fn try_update<T: Databag, R>(
+        &self,
+        active: &mut Active<T>,
+        change: &mut impl FnMut(&mut T) -> R,
+    ) -> Result<(R, Option<Sent>), Error> {
         let until = Instant::now() + self.deadline;
-        let ours = Fields::of(&active.bag)?;
         let _turn = self.turn(active, until).await?;
         loop {
             if active.stored.is_some() {
-                ours.decode_into(&mut active.bag).map_err(undecodable)?;
                 self.rebase(active, until).await?;
             }
+            let before = Fields::of(&active.bag)?;
             let value = change(&mut active.bag);
-            match self.carry_out(active, self.plan(active)?, until).await? {
-                Carried::Out(sent) => return Ok((value, sent)),
-                Carried::Conflict => {}
+            let carried = match self.plan(active) {
+                Ok(plan) => self.carry_out(active, plan, until).await,
+                Err(error) => Err(error),
+            };
+            if let Ok(Carried::Out(sent)) = carried {
+                return Ok((value, sent));
             }
+            // The change was not stored, so it was not made either: it is made again on what others have
+            // stored, or, if it failed, must not be stored with the rest of the request.
+            before.decode_into(&mut active.bag).map_err(undecodable)?;
+            carried?;
         }
     }
 
@@ -205,6 +235,9 @@ impl Core {
         until: Instant,
     ) -> Result<Carried, Error> {
         let old = active.id;
+        if !active.is_leaving() && self.refused.contains(old) {
+            return Err(Error::Ended);
+        }
         match plan {
             Plan::Keep => Ok(Carried::Out(None)),
             Plan::Create(step) => {
@@ -226,9 +259,8 @@ impl Core {
                 Outcome::Gone => Err(Error::Ended),
             },
             Plan::Rotate(step) => {
-                let leaves = active.intent == Intent::Leave;
-                let outcome = self.replace(active, &step, until).await;
-                match self.or_refuse(leaves, old, outcome)? {
+                let leaves = active.is_leaving();
+                match self.replace(active, &step, until).await? {
                     Outcome::Stored => {
                         (self.hooks.rotated)(old, step.row.id);
                         Ok(Carried::Out(Self::renamed(active, step)))
@@ -243,8 +275,7 @@ impl Core {
                 }
             }
             Plan::Delete => {
-                let outcome = self.within(until, "delete a row", self.store.delete(old)).await;
-                if self.or_refuse(true, old, outcome)? {
+                if self.within(until, "delete a row", self.store.delete(old)).await? {
                     (self.hooks.deleted)(old);
                 }
                 *active = Active::fresh(self.fresh_token(), active.visitor)?;
@@ -272,6 +303,8 @@ impl Core {
         active.id = step.row.id;
         active.token = step.token.or(active.token.take());
         active.base = step.base;
+        active.flash = Vec::new();
+        active.spent = step.spent;
         active.stored = Some(step.stored);
         active.intent = Intent::Continue;
     }
@@ -298,10 +331,17 @@ impl Core {
             Verdict::Rejected(Rejection::Expired) => return Err(Error::Ended),
             Verdict::Rejected(rejection) => return Err(unusable(rejection)),
         };
+        // Flash values that this request received stay in its bag, and are stored no more.
+        active.spent.append(&mut active.flash);
+        let (spent, flash) = std::mem::take(&mut active.spent)
+            .into_iter()
+            .partition(|(field, _)| theirs.base.get(*field) == self.rules.layout.none());
+        (active.spent, active.flash) = (spent, flash);
+        let theirs_base = theirs.base.with(&active.spent);
         // Who leaves takes nothing along that was written meanwhile.
-        if active.intent != Intent::Leave {
+        if !active.is_leaving() {
             let ours = Fields::of(&active.bag)?;
-            let merged = merge(&active.base, &ours, &theirs.base);
+            let merged = merge(&active.base, &ours, &theirs_base);
             merged.decode_into(&mut active.bag).map_err(undecodable)?;
         }
         let stored = active.stored.as_ref();
@@ -309,7 +349,7 @@ impl Core {
         if untouched {
             active.remembered = theirs.remembered;
         }
-        active.base = theirs.base;
+        active.base = theirs_base;
         active.stored = theirs.stored;
         Ok(())
     }
@@ -340,10 +380,12 @@ impl Core {
 
     /// Removes some expired rows, if that is to happen at every request.
     pub(crate) async fn prune_if_asked(&self) {
-        if self.prune_each_time
-            && let Err(error) = self.store.prune(self.now(), PRUNE_BATCH).await
-        {
-            tracing::warn!(error = %Chain(&error), "expired sessions could not be removed");
+        if self.prune_each_time {
+            let until = Instant::now() + self.deadline;
+            let prune = self.store.prune(self.now(), PRUNE_BATCH);
+            if let Err(error) = self.within(until, "remove expired rows", prune).await {
+                tracing::warn!(error = %Chain(&error), "expired sessions could not be removed");
+            }
         }
     }
 }
@@ -495,7 +537,8 @@ impl<T: Databag, S: Store> Sessions<T, S> {
     }
 
     /// Changes a session as one step: `change` is run again on the fresh session until its result is
-    /// stored before anybody else's. Its last result is returned.
+    /// stored before anybody else's. Its last result is returned. This is no activity of the visitor's: it
+    /// moves no limit, and uses up no flash value.
     ///
     /// # Errors
     ///
