@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use actix_web::web;
 use databag_tests::{Call, Logs};
-use session_runtime::{Error, Session};
+use session_runtime::{Error, LoggedIn, Session};
 
-use crate::shop::{Shop, id, look, shop, shop_with, site};
+use crate::shop::{COOKIE, Shop, Theme, id, look, shop, shop_with, site};
 
 #[actix_web::test]
 async fn a_flash_value_is_shown_once() {
@@ -50,23 +51,41 @@ async fn a_notice_that_another_request_sets_meanwhile_survives() {
 }
 
 #[actix_web::test]
-async fn a_flash_value_that_was_read_does_not_return_when_the_handler_stores_by_itself() {
+async fn a_flash_value_that_was_read_does_not_return_however_often_the_handler_stores() {
     let world = shop().await;
-    let save = async |mut session: Session<Shop>| {
-        session.count += 1;
-        session.save().await.expect("stored");
-        let seen = session.notice().map(str::to_owned);
-        session.update(|shop| shop.count += 1).await.expect("stored");
-        session.count += 1;
-        format!("{seen:?}")
+    let save = async |mut session: Session<Shop>, times: web::Path<u64>| {
+        for _ in 0..*times {
+            session.count += 1;
+            session.save().await.expect("stored");
+        }
+        format!("{:?}", session.notice())
     };
-    let site = site!(world.sessions; "/save" => save, "/page" => async |s: Session<Shop>| format!("{:?} {}", s.notice(), s.count));
-    let browser = site.browser();
-    let known = world.browser();
+    let update = async |mut session: Session<Shop>, times: web::Path<u64>| {
+        for _ in 0..*times {
+            session.update(|shop| shop.count += 1).await.expect("stored");
+        }
+        session.theme = Theme::Dark;
+        format!("{:?}", session.notice())
+    };
+    let site = site!(world.sessions; "/save/{times}" => save, "/update/{times}" => update);
+    for path in ["/save/1", "/save/2", "/update/1", "/update/2"] {
+        let (browser, known) = (site.browser(), world.browser());
+        known.post("/notice/hello").await;
+        browser.set_cookie(COOKIE, &known.cookie(COOKIE).expect("a cookie"));
+        assert_eq!(browser.get(path).await.body, "Some(\"hello\")", "{path}: it is there for the whole request");
+        assert!(look(&known).await["notice"].is_null(), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_visitor_who_is_turned_away_has_not_read_the_flash_value() {
+    let world = shop().await;
+    let site = site!(world.sessions; "/account" => async |_: LoggedIn<Shop>| "account");
+    let (browser, known) = (site.browser(), world.browser());
     known.post("/notice/hello").await;
-    browser.set_cookie(crate::shop::COOKIE, &known.cookie(crate::shop::COOKIE).expect("a cookie"));
-    assert_eq!(browser.get("/save").await.body, "Some(\"hello\")");
-    assert_eq!(browser.get("/page").await.body, "None 3");
+    browser.set_cookie(COOKIE, &known.cookie(COOKIE).expect("a cookie"));
+    assert_eq!(browser.get("/account").await.status, 401);
+    assert!(known.get("/page").await.body.contains("hello"));
 }
 
 #[actix_web::test]
@@ -149,7 +168,7 @@ async fn a_field_set_back_to_its_default_is_stored() {
     };
     let site = site!(world.sessions; "/clear" => clear);
     let other = site.browser();
-    other.set_cookie(crate::shop::COOKIE, &browser.cookie(crate::shop::COOKIE).expect("a cookie"));
+    other.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
     other.post("/clear").await;
     assert_eq!(look(&browser).await["cart"], serde_json::json!({}));
 }
@@ -165,7 +184,7 @@ async fn a_session_that_is_too_large_is_500_before_any_write_and_the_log_names_t
     };
     let site = site!(world.sessions; "/fill" => fill);
     let other = site.browser();
-    other.set_cookie(crate::shop::COOKIE, &browser.cookie(crate::shop::COOKIE).expect("a cookie"));
+    other.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
     let before = world.watch.writes();
     let (logs, _guard) = Logs::of_this_thread();
     let answer = other.post("/fill").await;
