@@ -177,8 +177,15 @@ impl Draft {
         }
         let mut projection = Projection::default();
         active.bag.project(&mut projection);
-        let changed = changes.contains(&true);
-        Ok(Self { fields, base: as_is, spent, changed, changes, projection, flash_read })
+        Ok(Self {
+            fields,
+            base: as_is,
+            spent,
+            changed: changes.contains(&true),
+            changes,
+            projection,
+            flash_read,
+        })
     }
 
     /// Tells whether there is nothing in the bag that a new session would not have.

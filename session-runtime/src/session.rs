@@ -525,7 +525,8 @@ impl<T: Databag> Slot<T> {
             State::Unasked => {
                 // Whatever was made of that, by an `Option<Session<..>>` for one, is no answer: a store that
                 // cannot be read is not a visitor without a session.
-                let error = self.failed.get().then(|| StoreError::new("load the session", "see above").into());
+                let error =
+                    self.failed.get().then(|| StoreError::new("load the session", "see above").into());
                 return Closed { sent: None, error };
             }
             State::Here(active) => active,
