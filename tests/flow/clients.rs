@@ -110,7 +110,11 @@ async fn a_session_bound_to_its_user_agent_opens_for_no_other() {
 #[actix_web::test]
 async fn a_session_made_outside_a_request_is_bound_by_the_first_that_stores_it() {
     let world = shop_with(|builder| builder.bind_user_agent(true)).await;
-    let (token, _) = world.sessions.create(Shop { count: 4, ..session_runtime::Databag::defaults() }).await.expect("stored");
+    let (token, _) = world
+        .sessions
+        .create(Shop { count: 4, ..session_runtime::Databag::defaults() })
+        .await
+        .expect("stored");
     let owner = world.browser().from("198.51.100.4").with("user-agent", "Lynx/2.9");
     owner.set_cookie(COOKIE, &token.encode());
     assert_eq!(look(&owner).await["count"], 4);

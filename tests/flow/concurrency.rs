@@ -27,14 +27,15 @@ fn parallel_updates_over_threads_and_stores_are_all_counted() {
         let key = session_runtime::Keyring::generate();
         let mut processes = Vec::new();
         for _ in 0..4 {
-            let store = session_runtime::SqliteStore::open(folder.path().join("shop.db")).expect("a database");
+            let store =
+                session_runtime::SqliteStore::open(folder.path().join("shop.db")).expect("a database");
             let store = store.durability(session_runtime::Durability::Normal);
             let builder = session_runtime::Sessions::<Shop>::builder(store);
-            let builder = builder.keyring(crate::shop::keys(&key)).deadline(std::time::Duration::from_secs(30));
+            let builder =
+                builder.keyring(crate::shop::keys(&key)).deadline(std::time::Duration::from_secs(30));
             processes.push(builder.build().await.expect("good settings"));
         }
-        let (_, session) =
-            processes[0].create(session_runtime::Databag::defaults()).await.expect("stored");
+        let (_, session) = processes[0].create(session_runtime::Databag::defaults()).await.expect("stored");
         let session = session.id();
         let tasks: Vec<_> = processes
             .iter()
@@ -75,7 +76,12 @@ async fn changes_made_before_an_update_are_kept_whoever_is_in_between() {
     let world = shop().await;
     let both = async |mut session: Session<Shop>| {
         session.theme = Theme::Dark;
-        let count = session.update(|shop| { shop.count += 1; shop.count }).await?;
+        let count = session
+            .update(|shop| {
+                shop.count += 1;
+                shop.count
+            })
+            .await?;
         Ok::<_, Error>(format!("{count} {:?} {:?}", session.theme, session.tenant()))
     };
     let site = site!(world.sessions; "/both" => both);

@@ -72,7 +72,11 @@ async fn a_flash_value_that_was_read_does_not_return_however_often_the_handler_s
         let (browser, known) = (site.browser(), world.browser());
         known.post("/notice/hello").await;
         browser.set_cookie(COOKIE, &known.cookie(COOKIE).expect("a cookie"));
-        assert_eq!(browser.get(path).await.body, "Some(\"hello\")", "{path}: it is there for the whole request");
+        assert_eq!(
+            browser.get(path).await.body,
+            "Some(\"hello\")",
+            "{path}: it is there for the whole request"
+        );
         assert!(look(&known).await["notice"].is_null(), "{path}");
     }
 }
@@ -191,7 +195,12 @@ async fn a_session_that_is_too_large_is_500_before_any_write_and_the_log_names_t
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (500, "Internal Server Error"));
     assert!(answer.set_cookies().is_empty());
     assert_eq!(world.watch.writes(), before);
-    assert_eq!(logs.lines(&["ERROR", "the biggest field is `notes`", "of 1000 allowed"]).len(), 1, "{}", logs.text());
+    assert_eq!(
+        logs.lines(&["ERROR", "the biggest field is `notes`", "of 1000 allowed"]).len(),
+        1,
+        "{}",
+        logs.text()
+    );
     let seen = look(&browser).await;
     assert_eq!((&seen["cart"]["tea"], &seen["count"]), (&1.into(), &0.into()), "the old row is intact");
     assert_eq!(site.browser().post("/fill").await.status, 500, "a new visitor's session as well");

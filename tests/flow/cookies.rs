@@ -7,7 +7,7 @@ use actix_web::http::header::{CACHE_CONTROL, VARY};
 use databag_tests::{Answer, ManualClock, Site};
 use session_runtime::{Cleanup, Databag, Persistence, SameSite, Session, Sessions, SqliteStore, Token};
 
-use crate::shop::{COOKIE, Shop, key, look, shop, shop_with, site};
+use crate::shop::{COOKIE, Shop, ShopBuilder, key, look, shop, shop_with, site};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -139,15 +139,12 @@ async fn the_builder_overrides_what_the_bag_declares() {
     .await;
     let (pair, attributes) = only_cookie(&world.browser().post("/add/tea").await);
     assert!(pair.starts_with("till="));
-    assert_eq!(
-        attributes,
-        ["Domain=shop.example", "HttpOnly", "Max-Age=300", "Path=/a", "SameSite=Strict"]
-    );
+    assert_eq!(attributes, ["Domain=shop.example", "HttpOnly", "Max-Age=300", "Path=/a", "SameSite=Strict"]);
 }
 
 #[actix_web::test]
 async fn the_development_preset_works_without_tls() {
-    let world = shop_with(|builder| builder.development()).await;
+    let world = shop_with(ShopBuilder::development).await;
     let browser = world.browser();
     let (pair, attributes) = only_cookie(&browser.post("/add/tea").await);
     assert!(pair.starts_with("shop="), "the prefix would be refused over plain HTTP");
@@ -220,7 +217,10 @@ async fn an_answer_with_a_cookie_is_not_for_caches_and_one_that_was_read_varies(
     let world = shop().await;
     let browser = world.browser();
     let answer = browser.post("/add/tea").await;
-    assert_eq!((answer.all("cache-control"), answer.all("vary")), (vec!["no-store".into()], vec!["Cookie".into()]));
+    assert_eq!(
+        (answer.all("cache-control"), answer.all("vary")),
+        (vec!["no-store".into()], vec!["Cookie".into()])
+    );
     let answer = browser.get("/").await;
     assert_eq!((answer.all("cache-control"), answer.all("vary")), (vec![], vec!["Cookie".to_owned()]));
 }
@@ -267,7 +267,8 @@ async fn one_answer_sets_the_cookie_once_however_often_the_session_was_stored() 
 #[actix_web::test]
 async fn a_skipped_answer_has_no_cookie_and_begins_no_session() {
     let world = shop_with(|builder| {
-        builder.skip_cookie(|request, answer| request.path().starts_with("/add") && answer.status.is_success())
+        builder
+            .skip_cookie(|request, answer| request.path().starts_with("/add") && answer.status.is_success())
     })
     .await;
     let browser = world.browser();
@@ -298,7 +299,11 @@ async fn a_session_whose_id_changes_gets_its_cookie_on_a_skipped_answer_too() {
     let site = site!(world.sessions; "/save" => save, "/begin" => begin, "/rotate" => rotate,
         "/" => async |s: Session<Shop>| format!("{:?} {}", s.user_id(), s.count));
     let browser = site.browser();
-    assert_eq!(browser.post("/begin").await.set_cookies().len(), 1, "it is stored: without a cookie it is lost");
+    assert_eq!(
+        browser.post("/begin").await.set_cookies().len(),
+        1,
+        "it is stored: without a cookie it is lost"
+    );
     assert_eq!(browser.post("/rotate").await.set_cookies().len(), 1);
     assert_eq!(browser.post("/save").await.set_cookies().len(), 1);
     assert_eq!(browser.get("/").await.body, "Some(7) 1");

@@ -15,7 +15,10 @@ async fn a_user_sees_their_sessions_and_ends_the_others() {
     let stranger = world.user(8).await;
     let mine: std::collections::BTreeSet<_> = browsers.iter().map(id).collect();
     let listed = world.sessions.of_user(7).await.expect("answers");
-    assert_eq!(listed.iter().map(session_runtime::Snapshot::id).collect::<std::collections::BTreeSet<_>>(), mine);
+    assert_eq!(
+        listed.iter().map(session_runtime::Snapshot::id).collect::<std::collections::BTreeSet<_>>(),
+        mine
+    );
     assert!(listed.iter().all(|session| session.user_id() == Some(7) && session.cart["tea"] == 1));
 
     assert_eq!(world.sessions.revoke_user_except(7, id(&browsers[2])).await.expect("answers"), 4);
@@ -78,7 +81,8 @@ async fn a_stream_reads_every_session_once_over_several_pages() {
         let (_, session) = world.sessions.create(Shop { count, ..Shop::defaults() }).await.expect("stored");
         created.insert(session.id());
     }
-    let read: Vec<_> = world.sessions.stream().map_ok(|session| session.id()).try_collect().await.expect("answers");
+    let read: Vec<_> =
+        world.sessions.stream().map_ok(|session| session.id()).try_collect().await.expect("answers");
     assert_eq!(read.len(), 600);
     assert_eq!(read.into_iter().collect::<std::collections::BTreeSet<_>>(), created);
     assert_eq!(world.sessions.count_all().await.expect("answers"), 600);
@@ -116,7 +120,13 @@ async fn a_session_is_created_and_changed_outside_a_request() {
     let request = actix_web::test::TestRequest::get().uri("/").cookie(world.sessions.cookie(&token));
     let answer = world.site.call(request).await;
     assert!(answer.body.contains("\"user\":7") && answer.body.contains("\"count\":4"), "{}", answer.body);
-    let doubled = world.sessions.update(created.id(), |shop| { shop.count *= 2; shop.count }).await;
+    let doubled = world
+        .sessions
+        .update(created.id(), |shop| {
+            shop.count *= 2;
+            shop.count
+        })
+        .await;
     assert_eq!(doubled.expect("stored"), 8);
     assert_eq!(world.sessions.get(created.id()).await.expect("answers").expect("alive").count, 8);
 }

@@ -152,7 +152,10 @@ async fn a_handler_for_signed_in_users_can_send_others_to_the_log_in_page() {
     let world = shop_with(|builder| builder.login_redirect("/login?next=account")).await;
     let site = site!(world.sessions; "/account" => async |_: LoggedIn<Shop>| "account");
     let answer = site.browser().get("/account").await;
-    assert_eq!((answer.status.as_u16(), answer.all("location")), (303, vec!["/login?next=account".to_owned()]));
+    assert_eq!(
+        (answer.status.as_u16(), answer.all("location")),
+        (303, vec!["/login?next=account".to_owned()])
+    );
     assert_eq!(world.rows(), 0);
 }
 
@@ -176,7 +179,13 @@ async fn handlers_are_tested_without_a_server() {
     async fn buy(mut session: Session<Shop>) -> String {
         *session.cart_mut().entry("tea".to_owned()).or_default() += 1;
         session.save().await.expect("stored in the test's own store");
-        let count = session.update(|shop| { shop.count += 1; shop.count }).await.expect("stored");
+        let count = session
+            .update(|shop| {
+                shop.count += 1;
+                shop.count
+            })
+            .await
+            .expect("stored");
         format!("{} {count} {}", session.cart()["tea"], session.is_new())
     }
     let bag = || Shop { count: 4, ..Shop::defaults() };

@@ -293,7 +293,11 @@ async fn an_update_that_failed_has_changed_nothing_in_the_session_at_hand() {
         assert_eq!(answer.body, if new { "false 1" } else { "true 0" });
     }
     let seen = look(&known).await;
-    assert_eq!((&seen["count"], &seen["theme"]), (&0.into(), &"Dark".into()), "what was changed before is stored");
+    assert_eq!(
+        (&seen["count"], &seen["theme"]),
+        (&0.into(), &"Dark".into()),
+        "what was changed before is stored"
+    );
 }
 
 #[actix_web::test]
@@ -362,13 +366,18 @@ async fn the_shop_survives_any_one_call_that_fails() {
     for call in [Call::Load, Call::Insert, Call::Update, Call::Delete] {
         for fault in [Fault::Down, Fault::AnswerLost] {
             let world = shop().await;
-            let site = site!(world.sessions; "/count" => count, "/login/{user}" => log_in, "/logout" => log_out);
+            let site =
+                site!(world.sessions; "/count" => count, "/login/{user}" => log_in, "/logout" => log_out);
             let browser = site.browser();
             browser.set_cookie(COOKIE, &world.user(7).await.cookie(COOKIE).expect("a cookie"));
             world.watch.fail(call, fault.clone());
             for path in ["/count", "/login/8", "/count", "/logout"] {
                 let answer = browser.post(path).await;
-                assert!(matches!(answer.status.as_u16(), 200 | 503), "{call:?} {fault:?} {path}: {}", answer.status);
+                assert!(
+                    matches!(answer.status.as_u16(), 200 | 503),
+                    "{call:?} {fault:?} {path}: {}",
+                    answer.status
+                );
             }
             world.watch.heal();
             assert_eq!(browser.post("/login/9").await.status, 200, "{call:?} {fault:?}");

@@ -10,6 +10,7 @@ use crate::shop::{id, look, rejected, shop, shop_with};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(30 * 60);
+const BEFORE_IDLE: Duration = Duration::from_secs(30 * 60 - 1);
 const ABSOLUTE: Duration = Duration::from_secs(12 * 60 * 60);
 
 async fn lives(browser: &Browser) -> bool {
@@ -20,7 +21,7 @@ async fn lives(browser: &Browser) -> bool {
 async fn an_idle_session_ends_at_its_limit_and_not_before() {
     let world = shop().await;
     let (short, long) = (world.customer().await, world.customer().await);
-    world.clock.advance(IDLE - SECOND);
+    world.clock.advance(BEFORE_IDLE);
     assert!(lives(&short).await);
     world.clock.advance(2 * SECOND);
     world.events.take();
@@ -52,7 +53,7 @@ async fn activity_never_passes_the_absolute_limit() {
     }
     let session = world.sessions.get(id(&writer)).await.expect("answers").expect("alive");
     assert_eq!(session.expires().duration_since(session.created()).expect("later"), ABSOLUTE);
-    world.clock.advance(20 * MINUTE - SECOND);
+    world.clock.advance(19 * MINUTE + 59 * SECOND);
     assert!(lives(&reader).await && lives(&writer).await);
     world.clock.advance(2 * SECOND);
     assert!(!lives(&reader).await && !lives(&writer).await);
@@ -189,7 +190,7 @@ async fn prune_removes_what_has_expired_and_nothing_else() {
     for _ in 0..3 {
         world.customer().await;
     }
-    world.clock.advance(IDLE - SECOND);
+    world.clock.advance(BEFORE_IDLE);
     let fresh = world.customer().await;
     world.clock.advance(2 * SECOND);
     assert_eq!(world.sessions.prune().await.expect("answers"), 3);

@@ -256,7 +256,11 @@ async fn a_session_revoked_while_a_request_is_in_flight_stays_ended() {
     assert_eq!(world.rows(), 0);
 }
 
-async fn slow_log_in(mut session: Session<Shop>, gate: web::Data<Gate>, user: web::Path<i64>) -> &'static str {
+async fn slow_log_in(
+    mut session: Session<Shop>,
+    gate: web::Data<Gate>,
+    user: web::Path<i64>,
+) -> &'static str {
     gate.pass().await;
     session.log_in(*user);
     "in"

@@ -13,6 +13,7 @@ mod handlers;
 mod limits;
 mod logins;
 mod secrets;
+mod server;
 mod setup;
 mod tampering;
 mod visitors;

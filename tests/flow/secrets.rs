@@ -68,7 +68,7 @@ async fn debug_shows_no_content() {
         session.cart.insert(ITEM.to_owned(), 1);
         session.set_pin(NOTE);
         session.log_in(7);
-        let of_session = format!("{session:?} {:#?}", session);
+        let of_session = format!("{session:?} {session:#?}");
         let of_user = format!("{:?}", LoggedIn::new(session).expect("signed in"));
         of_session + &of_user
     };

@@ -145,7 +145,8 @@ async fn a_row_in_the_clear_does_not_open_under_a_keyring() {
 async fn a_sealed_row_is_a_mistake_where_nothing_is_sealed() {
     let world = shop().await;
     let browser = world.customer().await;
-    let site = site!(plain(&world).await; "/" => async |s: session_runtime::Session<Shop>| s.count.to_string());
+    let site =
+        site!(plain(&world).await; "/" => async |s: session_runtime::Session<Shop>| s.count.to_string());
     let other = site.browser();
     other.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
     let answer = other.get("/").await;
@@ -225,7 +226,15 @@ async fn reseal_all_brings_every_row_under_the_current_key_and_changes_nothing_e
 async fn expirations(world: &World) -> Vec<std::time::SystemTime> {
     let mut times = Vec::new();
     for user in 0..5 {
-        times.extend(world.sessions.of_user(user).await.expect("answers").iter().map(|s| s.expires()));
+        times.extend(
+            world
+                .sessions
+                .of_user(user)
+                .await
+                .expect("answers")
+                .iter()
+                .map(session_runtime::Snapshot::expires),
+        );
     }
     times
 }

@@ -73,8 +73,7 @@ async fn two_cookies_of_the_name_are_refused_in_either_order_without_store_acces
     world.events.take();
     for pair in [[&good, &other], [&other, &good], [&good, &good]] {
         let [first, second] = pair;
-        let one_header =
-            TestRequest::get().uri("/").append_header(("cookie", format!("{first}; {second}")));
+        let one_header = TestRequest::get().uri("/").append_header(("cookie", format!("{first}; {second}")));
         let two_headers = TestRequest::get()
             .uri("/")
             .append_header(("cookie", first.as_str()))
@@ -123,14 +122,14 @@ async fn the_cookie_is_found_among_others_and_in_any_of_several_headers() {
     let world = shop().await;
     let browser = world.customer().await;
     let pair = format!("{COOKIE}={}", browser.cookie(COOKIE).expect("a cookie"));
-    for headers in
-        [vec![format!("a=b; {pair}; c=d")], vec!["a=b".to_owned(), format!("c=d; {pair}")], vec![format!("bad;;{pair}")]]
-    {
-        let request = headers
-            .iter()
-            .fold(TestRequest::get().uri("/"), |request, header| {
-                request.append_header(("cookie", header.as_str()))
-            });
+    for headers in [
+        vec![format!("a=b; {pair}; c=d")],
+        vec!["a=b".to_owned(), format!("c=d; {pair}")],
+        vec![format!("bad;;{pair}")],
+    ] {
+        let request = headers.iter().fold(TestRequest::get().uri("/"), |request, header| {
+            request.append_header(("cookie", header.as_str()))
+        });
         let answer = world.site.call(request).await;
         assert!(answer.body.contains("\"is_new\":false"), "{headers:?}");
     }
