@@ -4,6 +4,7 @@
 
 use proc_macro2::TokenTree;
 use syn::ext::IdentExt;
+use syn::parse::discouraged::Speculative;
 use syn::parse::{Parse, ParseBuffer, ParseStream, Parser};
 use syn::{Attribute, Expr, Ident, LitBool, LitInt, LitStr, Meta, Path, Token, Type, parenthesized};
 
@@ -185,7 +186,9 @@ pub(crate) trait Attributes: Default {
                         read_entries(&mut read, input, errors);
                         Ok(())
                     };
-                    entries.parse2(list.tokens.clone()).expect("entries are read to the end, right or wrong");
+                    if let Err(left_over) = entries.parse2(list.tokens.clone()) {
+                        errors.push_syntax(left_over);
+                    }
                 }
                 Meta::Path(_) | Meta::NameValue(_) => errors.push(
                     attribute.path(),
@@ -294,7 +297,8 @@ impl Value for Flag {
         if input.is_empty() || input.peek(Token![,]) {
             return Some(Self);
         }
-        errors.push(next(input), format_args!("`{key}` takes no value"), format_args!("write `{key}` alone"));
+        let at = if input.parse::<Token![=]>().is_ok() { next(input) } else { Some(key.clone().into()) };
+        errors.push(at, format_args!("`{key}` takes no value"), format_args!("write `{key}` alone"));
         None
     }
 }
@@ -410,12 +414,18 @@ fn assigned<T: Parse>(
         errors.push(key, format_args!("`{key}` needs a value: {kind}"), help);
         return None;
     }
-    let at = next(input);
-    let value = input.parse();
-    if value.is_err() {
-        errors.push(at, format_args!("`{key}` takes {kind}"), help);
+    // A fork, because syn fails the whole list once a parser has given up inside of brackets.
+    let ahead = input.fork();
+    match ahead.parse() {
+        Ok(value) => {
+            input.advance_to(&ahead);
+            Some(value)
+        }
+        Err(_) => {
+            errors.push(next(input), format_args!("`{key}` takes {kind}"), help);
+            None
+        }
     }
-    value.ok()
 }
 
 fn next(input: ParseStream<'_>) -> Option<TokenTree> {

@@ -13,7 +13,7 @@ use syn::ext::IdentExt;
 use syn::{GenericParam, LitInt, LitStr, Type};
 
 use self::accessors::check_accessors;
-use self::columns::{check_columns, check_sql_name};
+use self::columns::{check_columns, check_table};
 use self::cookie::check_cookie;
 use self::fields::check_fields;
 use self::lifetime::check_lifetime;
@@ -52,12 +52,16 @@ fn check_bag<'a>(input: &'a Input<'a>, errors: &Errors) -> Bag<'a> {
     } = &input.attrs;
 
     refuse_lifetimes(input, errors);
-    refuse_twins(input, errors);
     if let Some(name) = name.value()
         && name.value().is_empty()
     {
         errors.push(name, "`name` is empty", format_args!("write `name = \"{}\"`", input.ident));
     }
+    if let Some(table) = table.value() {
+        check_table(table, errors);
+    }
+    let cookie = check_cookie(&input.attrs, errors);
+    let lifetime = check_lifetime(&input.attrs, cookie.persistence, errors);
     if let Some(key) = max_per_user.key()
         && !input.fields.iter().any(|field| field.attrs.user_id.is_given())
     {
@@ -67,28 +71,24 @@ fn check_bag<'a>(input: &'a Input<'a>, errors: &Errors) -> Bag<'a> {
             "mark the field that holds the user: `#[databag(user_id)] user_id: Option<i64>`",
         );
     }
-
-    let cookie = check_cookie(&input.attrs, errors);
+    let max_per_user = check_number(max_per_user, 1, errors);
+    let codec = check_codec(codec, errors);
+    let case = choose("rename_all", rename_all, &CASES, errors).unwrap_or(Case::Snake);
+    let version = check_number(version, 0, errors).unwrap_or(0);
     let columns = check_columns(input, columns.value(), errors);
-    let fields =
-        check_fields(input, choose("rename_all", rename_all, &CASES, errors).unwrap_or(Case::Snake), errors);
+    refuse_twins(input, errors);
+    let fields = check_fields(input, case, errors);
     check_accessors(input, errors);
     Bag {
         input,
-        codec: check_codec(codec, errors),
+        codec,
         name: name.text().unwrap_or_else(|| input.ident.unraw().to_string()),
-        table: match table.value() {
-            Some(name) => {
-                check_sql_name("table", name, errors);
-                name.value()
-            }
-            None => "sessions".to_owned(),
-        },
+        table: table.text().unwrap_or_else(|| "sessions".to_owned()),
         columns,
-        lifetime: check_lifetime(&input.attrs, cookie.persistence, errors),
         cookie,
-        max_per_user: check_number(max_per_user, 1, errors),
-        version: check_number(version, 0, errors).unwrap_or(0),
+        lifetime,
+        max_per_user,
+        version,
         fields,
     }
 }

@@ -21,6 +21,11 @@ impl Errors {
         self.found.borrow_mut().push(error);
     }
 
+    /// Reports what syn says.
+    pub(crate) fn push_syntax(&self, error: syn::Error) {
+        self.found.borrow_mut().push(error);
+    }
+
     /// Returns `value`, unless there were mistakes.
     pub(crate) fn finish<T>(self, value: T) -> Result<T, TokenStream> {
         let found = self.found.into_inner();

@@ -6,12 +6,11 @@ use quote::quote;
 use syn::parse_quote;
 
 use crate::ast::{Input, inside};
-use crate::expand::{accessors, constants};
+use crate::expand::{accessors, constants, private, read_optional};
 
 /// Writes impls that type-check whatever the fields are.
 pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
-    let krate = input.krate();
-    let p = quote!(#krate::__private);
+    let p = private(input);
     let ident = input.ident;
     let mut generics = input.generics.clone();
     generics.make_where_clause().predicates.push(parse_quote!(Self: 'static));
@@ -19,19 +18,21 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
     let (_, ty_generics, _) = input.generics.split_for_impl();
 
     let user = input.fields.iter().find(|field| field.attrs.user_id.is_given());
-    let user = user.and_then(|field| inside(field.ty, "Option")).map(|user| {
-        quote! {
-            #[automatically_derived]
-            impl #impl_generics #p::HasUser for #ident #ty_generics #where_clause {
-                type User = #user;
-                type UserRef<'__a> = &'__a #user;
-                fn user(&self) -> #p::Option<<Self as #p::HasUser>::UserRef<'_>> {
-                    ::core::unreachable!()
+    let user =
+        user.and_then(|field| Some((field.ident, inside(field.ty, "Option")?))).map(|(field, user)| {
+            let (borrowed, read) = read_optional(user, field, &quote!('__a), &p);
+            quote! {
+                #[automatically_derived]
+                impl #impl_generics #p::HasUser for #ident #ty_generics #where_clause {
+                    type User = #user;
+                    type UserRef<'__a> = #borrowed;
+                    fn user(&self) -> #p::Option<<Self as #p::HasUser>::UserRef<'_>> {
+                        #read
+                    }
+                    fn set_user(&mut self, _: #p::Option<#user>) {}
                 }
-                fn set_user(&mut self, _: #p::Option<#user>) {}
             }
-        }
-    });
+        });
     let ip = input.fields.iter().any(|field| field.attrs.ip_addr.is_given()).then(|| {
         quote! {
             #[automatically_derived]

@@ -1,10 +1,12 @@
 //! A bag that is correct: what `check` lets through, and all that `expand` looks at.
 
+use std::collections::HashSet;
+
 use syn::ext::IdentExt;
 use syn::{Expr, Ident, Path, Type};
 
 use crate::ast::{self, Input, inside};
-use crate::attr::Switch;
+use crate::attr::{FieldAttrs, Switch};
 
 /// A struct that can be a session.
 pub(crate) struct Bag<'a> {
@@ -82,9 +84,29 @@ pub(crate) struct Stored<'a> {
     pub(crate) role: Role<'a>,
     pub(crate) from: Option<&'a Type>,
     pub(crate) with: Option<&'a Path>,
+    pub(crate) merge: Merge<'a>,
     pub(crate) flash: bool,
     pub(crate) keep_on_logout: bool,
     pub(crate) reset_on_login: bool,
+}
+
+/// What becomes of a field that two requests have changed.
+pub(crate) enum Merge<'a> {
+    /// Nothing was said: both sides' entries, if the type has any, or else the later writer's value.
+    Unsaid,
+    Known(Policy),
+    Function(&'a Path),
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Policy {
+    Last,
+    Entries,
+    Append,
+    Sum,
+    Max,
+    Min,
+    Reject,
 }
 
 pub(crate) enum Role<'a> {
@@ -105,7 +127,14 @@ pub(crate) enum Bind {
     Off,
 }
 
-/// The accessors of a field. They can be told before the field has been checked, so that the stubs have them too.
+/// What code can call of a field. It can be told before the field has been checked, so that the stubs have it
+/// too.
+pub(crate) struct Surface<'a> {
+    pub(crate) accessors: Option<Accessors<'a>>,
+    /// The constant that names its column.
+    pub(crate) constant: Option<Ident>,
+}
+
 pub(crate) struct Accessors<'a> {
     pub(crate) stem: Ident,
     pub(crate) kind: AccessorKind<'a>,
@@ -119,42 +148,53 @@ pub(crate) enum AccessorKind<'a> {
     Option(&'a Type),
 }
 
-impl<'a> Accessors<'a> {
-    pub(crate) fn of(input: &Input<'_>, field: &ast::Field<'a>) -> Option<Self> {
-        let off = [&input.attrs.accessors, &field.attrs.accessors];
-        if off.into_iter().any(|accessors| accessors.value() == Some(&Switch(false))) {
-            return None;
+impl<'a> Surface<'a> {
+    /// Returns the surface of every field, without what would be there twice: that has been reported.
+    pub(crate) fn all<'b>(input: &'b Input<'a>) -> Vec<(&'b ast::Field<'a>, Self)> {
+        let mut taken = HashSet::new();
+        let surfaces = input.fields.iter().map(|field| (field, Self::of(input, field)));
+        surfaces.filter(|(_, surface)| surface.names().into_iter().all(|name| taken.insert(name))).collect()
+    }
+
+    pub(crate) fn of(input: &Input<'_>, field: &ast::Field<'a>) -> Self {
+        let FieldAttrs { user_id, ip_addr, column, accessors, .. } = &field.attrs;
+        let projected = user_id.is_given() || ip_addr.is_given() || column.is_given();
+        let constant = field.ident.unraw().to_string().to_uppercase();
+        let off =
+            [&input.attrs.accessors, accessors].map(|accessors| accessors.value() == Some(&Switch(false)));
+        Self {
+            accessors: (off == [false, false]).then(|| Accessors::of(field)),
+            constant: projected.then(|| Ident::new(&constant, field.ident.span())),
         }
-        let named = field.attrs.accessor.value();
-        let stem = named.and_then(|name| name.parse().ok()).unwrap_or_else(|| field.ident.clone());
+    }
+
+    /// Returns every name in it.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let accessors = self.accessors.iter().flat_map(Accessors::names);
+        accessors.chain(self.constant.iter().map(Ident::to_string)).collect()
+    }
+}
+
+impl<'a> Accessors<'a> {
+    fn of(field: &ast::Field<'a>) -> Self {
+        let named = field.attrs.accessor.value().and_then(|name| name.parse().ok());
         let kind = match inside(field.ty, "Option") {
             _ if field.attrs.ip_addr.is_given() => AccessorKind::ReadOnly,
             Some(value) => AccessorKind::Option(value),
             None => AccessorKind::Plain,
         };
-        Some(Self { stem, kind })
+        Self { stem: named.unwrap_or_else(|| field.ident.clone()), kind }
     }
 
-    /// Returns the names of all of them.
-    pub(crate) fn names(&self) -> Vec<String> {
+    fn names(&self) -> Vec<String> {
         let stem = self.stem.unraw();
-        let all = ["", "_mut", "set_", "clear_", "take_"];
-        let count = match self.kind {
-            AccessorKind::ReadOnly => 1,
-            AccessorKind::Plain => 3,
-            AccessorKind::Option(_) => 5,
-        };
-        let name = |affix: &str| match affix.strip_suffix('_') {
-            Some(_) => format!("{affix}{stem}"),
-            None => format!("{stem}{affix}"),
-        };
-        all[..count].iter().copied().map(name).collect()
+        let mut names = vec![stem.to_string()];
+        if !matches!(self.kind, AccessorKind::ReadOnly) {
+            names.extend([format!("{stem}_mut"), format!("set_{stem}")]);
+        }
+        if let AccessorKind::Option(_) = self.kind {
+            names.extend([format!("clear_{stem}"), format!("take_{stem}")]);
+        }
+        names
     }
-}
-
-/// Returns the name of a field's column constant, if it has a column.
-pub(crate) fn constant(field: &ast::Field<'_>) -> Option<Ident> {
-    let attrs = &field.attrs;
-    let projected = attrs.user_id.is_given() || attrs.ip_addr.is_given() || attrs.column.is_given();
-    projected.then(|| Ident::new(&field.ident.unraw().to_string().to_uppercase(), field.ident.span()))
 }

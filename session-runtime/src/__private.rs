@@ -4,12 +4,10 @@ pub use std::option::Option::{self, None, Some};
 pub use std::primitive::{bool, str, u8, usize};
 pub use std::result::Result::{self, Ok};
 
-pub use std::clone::Clone;
 pub use std::convert::Into;
 pub use std::default::Default;
 pub use std::fmt;
 pub use std::net::IpAddr;
-pub use std::string::String;
 pub use std::time::Duration;
 
 pub use serde;
@@ -20,10 +18,11 @@ pub use crate::bag::{
 };
 pub use crate::codec::{Bincode, Codec, CodecError, Json};
 pub use crate::column::Column;
+pub use crate::merge::{Entries, Settled, Sides};
 pub use crate::record::{Decoder, Encoder};
 pub use crate::shape::Shapes;
 pub use crate::store::ColumnRef;
-pub use crate::value::{ColumnType, ColumnValue, Value};
+pub use crate::value::{ColumnType, ColumnValue};
 
 use std::marker::PhantomData;
 
@@ -50,6 +49,32 @@ impl<T: Default> Start for T {
     fn start() -> Self {
         Self::default()
     }
+}
+
+/// Asserts that a field can be stored.
+pub fn stored<T: Stored>() {}
+
+/// A type that a field can be stored as.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored in a session",
+    label = "needs `Serialize` and `Deserialize`, and to own its data",
+    note = "derive them: `#[derive(serde::Serialize, serde::Deserialize)]`",
+    note = "a type of another crate may have them behind a feature named `serde`; else name a module that encodes \
+            it, `#[databag(with = module)]`, or keep it for one request only, `#[databag(skip)]`"
+)]
+pub trait Stored: Serialize + DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Stored for T {}
+
+/// Returns what a column holds that a field is projected into.
+pub const fn column_type<T: ColumnValue>() -> ColumnType {
+    T::TYPE
+}
+
+/// Names such a column.
+pub const fn column<B, T: ColumnValue>(column: ColumnRef) -> Column<B, T> {
+    Column::new(column)
 }
 
 /// A field of the bag `B` that a module encodes in its own way: `#[databag(with = module)]`.
@@ -113,5 +138,38 @@ pub trait ByEncoding {
 impl<T> ByEncoding for &Equals<'_, T> {
     fn equals<C: Codec>(&self) -> bool {
         false
+    }
+}
+
+/// Merges a map or a set for which the bag names no policy, or what goes by the name of one.
+///
+/// As [`Equals`] does, `(&Unsaid::<T>::NEW).settle::<C>(sides)` finds [`EntriesByDefault`] where `T` has
+/// entries and [`LastByDefault`] elsewhere.
+#[derive(Debug)]
+pub struct Unsaid<T>(PhantomData<fn() -> T>);
+
+impl<T> Unsaid<T> {
+    pub const NEW: Self = Self(PhantomData);
+}
+
+/// The type has entries.
+pub trait EntriesByDefault {
+    fn settle<C: Codec>(&self, sides: Sides<'_>) -> Result<Settled, CodecError>;
+}
+
+impl<T: Entries + Serialize + DeserializeOwned> EntriesByDefault for Unsaid<T> {
+    fn settle<C: Codec>(&self, sides: Sides<'_>) -> Result<Settled, CodecError> {
+        sides.entries::<C, T>()
+    }
+}
+
+/// The type has none: the later writer wins.
+pub trait LastByDefault {
+    fn settle<C: Codec>(&self, sides: Sides<'_>) -> Result<Settled, CodecError>;
+}
+
+impl<T> LastByDefault for &Unsaid<T> {
+    fn settle<C: Codec>(&self, _: Sides<'_>) -> Result<Settled, CodecError> {
+        Ok(Settled::Ours)
     }
 }

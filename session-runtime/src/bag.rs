@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::codec::{Codec, CodecError};
+use crate::merge::{Settled, Sides};
 use crate::record::{Decoder, Encoder};
 use crate::shape::Shapes;
 use crate::value::{ColumnType, ColumnValue, Value};
@@ -41,6 +42,13 @@ pub trait Databag: Sized + 'static {
     /// Tells whether a field whose encoding is not `encoded` equals it all the same.
     #[doc(hidden)]
     fn equals(&self, field: usize, encoded: &[u8]) -> bool;
+
+    /// Settles a field that two requests have changed.
+    #[doc(hidden)]
+    fn merge(field: usize, sides: Sides<'_>) -> Result<Settled, CodecError> {
+        let _ = (field, sides);
+        Ok(Settled::Ours)
+    }
 
     /// Copies the projected fields out.
     #[doc(hidden)]
@@ -232,6 +240,8 @@ impl Projection {
     }
 
     pub fn column<V: ColumnValue>(&mut self, value: Option<&V>) {
-        self.columns.push(value.map(ColumnValue::to_value));
+        // Databases keep no NaN: SQLite makes it `NULL`.
+        let is_number = |value: &Value| !matches!(value, Value::Real(number) if number.is_nan());
+        self.columns.push(value.map(ColumnValue::to_value).filter(is_number));
     }
 }

@@ -19,6 +19,10 @@ use crate::sessions::{Chain, Core, PRUNE_BATCH, Sessions};
 use crate::store::{Store, Table, TableColumn};
 use crate::token::{SessionId, TokenSource};
 
+const CLEANUP_PAUSE: Duration = Duration::from_mins(30);
+const DEADLINE: Duration = Duration::from_secs(2);
+const MAX_STATE_BYTES: usize = 64 * 1024;
+
 /// When expired rows are removed. Whatever is chosen, an expired session never opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -102,11 +106,11 @@ impl<T: Databag, S: Store> Builder<T, S> {
             protection: Protection::Plain,
             idle: schema.idle,
             absolute: schema.absolute,
-            cleanup: Cleanup::Every(Duration::from_mins(30)),
+            cleanup: Cleanup::Every(CLEANUP_PAUSE),
             bind_ip: None,
             bind_agent: false,
-            deadline: Duration::from_secs(2),
-            max_state_bytes: 64 * 1024,
+            deadline: DEADLINE,
+            max_state_bytes: MAX_STATE_BYTES,
             strict: false,
             hooks: Hooks::default(),
             clock: Box::new(SystemTime::now),
@@ -381,5 +385,43 @@ async fn clean_up(core: Weak<Core>, pause: Duration) {
                 }
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "actix"))]
+mod tests {
+    use super::*;
+
+    #[derive(crate::Databag)]
+    struct Plain {
+        visits: u32,
+    }
+
+    /// ASVS 5.0 §7.1.1: the limits are documented.
+    #[test]
+    fn the_readme_states_the_defaults_as_they_are() {
+        let schema = Plain::SCHEMA;
+        let minutes = |duration: Duration| duration.as_secs() / 60;
+        let web = crate::web::Config::for_test(&schema.cookie);
+        let cookie = web.cookie.removal();
+        let attributes = cookie.split_once("; ").and_then(|(_, rest)| rest.strip_suffix("; Max-Age=0"));
+        let rows = [
+            ("idle limit", format!("{} minutes", minutes(schema.idle))),
+            ("absolute limit, counted from the log-in", format!("{} hours", minutes(schema.absolute) / 60)),
+            ("cookie name", format!("`{}`", schema.cookie.name)),
+            ("cookie attributes", format!("`{}`", attributes.expect("a removal has attributes"))),
+            ("table", format!("`{}`", schema.table)),
+            ("store deadline per request", format!("{} seconds", DEADLINE.as_secs())),
+            ("size of a session", format!("{MAX_STATE_BYTES} bytes")),
+            (
+                "expired rows are removed",
+                format!("every {} minutes, {PRUNE_BATCH} at a time", minutes(CLEANUP_PAUSE)),
+            ),
+        ];
+        let readme = include_str!("../../README.md");
+        for (setting, value) in rows {
+            assert!(readme.contains(&format!("| {setting} | {value} |")), "{setting}: {value}");
+        }
+        assert_eq!(schema.cookie.persistence, crate::Persistence::Browser);
     }
 }

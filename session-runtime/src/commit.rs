@@ -39,7 +39,6 @@ pub(crate) struct Step {
     pub(crate) token: Option<Token>,
     pub(crate) stored: Stored,
     pub(crate) base: Fields,
-    pub(crate) spent: Vec<(usize, Vec<u8>)>,
 }
 
 /// Decides what to do with a session that a handler could change. `fresh` makes the token of a new id.
@@ -99,8 +98,6 @@ pub(crate) fn plan_touch<T: Databag>(
         Some(stored) if touch_is_due(rules, active, now) => {
             let draft = Draft {
                 fields: active.base.clone(),
-                base: active.base.clone(),
-                spent: Vec::new(),
                 changes: Vec::new(),
                 projection: stored.projection.clone(),
                 changed: false,
@@ -116,7 +113,7 @@ pub(crate) fn plan_touch<T: Databag>(
 /// found by its id is not in use by a visitor.
 fn touch_is_due<T>(rules: &Rules, active: &Active<T>, now: Timestamp) -> bool {
     let Some(stored) = active.stored.as_ref().filter(|_| active.token.is_some()) else { return false };
-    let interval = Duration::from_secs(60).min(rules.idle / 10);
+    let interval = Duration::from_mins(1).min(rules.idle / 10);
     let gain = extended(rules, now, stored.header.absolute).saturating_since(stored.expiration);
     gain > Duration::ZERO && gain >= interval
 }
@@ -136,11 +133,7 @@ enum Life {
 
 /// What would be stored.
 struct Draft {
-    /// As they are to be stored.
     fields: Fields,
-    /// As the bag has them: flash values that were read are in it until the request is over.
-    base: Fields,
-    spent: Vec<(usize, Vec<u8>)>,
     changes: Vec<bool>,
     projection: Projection,
     /// Whether the handler changed a field.
@@ -151,41 +144,19 @@ struct Draft {
 
 impl Draft {
     fn of<T: Databag>(rules: &Rules, active: &Active<T>) -> Result<Self, Error> {
-        let encoded = Fields::of(&active.bag)?;
-        let mut fields = Fields::default();
-        let mut as_is = Fields::default();
-        let mut spent = Vec::new();
-        let mut changes = Vec::with_capacity(encoded.len());
-        let mut flash_read = false;
-        for field in 0..encoded.len() {
-            let (now, base) = (encoded.get(field), active.base.get(field));
-            let unchanged = now == base || active.bag.equals(field, base);
-            let is_in = |list: &[(usize, Vec<u8>)]| {
-                unchanged && list.iter().any(|(flash, value)| *flash == field && value == base)
-            };
-            let read = is_in(&active.flash);
-            flash_read |= read;
-            let value = if unchanged { base } else { now };
-            as_is.push(value);
-            if read || is_in(&active.spent) {
-                fields.push(rules.layout.none());
-                spent.push((field, base.to_vec()));
-            } else {
-                fields.push(value);
-            }
-            changes.push(!unchanged);
-        }
+        let none = rules.layout.none();
+        let current = Fields::against(&active.bag, &active.base)?;
+        let still_there =
+            |(field, value): &(usize, Vec<u8>)| (current.get(*field) == value).then_some(*field);
+        let read: Vec<usize> = active.flash.iter().filter_map(still_there).collect();
+        let flash_read = read.iter().any(|&field| active.base.get(field) != none);
+        let fields = if read.is_empty() { current } else { current.with(&read, none) };
+        let changes: Vec<bool> = (0..fields.len())
+            .map(|field| fields.get(field) != active.base.get(field) && !read.contains(&field))
+            .collect();
         let mut projection = Projection::default();
         active.bag.project(&mut projection);
-        Ok(Self {
-            fields,
-            base: as_is,
-            spent,
-            changed: changes.contains(&true),
-            changes,
-            projection,
-            flash_read,
-        })
+        Ok(Self { fields, changed: changes.contains(&true), changes, projection, flash_read })
     }
 
     /// Tells whether there is nothing in the bag that a new session would not have.
@@ -255,6 +226,6 @@ impl Draft {
             columns: self.projection.columns.clone(),
         };
         let stored = Stored { created, expiration, revision, projection: self.projection, header, carried };
-        Ok(Step { row, scope, token, stored, base: self.base, spent: self.spent })
+        Ok(Step { row, scope, token, stored, base: self.fields })
     }
 }

@@ -49,6 +49,12 @@ pub enum Error {
     /// The session was ended by another request. Nothing was stored, and it stays ended. Answered 409.
     #[error("the session was ended by another request")]
     Ended,
+    /// Another request has changed a field whose policy is `merge = "reject"`. Answered 409.
+    #[error("another request has changed the session field `{field}`")]
+    Conflict {
+        /// The field's stored name.
+        field: &'static str,
+    },
     /// Others kept writing the session until the deadline. Answered 503.
     #[error("the session could not be written before the deadline: others kept writing it")]
     Contended,

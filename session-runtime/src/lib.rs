@@ -1,4 +1,68 @@
 //! Typed, sealed, conflict-safe sessions for actix-web.
+//!
+//! One struct with [`#[derive(Databag)]`](derive@Databag) is the session: its fields are what a visitor's
+//! session holds. A mistake in it does not compile. The middleware hands it to handlers as
+//! [`Session<T>`](Session); what a handler changes is sealed with AES-256-GCM-SIV and stored before the answer
+//! is sent, in [`SqliteStore`] or another [`Store`].
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use actix_web::{App, HttpServer, Responder, web};
+//! use session_runtime::{Databag, Keyring, Session, SessionMiddleware, Sessions, SqliteStore};
+//!
+//! #[derive(Databag)]
+//! struct ShopSession {
+//!     #[databag(user_id)]
+//!     user_id: Option<i64>,
+//!     cart: BTreeMap<String, u32>,
+//! }
+//!
+//! async fn add(mut session: Session<ShopSession>, sku: web::Path<String>) -> impl Responder {
+//!     *session.cart_mut().entry(sku.into_inner()).or_default() += 1;
+//!     format!("{} kinds of things in your cart", session.cart().len())
+//! }
+//!
+//! #[actix_web::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     # if true { return Ok(()); }
+//!     let sessions = Sessions::<ShopSession>::builder(SqliteStore::open("sessions.db")?)
+//!         .keyring(Keyring::from_env("SESSION_KEY")?)
+//!         .build()
+//!         .await?;
+//!     HttpServer::new(move || {
+//!         App::new()
+//!             .wrap(SessionMiddleware::new(sessions.clone()))
+//!             .route("/cart/{sku}", web::post().to(add))
+//!     })
+//!     .bind("127.0.0.1:8080")?
+//!     .run()
+//!     .await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Where to look
+//!
+//! | for | see |
+//! | --- | --- |
+//! | what a field can be | [`#[derive(Databag)]`](derive@Databag) |
+//! | what a handler can do | [`Session`], [`SessionRef`], [`LoggedIn`] |
+//! | lists, queries, ending other sessions, admin tasks | [`Sessions`], [`Find`] |
+//! | cookies, limits, proxies, hooks | [`Builder`] |
+//! | keys and their rotation | [`Keyring`] |
+//! | tests of handlers | [`Session::for_test`], [`TestRequestExt`] |
+//! | a store or a codec of one's own | [`store`], [`Codec`] |
+//!
+//! # Features
+//!
+//! | feature | default | brings |
+//! | --- | --- | --- |
+//! | `sqlite` | yes | [`SqliteStore`] |
+//! | `memory` | no | `MemoryStore` |
+//! | `actix` | yes | [`SessionMiddleware`] and the extractors |
+//!
+//! No feature changes the meaning of another.
 
 // The derive names this crate from outside; its own tests use the derive too.
 #[cfg(test)]
@@ -44,6 +108,8 @@ pub use envelope::{KeyError, Keyring};
 pub use error::{Error, Rejection};
 pub use session::{LoggedIn, Session, SessionRef};
 pub use sessions::{Find, Sessions, Snapshot};
+#[cfg(feature = "memory")]
+pub use store::memory::MemoryStore;
 #[cfg(feature = "sqlite")]
 pub use store::sqlite::{Durability, SqliteStore};
 pub use store::{Directory, Store, StoreError};
@@ -53,3 +119,8 @@ pub use value::{ColumnType, ColumnValue, Value};
 pub use web::{SessionMiddleware, TestRequestExt};
 
 pub use session_derive::Databag;
+
+/// The program of the README compiles.
+#[cfg(all(doctest, feature = "sqlite", feature = "actix"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -12,7 +12,7 @@ use crate::envelope::{Binding, OpenError, Protection};
 use crate::error::{Error, Rejection};
 use crate::record::{self, Carried, EncodeError, Fields, Header, Layout};
 use crate::store::Row;
-use crate::token::{SessionId, Token};
+use crate::token::{Hex, SessionId, Token};
 
 /// What both halves of a request go by: the same for every session of a bag.
 #[derive(Debug)]
@@ -50,10 +50,8 @@ pub(crate) struct Active<T> {
     pub(crate) remembered: bool,
     pub(crate) intent: Intent,
     pub(crate) visitor: Visitor,
-    /// The flash values that this request received, and that are stored still.
+    /// The flash values that this request received.
     pub(crate) flash: Vec<(usize, Vec<u8>)>,
-    /// Those that it received and that are stored no more. The bag has them until the request is over.
-    pub(crate) spent: Vec<(usize, Vec<u8>)>,
 }
 
 /// What is stored of a session, besides its fields.
@@ -97,7 +95,6 @@ impl<T: Databag> Active<T> {
             intent: Intent::Continue,
             visitor,
             flash: Vec::new(),
-            spent: Vec::new(),
         })
     }
 }
@@ -111,6 +108,7 @@ impl<T> Active<T> {
 
 /// What a row turned out to be.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(crate) enum Verdict<T> {
     Live(Active<T>),
     Rejected(Rejection),
@@ -141,8 +139,7 @@ pub(crate) fn open<T: Databag>(
     let record = match rules.protection.open(T::Codec::FRAMING, &binding, &row.state) {
         Ok(record) => record,
         Err(OpenError::UnknownKey(id)) => {
-            let id = id.iter().map(|byte| format!("{byte:02x}")).collect();
-            return Err(Error::UnknownKey { id });
+            return Err(Error::UnknownKey { id: Hex(&id).to_string() });
         }
         Err(OpenError::Malformed | OpenError::Forged) => return Ok(Verdict::Rejected(Rejection::Tampered)),
     };
@@ -164,8 +161,8 @@ pub(crate) fn open<T: Databag>(
         if !same_network(rules.bind_ip, sealed.ip, visitor.ip) {
             return Ok(Verdict::Rejected(Rejection::Address));
         }
-        // One that began outside a request is bound when it is first stored in one, as with addresses.
-        if rules.bind_agent && loaded.header.agent.is_some_and(|agent| visitor.agent != Some(agent)) {
+        // A session from before agents were bound is bound when it is next written.
+        if rules.bind_agent && loaded.header.agent.is_some_and(|bound| Some(bound) != visitor.agent) {
             return Ok(Verdict::Rejected(Rejection::UserAgent));
         }
         bag.set_ip(visitor.ip);
@@ -176,7 +173,6 @@ pub(crate) fn open<T: Databag>(
         token,
         // Flash values are for visitors: no one else uses them up.
         flash: if visitor.is_some() { flash::<T>(rules, &loaded.fields) } else { Vec::new() },
-        spent: Vec::new(),
         base: loaded.fields,
         remembered: loaded.header.remembered,
         intent: Intent::Continue,

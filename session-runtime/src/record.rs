@@ -61,6 +61,22 @@ impl Fields {
         }
     }
 
+    /// Encodes a bag, but keeps the encodings of `base` for values that are equal: the order of a
+    /// `HashMap` is no change.
+    pub(crate) fn against<T: Databag>(bag: &T, base: &Self) -> Result<Self, EncodeError> {
+        let encoded = Self::of(bag)?;
+        let differs = |field: usize| encoded.get(field) != base.get(field);
+        if !(0..base.len()).any(|field| differs(field) && bag.equals(field, base.get(field))) {
+            return Ok(encoded);
+        }
+        let mut fields = Self::default();
+        for field in 0..base.len() {
+            let changed = differs(field) && !bag.equals(field, base.get(field));
+            fields.push(if changed { encoded.get(field) } else { base.get(field) });
+        }
+        Ok(fields)
+    }
+
     pub(crate) fn get(&self, field: usize) -> &[u8] {
         &self.bytes[self.spans[field].clone()]
     }
@@ -74,19 +90,6 @@ impl Fields {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
         self.spans.push(start..self.bytes.len());
-    }
-
-    /// Returns the same fields with other values for some.
-    pub(crate) fn with(self, values: &[(usize, Vec<u8>)]) -> Self {
-        if values.is_empty() {
-            return self;
-        }
-        let mut fields = Self::default();
-        for field in 0..self.len() {
-            let value = values.iter().find(|(other, _)| *other == field);
-            fields.push(value.map_or(self.get(field), |(_, value)| value));
-        }
-        fields
     }
 
     /// Decodes the fields into `bag`; what the record does not hold is left as it is.
@@ -106,6 +109,15 @@ impl Fields {
         assert!(decode(bag, &self.bytes, &sources).is_ok(), "the defaults decode");
     }
 
+    /// Returns these fields with one value in place of some.
+    pub(crate) fn with(&self, replaced: &[usize], value: &[u8]) -> Self {
+        let mut fields = Self::default();
+        for field in 0..self.len() {
+            fields.push(if replaced.contains(&field) { value } else { self.get(field) });
+        }
+        fields
+    }
+
     /// Returns the field with the longest encoding.
     pub(crate) fn biggest<T: Databag>(&self) -> &'static str {
         let biggest = (0..self.spans.len()).max_by_key(|&field| self.spans[field].len());
@@ -122,7 +134,7 @@ pub(crate) struct EncodeError {
 }
 
 /// A record could not be decoded; `field` is missing where the record itself is malformed.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct DecodeError {
     pub(crate) field: Option<&'static str>,
 }
@@ -415,15 +427,23 @@ fn write_binary<'a>(header: &Header, size: usize, fields: impl Iterator<Item = W
         record.extend_from_slice(&field.tag.to_be_bytes());
         record.extend_from_slice(&field.fingerprint.to_be_bytes());
         record.push(if field.projected { PROJECTED } else { 0 });
-        let mut length = field.value.len();
-        while length > 0x7F {
-            record.push((length & 0x7F) as u8 | 0x80);
-            length >>= 7;
-        }
-        record.push(length as u8);
+        write_length(&mut record, field.value.len());
         record.extend_from_slice(field.value);
     }
     record
+}
+
+fn write_length(record: &mut Vec<u8>, mut length: usize) {
+    while length > 0x7F {
+        record.push(low_bits(length) | 0x80);
+        length >>= 7;
+    }
+    record.push(low_bits(length));
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seven bits fit")]
+fn low_bits(length: usize) -> u8 {
+    (length & 0x7F) as u8
 }
 
 type Parsed = (Header, Vec<u8>, Vec<Entry>);
@@ -549,6 +569,7 @@ mod tests {
     use std::collections::{BTreeMap, HashMap};
 
     use super::*;
+    use crate::token::Hex;
 
     /// One bag as it changes from release to release.
     macro_rules! release {
@@ -604,9 +625,8 @@ mod tests {
 
     #[test]
     fn the_bytes_are_pinned() {
-        let hex: String = write(&first()).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
-            hex,
+            Hex(&write(&first())).to_string(),
             "01030000018bcfe5680000000000000000079827728f2130f839601573040006010374656102f9e185a5b03f10dc267cc7b70106010461636d65"
         );
         let json = write(&FirstJson { cart: cart(), tenant: Some("acme".to_owned()) });

@@ -238,6 +238,7 @@ impl<T: Databag> Session<T> {
     }
 
     fn active_mut(&mut self) -> &mut Active<T> {
+        self.slot.used.set(true);
         Rc::get_mut(&mut self.active).expect("the slot is empty, so this is the only holder")
     }
 }
@@ -246,6 +247,7 @@ impl<T: Databag> Deref for Session<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
+        self.slot.used.set(true);
         &self.active.bag
     }
 }
@@ -328,7 +330,7 @@ pub struct LoggedIn<T: HasUser> {
 impl<T: HasUser> LoggedIn<T> {
     /// Wraps the session of a signed-in user; `None` for others.
     pub fn new(session: Session<T>) -> Option<Self> {
-        let signed_in = session.user().is_some();
+        let signed_in = session.active.bag.user().is_some();
         signed_in.then_some(Self { session })
     }
 
@@ -370,8 +372,9 @@ pub(crate) struct Slot<T> {
     loading: tokio::sync::Mutex<()>,
     /// What the cookie has to say about what was stored so far.
     sent: RefCell<Option<Sent>>,
-    /// Whether a handler could have changed the session.
-    lent: Cell<bool>,
+    /// Whether a handler has used a [`Session`]. One that could not run, because a form did not parse or nobody
+    /// is signed in, has not read a flash either.
+    used: Cell<bool>,
     /// Whether the session could not be loaded.
     failed: Cell<bool>,
     /// The session that the browser knows.
@@ -409,7 +412,7 @@ impl<T: Databag> Slot<T> {
             state: RefCell::new(State::Unasked),
             loading: tokio::sync::Mutex::new(()),
             sent: RefCell::new(None),
-            lent: Cell::new(false),
+            used: Cell::new(false),
             failed: Cell::new(false),
             known: Cell::new(None),
             closed: Cell::new(false),
@@ -448,7 +451,7 @@ impl<T: Databag> Slot<T> {
                     Ok(Verdict::Rejected(rejection)) => self.report(Some(id), rejection),
                     Err(error) => {
                         self.failed.set(true);
-                        self.log(Some(id), &error, "a session could not be loaded");
+                        Self::log(Some(id), &error, "a session could not be loaded");
                         return Err(error);
                     }
                 }
@@ -468,30 +471,24 @@ impl<T: Databag> Slot<T> {
     pub(crate) fn take(self: &Rc<Self>) -> Result<Session<T>, Error> {
         if self.closed.get() {
             let bag = std::any::type_name::<T>();
-            return Err(Self::misuse(format!(
+            return Err(misuse(format!(
                 "the `{bag}` session of this request has been stored: change it in the handler, or in a middleware \
                  that `SessionMiddleware` is wrapped around",
             )));
         }
         match self.state.replace(State::Lent) {
             State::Here(active) if Rc::strong_count(&active) == 1 => {
-                self.lent.set(true);
                 Ok(Session { slot: self.clone(), active })
             }
             taken => {
                 self.state.replace(taken);
                 let bag = std::any::type_name::<T>();
-                Err(Self::misuse(format!(
+                Err(misuse(format!(
                     "this request holds its `{bag}` session already: take one `Session` in the handler and lend it as \
                      `&mut Session<..>`, or drop it (or every `SessionRef`) before taking the next",
                 )))
             }
         }
-    }
-
-    /// Lets the bag be looked at, unless somebody holds it for writing.
-    pub(crate) fn peek<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
-        if let State::Here(active) = &*self.state.borrow() { Some(look(&active.bag)) } else { None }
     }
 
     /// Hands the session out for reading.
@@ -500,7 +497,7 @@ impl<T: Databag> Slot<T> {
             return Ok(SessionRef { active: active.clone() });
         }
         let bag = std::any::type_name::<T>();
-        Err(Self::misuse(format!(
+        Err(misuse(format!(
             "this request holds its `{bag}` session for writing: read through that `Session`, or drop it before taking \
              a `SessionRef`",
         )))
@@ -511,23 +508,15 @@ impl<T: Databag> Slot<T> {
         self.closed.set(true);
     }
 
-    /// Makes an error of what a developer has to mend. Its answer is opaque, so it goes to the log.
-    fn misuse(message: String) -> Error {
-        tracing::error!("{message}");
-        Error::Usage(message)
-    }
-
     /// Stores what has become of the session when the request is over. A `muted` answer cannot bring a
     /// visitor a cookie, so none begins a session.
     pub(crate) async fn close(&self, muted: bool) -> Closed {
         self.shut();
         let active = match self.state.replace(State::Unasked) {
             State::Unasked => {
-                // Whatever was made of that, by an `Option<Session<..>>` for one, is no answer: a store that
-                // cannot be read is not a visitor without a session.
-                let error =
-                    self.failed.get().then(|| StoreError::new("load the session", "see above").into());
-                return Closed { sent: None, error };
+                // Whatever the handler has made of it: no answer is given for a session nobody could read.
+                let failed = || StoreError::new("load a row", "the request went on without it");
+                return Closed { sent: None, error: self.failed.get().then(|| Error::Store(failed())) };
             }
             State::Here(active) => active,
             State::Lent => {
@@ -536,14 +525,14 @@ impl<T: Databag> Slot<T> {
                     "a `Session<{bag}>` is still held after the handler has answered, so it cannot be stored: drop it \
                      before, and let what goes on (a task, a streamed body) use `Sessions::update`",
                 ));
-                self.log(None, &error, "a session could not be stored");
+                Self::log(None, &error, "a session could not be stored");
                 return Closed { sent: self.sent.take(), error: Some(error) };
             }
         };
         let (id, leaves) = (active.id, active.intent == Intent::Leave);
         let stored = if muted && active.stored.is_none() {
             Ok(None)
-        } else if self.lent.get() {
+        } else if self.used.get() {
             match Rc::try_unwrap(active) {
                 Ok(mut active) => self.core.commit(&mut active).await,
                 Err(_) => Err(Error::Usage(
@@ -559,7 +548,7 @@ impl<T: Databag> Slot<T> {
                 None
             }
             Err(error) => {
-                self.log(Some(id), &error, "a session could not be stored");
+                Self::log(Some(id), &error, "a session could not be stored");
                 if leaves {
                     // Whoever logs out is out, as far as this browser goes.
                     self.note(Some(Sent::Removal));
@@ -595,11 +584,17 @@ impl<T: Databag> Slot<T> {
         }
     }
 
-    fn log(&self, id: Option<SessionId>, error: &Error, message: &'static str) {
+    fn log(id: Option<SessionId>, error: &Error, message: &'static str) {
         let (bag, session) = (std::any::type_name::<T>(), id.map(tracing::field::debug));
         // The first field is what a metrics layer counts.
         tracing::error!(monotonic_counter.session_failures = 1_u64, bag, session, error = %Chain(error), "{message}");
     }
+}
+
+/// Makes an error of what a developer has to mend. Its answer is opaque, so it goes to the log.
+fn misuse(message: String) -> Error {
+    tracing::error!("{message}");
+    Error::Usage(message)
 }
 
 impl Sent {

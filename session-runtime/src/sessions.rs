@@ -28,14 +28,14 @@ use crate::hooks::Hooks;
 use crate::load::{Active, Intent, Rules, Stored, Verdict, Visitor, open};
 use crate::merge::merge;
 use crate::queue::{Queue, Turn};
-use crate::record::Fields;
+use crate::record::{DecodeError, Fields};
 use crate::refused::Refused;
 use crate::store::{
     AnyRows, ColumnRef, Comparison, DefaultStore, Directory, Filter, Outcome, Page, Row, Store, StoreError,
     Update,
 };
 use crate::token::{SessionId, Token, TokenSource};
-use crate::value::ColumnValue as _;
+use crate::value::{ColumnValue as _, Value};
 
 /// How many rows a page of a listing has.
 const PAGE: u32 = 256;
@@ -186,8 +186,8 @@ impl Core {
         mut change: impl FnMut(&mut T) -> R,
     ) -> Result<(R, Option<Sent>), Error> {
         let (id, leaves) = (active.id, active.is_leaving());
-        let updated = self.try_update(active, &mut change).await;
-        let updated = self.or_refuse(leaves, id, updated)?;
+        let outcome = self.try_update(active, &mut change).await;
+        let updated = self.or_refuse(leaves, id, outcome)?;
         self.prune_if_asked().await;
         Ok(updated)
     }
@@ -203,7 +203,7 @@ impl Core {
             if active.stored.is_some() {
                 self.rebase(active, until).await?;
             }
-            let before = Fields::of(&active.bag)?;
+            let before = Fields::against(&active.bag, &active.base)?;
             let value = change(&mut active.bag);
             let carried = match self.plan(active) {
                 Ok(plan) => self.carry_out(active, plan, until).await,
@@ -243,6 +243,7 @@ impl Core {
             Plan::Create(step) => {
                 self.within(until, "add a row", self.store.insert(step.row.clone())).await?;
                 (self.hooks.started)(step.row.id);
+                self.trim::<T>(step.row.user.as_ref(), until).await;
                 Ok(Carried::Out(Self::renamed(active, step)))
             }
             Plan::Touch(step) => match self.replace(active, &step, until).await {
@@ -263,6 +264,7 @@ impl Core {
                 match self.replace(active, &step, until).await? {
                     Outcome::Stored => {
                         (self.hooks.rotated)(old, step.row.id);
+                        self.trim::<T>(step.row.user.as_ref(), until).await;
                         Ok(Carried::Out(Self::renamed(active, step)))
                     }
                     Outcome::Conflict => Ok(Carried::Conflict),
@@ -290,6 +292,17 @@ impl Core {
         self.within(until, "update a row", self.store.update(update)).await
     }
 
+    /// Ends the oldest sessions of a user who has more than the bag allows. The log-in that was one too many
+    /// has succeeded, so if this fails, the next one sees to it.
+    async fn trim<T: Databag>(&self, user: Option<&Value>, until: Instant) {
+        let (Some(keep), Some(user)) = (T::SCHEMA.max_per_user, user) else { return };
+        let trim = self.store.trim(user, keep, self.now());
+        match self.within(until, "trim the sessions of a user", trim).await {
+            Ok(trimmed) => trimmed.into_iter().for_each(&self.hooks.deleted),
+            Err(error) => tracing::warn!(error = %Chain(&error), "old sessions of a user could not be ended"),
+        }
+    }
+
     /// Makes a session that was to end unusable here, if the store did not end it.
     fn or_refuse<R>(&self, leaves: bool, id: SessionId, outcome: Result<R, Error>) -> Result<R, Error> {
         if leaves && outcome.is_err() {
@@ -303,8 +316,6 @@ impl Core {
         active.id = step.row.id;
         active.token = step.token.or(active.token.take());
         active.base = step.base;
-        active.flash = Vec::new();
-        active.spent = step.spent;
         active.stored = Some(step.stored);
         active.intent = Intent::Continue;
     }
@@ -331,17 +342,18 @@ impl Core {
             Verdict::Rejected(Rejection::Expired) => return Err(Error::Ended),
             Verdict::Rejected(rejection) => return Err(unusable(rejection)),
         };
-        // Flash values that this request received stay in its bag, and are stored no more.
-        active.spent.append(&mut active.flash);
-        let (spent, flash) = std::mem::take(&mut active.spent)
-            .into_iter()
-            .partition(|(field, _)| theirs.base.get(*field) == self.rules.layout.none());
-        (active.spent, active.flash) = (spent, flash);
-        let theirs_base = theirs.base.with(&active.spent);
         // Who leaves takes nothing along that was written meanwhile.
         if !active.is_leaving() {
-            let ours = Fields::of(&active.bag)?;
-            let merged = merge(&active.base, &ours, &theirs_base);
+            let ours = Fields::against(&active.bag, &active.base)?;
+            // A flash value that was read is in the bag still, and no change that would undo another's.
+            let none = self.rules.layout.none();
+            let replaced = |(field, value): &(usize, Vec<u8>)| {
+                let read = ours.get(*field) == value && active.base.get(*field) == none;
+                (read && theirs.base.get(*field) != none).then_some(*field)
+            };
+            let replaced: Vec<usize> = active.flash.iter().filter_map(replaced).collect();
+            let ours = if replaced.is_empty() { ours } else { ours.with(&replaced, none) };
+            let merged = merge::<T>(&active.base, &ours, &theirs.base)?;
             merged.decode_into(&mut active.bag).map_err(undecodable)?;
         }
         let stored = active.stored.as_ref();
@@ -349,7 +361,7 @@ impl Core {
         if untouched {
             active.remembered = theirs.remembered;
         }
-        active.base = theirs_base;
+        active.base = theirs.base;
         active.stored = theirs.stored;
         Ok(())
     }
@@ -378,8 +390,8 @@ impl Core {
         self.csrf_token(id).as_bytes().ct_eq(presented.as_bytes()).into()
     }
 
-    /// Removes some expired rows, if that is to happen at every request.
-    pub(crate) async fn prune_if_asked(&self) {
+    /// Removes some expired rows, if that is to happen with everything that is stored.
+    async fn prune_if_asked(&self) {
         if self.prune_each_time {
             let until = Instant::now() + self.deadline;
             let prune = self.store.prune(self.now(), PRUNE_BATCH);
@@ -401,7 +413,7 @@ enum Carried {
     Conflict,
 }
 
-fn undecodable(error: crate::record::DecodeError) -> Error {
+fn undecodable(error: DecodeError) -> Error {
     unusable(Rejection::Undecodable { field: error.field })
 }
 
@@ -723,7 +735,7 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
                 Verdict::Live(active) => snapshots.extend(Snapshot::of(active)),
                 Verdict::Rejected(Rejection::Expired) => {}
                 Verdict::Rejected(reason) => {
-                    tracing::warn!(session = ?id, %reason, "a session is left out of a list")
+                    tracing::warn!(session = ?id, %reason, "a session is left out of a list");
                 }
             }
         }
@@ -739,7 +751,9 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
     async fn remove(&self, filter: Filter) -> Result<u64, Error> {
         let until = Instant::now() + self.core.deadline;
         let removed = self.core.within(until, "delete rows", self.store.remove(&filter)).await?;
-        removed.iter().for_each(|id| (self.core.hooks.deleted)(*id));
+        for id in &removed {
+            (self.core.hooks.deleted)(*id);
+        }
         Ok(removed.len() as u64)
     }
 
@@ -802,5 +816,41 @@ impl<T, S> Clone for Sessions<T, S> {
 impl<T, S> fmt::Debug for Sessions<T, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sessions(..)")
+    }
+}
+
+#[cfg(all(test, feature = "memory"))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    #[derive(Debug, crate::Databag)]
+    #[databag(max_per_user = 2)]
+    struct Shop {
+        #[databag(user_id)]
+        user_id: Option<i64>,
+    }
+
+    #[tokio::test]
+    async fn the_oldest_sessions_of_a_user_give_way_to_new_ones() {
+        let seconds = Arc::new(AtomicU64::new(0));
+        let clock = {
+            let seconds = seconds.clone();
+            move || SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.fetch_add(1, Ordering::Relaxed))
+        };
+        let sessions = Sessions::<Shop>::builder(MemoryStore::new()).danger_plaintext().clock(clock);
+        let sessions = sessions.build().await.expect("builds");
+        let mut tokens = Vec::new();
+        for user_id in [Some(7), Some(7), Some(8), Some(7), None] {
+            tokens.push(sessions.create(Shop { user_id }).await.expect("is stored").0);
+        }
+        let mut live = Vec::new();
+        for token in &tokens {
+            live.push(sessions.load(token).await.expect("loads").is_some());
+        }
+        assert_eq!(live, [false, true, true, true, true]);
     }
 }

@@ -363,9 +363,9 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         self.enter(name, &format!("enum {}", variants.join(",")))?;
         let depth = self.trace.open.len();
         let entered = self.trace.entered.entry(self.path.clone()).or_default();
-        let variant = *entered % variants.len().max(1);
+        let index = *entered % variants.len().max(1);
         *entered += 1;
-        let mut chosen = Variant { trace: self.trace, path: self.path, variant };
+        let mut chosen = Variant { trace: self.trace, path: self.path, index };
         let value = visitor.visit_enum(&mut chosen)?;
         chosen.trace.open.truncate(depth - 1);
         Ok(value)
@@ -438,12 +438,12 @@ impl<'de> MapAccess<'de> for Parts<'_> {
 struct Variant<'a> {
     trace: &'a mut Trace,
     path: String,
-    variant: usize,
+    index: usize,
 }
 
 impl Variant<'_> {
     fn content(&mut self) -> Tracer<'_> {
-        let path = format!("{}:{}", self.path, self.variant);
+        let path = format!("{}:{}", self.path, self.index);
         Tracer { trace: self.trace, path }
     }
 }
@@ -453,7 +453,7 @@ impl<'de> EnumAccess<'de> for &mut Variant<'_> {
     type Variant = Self;
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Error> {
-        let index = u32::try_from(self.variant).map_err(Error::custom)?;
+        let index = u32::try_from(self.index).map_err(Error::custom)?;
         let index: U32Deserializer<Error> = index.into_deserializer();
         Ok((seed.deserialize(index)?, self))
     }
@@ -546,6 +546,7 @@ mod tests {
             Transfer(String, Colour),
         }
         #[derive(Deserialize)]
+        #[allow(dead_code)]
         enum Colour {
             Red,
             Green(u8),

@@ -16,6 +16,7 @@ use crate::refused::Refused;
 use crate::sessions::Core;
 use crate::store::{AnyRows, BoxFuture, Outcome, Row, StoreError, Update};
 use crate::token::SessionId;
+use crate::value::Value;
 
 /// A store of one row: a request has one session.
 #[derive(Default)]
@@ -56,6 +57,15 @@ impl AnyRows for OneRow {
 
     fn prune(&self, _: Timestamp, _: u32) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(ready(Ok(0)))
+    }
+
+    fn trim<'a>(
+        &'a self,
+        _: &'a Value,
+        _: u32,
+        _: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>> {
+        Box::pin(ready(Ok(Vec::new())))
     }
 }
 

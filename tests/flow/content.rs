@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::web;
-use databag_tests::{Call, Logs};
+use databag_tests::{Call, Gate, Logs, Site};
 use session_runtime::{Error, LoggedIn, Session};
 
 use crate::shop::{COOKIE, Shop, Theme, id, look, shop, shop_with, site};
@@ -79,6 +79,35 @@ async fn a_flash_value_that_was_read_does_not_return_however_often_the_handler_s
         );
         assert!(look(&known).await["notice"].is_null(), "{path}");
     }
+}
+
+#[actix_web::test]
+async fn a_notice_set_meanwhile_survives_a_handler_that_stores_by_itself() {
+    let world = shop().await;
+    let save = async |mut session: Session<Shop>, hurdle: web::Data<Gate>| {
+        session.count += 1;
+        session.save().await.expect("stored");
+        hurdle.pass().await;
+        session.count += 1;
+        format!("{:?}", session.notice())
+    };
+    let gate = web::Data::new(Gate::default());
+    let app = actix_web::App::new()
+        .wrap(session_runtime::SessionMiddleware::new(world.sessions.clone()))
+        .app_data(gate.clone())
+        .route("/save", web::post().to(save));
+    let site = Site::new(actix_web::test::init_service(app).await);
+    let (browser, known) = (site.browser(), world.browser());
+    known.post("/notice/first").await;
+    browser.set_cookie(COOKIE, &known.cookie(COOKIE).expect("a cookie"));
+    let (answer, ()) = tokio::join!(browser.post("/save"), async {
+        gate.arrival().await;
+        assert!(known.post("/notice/second").await.status.is_success());
+        gate.open();
+    });
+    assert_eq!(answer.body, "Some(\"first\")");
+    let seen = look(&known).await;
+    assert_eq!((&seen["notice"], &seen["count"]), (&"second".into(), &2.into()));
 }
 
 #[actix_web::test]

@@ -3,6 +3,7 @@
 mod browser;
 mod clock;
 mod logs;
+pub mod shop;
 mod watched;
 
 pub use browser::{Answer, Browser, Site};

@@ -7,7 +7,7 @@ use syn::{Ident, LitStr};
 use crate::ast::{self, Input};
 use crate::attr::{FieldAttrs, Switch};
 use crate::errors::Errors;
-use crate::model::{Accessors, constant};
+use crate::model::Surface;
 
 /// The methods of `Session`, which an accessor of the bag would never be called instead of.
 const SESSION_METHODS: [&str; 14] = [
@@ -31,46 +31,35 @@ pub(super) fn check_accessors(input: &Input<'_>, errors: &Errors) {
     let mut taken: Vec<(String, &Ident)> = Vec::new();
     for field in &input.fields {
         check_accessor_name(field, errors);
-        if let Some(accessors) = Accessors::of(input, field) {
-            let at =
-                field.attrs.accessor.value().map_or(field.ident.to_token_stream(), LitStr::to_token_stream);
+        let surface = Surface::of(input, field);
+        let names = surface.names();
+        let mistake = names.iter().find_map(|name| Some((name, refuse(name, &taken)?)));
+        if let Some((name, message)) = mistake {
             let stem = field.ident.unraw();
-            let help = format!("name it: `accessor = \"{stem}_value\"`");
-            for name in accessors.names() {
-                let owner = taken.iter().find(|(other, _)| *other == name);
-                if SESSION_METHODS.contains(&name.as_str()) {
-                    errors.push(
-                        &at,
-                        format_args!("the accessor `{name}` is hidden by `Session::{name}`"),
-                        help,
-                    );
-                    break;
-                } else if name == "user" {
-                    errors.push(&at, "the accessor `user` is hidden by `LoggedIn::user`", help);
-                    break;
-                } else if let Some((_, owner)) = owner {
-                    errors.push(&at, format_args!("`{name}` is also an accessor of `{owner}`"), help);
-                    break;
-                }
-                taken.push((name, field.ident));
+            if surface.constant.is_some_and(|constant| constant == name) {
+                let help = format!("rename the field, and keep what is stored: `rename = \"{stem}\"`");
+                errors.push(field.ident, message, help);
+            } else {
+                let written = field.attrs.accessor.value().map(LitStr::to_token_stream);
+                let at = written.unwrap_or_else(|| field.ident.to_token_stream());
+                errors.push(at, message, format_args!("name it: `accessor = \"{stem}_value\"`"));
             }
         }
-        if let Some(constant) = constant(field) {
-            let name = constant.to_string();
-            let owner =
-                taken.iter().find(|(other, _)| *other == name).map(|(_, owner)| format!("of `{owner}`"));
-            let owner = owner.or_else(|| (name == "SCHEMA").then(|| "of `Databag`".to_owned()));
-            if let Some(owner) = owner {
-                errors.push(
-                    field.ident,
-                    format_args!("the column constant `{name}` is also a name {owner}"),
-                    format_args!(
-                        "rename the field, and keep what is stored: `rename = \"{}\"`",
-                        field.ident.unraw()
-                    ),
-                );
-            }
-            taken.push((name, field.ident));
+        taken.extend(names.into_iter().map(|name| (name, field.ident)));
+    }
+}
+
+/// Tells why nothing of a bag can have the name, if so.
+fn refuse(name: &str, taken: &[(String, &Ident)]) -> Option<String> {
+    if SESSION_METHODS.contains(&name) {
+        return Some(format!("the accessor `{name}` is hidden by `Session::{name}`"));
+    }
+    match name {
+        "user" => Some("the accessor `user` is hidden by `LoggedIn::user`".to_owned()),
+        "SCHEMA" => Some("the column constant `SCHEMA` hides `Databag::SCHEMA`".to_owned()),
+        _ => {
+            let (_, owner) = taken.iter().find(|(other, _)| other == name)?;
+            Some(format!("`{name}` is generated for `{owner}` already"))
         }
     }
 }

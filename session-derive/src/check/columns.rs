@@ -12,31 +12,35 @@ use crate::model::Columns;
 // PostgreSQL cuts off what is longer; MySQL takes 64 characters.
 const SQL_NAME_LIMIT: usize = 63;
 
-pub(super) fn check_sql_name(what: &str, literal: &LitStr, errors: &Errors) {
+// The columns that every table of PostgreSQL has already.
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+
+pub(super) fn check_table(literal: &LitStr, errors: &Errors) {
     let name = literal.value();
-    if name.is_empty() {
+    check_sql_name("table", literal, &name, errors);
+    if name.to_ascii_lowercase().starts_with("sqlite_") {
         errors.push(
             literal,
-            format_args!("the name of a {what} is empty"),
-            "name it, or leave the attribute out",
+            "SQLite keeps names that begin with `sqlite_` to itself",
+            format_args!("write `table = \"{}\"`", &name["sqlite_".len()..]),
         );
+    }
+}
+
+fn check_sql_name(what: &str, at: impl ToTokens, name: &str, errors: &Errors) {
+    if name.is_empty() {
+        errors.push(at, format_args!("the name of a {what} is empty"), "name it, or leave the attribute out");
     } else if name.len() > SQL_NAME_LIMIT {
         errors.push(
-            literal,
+            at,
             format_args!("the name of a {what} has {} bytes", name.len()),
             format_args!("PostgreSQL cuts names after {SQL_NAME_LIMIT} bytes; write a shorter one"),
         );
     } else if name.contains('\0') {
         errors.push(
-            literal,
+            at,
             format_args!("the name of a {what} holds a NUL"),
             format_args!("write `\"{}\"`", name.replace('\0', "")),
-        );
-    } else if what == "table" && name.to_ascii_lowercase().starts_with("sqlite_") {
-        errors.push(
-            literal,
-            "SQLite keeps names that begin with `sqlite_` to itself",
-            format_args!("write `table = \"{}\"`", &name["sqlite_".len()..]),
         );
     }
 }
@@ -59,7 +63,6 @@ pub(super) fn check_columns(input: &Input<'_>, given: Option<&ColumnNames>, erro
     let mut taken: Vec<_> = left_out.map(|(column, _)| ((*column).to_owned(), owner(column))).collect();
     for (column, name) in own {
         if let Some(literal) = name.value() {
-            check_sql_name("column", literal, errors);
             take_column(&mut taken, literal, &literal.value(), owner(column), errors);
         }
     }
@@ -68,9 +71,6 @@ pub(super) fn check_columns(input: &Input<'_>, given: Option<&ColumnNames>, erro
         else {
             continue;
         };
-        if let Some(literal) = literal {
-            check_sql_name("column", literal, errors);
-        }
         let at = literal.as_ref().map_or(key.to_token_stream(), LitStr::to_token_stream);
         let name = column_name(field.ident, literal.as_ref());
         take_column(&mut taken, at, &name, format!("`{}`", field.ident), errors);
@@ -88,7 +88,7 @@ pub(super) fn check_columns(input: &Input<'_>, given: Option<&ColumnNames>, erro
     }
 }
 
-/// Notes whose column `name` is, unless it has an owner. SQL does not tell upper case from lower.
+/// Notes whose column `name` is, unless it cannot be: SQL does not tell upper case from lower.
 fn take_column(
     taken: &mut Vec<(String, String)>,
     at: impl ToTokens,
@@ -96,8 +96,15 @@ fn take_column(
     owner: String,
     errors: &Errors,
 ) {
+    check_sql_name("column", &at, name, errors);
     let lower = name.to_lowercase();
-    if let Some((_, other)) = taken.iter().find(|(other, _)| *other == lower) {
+    if SYSTEM_COLUMNS.contains(&lower.as_str()) {
+        errors.push(
+            at,
+            format_args!("PostgreSQL has a column `{lower}` in every table"),
+            format_args!("write another name, as `\"{lower}_2\"`"),
+        );
+    } else if let Some((_, other)) = taken.iter().find(|(other, _)| *other == lower) {
         errors.push(
             at,
             format_args!("the column `{name}` is also the column of {other}"),

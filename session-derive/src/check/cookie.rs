@@ -31,7 +31,10 @@ pub(super) fn check_cookie(attrs: &StructAttrs, errors: &Errors) -> Cookie {
     if let Some(literal) = attrs.domain.value() {
         check_cookie_domain(literal, errors);
     }
-    check_cookie_prefix(attrs, &name, &path, secure, errors);
+    let unreadable = attrs.cookie.is_given() && attrs.cookie.value().is_none();
+    if !unreadable {
+        check_cookie_prefix(attrs, &name, &path, secure, errors);
+    }
     if !secure && same_site == SameSite::None {
         errors.push(
             attrs.same_site.value(),

@@ -8,10 +8,10 @@ use super::{choose, choose_word, shown};
 use crate::ast::{self, Input, inside, is_named};
 use crate::attr::{Attributes, ColumnName, Entry, FieldAttrs, WordOr};
 use crate::errors::Errors;
-use crate::model::{Bind, Field, Role, Stored};
+use crate::model::{Bind, Field, Merge, Policy, Role, Stored};
 
 /// Attributes of a field that exclude each other, and why. The second is the one at fault.
-const CONFLICTS: [(&str, &str, &str); 31] = [
+const CONFLICTS: [(&str, &str, &str); 32] = [
     (
         "user_id",
         "ip_addr",
@@ -59,6 +59,11 @@ const CONFLICTS: [(&str, &str, &str); 31] = [
         "with",
         "ip_addr",
         "the address's column holds the value itself, not what `with` makes of it; remove `with`",
+    ),
+    (
+        "with",
+        "merge",
+        "what `with` makes of a field is merged as a whole, the later writer's; remove `merge`",
     ),
     ("skip", "user_id", SKIPPED),
     ("skip", "ip_addr", SKIPPED),
@@ -108,7 +113,6 @@ fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, err
     } = &field.attrs;
 
     check_combinations(&field.attrs, errors);
-    check_merge(merge, errors);
     if !skip.is_given() {
         refuse_borrowed(field, errors);
     }
@@ -135,10 +139,11 @@ fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, err
     }
     let stored = (!skip.is_given()).then(|| Stored {
         name: names.add_field(field.ident, rename.value(), case, errors),
-        aliases: alias.values().map(|alias| names.add(field.ident, alias, alias.value(), errors)).collect(),
+        aliases: alias.values().map(|alias| names.add_alias(field.ident, alias, errors)).collect(),
         role: check_role(field, errors),
         from,
         with: with.value(),
+        merge: check_merge(merge, errors),
         flash: flash.is_given(),
         keep_on_logout: keep_on_logout.is_given(),
         reset_on_login: reset_on_login.is_given(),
@@ -163,19 +168,23 @@ fn check_combinations(attrs: &FieldAttrs, errors: &Errors) {
     }
 }
 
-fn check_merge(merge: &Entry<WordOr<Path>>, errors: &Errors) {
-    const POLICIES: [(&str, ()); 7] = [
-        ("last", ()),
-        ("entries", ()),
-        ("append", ()),
-        ("sum", ()),
-        ("max", ()),
-        ("min", ()),
-        ("reject", ()),
+fn check_merge<'a>(merge: &'a Entry<WordOr<Path>>, errors: &Errors) -> Merge<'a> {
+    const POLICIES: [(&str, Policy); 7] = [
+        ("last", Policy::Last),
+        ("entries", Policy::Entries),
+        ("append", Policy::Append),
+        ("sum", Policy::Sum),
+        ("max", Policy::Max),
+        ("min", Policy::Min),
+        ("reject", Policy::Reject),
     ];
-    if let Some(WordOr::Word(word)) = merge.value() {
-        let otherwise = ", and the path of a function, without quotes";
-        choose_word("merge", word, &POLICIES, otherwise, errors);
+    match merge.value() {
+        None => Merge::Unsaid,
+        Some(WordOr::Own(function)) => Merge::Function(function),
+        Some(WordOr::Word(word)) => {
+            let otherwise = ", and the path of a function, without quotes";
+            choose_word("merge", word, &POLICIES, otherwise, errors).map_or(Merge::Unsaid, Merge::Known)
+        }
     }
 }
 

@@ -9,16 +9,17 @@ use crate::errors::Errors;
 /// The names that fields are stored under, older ones included.
 #[derive(Default)]
 pub(super) struct Names {
-    taken: Vec<Stem>,
+    taken: Vec<Name>,
 }
 
-struct Stem {
-    name: String,
+struct Name {
+    text: String,
     tag: u32,
     field: String,
 }
 
 impl Names {
+    /// Adds what a field is stored under.
     pub(super) fn add_field(
         &mut self,
         ident: &Ident,
@@ -26,39 +27,43 @@ impl Names {
         case: Case,
         errors: &Errors,
     ) -> String {
+        let field = ident.unraw().to_string();
+        let name = rename.map_or_else(|| case.apply(&field), LitStr::value);
+        let other = if field == name { format!("{field}_2") } else { field.clone() };
+        let help = format!("give it another name: `rename = \"{other}\"`");
         match rename {
-            Some(literal) => self.add(ident, literal, literal.value(), errors),
-            None => self.add(ident, ident, case.apply(&ident.unraw().to_string()), errors),
+            Some(literal) => self.add(field, literal, name, &help, errors),
+            None => self.add(field, ident, name, &help, errors),
         }
     }
 
-    pub(super) fn add(&mut self, ident: &Ident, at: impl ToTokens, name: String, errors: &Errors) -> String {
-        let tag = tag(&name);
+    /// Adds what a field was stored under before.
+    pub(super) fn add_alias(&mut self, ident: &Ident, alias: &LitStr, errors: &Errors) -> String {
         let field = ident.unraw().to_string();
+        let help = "write the name that old sessions have for the field, or remove `alias`";
+        self.add(field, alias, alias.value(), help, errors)
+    }
+
+    fn add(&mut self, field: String, at: impl ToTokens, name: String, help: &str, errors: &Errors) -> String {
+        let tag = tag(&name);
+        let twin = self.taken.iter().find(|other| other.tag == tag);
         if name.is_empty() {
-            errors.push(
-                &at,
-                "a stored name is empty",
-                format_args!("write `rename = \"{field}\"`, or leave it out"),
-            );
+            errors.push(at, "a stored name is empty", help);
         } else if name.starts_with('#') {
             errors.push(
-                &at,
-                format_args!("the stored name `{name}` starts with `#`"),
-                format_args!(
-                    "the record keeps such names to itself; write `\"{}\"`",
-                    name.trim_start_matches('#')
-                ),
+                at,
+                format_args!("`{name}` starts with `#`, as only the record's own names do"),
+                help,
             );
-        } else if let Some(twin) = self.taken.iter().find(|other| other.tag == tag) {
-            let message = if twin.name == name {
-                format!("`{field}` is stored as `{name}`, which is also a name of `{}`", twin.field)
+        } else if let Some(twin) = twin {
+            let message = if twin.text == name {
+                format!("`{name}` is the stored name of `{field}`, and of `{}` too", twin.field)
             } else {
-                format!("the stored names `{name}` and `{}` have the same 32-bit tag", twin.name)
+                format!("the stored names `{name}` and `{}` have the same 32-bit tag", twin.text)
             };
-            errors.push(&at, message, format_args!("give it another name: `rename = \"{field}_2\"`"));
+            errors.push(at, message, help);
         }
-        self.taken.push(Stem { name: name.clone(), tag, field });
+        self.taken.push(Name { text: name.clone(), tag, field });
         name
     }
 }

@@ -113,6 +113,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::token::Hex;
 
     #[test]
     fn nonces_do_not_repeat() {
@@ -132,7 +133,7 @@ mod tests {
         let tag = cipher
             .encrypt_inout_detached(&Nonce::from(nonce), b"", text.as_mut_slice().into())
             .expect("short");
-        let hex: String = text.iter().chain(tag.iter()).map(|byte| format!("{byte:02x}")).collect();
+        let hex = format!("{}{}", Hex(&text), Hex(&tag));
         assert_eq!(hex, "c2ef328e5c71c83b843122130f7364b761e0b97427e3df28");
     }
 }

@@ -99,6 +99,7 @@ pub(super) fn sealed_under(envelope: &[u8]) -> OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::Hex;
 
     fn keyring() -> Keyring {
         let master: Vec<u8> = (0_u8..32).map(|byte| byte.wrapping_mul(37).wrapping_add(11)).collect();
@@ -126,8 +127,10 @@ mod tests {
 
     #[test]
     fn the_bytes_are_pinned() {
-        let hex: String = sealed().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "011861462a09090909090909090909090912681c598d2b0e7e4b9fa973fa9a5c2456fa02ed3872");
+        assert_eq!(
+            Hex(&sealed()).to_string(),
+            "011861462a09090909090909090909090912681c598d2b0e7e4b9fa973fa9a5c2456fa02ed3872"
+        );
     }
 
     #[test]

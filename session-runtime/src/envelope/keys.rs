@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use zeroize::Zeroizing;
 
 use super::aead::{Key, KeyId};
+use crate::token::Hex;
 
 /// The least length of a master key, in bytes.
 const MIN_LEN: usize = 32;
@@ -91,7 +92,7 @@ impl Keyring {
     pub fn generate() -> Zeroizing<String> {
         let mut master = Zeroizing::new([0; MIN_LEN]);
         getrandom::fill(master.as_mut_slice()).expect("the operating system has a random number generator");
-        Zeroizing::new(master.iter().map(|byte| format!("{byte:02x}")).collect())
+        Zeroizing::new(Hex(master.as_slice()).to_string())
     }
 
     pub(super) fn current(&self) -> &Key {

@@ -14,6 +14,8 @@ use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
+#[cfg(feature = "memory")]
+pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -246,6 +248,22 @@ pub trait Store: Send + Sync + 'static {
         let _ = (now, limit);
         async { Ok(0) }
     }
+
+    /// Removes the sessions of a user that live at `now`, but for the `keep` that began last, and returns their
+    /// ids. A store that does not know the sessions of a user does nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot answer.
+    fn trim(
+        &self,
+        user: &Value,
+        keep: u32,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<SessionId>, StoreError>> + Send {
+        let _ = (user, keep, now);
+        async { Ok(Vec::new()) }
+    }
 }
 
 /// A store that can be asked for more than one row at a time.
@@ -336,6 +354,12 @@ pub(crate) trait AnyRows: Send + Sync {
     fn update(&self, update: Update) -> BoxFuture<'_, Result<Outcome, StoreError>>;
     fn delete(&self, id: SessionId) -> BoxFuture<'_, Result<bool, StoreError>>;
     fn prune(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>>;
+    fn trim<'a>(
+        &'a self,
+        user: &'a Value,
+        keep: u32,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>>;
 }
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -359,5 +383,14 @@ impl<S: Store> AnyRows for S {
 
     fn prune(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(Store::prune(self, now, limit))
+    }
+
+    fn trim<'a>(
+        &'a self,
+        user: &'a Value,
+        keep: u32,
+        now: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>> {
+        Box::pin(Store::trim(self, user, keep, now))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use actix_web::HttpRequest;
 use actix_web::cookie::{self, Cookie};
 use actix_web::dev::ResponseHead;
-use actix_web::http::header::{COOKIE, HeaderMap, USER_AGENT, X_FORWARDED_FOR};
+use actix_web::http::header::{COOKIE, HeaderMap, HeaderValue, USER_AGENT, X_FORWARDED_FOR};
 use sha2::{Digest as _, Sha256};
 
 use super::client_ip::{Network, client_ip};
@@ -57,7 +57,7 @@ impl Settings {
             text.parse().map_err(|()| Error::Config(refused()))
         };
         if let Some(location) = &self.login_redirect
-            && !(location.bytes().all(|byte| byte.is_ascii_graphic()) && !location.is_empty())
+            && (location.is_empty() || !location.bytes().all(|byte| byte.is_ascii_graphic()))
         {
             return Err(Error::Config(format!("`login_redirect` {location:?} is no location for a browser")));
         }
@@ -77,7 +77,7 @@ impl Config {
 
     /// Finds the token that a request presents.
     pub(crate) fn presented(&self, headers: &HeaderMap) -> Presented {
-        match self.cookie.find(headers.get_all(COOKIE).map(|value| value.as_bytes())) {
+        match self.cookie.find(headers.get_all(COOKIE).map(HeaderValue::as_bytes)) {
             Ok(None) => Presented::Nothing,
             Ok(Some(token)) => Presented::Token(token),
             Err(rejection) => Presented::Unusable(rejection),

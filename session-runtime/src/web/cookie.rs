@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_browser_session_cookie_has_no_date() {
-        let header = format().set(&token(), false, Duration::from_secs(60));
+        let header = format().set(&token(), false, Duration::from_mins(1));
         let value = token().encode();
         assert_eq!(header, format!("__Host-shop={}; HttpOnly; SameSite=Lax; Secure; Path=/", *value));
     }
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn a_remembered_cookie_lives_as_long_as_the_session_and_at_most_400_days() {
         let max_age = |life| format().set(&token(), true, life).rsplit("; ").next().map(str::to_owned);
-        assert_eq!(max_age(Duration::from_secs(60)).as_deref(), Some("Max-Age=60"));
+        assert_eq!(max_age(Duration::from_mins(1)).as_deref(), Some("Max-Age=60"));
         assert_eq!(max_age(Duration::MAX).as_deref(), Some("Max-Age=34560000"));
     }
 
@@ -252,10 +252,10 @@ mod tests {
             ("host without secure", |c| c.secure = false),
             ("secure prefix without secure", |c| (c.name, c.secure) = ("__Secure-s".to_owned(), false)),
             ("none without secure", |c| {
-                (c.name, c.secure, c.same_site) = ("s".to_owned(), false, SameSite::None)
+                (c.name, c.secure, c.same_site) = ("s".to_owned(), false, SameSite::None);
             }),
             ("partitioned without secure", |c| {
-                (c.name, c.secure, c.partitioned) = ("s".to_owned(), false, true)
+                (c.name, c.secure, c.partitioned) = ("s".to_owned(), false, true);
             }),
             ("path with a separator", |c| (c.name, c.path) = ("s".to_owned(), "/a;b".to_owned())),
             ("domain with a separator", |c| (c.name, c.domain) = ("s".to_owned(), Some("a;b".to_owned()))),

@@ -49,12 +49,7 @@ impl<T: HasUser> FromRequest for LoggedIn<T> {
         Box::pin(async move {
             let slot = loaded::<T>(&request).await?;
             let location = slot.core.web.login_redirect.clone();
-            let anonymous = || NotLoggedIn { location };
-            // Looked at first: a request that is turned away has not read the flash values.
-            if slot.peek(|bag| bag.user().is_none()) == Some(true) {
-                return Err(anonymous().into());
-            }
-            Ok(LoggedIn::new(slot.take()?).ok_or_else(anonymous)?)
+            Ok(LoggedIn::new(slot.take()?).ok_or(NotLoggedIn { location })?)
         })
     }
 }

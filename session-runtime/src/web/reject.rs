@@ -15,7 +15,7 @@ impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Store(_) | Self::UnknownKey { .. } | Self::Contended => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Ended => StatusCode::CONFLICT,
+            Self::Ended | Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::Config(_) | Self::Key(_) | Self::Encode { .. } | Self::TooLarge { .. } | Self::Usage(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }

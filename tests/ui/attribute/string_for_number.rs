@@ -1,7 +1,7 @@
 use session_runtime::Databag;
 
 #[derive(Databag)]
-#[databag(max_per_user = "5")]
+#[databag(version = "5")]
 struct Shop {
     cart: u32,
 }

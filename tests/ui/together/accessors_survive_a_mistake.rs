@@ -19,6 +19,6 @@ fn main() {
     let mut shop: Shop = bag();
     shop.set_tenant("acme");
     shop.cart_mut().push(5);
-    let _: (Option<i64>, &[u32]) = (shop.account(), shop.cart());
+    let _: (Option<i64>, &[u32]) = (shop.user(), shop.cart());
     let _ = Shop::TENANT.eq("acme");
 }

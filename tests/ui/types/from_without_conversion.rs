@@ -1,9 +1,12 @@
 use session_runtime::Databag;
 
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Visits(u32);
+
 #[derive(Databag)]
 struct Shop {
     #[databag(from = String)]
-    visits: u32,
+    visits: Visits,
 }
 
 fn main() {}

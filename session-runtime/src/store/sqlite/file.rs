@@ -90,16 +90,17 @@ impl File {
             let companion = PathBuf::from(companion);
             let Ok(metadata) = fs::metadata(&companion) else { continue };
             let mode = metadata.permissions().mode() & 0o7777;
-            if mode & 0o077 == 0 {
+            let private = mode & 0o7700;
+            if mode == private {
                 continue;
             }
-            match fs::set_permissions(&companion, fs::Permissions::from_mode(mode & !0o077)) {
+            match fs::set_permissions(&companion, fs::Permissions::from_mode(private)) {
                 Ok(()) => {
-                    tracing::warn!(path = %companion.display(), "took the session database from other users")
+                    tracing::warn!(path = %companion.display(), "took the session database from other users");
                 }
                 Err(error) => {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(path = %companion.display(), error, "other users can access the session database");
+                    let (path, error) = (companion.display(), &error as &dyn std::error::Error);
+                    tracing::warn!(%path, error, "other users can access the session database");
                 }
             }
         }
@@ -117,6 +118,21 @@ fn create_private(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
+/// Switches to a write-ahead log and returns the mode that the database has then.
+///
+/// Of two processes that switch a new file at once SQLite refuses one without any patience, since both
+/// hold a lock that the other one waits for.
+fn write_ahead(connection: &Connection, patience: Duration) -> Result<String, Failure> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let until = Instant::now() + patience;
+    loop {
+        match connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(Failure::from) {
+            Err(failure) if failure.is_busy() && Instant::now() < until => std::thread::sleep(PAUSE),
+            mode => return mode,
+        }
+    }
+}
+
 /// Every connection is used by one thread at a time, under the mutex of its [`Slot`].
 fn flags(access: OpenFlags) -> OpenFlags {
     access | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -129,8 +145,8 @@ pub(super) struct Link {
     synchronous: Durability,
     /// When the file was last found at its path.
     seen: Instant,
-    /// How many transactions were made over it.
-    pub(super) commits: u32,
+    /// How many changes were made over it since the log was looked at.
+    pub(super) changes: usize,
     /// Whether it had an error that a new connection may not have.
     pub(super) broken: bool,
 }
@@ -140,7 +156,7 @@ pub(super) type Slot = Arc<Mutex<Option<Link>>>;
 
 impl Link {
     fn new(connection: Connection) -> Self {
-        Self { connection, synchronous: Durability::Full, seen: Instant::now(), commits: 0, broken: false }
+        Self { connection, synchronous: Durability::Full, seen: Instant::now(), changes: 0, broken: false }
     }
 
     /// Makes a connection fit to write, waiting so long for locks.
@@ -151,7 +167,7 @@ impl Link {
         connection.busy_timeout(patience)?;
         configure(&connection)?;
         if !connection.is_readonly("main")? {
-            let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+            let mode = write_ahead(&connection, patience)?;
             // A database in memory has no log, and no other process to share it with.
             if !matches!(mode.as_str(), "wal" | "memory") {
                 return Err(Failure::NoLog);

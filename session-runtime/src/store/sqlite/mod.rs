@@ -25,10 +25,11 @@ use rusqlite::{Connection, ErrorCode};
 use self::file::{File, Link, START_UP_PATIENCE};
 use self::reader::Readers;
 use self::rows::Rows;
-use self::writer::{Terms, Writer};
+use self::writer::{Extent, Terms, Writer};
 use super::{ColumnRef, Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
+use crate::value::Value;
 
 /// Listings read for long, and few are asked for at a time.
 const LISTING_CONNECTIONS: usize = 2;
@@ -64,7 +65,7 @@ pub struct SqliteStore {
 /// What an acknowledged write survives.
 ///
 /// Either way the database stays intact, and a write that was acknowledged is seen by every later
-/// read, from any process.
+/// read, from any process. The more durable one is the greater.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// A crash of the process, but maybe not of the machine: after a power failure the last seconds
@@ -211,11 +212,12 @@ impl SqliteStore {
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
+        extent: Extent,
         change: impl FnOnce(&Rows, &Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let Prepared { rows, deadline } = self.table(operation)?;
         let rows = rows.clone();
-        let terms = Terms { deadline: Instant::now() + *deadline, durability: self.durability };
+        let terms = Terms { deadline: Instant::now() + *deadline, durability: self.durability, extent };
         let written = self.database.writer.write(terms, move |connection| change(&rows, connection)).await;
         written.map_err(|failure| StoreError::new(operation, failure))
     }
@@ -262,19 +264,30 @@ impl Store for SqliteStore {
     }
 
     async fn insert(&self, row: Row) -> Result<(), StoreError> {
-        self.write("insert a row", move |rows, connection| rows.insert(connection, &row)).await
+        self.write("insert a row", Extent::Row, move |rows, connection| rows.insert(connection, &row)).await
     }
 
     async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
-        self.write("update a row", move |rows, connection| rows.update(connection, &update)).await
+        self.write("update a row", Extent::Row, move |rows, connection| rows.update(connection, &update))
+            .await
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.write("delete a row", move |rows, connection| rows.delete(connection, id)).await
+        self.write("delete a row", Extent::Row, move |rows, connection| rows.delete(connection, id)).await
     }
 
     async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.write("prune expired rows", move |rows, connection| rows.prune(connection, now, limit)).await
+        self.write("prune expired rows", Extent::Rows, move |rows, connection| {
+            rows.prune(connection, now, limit)
+        })
+        .await
+    }
+
+    async fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        const OPERATION: &str = "trim the sessions of a user";
+        let query = self.table(OPERATION)?.rows.trim(user, keep, now);
+        let query = query.map_err(|failure| StoreError::new(OPERATION, failure))?;
+        self.write(OPERATION, Extent::Rows, move |_, connection| Rows::take(connection, &query)).await
     }
 }
 
@@ -297,7 +310,7 @@ impl Directory for SqliteStore {
         const OPERATION: &str = "remove rows";
         let query = self.table(OPERATION)?.rows.remove(filter);
         let query = query.map_err(|failure| StoreError::new(OPERATION, failure))?;
-        self.write(OPERATION, move |_, connection| Rows::take(connection, &query)).await
+        self.write(OPERATION, Extent::Rows, move |_, connection| Rows::take(connection, &query)).await
     }
 
     async fn health(&self) -> Result<(), StoreError> {
@@ -305,11 +318,10 @@ impl Directory for SqliteStore {
         self.list(OPERATION, Rows::probe).await?;
         // An empty transaction takes the write lock, and finds out whether the file is in its place.
         // Of a read-only database, SQLite makes it a transaction that reads.
-        let probe = |_: &Rows, connection: &Connection| match connection.is_readonly("main")? {
-            true => Err(Failure::ReadOnly),
-            false => Ok(()),
+        let probe = |_: &Rows, connection: &Connection| {
+            if connection.is_readonly("main")? { Err(Failure::ReadOnly) } else { Ok(()) }
         };
-        self.write(OPERATION, probe).await
+        self.write(OPERATION, Extent::Row, probe).await
     }
 }
 

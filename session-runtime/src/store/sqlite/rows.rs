@@ -168,6 +168,21 @@ impl Rows {
         query.checked()
     }
 
+    /// Names the live rows of a user but for those that began last; [`take`](Self::take) removes them.
+    pub(super) fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Query, Failure> {
+        let (name, id, created) = (&self.table.name, &self.table.id, &self.table.created);
+        let (name, id, created) = (quoted(name), quoted(id), quoted(created));
+        let user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
+        let live = Filter::And(Box::new(user), Box::new(Filter::LiveAt(now)));
+        let mut query =
+            Query::new(&format!("DELETE FROM {name} WHERE {id} IN (SELECT {id} FROM {name} WHERE "));
+        query.push_filter(&self.table, &live)?;
+        query.push(&format!(" ORDER BY {created} DESC, {id} DESC LIMIT -1 OFFSET "));
+        query.push_value(Value::Integer(keep.into()));
+        query.push(&format!(") RETURNING {id}"));
+        query.checked()
+    }
+
     pub(super) fn find(&self, connection: &Connection, query: &Query) -> Result<Vec<Row>, Failure> {
         let mut statement = query.prepare(connection)?;
         let mut rows = statement.raw_query();

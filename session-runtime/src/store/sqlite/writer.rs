@@ -27,13 +27,23 @@ pub(super) struct Terms {
     /// A change that has not begun by then is not made.
     pub(super) deadline: Instant,
     pub(super) durability: Durability,
+    pub(super) extent: Extent,
+}
+
+/// How much a change may touch.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Extent {
+    /// One row, in microseconds.
+    Row,
+    /// Any number of rows, for any time.
+    Rows,
 }
 
 /// The queue of changes, and the thread that makes them.
 pub(super) struct Writer {
     /// `None` while being dropped.
     queue: Option<mpsc::Sender<Message>>,
-    /// How many changes are in the queue.
+    /// How many messages are in the queue.
     waiting: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
     slot: Slot,
@@ -67,7 +77,6 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let job = Job { terms, make: Some(make), result: None, reply };
         if let Err(change) = self.write_here(Box::new(job)) {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
             self.send(Message::Change(change));
         }
         // A thread that has ended drops what was sent to it.
@@ -79,7 +88,9 @@ impl Writer {
     /// Without a sync a commit takes less time than waking the writing thread and being woken by it.
     /// This waits for nothing: not for a change in the queue, nor one under way, nor another process.
     fn write_here(&self, change: Box<dyn Change>) -> Result<(), Box<dyn Change>> {
-        if change.terms().durability == Durability::Full || self.waiting.load(Ordering::Relaxed) > 0 {
+        let terms = change.terms();
+        let is_short = terms.durability == Durability::Normal && terms.extent == Extent::Row;
+        if !is_short || self.waiting.load(Ordering::Relaxed) > 0 {
             return Err(change);
         }
         let Ok(mut slot) = self.slot.try_lock() else { return Err(change) };
@@ -95,6 +106,7 @@ impl Writer {
     }
 
     fn send(&self, message: Message) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         if let Some(queue) = &self.queue {
             drop(queue.send(message));
         }
@@ -171,20 +183,23 @@ impl Worker {
         while let Ok(first) = self.messages.recv() {
             let mut batch = Vec::new();
             let mut log_is_due = false;
+            let mut taken = 0;
             for message in std::iter::once(first).chain(self.messages.try_iter().take(MAX_BATCH - 1)) {
+                taken += 1;
                 match message {
                     Message::Change(change) => batch.push(change),
                     Message::TendLog => log_is_due = true,
                 }
             }
-            let taken = batch.len();
             let mut slot = lock(&self.slot);
             log_is_due |= self.commit(&mut slot, batch);
-            // Not before: who finds nothing waiting competes for the connection.
-            self.waiting.fetch_sub(taken, Ordering::Relaxed);
-            if log_is_due && let (Some(log), Some(link)) = (&mut self.log, &*slot) {
+            if let (Some(log), Some(link)) = (&mut self.log, &*slot)
+                && (log_is_due || log.checkpoint.is_some())
+            {
                 log.tend(&link.connection);
             }
+            // Not before: whoever finds nothing waiting competes for the connection, and may win for ever.
+            self.waiting.fetch_sub(taken, Ordering::Relaxed);
         }
         drop(self.log.take());
         *lock(&self.slot) = None;
@@ -242,6 +257,7 @@ fn begin(link: &mut Link, durability: Durability) -> Result<(), Failure> {
 /// Makes the changes in the transaction that has begun, commits it and answers. Tells whether it is
 /// time to tend to the log.
 fn finish(link: &mut Link, mut batch: Vec<Box<dyn Change>>) -> bool {
+    link.changes += batch.len();
     let committed = commit(link, &mut batch);
     if let Err(failure) = &committed {
         link.broken |= failure.is_of_connection();
@@ -250,8 +266,11 @@ fn finish(link: &mut Link, mut batch: Vec<Box<dyn Change>>) -> bool {
         }
     }
     answer(batch, &committed);
-    link.commits = link.commits.wrapping_add(1);
-    link.commits.is_multiple_of(COMMITS_PER_LOOK)
+    let log_is_due = link.changes >= CHANGES_PER_LOOK;
+    if log_is_due {
+        link.changes = 0;
+    }
+    log_is_due
 }
 
 fn commit(link: &mut Link, batch: &mut [Box<dyn Change>]) -> Result<(), Arc<Failure>> {
@@ -276,14 +295,17 @@ fn answer(batch: Vec<Box<dyn Change>>, committed: &Result<(), Arc<Failure>>) {
     }
 }
 
-/// How often the length of the log is looked at, in commits.
-const COMMITS_PER_LOOK: u32 = 16;
+/// After how many changes the length of the log is looked at.
+const CHANGES_PER_LOOK: usize = 64;
 
 /// How many pages of the log are worth a checkpoint.
 const CHECKPOINT_PAGES: i64 = 4_000;
 
 /// From how many pages on the log is made to start over: 64 MiB.
 const RESTART_PAGES: i64 = 16_384;
+
+/// How many pages the writing thread may copy itself: a few milliseconds in which nobody can write.
+const RESTART_BEHIND: i64 = 256;
 
 /// How long starting over may wait for readers that still use the log.
 const RESTART_PATIENCE: Duration = Duration::from_millis(5);
@@ -293,8 +315,9 @@ const RESTART_PATIENCE: Duration = Duration::from_millis(5);
 /// A checkpoint made by the committing connection, as is SQLite's default, is what the slowest
 /// commits wait for. So a thread of its own copies pages into the database while commits go on. But
 /// under constant load it never catches up with the last page, without which the log cannot start
-/// over and grows for ever. So when it has become long, the writing thread copies the few pages that
-/// are left, and the next commit begins at the start of the log.
+/// over and grows for ever. So when it has become long, the writing thread copies the last few pages,
+/// and the next commit begins at the start of the log. If they do not become few, it does so all the
+/// same once the log is twice as long.
 struct Log {
     file: Arc<File>,
     checkpoint: Option<JoinHandle<()>>,
@@ -307,17 +330,18 @@ impl Log {
     }
 
     fn tend(&mut self, connection: &Connection) {
-        if self.checkpoint.as_ref().is_some_and(|thread| !thread.is_finished()) {
-            return;
-        }
-        self.checkpoint = None;
-        // What fails here is tried again after more commits; what is wrong with the file, they report.
+        // What fails here is tried again after more changes; what is wrong with the file, they report.
         let Ok(length) = checkpoint(connection, "NOOP") else { return };
         let behind = length.pages - length.copied;
-        if length.pages >= self.restart_at && behind < CHECKPOINT_PAGES || length.pages >= 2 * self.restart_at
-        {
+        let is_long = length.pages >= self.restart_at;
+        let is_too_long = length.pages >= 2 * self.restart_at;
+        if self.checkpoint.as_ref().is_some_and(|thread| !thread.is_finished()) && !is_too_long {
+            return;
+        }
+        self.join();
+        if is_long && behind <= RESTART_BEHIND || is_too_long {
             self.restart(connection, length.pages);
-        } else if behind >= CHECKPOINT_PAGES {
+        } else if is_long || behind >= CHECKPOINT_PAGES {
             let file = self.file.clone();
             let copy = move || {
                 if let Ok(link) = file.writer(Duration::ZERO) {
@@ -326,6 +350,13 @@ impl Log {
                 }
             };
             self.checkpoint = thread::Builder::new().name("databag-checkpoint".to_owned()).spawn(copy).ok();
+        }
+    }
+
+    /// Waits for the checkpoint that is being made.
+    fn join(&mut self) {
+        if let Some(thread) = self.checkpoint.take() {
+            drop(thread.join());
         }
     }
 
@@ -344,9 +375,7 @@ impl Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        if let Some(thread) = self.checkpoint.take() {
-            drop(thread.join());
-        }
+        self.join();
     }
 }
 

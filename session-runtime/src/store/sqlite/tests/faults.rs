@@ -92,7 +92,8 @@ async fn a_live_store_has_the_settings_it_promises() {
         [(Durability::Full, full), (Durability::Normal, normal), (Durability::Full, full)]
     {
         let handle = store.clone().durability(durability);
-        let seen = handle.write("look", move |_, connection| Ok(settings(connection))).await.unwrap();
+        let seen =
+            handle.write("look", Extent::Row, move |_, connection| Ok(settings(connection))).await.unwrap();
         assert_eq!(seen, (wal(), [0, 1, 0, synchronous]));
     }
 }
@@ -200,10 +201,7 @@ async fn reads_of_a_database_that_is_locked_altogether_wait_until_the_deadline()
     let deadline = Duration::from_millis(200);
     let store = open(&path, &table(), deadline).await.unwrap();
     store.insert(row(1)).await.unwrap();
-    drop(store);
-    let mut store = SqliteStore::open(&path).unwrap();
-    store.prepare(&table(), deadline).await.unwrap();
-    // A rollback journal is the one way to keep readers out, and only alone.
+    // Only who has the database alone can keep readers out.
     drop(store);
     let other = Connection::open(&path).unwrap();
     other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; DELETE FROM sessions;").unwrap();
@@ -293,6 +291,7 @@ async fn a_deleted_database_is_an_error_and_never_created_again() {
         let fixture = fixture().await;
         let store = fixture.store.clone().durability(durability);
         store.insert(row(1)).await.unwrap();
+        assert!(store.load(id(1)).await.unwrap().is_some());
         fs::remove_file(fixture.path()).unwrap();
         assert!(cause_of(store.insert(row(2)).await).contains("no longer at its path"));
         store.insert(row(3)).await.unwrap_err();
@@ -312,6 +311,7 @@ async fn a_database_put_in_the_place_of_another_is_used_without_a_restart() {
     let backup = fixture.folder.path().join("backup.db");
     fixture.sql().execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
     fixture.store.insert(row(2)).await.unwrap();
+    assert!(fixture.store.load(id(2)).await.unwrap().is_some());
     for suffix in ["-wal", "-shm"] {
         fs::remove_file(fixture.companion(suffix)).unwrap();
     }
@@ -449,14 +449,14 @@ async fn the_log_starts_over_under_constant_load() {
     let mut row = row(1);
     store.insert(row.clone()).await.unwrap();
     let mut longest = 0;
-    // 160 MiB of pages, in a log that is to stay near 64.
-    for n in 0..2_500_u32 {
+    // 300 MiB of pages, in a log that is to stay between 64 and 128.
+    for n in 0..4_500_u32 {
         row.state = vec![n.to_le_bytes()[0]; 64 * 1024];
         assert_eq!(store.update(update(&row, Scope::State)).await.unwrap(), Outcome::Stored);
         row.revision += 1;
         longest = longest.max(fs::metadata(fixture.companion("-wal")).unwrap().len());
     }
-    assert!(longest < 100 << 20, "the log grew to {} MiB", longest >> 20);
+    assert!(longest < 140 << 20, "the log grew to {} MiB", longest >> 20);
 }
 
 #[test]

@@ -1,0 +1,51 @@
+//! The key that seals the sessions: from the environment, or from a file that the shop makes for itself.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process;
+
+use session_runtime::Keyring;
+
+use crate::chain;
+
+/// In the folder that the shop is started in.
+const FILE: &str = "shop.key";
+
+/// Returns the key in `SESSION_KEY`, else the one in the file, which is made on the first start.
+pub(crate) fn keyring() -> Result<Keyring, String> {
+    if std::env::var_os("SESSION_KEY").is_some() {
+        return Keyring::from_env("SESSION_KEY").map_err(|error| chain(&error));
+    }
+    let path = Path::new(FILE);
+    if !path.try_exists().map_err(|error| format!("{FILE} cannot be looked for: {error}"))? {
+        make(path).map_err(|error| format!("{FILE} cannot be made: {error}"))?;
+    }
+    let key = fs::read_to_string(path).map_err(|error| format!("{FILE} cannot be read: {error}"))?;
+    #[cfg(unix)]
+    if path.metadata().is_ok_and(|file| std::os::unix::fs::MetadataExt::mode(&file) & 0o077 != 0) {
+        tracing::warn!("others can read {FILE}, and with it every session; try `chmod 600 {FILE}`");
+    }
+    Keyring::parse(&key).map_err(|error| format!("the key in {FILE} is refused: {}", chain(&error)))
+}
+
+/// Writes a new key into a file of its own first: whoever finds the file finds the whole key in it, also
+/// when two shops start at once.
+fn make(path: &Path) -> io::Result<()> {
+    let draft = path.with_extension(format!("key.{}", process::id()));
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&draft)?;
+    file.write_all(Keyring::generate().as_bytes())?;
+    file.sync_all()?;
+    let linked = fs::hard_link(&draft, path);
+    fs::remove_file(&draft)?;
+    match linked {
+        Ok(()) => println!("shop: made a session key and keeps it in {FILE} (mode 0600)"),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! What the environment says: text goes in, settings come out, or one line about what is wrong.
+//!
+//! | variable | default | |
+//! | --- | --- | --- |
+//! | `SHOP_ADDR` | `127.0.0.1:8080` | where to listen |
+//! | `SHOP_STORE` | `sqlite:shop.db` | where the sessions are |
+//! | `SHOP_DURABILITY` | `full` | `full` or `normal`: what an acknowledged write survives |
+//! | `SHOP_SECURE` | `0` on loopback, else `1` | whether the cookie is for HTTPS only |
+//! | `SHOP_IDLE` | `30m` | how long a session lives without a request |
+//! | `SHOP_ABSOLUTE` | `12h` | how long a session lives at the most |
+//! | `SHOP_TRUSTED_PROXIES` | none | whose `X-Forwarded-For` is believed, with commas between |
+//! | `SESSION_KEY` | in `shop.key` | see `key.rs` |
+//! | `RUST_LOG` | `info` | what is logged to stderr |
+
+use std::env::{self, VarError};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use session_runtime::Durability;
+
+pub(crate) struct Settings {
+    /// As it was written.
+    pub(crate) address: String,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) database: PathBuf,
+    pub(crate) durability: Durability,
+    pub(crate) secure: bool,
+    pub(crate) idle: Option<Duration>,
+    pub(crate) absolute: Option<Duration>,
+    pub(crate) trusted_proxies: Vec<String>,
+}
+
+impl Settings {
+    pub(crate) fn from_env() -> Result<Self, String> {
+        Self::read(|name| match env::var(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => Err(format!("{name} is no text")),
+        })
+    }
+
+    fn read(variable: impl Fn(&str) -> Result<Option<String>, String>) -> Result<Self, String> {
+        let one_of = |name: &str, words: [&str; 2]| match variable(name)? {
+            Some(value) => match words.iter().position(|word| *word == value) {
+                Some(index) => Ok(Some(index)),
+                None => Err(format!("{name} is {value:?}; it is `{}` or `{}`", words[0], words[1])),
+            },
+            None => Ok(None),
+        };
+        let duration = |name: &str| match variable(name)? {
+            Some(value) => match parse_duration(&value) {
+                Some(duration) => Ok(Some(duration)),
+                None => {
+                    Err(format!("{name} is {value:?}; a duration is written as `90s`, `30m`, `12h` or `14d`"))
+                }
+            },
+            None => Ok(None),
+        };
+
+        let address = variable("SHOP_ADDR")?.unwrap_or_else(|| "127.0.0.1:8080".to_owned());
+        let resolved = address.to_socket_addrs();
+        let addresses: Vec<_> =
+            resolved.map_err(|error| format!("SHOP_ADDR is {address:?}: {error}"))?.collect();
+        let store = variable("SHOP_STORE")?.unwrap_or_else(|| "sqlite:shop.db".to_owned());
+        let proxies = variable("SHOP_TRUSTED_PROXIES")?.unwrap_or_default();
+        let proxies = proxies.split(',').map(str::trim).filter(|proxy| !proxy.is_empty());
+        Ok(Self {
+            database: sqlite_path(&store)?,
+            durability: match one_of("SHOP_DURABILITY", ["full", "normal"])? {
+                Some(1) => Durability::Normal,
+                _ => Durability::Full,
+            },
+            secure: match one_of("SHOP_SECURE", ["0", "1"])? {
+                Some(given) => given == 1,
+                None => !addresses.iter().all(|address| address.ip().is_loopback()),
+            },
+            idle: duration("SHOP_IDLE")?,
+            absolute: duration("SHOP_ABSOLUTE")?,
+            trusted_proxies: proxies.map(str::to_owned).collect(),
+            address,
+            addresses,
+        })
+    }
+}
+
+/// Reads the URL of an SQLite database: `sqlite:shop.db`, `sqlite:/var/lib/shop.db` or
+/// `sqlite:///var/lib/shop.db`.
+fn sqlite_path(url: &str) -> Result<PathBuf, String> {
+    let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
+    match path {
+        Some(path) if !path.is_empty() => Ok(path.into()),
+        // It may hold a password.
+        _ => Err("SHOP_STORE is no store that this shop knows; it is written as `sqlite:shop.db`".to_owned()),
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(60 * 60).map(Duration::from_secs),
+        "d" => number.checked_mul(24 * 60 * 60).map(Duration::from_secs),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Result<Settings, String> {
+        Settings::read(|name| {
+            Ok(variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        })
+    }
+
+    fn refusal(name: &str, value: &str) -> String {
+        read(&[(name, value)]).err().unwrap_or_else(|| panic!("{name}={value} is accepted"))
+    }
+
+    #[test]
+    fn an_empty_environment_is_a_shop_on_this_machine() {
+        let settings = read(&[]).expect("all have defaults");
+        assert_eq!(settings.addresses, ["127.0.0.1:8080".parse().expect("an address")]);
+        assert_eq!(settings.database, PathBuf::from("shop.db"));
+        assert_eq!(settings.durability, Durability::Full);
+        assert!(!settings.secure);
+    }
+
+    #[test]
+    fn the_cookie_is_secure_wherever_others_can_listen() {
+        let secure = |address| read(&[("SHOP_ADDR", address)]).expect("an address").secure;
+        assert!(!secure("[::1]:80"));
+        assert!(secure("0.0.0.0:80"));
+        assert!(secure("192.0.2.1:80"));
+        let forced = read(&[("SHOP_SECURE", "1")]).expect("a good value");
+        assert!(forced.secure);
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_by_its_name() {
+        let bad = [
+            ("SHOP_ADDR", "8080"),
+            ("SHOP_STORE", "shop.db"),
+            ("SHOP_STORE", "redis://127.0.0.1"),
+            ("SHOP_STORE", "sqlite:"),
+            ("SHOP_DURABILITY", "FULL"),
+            ("SHOP_SECURE", "yes"),
+            ("SHOP_IDLE", "30"),
+            ("SHOP_IDLE", "m"),
+            ("SHOP_ABSOLUTE", "1w"),
+            ("SHOP_ABSOLUTE", "-1s"),
+            ("SHOP_ABSOLUTE", "99999999999999999999d"),
+        ];
+        for (name, value) in bad {
+            let refusal = refusal(name, value);
+            assert!(refusal.starts_with(name), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_refused_store_is_not_repeated() {
+        assert!(!refusal("SHOP_STORE", "postgres://shop:hunter2@db/shop").contains("hunter2"));
+    }
+
+    #[test]
+    fn durations_are_read_in_every_unit() {
+        let read = |text| parse_duration(text).map(|duration| duration.as_millis());
+        assert_eq!(read("500ms"), Some(500));
+        assert_eq!(read("90s"), Some(90_000));
+        assert_eq!(read("30m"), Some(30 * 60_000));
+        assert_eq!(read("12h"), Some(12 * 3_600_000));
+        assert_eq!(read("14d"), Some(14 * 86_400_000));
+    }
+
+    #[test]
+    fn a_database_is_named_by_a_url() {
+        for (url, path) in
+            [("sqlite:a/b.db", "a/b.db"), ("sqlite:/a/b.db", "/a/b.db"), ("sqlite:///a/b.db", "/a/b.db")]
+        {
+            assert_eq!(sqlite_path(url), Ok(PathBuf::from(path)));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Writes the schema: everything that was said in `#[databag(..)]`, as constants.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+
+use super::{assertion, stored_map};
+use crate::ast::inside;
+use crate::model::{Bag, Bind, Columns, Cookie, Field, Lifetime, Persistence, Role, SameSite, Stored};
+
+pub(super) fn schema(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
+    let Bag { input: _, codec: _, name, table, columns, cookie, lifetime, max_per_user, version, fields: _ } =
+        bag;
+    let columns = columns_schema(columns, p);
+    let cookie = cookie_schema(cookie, p);
+    let Lifetime { idle, absolute } = lifetime;
+    let max_per_user = option(max_per_user.as_ref(), p);
+    let fields = stored_map(bag, |_, field, stored| Some(field_schema(field, stored, p)));
+    quote! {
+        #p::Schema {
+            name: #name,
+            table: #table,
+            columns: #columns,
+            cookie: #cookie,
+            idle: #p::Duration::from_millis(#idle),
+            absolute: #p::Duration::from_millis(#absolute),
+            max_per_user: #max_per_user,
+            version: #version,
+            fields: &[#fields],
+        }
+    }
+}
+
+fn columns_schema(columns: &Columns, p: &TokenStream) -> TokenStream {
+    let Columns { id, state, user_id, ip_addr, created, expiration, revision } = columns;
+    quote! {
+        #p::Columns {
+            id: #id,
+            state: #state,
+            user_id: #user_id,
+            ip_addr: #ip_addr,
+            created: #created,
+            expiration: #expiration,
+            revision: #revision,
+        }
+    }
+}
+
+fn cookie_schema(cookie: &Cookie, p: &TokenStream) -> TokenStream {
+    let Cookie { name, path, domain, same_site, secure, partitioned, persistence } = cookie;
+    let domain = option(domain.as_ref(), p);
+    let same_site = match same_site {
+        SameSite::Strict => quote!(Strict),
+        SameSite::Lax => quote!(Lax),
+        SameSite::None => quote!(None),
+    };
+    let persistence = match persistence {
+        Persistence::Browser => quote!(Browser),
+        Persistence::Persistent => quote!(Persistent),
+    };
+    quote! {
+        #p::CookieSchema {
+            name: #name,
+            path: #path,
+            domain: #domain,
+            same_site: #p::SameSite::#same_site,
+            secure: #secure,
+            partitioned: #partitioned,
+            persistence: #p::Persistence::#persistence,
+        }
+    }
+}
+
+fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &TokenStream) -> TokenStream {
+    let Stored { name, aliases, role, from: _, with: _, merge: _, flash, keep_on_logout, reset_on_login } =
+        stored;
+    let role = match role {
+        Role::Plain => quote!(Plain),
+        Role::User(ty) => {
+            let ty = assertion("column_type", ty, p);
+            quote!(User(#ty))
+        }
+        Role::Ip(bind) => {
+            let bind = match bind {
+                Bind::Exact => quote!(Exact),
+                Bind::Prefix => quote!(Prefix),
+                Bind::Off => quote!(Off),
+            };
+            quote!(Ip(#p::Bind::#bind))
+        }
+        Role::Column { name, index } => {
+            let ty = assertion("column_type", inside(field.ty, "Option").unwrap_or(field.ty), p);
+            quote!(Column { name: #name, ty: #ty, index: #index })
+        }
+    };
+    quote! {
+        #p::Field {
+            name: #name,
+            aliases: &[#(#aliases),*],
+            role: #p::Role::#role,
+            flash: #flash,
+            keep_on_logout: #keep_on_logout,
+            reset_on_login: #reset_on_login,
+        },
+    }
+}
+
+fn option(value: Option<&impl ToTokens>, p: &TokenStream) -> TokenStream {
+    match value {
+        Some(value) => quote!(#p::Some(#value)),
+        None => quote!(#p::None),
+    }
+}

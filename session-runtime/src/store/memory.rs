@@ -1,0 +1,263 @@
+//! Rows in the memory of this process: for tests, and for sessions that may end with the process.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::{ColumnRef, Comparison, Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
+use crate::clock::Timestamp;
+use crate::token::SessionId;
+use crate::value::Value;
+
+/// Keeps sessions in memory. Clones share them; another process does not, and neither does the next start.
+///
+/// It holds a bounded number of sessions; when it is full, new ones are refused and the old ones live on. What
+/// has expired makes room when a session begins.
+///
+/// # Examples
+///
+/// ```
+/// use session_runtime::{Databag, Keyring, MemoryStore, Sessions};
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     visits: u32,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sessions = Sessions::<Shop>::builder(MemoryStore::new())
+///     .keyring(Keyring::parse(&Keyring::generate())?)
+///     .build()
+///     .await?;
+/// let (token, _) = sessions.create(Shop { visits: 1 }).await?;
+/// assert_eq!(sessions.load(&token).await?.expect("just created").visits, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore {
+    rows: Arc<Mutex<Rows>>,
+    capacity: usize,
+}
+
+#[derive(Default)]
+struct Rows {
+    by_id: BTreeMap<SessionId, Row>,
+    by_expiration: BTreeSet<(Timestamp, SessionId)>,
+}
+
+impl MemoryStore {
+    /// How many sessions a store holds for which nothing else is said.
+    pub const CAPACITY: usize = 100_000;
+
+    /// Makes an empty store for [`CAPACITY`](Self::CAPACITY) sessions.
+    pub fn new() -> Self {
+        Self::with_capacity(Self::CAPACITY)
+    }
+
+    /// Makes an empty store for so many sessions.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { rows: Arc::default(), capacity }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+impl Store for MemoryStore {
+    async fn prepare(&mut self, _: &Table, _: Duration) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows().by_id.get(&id).cloned())
+    }
+
+    async fn insert(&self, row: Row) -> Result<(), StoreError> {
+        let mut rows = self.rows();
+        if rows.by_id.contains_key(&row.id) {
+            return Err(StoreError::new("insert a row", "there is a row of this id"));
+        }
+        // A session that begins tells the time, in whatever clock its sessions go by.
+        rows.prune(row.created, usize::MAX);
+        if rows.by_id.len() >= self.capacity {
+            return Err(StoreError::new("insert a row", "the memory store is full"));
+        }
+        rows.put(row);
+        Ok(())
+    }
+
+    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+        let mut rows = self.rows();
+        match rows.by_id.get(&update.id) {
+            None => Ok(Outcome::Gone),
+            Some(row) if row.revision != update.expected => Ok(Outcome::Conflict),
+            Some(_) => {
+                rows.take(update.id);
+                rows.put(update.row);
+                Ok(Outcome::Stored)
+            }
+        }
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        Ok(self.rows().take(id).is_some())
+    }
+
+    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        Ok(self.rows().prune(now, usize::try_from(limit).unwrap_or(usize::MAX)))
+    }
+
+    async fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        let mut rows = self.rows();
+        let live = rows.by_id.values().filter(|row| row.expiration > now && row.user.as_ref() == Some(user));
+        let mut live: Vec<_> = live.map(|row| (row.created, row.id)).collect();
+        live.sort_unstable_by(|one, other| other.cmp(one));
+        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+        let trimmed: Vec<_> = live.into_iter().skip(keep).map(|(_, id)| id).collect();
+        for id in &trimmed {
+            rows.take(*id);
+        }
+        Ok(trimmed)
+    }
+}
+
+impl Directory for MemoryStore {
+    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
+        let rows = self.rows();
+        let matching = rows.by_id.values().filter(|row| page.after.is_none_or(|after| row.id > after));
+        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+        Ok(matching.filter(|row| matches(filter, row)).take(limit).cloned().collect())
+    }
+
+    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
+        Ok(self.rows().by_id.values().filter(|row| matches(filter, row)).count() as u64)
+    }
+
+    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+        let mut rows = self.rows();
+        let ids: Vec<_> = rows.by_id.values().filter(|row| matches(filter, row)).map(|row| row.id).collect();
+        for id in &ids {
+            rows.take(*id);
+        }
+        Ok(ids)
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl Rows {
+    fn put(&mut self, row: Row) {
+        self.by_expiration.insert((row.expiration, row.id));
+        self.by_id.insert(row.id, row);
+    }
+
+    fn take(&mut self, id: SessionId) -> Option<Row> {
+        let row = self.by_id.remove(&id)?;
+        self.by_expiration.remove(&(row.expiration, id));
+        Some(row)
+    }
+
+    fn prune(&mut self, now: Timestamp, limit: usize) -> u64 {
+        let expired = self.by_expiration.iter().take_while(|(expiration, _)| *expiration <= now);
+        let ids: Vec<_> = expired.take(limit).map(|(_, id)| *id).collect();
+        for id in &ids {
+            self.take(*id);
+        }
+        ids.len() as u64
+    }
+}
+
+/// Tells whether a row is in a filter. What compares with `NULL` is not.
+fn matches(filter: &Filter, row: &Row) -> bool {
+    match filter {
+        Filter::All => true,
+        Filter::Id(id) => row.id == *id,
+        Filter::LiveAt(now) => row.expiration > *now,
+        Filter::Compare(column, comparison, value) => {
+            let order = |held: &Value| compare(held, value);
+            read(row, *column).and_then(|held| order(&held)).is_some_and(|order| holds(*comparison, order))
+        }
+        Filter::OneOf(column, values) => read(row, *column).is_some_and(|held| values.contains(&held)),
+        Filter::IsNull(column) => read(row, *column).is_none(),
+        Filter::Not(filter) => !matches(filter, row),
+        Filter::And(one, other) => matches(one, row) && matches(other, row),
+        Filter::Or(one, other) => matches(one, row) || matches(other, row),
+    }
+}
+
+fn read(row: &Row, column: ColumnRef) -> Option<Value> {
+    match column {
+        ColumnRef::User => row.user.clone(),
+        ColumnRef::Ip => row.ip.as_ref().map(IpAddr::to_string).map(Value::Text),
+        ColumnRef::Projected(column) => row.columns.get(column).cloned().flatten(),
+    }
+}
+
+fn compare(one: &Value, other: &Value) -> Option<Ordering> {
+    match (one, other) {
+        (Value::Integer(one), Value::Integer(other)) => Some(one.cmp(other)),
+        (Value::Real(one), Value::Real(other)) => one.partial_cmp(other),
+        (Value::Text(one), Value::Text(other)) => Some(one.cmp(other)),
+        (Value::Blob(one), Value::Blob(other)) => Some(one.cmp(other)),
+        _ => None,
+    }
+}
+
+fn holds(comparison: Comparison, order: Ordering) -> bool {
+    match comparison {
+        Comparison::Eq => order.is_eq(),
+        Comparison::Ne => order.is_ne(),
+        Comparison::Lt => order.is_lt(),
+        Comparison::Le => order.is_le(),
+        Comparison::Gt => order.is_gt(),
+        Comparison::Ge => order.is_ge(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: u8, created: i64, expiration: i64) -> Row {
+        Row {
+            id: SessionId::from_bytes([id; 32]),
+            state: Vec::new(),
+            user: None,
+            ip: None,
+            created: Timestamp::from_millis(created),
+            expiration: Timestamp::from_millis(expiration),
+            revision: 1,
+            columns: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_store_refuses_new_sessions_until_old_ones_expire() {
+        let store = MemoryStore::with_capacity(2);
+        store.insert(row(1, 0, 10)).await.expect("there is room");
+        store.insert(row(2, 0, 20)).await.expect("there is room");
+        assert!(store.insert(row(3, 9, 30)).await.is_err());
+        store.insert(row(3, 10, 30)).await.expect("the first has expired");
+        assert_eq!(store.count(&Filter::All).await.expect("counts"), 2);
+    }
+}

@@ -1,0 +1,9 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+struct Shop {
+    #[databag(alias = "")]
+    notice: Option<String>,
+}
+
+fn main() {}
