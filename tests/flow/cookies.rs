@@ -9,7 +9,7 @@ use session_runtime::{Cleanup, Databag, Persistence, SameSite, Session, Sessions
 
 use crate::shop::{COOKIE, Shop, ShopBuilder, key, look, shop, shop_with, site};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Splits a `Set-Cookie` into the value and the attributes, sorted.
 fn parse(header: &str) -> (String, Vec<String>) {

@@ -65,7 +65,7 @@ async fn sessions_are_found_counted_and_deleted_by_their_columns() {
 async fn expired_sessions_are_in_no_list_and_in_no_count() {
     let world = shop().await;
     world.user(7).await;
-    world.clock.advance(std::time::Duration::from_secs(31 * 60));
+    world.clock.advance(std::time::Duration::from_mins(31));
     let fresh = world.user(7).await;
     let listed = world.sessions.of_user(7).await.expect("answers");
     assert_eq!(listed.iter().map(session_runtime::Snapshot::id).collect::<Vec<_>>(), [id(&fresh)]);

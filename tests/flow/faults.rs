@@ -78,7 +78,7 @@ async fn a_store_that_is_down_at_commit_is_503_without_a_cookie() {
 async fn a_touch_that_cannot_be_stored_costs_nobody_the_page() {
     let world = shop().await;
     let browser = world.customer().await;
-    world.clock.advance(Duration::from_secs(120));
+    world.clock.advance(Duration::from_mins(2));
     world.watch.fail(Call::Update, Fault::Down);
     let (logs, _guard) = Logs::of_this_thread();
     for path in ["/", "/page"] {

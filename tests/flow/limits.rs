@@ -8,10 +8,10 @@ use session_runtime::{Cleanup, Rejection};
 use crate::shop::{id, look, rejected, shop, shop_with};
 
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const IDLE: Duration = Duration::from_secs(30 * 60);
+const MINUTE: Duration = Duration::from_mins(1);
+const IDLE: Duration = Duration::from_mins(30);
 const BEFORE_IDLE: Duration = Duration::from_secs(30 * 60 - 1);
-const ABSOLUTE: Duration = Duration::from_secs(12 * 60 * 60);
+const ABSOLUTE: Duration = Duration::from_hours(12);
 
 async fn lives(browser: &Browser) -> bool {
     look(browser).await["is_new"] == false

@@ -26,8 +26,8 @@ async fn settings_that_do_not_hold_together_are_refused_with_their_reason() {
     type Change = fn(PlainBuilder) -> PlainBuilder;
     let changes: [(&str, Change); 23] = [
         ("`idle` is zero", |b| b.idle(Duration::ZERO)),
-        ("`idle` is longer than `absolute`", |b| b.idle(Duration::from_secs(7200))),
-        ("`idle` is longer than `absolute`", |b| b.absolute(Duration::from_secs(60))),
+        ("`idle` is longer than `absolute`", |b| b.idle(Duration::from_hours(2))),
+        ("`idle` is longer than `absolute`", |b| b.absolute(Duration::from_mins(1))),
         ("`deadline` is zero", |b| b.deadline(Duration::ZERO)),
         ("`cleanup` would never pause", |b| b.cleanup(Cleanup::Every(Duration::ZERO))),
         ("`ip_binding` needs a field", |b| b.ip_binding(Bind::Prefix)),

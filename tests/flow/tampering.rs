@@ -53,7 +53,7 @@ async fn an_edited_column_makes_the_row_count_as_tampered() {
 async fn an_expired_row_is_not_prolonged_by_editing_it() {
     let world = shop().await;
     let browser = world.customer().await;
-    world.clock.advance(std::time::Duration::from_secs(31 * 60));
+    world.clock.advance(std::time::Duration::from_mins(31));
     assert_eq!(look(&browser).await["is_new"], true);
     world.sql("UPDATE sessions SET expiration = expiration + 3600000");
     assert_refused(&world, &browser, Rejection::Tampered).await;
@@ -209,7 +209,7 @@ async fn reseal_all_brings_every_row_under_the_current_key_and_changes_nothing_e
     let World { folder, key, .. } = world;
     let new = Keyring::generate();
     let rotated = shop_in(folder, &format!("{},{key}", *new), |builder| builder).await;
-    rotated.clock.advance(std::time::Duration::from_secs(20 * 60));
+    rotated.clock.advance(std::time::Duration::from_mins(20));
     let before: Vec<_> = expirations(&rotated).await;
     let mut progress = Vec::new();
     let resealed = rotated.sessions.reseal_all(|seen, total| progress.push((seen, total))).await;
