@@ -75,7 +75,7 @@ pub(crate) fn plan<T: Databag>(
             let remembered = active.remembered != stored.header.remembered;
             if draft.changed || remembered || active.intent == Intent::Keep {
                 draft.step(rules, active, now, Life::Extended, None).map(Plan::Write)
-            } else if draft.flash_read || touch_is_due(rules, stored, now) {
+            } else if draft.flash_read || touch_is_due(rules, active, now) {
                 draft.step(rules, active, now, Life::Extended, None).map(Plan::Touch)
             } else {
                 Ok(Plan::Keep)
@@ -95,7 +95,7 @@ pub(crate) fn plan_touch<T: Databag>(
     now: Timestamp,
 ) -> Result<Plan, Error> {
     match &active.stored {
-        Some(stored) if touch_is_due(rules, stored, now) => {
+        Some(stored) if touch_is_due(rules, active, now) => {
             let draft = Draft {
                 fields: active.base.clone(),
                 changes: Vec::new(),
@@ -109,8 +109,10 @@ pub(crate) fn plan_touch<T: Databag>(
     }
 }
 
-/// Sliding expiry is stored at most every minute or every tenth of `idle`, whichever is shorter.
-fn touch_is_due(rules: &Rules, stored: &Stored, now: Timestamp) -> bool {
+/// Sliding expiry is stored at most every minute or every tenth of `idle`, whichever is shorter. What was
+/// found by its id is not in use by a visitor.
+fn touch_is_due<T>(rules: &Rules, active: &Active<T>, now: Timestamp) -> bool {
+    let Some(stored) = active.stored.as_ref().filter(|_| active.token.is_some()) else { return false };
     let interval = Duration::from_mins(1).min(rules.idle / 10);
     let gain = extended(rules, now, stored.header.absolute).saturating_since(stored.expiration);
     gain > Duration::ZERO && gain >= interval
@@ -176,7 +178,7 @@ impl Draft {
         token: Option<Token>,
     ) -> Result<Step, Error> {
         let stored = active.stored.as_ref();
-        let leaves = active.intent == Intent::Leave;
+        let leaves = active.is_leaving();
         let header = Header {
             absolute: match (life, stored) {
                 (Life::Extended, Some(stored)) => stored.header.absolute,
@@ -186,7 +188,7 @@ impl Draft {
             agent: if rules.bind_agent { active.visitor.agent } else { None },
         };
         let expiration = match stored {
-            Some(stored) if life == Life::Extended && !touch_is_due(rules, stored, now) => stored.expiration,
+            Some(stored) if life == Life::Extended && !touch_is_due(rules, active, now) => stored.expiration,
             _ => extended(rules, now, header.absolute),
         };
         let created = stored.filter(|_| life == Life::Extended).map_or(now, |stored| stored.created);

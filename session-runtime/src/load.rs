@@ -99,6 +99,13 @@ impl<T: Databag> Active<T> {
     }
 }
 
+impl<T> Active<T> {
+    /// Tells whether the session as it is stored is to end.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.stored.is_some() && self.intent == Intent::Leave
+    }
+}
+
 /// What a row turned out to be.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
@@ -164,7 +171,8 @@ pub(crate) fn open<T: Databag>(
         bag,
         id: row.id,
         token,
-        flash: flash::<T>(rules, &loaded.fields),
+        // Flash values are for visitors: no one else uses them up.
+        flash: if visitor.is_some() { flash::<T>(rules, &loaded.fields) } else { Vec::new() },
         base: loaded.fields,
         remembered: loaded.header.remembered,
         intent: Intent::Continue,

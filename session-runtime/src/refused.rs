@@ -54,7 +54,8 @@ async fn delete(ids: Weak<Ids>, id: SessionId, store: Arc<dyn AnyRows>) {
     loop {
         tokio::time::sleep(pause).await;
         let Some(ids) = ids.upgrade() else { return };
-        if store.delete(id).await.is_ok() {
+        // A call that is never answered must not be the last one.
+        if let Ok(Ok(_)) = tokio::time::timeout(LONGEST_PAUSE, store.delete(id)).await {
             ids.change(|set| set.remove(&id));
             return;
         }

@@ -110,7 +110,8 @@ impl<T: Databag> Session<T> {
         self.reset(|field| field.reset_on_login);
         let active = self.active_mut();
         active.bag.set_user(Some(user.into()));
-        active.intent = Intent::Renew;
+        // After a log-out the session of the one before still has to end, and nothing of it is taken along.
+        active.intent = active.intent.max(Intent::Renew);
     }
 
     /// Signs the user out: the session ends on the server, also for requests in flight, and its content
@@ -376,6 +377,10 @@ pub(crate) struct Slot<T> {
     used: Cell<bool>,
     /// Whether the session could not be loaded.
     failed: Cell<bool>,
+    /// The session that the browser knows.
+    known: Cell<Option<SessionId>>,
+    /// Whether the session was stored for the last time.
+    closed: Cell<bool>,
 }
 
 enum State<T> {
@@ -409,6 +414,8 @@ impl<T: Databag> Slot<T> {
             sent: RefCell::new(None),
             used: Cell::new(false),
             failed: Cell::new(false),
+            known: Cell::new(None),
+            closed: Cell::new(false),
         }
     }
 
@@ -437,6 +444,7 @@ impl<T: Databag> Slot<T> {
                 match self.core.load(token, Some(visitor)).await {
                     Ok(Verdict::Live(active)) => {
                         (self.core.hooks.loaded)(id);
+                        self.known.set(Some(id));
                         self.state.replace(State::Here(Rc::new(active)));
                         return Ok(());
                     }
@@ -461,6 +469,13 @@ impl<T: Databag> Slot<T> {
 
     /// Hands the session out for writing.
     pub(crate) fn take(self: &Rc<Self>) -> Result<Session<T>, Error> {
+        if self.closed.get() {
+            let bag = std::any::type_name::<T>();
+            return Err(misuse(format!(
+                "the `{bag}` session of this request has been stored: change it in the handler, or in a middleware \
+                 that `SessionMiddleware` is wrapped around",
+            )));
+        }
         match self.state.replace(State::Lent) {
             State::Here(active) if Rc::strong_count(&active) == 1 => {
                 Ok(Session { slot: self.clone(), active })
@@ -468,7 +483,7 @@ impl<T: Databag> Slot<T> {
             taken => {
                 self.state.replace(taken);
                 let bag = std::any::type_name::<T>();
-                Err(Error::Usage(format!(
+                Err(misuse(format!(
                     "this request holds its `{bag}` session already: take one `Session` in the handler and lend it as \
                      `&mut Session<..>`, or drop it (or every `SessionRef`) before taking the next",
                 )))
@@ -482,15 +497,21 @@ impl<T: Databag> Slot<T> {
             return Ok(SessionRef { active: active.clone() });
         }
         let bag = std::any::type_name::<T>();
-        Err(Error::Usage(format!(
+        Err(misuse(format!(
             "this request holds its `{bag}` session for writing: read through that `Session`, or drop it before taking \
              a `SessionRef`",
         )))
     }
 
+    /// Hands out no session for writing any more: nobody would store it.
+    pub(crate) fn shut(&self) {
+        self.closed.set(true);
+    }
+
     /// Stores what has become of the session when the request is over. A `muted` answer cannot bring a
     /// visitor a cookie, so none begins a session.
     pub(crate) async fn close(&self, muted: bool) -> Closed {
+        self.shut();
         let active = match self.state.replace(State::Unasked) {
             State::Unasked => {
                 // Whatever the handler has made of it: no answer is given for a session nobody could read.
@@ -535,7 +556,9 @@ impl<T: Databag> Slot<T> {
                 Some(error)
             }
         };
-        let sent = self.sent.take().filter(|sent| !muted || sent.names_other_than(id));
+        let known = self.known.get();
+        let sent = self.sent.take();
+        let sent = sent.filter(|sent| !muted || known.is_none_or(|known| sent.names_other_than(known)));
         Closed { sent, error }
     }
 
@@ -566,6 +589,12 @@ impl<T: Databag> Slot<T> {
         // The first field is what a metrics layer counts.
         tracing::error!(monotonic_counter.session_failures = 1_u64, bag, session, error = %Chain(error), "{message}");
     }
+}
+
+/// Makes an error of what a developer has to mend. Its answer is opaque, so it goes to the log.
+fn misuse(message: String) -> Error {
+    tracing::error!("{message}");
+    Error::Usage(message)
 }
 
 impl Sent {

@@ -129,23 +129,35 @@ impl Core {
     }
 
     /// Stores what has become of a session, and tells what the cookie has to say.
+    ///
+    /// A session that was to end and could not be ended, for whatever reason, is refused here from now on.
     pub(crate) async fn commit<T: Databag>(&self, active: &mut Active<T>) -> Result<Option<Sent>, Error> {
+        let (id, leaves) = (active.id, active.is_leaving());
+        let outcome = self.try_commit(active).await;
+        self.or_refuse(leaves, id, outcome)
+    }
+
+    async fn try_commit<T: Databag>(&self, active: &mut Active<T>) -> Result<Option<Sent>, Error> {
         let until = Instant::now() + self.deadline;
         let first = self.plan(active)?;
         if matches!(first, Plan::Keep) {
             return Ok(None);
         }
-        let _turn = self.turn(active, until).await?;
-        let mut next = first;
-        loop {
-            match self.carry_out(active, next, until).await? {
-                Carried::Out(sent) => return Ok(sent),
-                Carried::Conflict => {
-                    self.rebase(active, until).await?;
-                    next = self.plan(active)?;
+        let sent = {
+            let _turn = self.turn(active, until).await?;
+            let mut next = first;
+            loop {
+                match self.carry_out(active, next, until).await? {
+                    Carried::Out(sent) => break sent,
+                    Carried::Conflict => {
+                        self.rebase(active, until).await?;
+                        next = self.plan(active)?;
+                    }
                 }
             }
-        }
+        };
+        self.prune_if_asked().await;
+        Ok(sent)
     }
 
     /// Stores that a session was looked at. That is at no one's request: nothing is lost if it fails.
@@ -173,6 +185,18 @@ impl Core {
         active: &mut Active<T>,
         mut change: impl FnMut(&mut T) -> R,
     ) -> Result<(R, Option<Sent>), Error> {
+        let (id, leaves) = (active.id, active.is_leaving());
+        let outcome = self.try_update(active, &mut change).await;
+        let updated = self.or_refuse(leaves, id, outcome)?;
+        self.prune_if_asked().await;
+        Ok(updated)
+    }
+
+    async fn try_update<T: Databag, R>(
+        &self,
+        active: &mut Active<T>,
+        change: &mut impl FnMut(&mut T) -> R,
+    ) -> Result<(R, Option<Sent>), Error> {
         let until = Instant::now() + self.deadline;
         let _turn = self.turn(active, until).await?;
         loop {
@@ -188,6 +212,8 @@ impl Core {
             if let Ok(Carried::Out(sent)) = carried {
                 return Ok((value, sent));
             }
+            // The change was not stored, so it was not made either: it is made again on what others have
+            // stored, or, if it failed, must not be stored with the rest of the request.
             before.decode_into(&mut active.bag).map_err(undecodable)?;
             carried?;
         }
@@ -209,6 +235,9 @@ impl Core {
         until: Instant,
     ) -> Result<Carried, Error> {
         let old = active.id;
+        if !active.is_leaving() && self.refused.contains(old) {
+            return Err(Error::Ended);
+        }
         match plan {
             Plan::Keep => Ok(Carried::Out(None)),
             Plan::Create(step) => {
@@ -231,9 +260,8 @@ impl Core {
                 Outcome::Gone => Err(Error::Ended),
             },
             Plan::Rotate(step) => {
-                let leaves = active.intent == Intent::Leave;
-                let outcome = self.replace(active, &step, until).await;
-                match self.or_refuse(leaves, old, outcome)? {
+                let leaves = active.is_leaving();
+                match self.replace(active, &step, until).await? {
                     Outcome::Stored => {
                         (self.hooks.rotated)(old, step.row.id);
                         self.trim::<T>(step.row.user.as_ref(), until).await;
@@ -249,8 +277,7 @@ impl Core {
                 }
             }
             Plan::Delete => {
-                let outcome = self.within(until, "delete a row", self.store.delete(old)).await;
-                if self.or_refuse(true, old, outcome)? {
+                if self.within(until, "delete a row", self.store.delete(old)).await? {
                     (self.hooks.deleted)(old);
                 }
                 *active = Active::fresh(self.fresh_token(), active.visitor)?;
@@ -316,8 +343,16 @@ impl Core {
             Verdict::Rejected(rejection) => return Err(unusable(rejection)),
         };
         // Who leaves takes nothing along that was written meanwhile.
-        if active.intent != Intent::Leave {
+        if !active.is_leaving() {
             let ours = Fields::against(&active.bag, &active.base)?;
+            // A flash value that was read is in the bag still, and no change that would undo another's.
+            let none = self.rules.layout.none();
+            let replaced = |(field, value): &(usize, Vec<u8>)| {
+                let read = ours.get(*field) == value && active.base.get(*field) == none;
+                (read && theirs.base.get(*field) != none).then_some(*field)
+            };
+            let replaced: Vec<usize> = active.flash.iter().filter_map(replaced).collect();
+            let ours = if replaced.is_empty() { ours } else { ours.with(&replaced, none) };
             let merged = merge::<T>(&active.base, &ours, &theirs.base)?;
             merged.decode_into(&mut active.bag).map_err(undecodable)?;
         }
@@ -355,12 +390,14 @@ impl Core {
         self.csrf_token(id).as_bytes().ct_eq(presented.as_bytes()).into()
     }
 
-    /// Removes some expired rows, if that is to happen at every request.
-    pub(crate) async fn prune_if_asked(&self) {
-        if self.prune_each_time
-            && let Err(error) = self.store.prune(self.now(), PRUNE_BATCH).await
-        {
-            tracing::warn!(error = %Chain(&error), "expired sessions could not be removed");
+    /// Removes some expired rows, if that is to happen with everything that is stored.
+    async fn prune_if_asked(&self) {
+        if self.prune_each_time {
+            let until = Instant::now() + self.deadline;
+            let prune = self.store.prune(self.now(), PRUNE_BATCH);
+            if let Err(error) = self.within(until, "remove expired rows", prune).await {
+                tracing::warn!(error = %Chain(&error), "expired sessions could not be removed");
+            }
         }
     }
 }
@@ -512,7 +549,8 @@ impl<T: Databag, S: Store> Sessions<T, S> {
     }
 
     /// Changes a session as one step: `change` is run again on the fresh session until its result is
-    /// stored before anybody else's. Its last result is returned.
+    /// stored before anybody else's. Its last result is returned. This is no activity of the visitor's: it
+    /// moves no limit, and uses up no flash value.
     ///
     /// # Errors
     ///

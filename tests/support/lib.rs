@@ -1,3 +1,12 @@
 //! What the tests share.
 
+mod browser;
+mod clock;
+mod logs;
 pub mod shop;
+mod watched;
+
+pub use browser::{Answer, Browser, Site};
+pub use clock::ManualClock;
+pub use logs::Logs;
+pub use watched::{Call, Fault, Gate, Watch, Watched};

@@ -201,13 +201,10 @@ async fn finish<T: Databag, B: MessageBody>(
 /// is dropped.
 async fn close<T: Databag>(slot: Rc<Slot<T>>, muted: bool) -> Option<Closed> {
     if slot.is_unasked() {
+        slot.shut();
         return None;
     }
-    let mut closing: LocalBoxFuture<'static, Closed> = Box::pin(async move {
-        let closed = slot.close(muted).await;
-        slot.core.prune_if_asked().await;
-        closed
-    });
+    let mut closing: LocalBoxFuture<'static, Closed> = Box::pin(async move { slot.close(muted).await });
     match poll!(&mut closing) {
         std::task::Poll::Ready(closed) => Some(closed),
         std::task::Poll::Pending => Some(actix_web::rt::spawn(closing).await.unwrap_or_else(|_| Closed {

@@ -1,0 +1,310 @@
+//! What `Set-Cookie` says, and which headers go with it.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::{CACHE_CONTROL, VARY};
+use databag_tests::{Answer, ManualClock, Site};
+use session_runtime::{Cleanup, Databag, Persistence, SameSite, Session, Sessions, SqliteStore, Token};
+
+use crate::shop::{COOKIE, Shop, ShopBuilder, key, look, shop, shop_with, site};
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Splits a `Set-Cookie` into the value and the attributes, sorted.
+fn parse(header: &str) -> (String, Vec<String>) {
+    let mut parts = header.split("; ").map(str::to_owned);
+    let pair = parts.next().expect("a pair");
+    let mut attributes: Vec<_> = parts.collect();
+    attributes.sort();
+    (pair, attributes)
+}
+
+fn only_cookie(answer: &Answer) -> (String, Vec<String>) {
+    let cookies = answer.set_cookies();
+    assert_eq!(cookies.len(), 1, "{cookies:?}");
+    parse(&cookies[0])
+}
+
+#[actix_web::test]
+async fn by_default_the_cookie_is_locked_to_its_host_and_goes_with_the_browser() {
+    let world = shop().await;
+    let answer = world.browser().post("/add/tea").await;
+    let (pair, attributes) = only_cookie(&answer);
+    let value = pair.strip_prefix("__Host-shop=").expect("its name");
+    assert!(Token::parse(value).is_some());
+    // Neither `Max-Age` nor `Expires` nor `Domain`.
+    assert_eq!(attributes, ["HttpOnly", "Path=/", "SameSite=Lax", "Secure"]);
+}
+
+#[derive(Databag)]
+#[databag(
+    cookie = "__Secure-till",
+    path = "/till",
+    domain = "example.com",
+    same_site = "none",
+    partitioned = true,
+    persistence = "persistent",
+    idle = "10m",
+    absolute = "1h"
+)]
+struct Till {
+    #[databag(user_id)]
+    user_id: Option<i64>,
+    sum: u32,
+}
+
+async fn ring(mut till: Session<Till>) -> &'static str {
+    till.sum += 1;
+    "rung"
+}
+
+async fn close(mut till: Session<Till>) -> &'static str {
+    till.log_out();
+    "closed"
+}
+
+async fn peek(till: Session<Till>) -> String {
+    till.sum.to_string()
+}
+
+async fn till() -> (Site, ManualClock) {
+    let clock = ManualClock::default();
+    let sessions = Sessions::<Till>::builder(SqliteStore::in_memory().expect("memory"))
+        .keyring(key())
+        .cleanup(Cleanup::Never)
+        .clock(clock.clone())
+        .build()
+        .await
+        .expect("good settings");
+    (site!(sessions; "/ring" => ring, "/close" => close, "/peek" => peek), clock)
+}
+
+#[actix_web::test]
+async fn every_attribute_that_is_declared_is_sent() {
+    let (till, _) = till().await;
+    let (pair, attributes) = only_cookie(&till.browser().post("/ring").await);
+    assert!(pair.starts_with("__Secure-till="));
+    assert_eq!(
+        attributes,
+        [
+            "Domain=example.com",
+            "HttpOnly",
+            "Max-Age=600",
+            "Partitioned",
+            "Path=/till",
+            "SameSite=None",
+            "Secure"
+        ]
+    );
+}
+
+#[actix_web::test]
+async fn the_removal_cookie_has_the_attributes_of_the_cookie_it_removes() {
+    for (set, removed) in [
+        {
+            let (till, _) = till().await;
+            let browser = till.browser();
+            (browser.post("/ring").await, browser.post("/close").await)
+        },
+        {
+            let world = shop().await;
+            let browser = world.browser();
+            (browser.post("/add/tea").await, browser.post("/logout").await)
+        },
+    ] {
+        let (pair, mut attributes) = only_cookie(&removed);
+        let (old_pair, mut old) = only_cookie(&set);
+        assert_eq!(pair, format!("{}=", old_pair.split_once('=').expect("a pair").0));
+        assert!(attributes.contains(&"Max-Age=0".to_owned()));
+        for list in [&mut attributes, &mut old] {
+            list.retain(|attribute| !attribute.starts_with("Max-Age="));
+        }
+        assert_eq!(attributes, old);
+    }
+}
+
+#[actix_web::test]
+async fn the_builder_overrides_what_the_bag_declares() {
+    let world = shop_with(|builder| {
+        builder
+            .cookie("till")
+            .path("/a")
+            .domain("shop.example")
+            .same_site(SameSite::Strict)
+            .secure(false)
+            .persistence(Persistence::Persistent)
+            .idle(5 * MINUTE)
+    })
+    .await;
+    let (pair, attributes) = only_cookie(&world.browser().post("/add/tea").await);
+    assert!(pair.starts_with("till="));
+    assert_eq!(attributes, ["Domain=shop.example", "HttpOnly", "Max-Age=300", "Path=/a", "SameSite=Strict"]);
+}
+
+#[actix_web::test]
+async fn the_development_preset_works_without_tls() {
+    let world = shop_with(ShopBuilder::development).await;
+    let browser = world.browser();
+    let (pair, attributes) = only_cookie(&browser.post("/add/tea").await);
+    assert!(pair.starts_with("shop="), "the prefix would be refused over plain HTTP");
+    assert_eq!(attributes, ["HttpOnly", "Path=/", "SameSite=Lax"]);
+    assert_eq!(look(&browser).await["is_new"], false);
+}
+
+#[actix_web::test]
+async fn a_persistent_cookie_is_refreshed_by_a_touch() {
+    let (till, clock) = till().await;
+    let browser = till.browser();
+    browser.post("/ring").await;
+    clock.advance(Duration::from_secs(59));
+    assert!(browser.get("/peek").await.set_cookies().is_empty(), "nothing to tell within the minute");
+    clock.advance(Duration::from_secs(2));
+    let answer = browser.get("/peek").await;
+    assert!(only_cookie(&answer).1.contains(&"Max-Age=600".to_owned()));
+    assert_eq!(answer.all("cache-control"), ["no-store"], "also for an answer that is only a touch");
+}
+
+#[actix_web::test]
+async fn a_persistent_cookie_never_outlives_the_absolute_limit() {
+    let (till, clock) = till().await;
+    let browser = till.browser();
+    browser.post("/ring").await;
+    for _ in 0..11 {
+        clock.advance(5 * MINUTE);
+        browser.get("/peek").await;
+    }
+    let answer = browser.post("/ring").await;
+    assert!(answer.set_cookies().is_empty() || only_cookie(&answer).1.contains(&"Max-Age=300".to_owned()));
+    clock.advance(5 * MINUTE);
+    assert_eq!(browser.get("/peek").await.body, "0");
+}
+
+#[actix_web::test]
+async fn a_cookie_outlives_the_browser_only_if_its_user_asked_to_be_remembered() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    let fork = browser.copied();
+    fork.restart();
+    assert_eq!(fork.cookie(COOKIE), None, "a browser-session cookie goes with the browser");
+
+    let (_, attributes) = only_cookie(&browser.post("/remember/true").await);
+    assert!(attributes.contains(&"Max-Age=1800".to_owned()), "{attributes:?}");
+    browser.restart();
+    assert_eq!(look(&browser).await["cart"]["tea"], 1);
+
+    let (_, attributes) = only_cookie(&browser.post("/remember/false").await);
+    assert!(!attributes.iter().any(|attribute| attribute.starts_with("Max-Age")), "{attributes:?}");
+    browser.restart();
+    assert_eq!(browser.cookie(COOKIE), None);
+}
+
+#[actix_web::test]
+async fn being_remembered_survives_a_log_in_and_ends_with_the_log_out() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    browser.post("/remember/true").await;
+    let (_, attributes) = only_cookie(&browser.post("/login/7").await);
+    assert!(attributes.contains(&"Max-Age=1800".to_owned()));
+    // The theme is kept, so the log-out begins another session.
+    browser.post("/theme/dark").await;
+    let (_, attributes) = only_cookie(&browser.post("/logout").await);
+    assert!(!attributes.iter().any(|attribute| attribute.starts_with("Max-Age")), "{attributes:?}");
+}
+
+#[actix_web::test]
+async fn an_answer_with_a_cookie_is_not_for_caches_and_one_that_was_read_varies() {
+    let world = shop().await;
+    let browser = world.browser();
+    let answer = browser.post("/add/tea").await;
+    assert_eq!(
+        (answer.all("cache-control"), answer.all("vary")),
+        (vec!["no-store".into()], vec!["Cookie".into()])
+    );
+    let answer = browser.get("/").await;
+    assert_eq!((answer.all("cache-control"), answer.all("vary")), (vec![], vec!["Cookie".to_owned()]));
+}
+
+#[actix_web::test]
+async fn what_a_handler_says_about_caches_gives_way_and_vary_is_not_doubled() {
+    let world = shop().await;
+    let cached = async |mut session: Session<Shop>| {
+        session.count += 1;
+        HttpResponse::Ok()
+            .insert_header((CACHE_CONTROL, "public, max-age=600"))
+            .insert_header((VARY, "Accept, Cookie"))
+            .body("cached")
+    };
+    let any = async |mut session: Session<Shop>| {
+        session.count += 1;
+        HttpResponse::Ok().insert_header((VARY, "Accept")).finish()
+    };
+    let site = site!(world.sessions; "/cached" => cached, "/any" => any);
+    let answer = site.browser().get("/cached").await;
+    assert_eq!(answer.all("cache-control"), ["no-store"]);
+    assert_eq!(answer.all("vary"), ["Accept, Cookie"]);
+    assert_eq!(site.browser().get("/any").await.all("vary"), ["Accept", "Cookie"]);
+}
+
+#[actix_web::test]
+async fn one_answer_sets_the_cookie_once_however_often_the_session_was_stored() {
+    let world = shop().await;
+    let busy = async |mut session: Session<Shop>| {
+        session.count = 1;
+        session.save().await.expect("stored");
+        session.rotate();
+        session.save().await.expect("stored");
+        session.log_in(7);
+        "busy"
+    };
+    let site = site!(world.sessions; "/busy" => busy, "/" => async |s: Session<Shop>| s.count.to_string());
+    let browser = site.browser();
+    only_cookie(&browser.get("/busy").await);
+    assert_eq!(browser.get("/").await.body, "1", "the cookie is that of the last store");
+    assert_eq!(world.rows(), 1);
+}
+
+#[actix_web::test]
+async fn a_skipped_answer_has_no_cookie_and_begins_no_session() {
+    let world = shop_with(|builder| {
+        builder
+            .skip_cookie(|request, answer| request.path().starts_with("/add") && answer.status.is_success())
+    })
+    .await;
+    let browser = world.browser();
+    assert!(browser.post("/add/tea").await.set_cookies().is_empty());
+    assert_eq!(world.rows(), 0);
+    browser.post("/theme/dark").await;
+    assert!(browser.post("/add/tea").await.set_cookies().is_empty());
+    assert_eq!(look(&browser).await["cart"]["tea"], 1, "a session that exists is stored all the same");
+}
+
+#[actix_web::test]
+async fn a_session_whose_id_changes_gets_its_cookie_on_a_skipped_answer_too() {
+    let world = shop_with(|builder| builder.skip_cookie(|_, _| true)).await;
+    let save = async |mut session: Session<Shop>| {
+        session.log_in(7);
+        session.save().await.expect("stored");
+        "in"
+    };
+    let begin = async |mut session: Session<Shop>| {
+        session.count = 1;
+        session.save().await.expect("stored");
+        "begun"
+    };
+    let rotate = async |mut session: Session<Shop>| {
+        session.rotate();
+        "rotated"
+    };
+    let site = site!(world.sessions; "/save" => save, "/begin" => begin, "/rotate" => rotate,
+        "/" => async |s: Session<Shop>| format!("{:?} {}", s.user_id(), s.count));
+    let browser = site.browser();
+    assert_eq!(
+        browser.post("/begin").await.set_cookies().len(),
+        1,
+        "it is stored: without a cookie it is lost"
+    );
+    assert_eq!(browser.post("/rotate").await.set_cookies().len(), 1);
+    assert_eq!(browser.post("/save").await.set_cookies().len(), 1);
+    assert_eq!(browser.get("/").await.body, "Some(7) 1");
+}

@@ -1,0 +1,200 @@
+//! What a handler can ask for, and what it must not.
+
+use actix_web::test::{self, TestRequest};
+use actix_web::{App, FromRequest as _, web};
+use databag_tests::{Logs, Site};
+use session_runtime::{
+    Cleanup, Databag, Error, LoggedIn, Session, SessionMiddleware, SessionRef, Sessions, SqliteStore,
+    TestRequestExt as _,
+};
+
+use crate::shop::{COOKIE, Shop, key, log_in, shop, shop_with, site};
+
+#[actix_web::test]
+async fn two_writers_in_one_request_are_refused_and_the_log_says_what_to_do() {
+    let world = shop().await;
+    let site = site!(world.sessions;
+        "/two" => async |_: Session<Shop>, _: Session<Shop>| "two",
+        "/both" => async |_: Session<Shop>, _: SessionRef<Shop>| "both",
+        "/flipped" => async |_: SessionRef<Shop>, _: Session<Shop>| "flipped",
+    );
+    for (path, advice) in [
+        ("/two", "take one `Session` in the handler"),
+        ("/both", "read through that `Session`"),
+        ("/flipped", "take one `Session` in the handler"),
+    ] {
+        let (logs, _guard) = Logs::of_this_thread();
+        let answer = site.browser().get(path).await;
+        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (500, "Internal Server Error"), "{path}");
+        assert_eq!(logs.lines(&["ERROR", "shop::Shop", advice]).len(), 1, "{path}: {}", logs.text());
+    }
+}
+
+#[actix_web::test]
+async fn a_session_can_be_read_any_number_of_times_and_taken_again_when_it_is_dropped() {
+    let world = shop().await;
+    let readers = async |a: SessionRef<Shop>, b: SessionRef<Shop>, c: SessionRef<Shop>| {
+        format!("{}", a.id() == b.id() && b.id() == c.id())
+    };
+    let again = async |request: actix_web::HttpRequest| {
+        let mut first = Session::<Shop>::extract(&request).await?;
+        first.count = 1;
+        drop(first);
+        let mut second = Session::<Shop>::extract(&request).await?;
+        second.count += 1;
+        drop(second);
+        Ok::<_, Error>(SessionRef::<Shop>::extract(&request).await?.count.to_string())
+    };
+    let site = site!(world.sessions; "/readers" => readers, "/again" => again);
+    assert_eq!(site.browser().get("/readers").await.body, "true");
+    assert_eq!(site.browser().get("/again").await.body, "2");
+    assert_eq!(world.watch.writes(), 1);
+}
+
+#[actix_web::test]
+async fn a_missing_middleware_is_500_and_the_log_names_the_type_and_the_fix() {
+    let app = App::new().route("/", web::get().to(async |_: Session<Shop>| "never"));
+    let site = Site::new(test::init_service(app).await);
+    let (logs, _guard) = Logs::of_this_thread();
+    let answer = site.browser().get("/").await;
+    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (500, "Internal Server Error"));
+    let fix = "add `.wrap(SessionMiddleware::new(sessions))`";
+    assert_eq!(logs.lines(&["ERROR", "shop::Shop", fix]).len(), 1, "{}", logs.text());
+}
+
+#[derive(Databag)]
+#[databag(table = "admins", cookie = "__Host-admin", name = "Admin")]
+struct Admin {
+    #[databag(user_id)]
+    user_id: Option<String>,
+    actions: u32,
+}
+
+async fn admins(store: SqliteStore, cookie: Option<&str>) -> Sessions<Admin> {
+    let builder = Sessions::<Admin>::builder(store).keyring(key()).cleanup(Cleanup::Never);
+    let builder = if let Some(cookie) = cookie { builder.cookie(cookie) } else { builder };
+    builder.build().await.expect("good settings")
+}
+
+#[actix_web::test]
+async fn two_bags_live_side_by_side_each_with_its_own_cookie_and_table() {
+    let world = shop().await;
+    let admins = admins(world.store.clone(), None).await;
+    let both = async |mut shop: Session<Shop>, mut admin: Session<Admin>| {
+        shop.count += 1;
+        admin.actions += 10;
+        admin.log_in("root");
+        "both"
+    };
+    let leave = async |mut admin: Session<Admin>| {
+        admin.log_out();
+        "out"
+    };
+    let read = async |shop: SessionRef<Shop>, admin: SessionRef<Admin>| {
+        format!("{} {:?} {:?}", shop.count, admin.user_id(), admin.actions)
+    };
+    let app = App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .wrap(SessionMiddleware::new(admins.clone()))
+        .route("/both", web::post().to(both))
+        .route("/leave", web::post().to(leave))
+        .route("/", web::get().to(read));
+    let browser = Site::new(test::init_service(app).await).browser();
+    let answer = browser.post("/both").await;
+    assert_eq!((answer.set_cookies().len(), answer.all("vary")), (2, vec!["Cookie".to_owned()]));
+    assert_ne!(browser.cookie("__Host-shop"), browser.cookie("__Host-admin"));
+    assert_eq!(browser.get("/").await.body, "1 Some(\"root\") 10");
+    assert_eq!(admins.of_user("root").await.expect("answers").len(), 1);
+    browser.post("/leave").await;
+    assert_eq!(browser.get("/").await.body, "1 None 0");
+}
+
+#[actix_web::test]
+async fn a_cookie_of_one_bag_opens_nothing_of_another() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    browser.set_cookie("__Host-admin", &browser.cookie(COOKIE).expect("a cookie"));
+    let admins = admins(world.store.clone(), None).await;
+    let site = site!(admins; "/" => async |admin: SessionRef<Admin>| admin.is_new().to_string());
+    let thief = site.browser();
+    thief.set_cookie("__Host-admin", &browser.cookie(COOKIE).expect("a cookie"));
+    assert_eq!(thief.get("/").await.body, "true");
+}
+
+#[actix_web::test]
+async fn two_bags_with_one_cookie_are_refused() {
+    let world = shop().await;
+    let admins = admins(world.store.clone(), Some(COOKIE)).await;
+    let app = App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .wrap(SessionMiddleware::new(admins))
+        .route("/", web::get().to(async || "never"));
+    let site = Site::new(test::init_service(app).await);
+    let (logs, _guard) = Logs::of_this_thread();
+    assert_eq!(site.browser().get("/").await.status, 500);
+    assert_eq!(logs.lines(&["ERROR", "shop::Shop", "Admin", "one cookie, `__Host-shop`"]).len(), 1);
+}
+
+#[actix_web::test]
+async fn a_handler_for_signed_in_users_answers_401_to_others() {
+    let world = shop().await;
+    let account = async |session: LoggedIn<Shop>| format!("user {}", session.user());
+    let site = site!(world.sessions; "/account" => account, "/login/{user}" => log_in);
+    let browser = site.browser();
+    let answer = browser.get("/account").await;
+    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (401, "Unauthorized"));
+    browser.post("/login/7").await;
+    assert_eq!(browser.get("/account").await.body, "user 7");
+}
+
+#[actix_web::test]
+async fn a_handler_for_signed_in_users_can_send_others_to_the_log_in_page() {
+    let world = shop_with(|builder| builder.login_redirect("/login?next=account")).await;
+    let site = site!(world.sessions; "/account" => async |_: LoggedIn<Shop>| "account");
+    let answer = site.browser().get("/account").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.all("location")),
+        (303, vec!["/login?next=account".to_owned()])
+    );
+    assert_eq!(world.rows(), 0);
+}
+
+#[actix_web::test]
+async fn a_signed_in_session_is_a_session_in_every_other_respect() {
+    let world = shop().await;
+    let leave = async |mut session: LoggedIn<Shop>| {
+        session.count += 1;
+        session.log_out();
+        "out"
+    };
+    let site = site!(world.sessions; "/leave" => leave, "/login/{user}" => log_in);
+    let browser = site.browser();
+    browser.post("/login/7").await;
+    assert_eq!(browser.post("/leave").await.body, "out");
+    assert_eq!((browser.cookie(COOKIE), world.rows()), (None, 0));
+}
+
+#[actix_web::test]
+async fn handlers_are_tested_without_a_server() {
+    async fn buy(mut session: Session<Shop>) -> String {
+        *session.cart_mut().entry("tea".to_owned()).or_default() += 1;
+        session.save().await.expect("stored in the test's own store");
+        let count = session
+            .update(|shop| {
+                shop.count += 1;
+                shop.count
+            })
+            .await
+            .expect("stored");
+        format!("{} {count} {}", session.cart()["tea"], session.is_new())
+    }
+    let bag = || Shop { count: 4, ..Shop::defaults() };
+    assert_eq!(buy(Session::for_test(bag())).await, "1 5 false");
+
+    let request = TestRequest::get().session(bag()).to_http_request();
+    let reader = SessionRef::<Shop>::extract(&request).await.expect("carried by the request");
+    assert_eq!(reader.count, 4);
+    drop(reader);
+    let session = Session::<Shop>::extract(&request).await.expect("carried by the request");
+    assert_eq!(buy(session).await, "1 5 false");
+}

@@ -1,0 +1,224 @@
+//! What handlers and middleware answer, and what they do with the session by themselves.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, FromRequest as _, HttpResponse, error, test, web};
+use databag_tests::{Logs, Site};
+use session_runtime::{Error, Session, SessionMiddleware, SessionRef};
+
+use crate::shop::{COOKIE, Shop, id, look, shop, site};
+
+#[actix_web::test]
+async fn a_handler_that_answers_with_an_error_has_its_session_stored() {
+    let world = shop().await;
+    let err = async |mut session: Session<Shop>| {
+        session.attempts += 1;
+        Err::<String, _>(error::ErrorForbidden("wrong password"))
+    };
+    let answer = async |mut session: Session<Shop>| {
+        session.attempts += 1;
+        HttpResponse::InternalServerError().body("broken")
+    };
+    let site = site!(world.sessions; "/err" => err, "/answer" => answer, "/" => async |s: Session<Shop>| s.attempts.to_string());
+    let browser = site.browser();
+    let refused = browser.post("/err").await;
+    assert_eq!((refused.status.as_u16(), refused.body.as_str()), (403, "wrong password"));
+    assert_eq!(refused.set_cookies().len(), 1);
+    assert_eq!(browser.post("/answer").await.status, 500);
+    assert_eq!(browser.get("/").await.body, "2");
+}
+
+async fn fail_after(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let answer = next.call(request).await?;
+    if answer.request().path().starts_with("/fail") {
+        Err(error::ErrorImATeapot("no coffee"))
+    } else {
+        Ok(answer)
+    }
+}
+
+#[actix_web::test]
+async fn an_inner_middleware_that_answers_with_an_error_has_the_session_stored() {
+    let world = shop().await;
+    let app = App::new()
+        .wrap(from_fn(fail_after))
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .route("/fail", web::post().to(count_up));
+    let browser = Site::new(test::init_service(app).await).browser();
+    for count in 1..=2 {
+        let answer = browser.post("/fail").await;
+        assert_eq!((answer.status.as_u16(), answer.body.as_str()), (418, "no coffee"));
+        assert_eq!(answer.all("vary"), ["Cookie"]);
+        let session = world.sessions.get(id(&browser)).await.expect("answers").expect("stored");
+        assert_eq!(session.count, count);
+    }
+}
+
+async fn count_up(mut session: Session<Shop>) -> &'static str {
+    session.count += 1;
+    "counted"
+}
+
+/// Takes the session in a middleware inside, before and after the handler.
+async fn around(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let mut session = Session::<Shop>::extract(request.request()).await?;
+    session.count += 10;
+    drop(session);
+    let answer = next.call(request).await?;
+    let mut session = Session::<Shop>::extract(answer.request()).await?;
+    session.count += 100;
+    drop(session);
+    Ok(answer)
+}
+
+#[actix_web::test]
+async fn an_inner_middleware_and_the_handler_change_one_session() {
+    let world = shop().await;
+    let app = App::new()
+        .wrap(from_fn(around))
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .route("/count", web::post().to(count_up));
+    let browser = Site::new(test::init_service(app).await).browser();
+    browser.post("/count").await;
+    let session = world.sessions.get(id(&browser)).await.expect("answers").expect("stored");
+    assert_eq!((session.count, world.watch.writes()), (111, 1));
+}
+
+#[actix_web::test]
+async fn an_outer_middleware_can_read_the_session_afterwards_and_not_change_it() {
+    async fn outside(
+        request: ServiceRequest,
+        next: Next<impl MessageBody>,
+    ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+        let answer = next.call(request).await?;
+        let seen = SessionRef::<Shop>::extract(answer.request()).await?.count;
+        let changed = Session::<Shop>::extract(answer.request()).await;
+        assert!(matches!(changed, Err(Error::Usage(_))), "it would not be stored");
+        let (request, _) = answer.into_parts();
+        Ok(ServiceResponse::new(request, HttpResponse::Ok().body(format!("{seen}"))))
+    }
+    let world = shop().await;
+    let app = App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .wrap(from_fn(outside))
+        .route("/count", web::post().to(count_up))
+        .route("/plain", web::post().to(async || "plain"));
+    let browser = Site::new(test::init_service(app).await).browser();
+    browser.set_cookie(COOKIE, &world.customer().await.cookie(COOKIE).expect("a cookie"));
+    for _ in 0..2 {
+        assert_eq!(browser.post("/count").await.status, 200);
+    }
+    assert_eq!(browser.post("/plain").await.body, "2");
+}
+
+#[actix_web::test]
+async fn what_was_saved_stays_saved_when_the_handler_fails_afterwards() {
+    let world = shop().await;
+    let save = async |mut session: Session<Shop>| {
+        session.count = 1;
+        session.save().await?;
+        session.reload().await?;
+        Err::<String, actix_web::Error>(error::ErrorBadGateway("elsewhere"))
+    };
+    let site = site!(world.sessions; "/save" => save);
+    let browser = site.browser();
+    let answer = browser.post("/save").await;
+    assert_eq!((answer.status.as_u16(), answer.set_cookies().len()), (502, 1));
+    assert_eq!(world.sessions.get(id(&browser)).await.expect("answers").expect("stored").count, 1);
+}
+
+#[actix_web::test]
+async fn reload_drops_what_was_changed_and_shows_what_others_have_stored() {
+    let world = shop().await;
+    let reload =
+        async |mut session: Session<Shop>,
+               sessions: web::Data<session_runtime::Sessions<Shop, databag_tests::Watched>>| {
+            session.count = 5;
+            session.theme = crate::shop::Theme::Dark;
+            sessions.update(session.id(), |shop| shop.set_tenant("acme")).await?;
+            session.reload().await?;
+            Ok::<_, Error>(format!("{} {:?} {:?}", session.count, session.theme, session.tenant()))
+        };
+    let fresh = async |mut session: Session<Shop>| {
+        session.count = 5;
+        session.reload().await?;
+        Ok::<_, Error>(format!("{} {}", session.count, session.is_new()))
+    };
+    let site = site!(world.sessions; "/reload" => reload, "/fresh" => fresh);
+    let browser = site.browser();
+    assert_eq!(browser.post("/fresh").await.body, "0 true");
+    assert_eq!(browser.cookie(COOKIE), None);
+    let known = world.customer().await;
+    browser.set_cookie(COOKIE, &known.cookie(COOKIE).expect("a cookie"));
+    assert_eq!(browser.post("/reload").await.body, "0 Light Some(\"acme\")");
+    assert_eq!(look(&known).await["theme"], "Light");
+}
+
+#[actix_web::test]
+async fn reload_of_a_session_that_was_ended_is_an_error() {
+    let world = shop().await;
+    let reload =
+        async |mut session: Session<Shop>,
+               sessions: web::Data<session_runtime::Sessions<Shop, databag_tests::Watched>>| {
+            sessions.delete(session.id()).await?;
+            session.reload().await.map(|()| "alive")
+        };
+    let site = site!(world.sessions; "/reload" => reload);
+    let browser = site.browser();
+    browser.set_cookie(COOKIE, &world.customer().await.cookie(COOKIE).expect("a cookie"));
+    assert_eq!(browser.post("/reload").await.status, 409);
+}
+
+#[actix_web::test]
+async fn a_session_still_held_after_the_answer_is_an_error_and_not_a_silent_loss() {
+    let world = shop().await;
+    let (keep, kept) = tokio::sync::oneshot::channel::<()>();
+    let kept = std::rc::Rc::new(std::cell::RefCell::new(Some(kept)));
+    let spawn = move |mut session: Session<Shop>| {
+        let kept = kept.borrow_mut().take().expect("asked for once");
+        async move {
+            session.count += 1;
+            actix_web::rt::spawn(async move {
+                let _ = kept.await;
+                drop(session);
+            });
+            "spawned"
+        }
+    };
+    let site = site!(world.sessions; "/spawn" => spawn.clone());
+    let (logs, _guard) = Logs::of_this_thread();
+    let answer = site.browser().post("/spawn").await;
+    assert_eq!((answer.status.as_u16(), answer.set_cookies().len()), (500, 0));
+    assert_eq!(
+        logs.lines(&["ERROR", "still held after the handler has answered", "Sessions::update"]).len(),
+        1
+    );
+    drop(keep);
+    assert_eq!(world.rows(), 0);
+}
+
+#[actix_web::test]
+async fn a_panicking_handler_stores_nothing_and_the_session_lives_on() {
+    let world = shop().await;
+    let panic = async |mut session: Session<Shop>| {
+        session.count += 1;
+        assert_eq!(session.count, 0, "a mistake of the handler's");
+        "never"
+    };
+    let site = site!(world.sessions; "/panic" => panic);
+    let known = world.customer().await;
+    let browser = site.browser();
+    browser.set_cookie(COOKIE, &known.cookie(COOKIE).expect("a cookie"));
+    // A task of its own takes the panic, as one for each connection does in a server.
+    let request = actix_web::rt::spawn(async move { browser.post("/panic").await });
+    assert!(request.await.is_err());
+    assert!(known.post("/count").await.status.is_success());
+    assert_eq!(look(&known).await["count"], 1);
+}

@@ -1,0 +1,198 @@
+//! How long a session lives: the idle and the absolute limit, touches, and the clock.
+
+use std::time::Duration;
+
+use databag_tests::{Browser, Call};
+use session_runtime::{Cleanup, Rejection};
+
+use crate::shop::{id, look, rejected, shop, shop_with};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const IDLE: Duration = Duration::from_mins(30);
+const BEFORE_IDLE: Duration = Duration::from_secs(30 * 60 - 1);
+const ABSOLUTE: Duration = Duration::from_hours(12);
+
+async fn lives(browser: &Browser) -> bool {
+    look(browser).await["is_new"] == false
+}
+
+#[actix_web::test]
+async fn an_idle_session_ends_at_its_limit_and_not_before() {
+    let world = shop().await;
+    let (short, long) = (world.customer().await, world.customer().await);
+    world.clock.advance(BEFORE_IDLE);
+    assert!(lives(&short).await);
+    world.clock.advance(2 * SECOND);
+    world.events.take();
+    assert!(!lives(&long).await);
+    assert_eq!(world.events.take(), rejected(Rejection::Expired));
+    assert!(lives(&short).await, "the look a moment ago has moved its limit");
+}
+
+#[actix_web::test]
+async fn an_expired_session_is_not_brought_back_by_a_write() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    let old = id(&browser);
+    world.clock.advance(IDLE + SECOND);
+    browser.post("/add/milk").await;
+    assert_ne!(id(&browser), old);
+    assert_eq!(look(&browser).await["cart"], serde_json::json!({"milk": 1}));
+    assert!(world.sessions.get(old).await.expect("answers").is_none());
+}
+
+#[actix_web::test]
+async fn activity_never_passes_the_absolute_limit() {
+    let world = shop().await;
+    let (reader, writer) = (world.customer().await, world.customer().await);
+    for _ in 0..35 {
+        world.clock.advance(20 * MINUTE);
+        assert!(lives(&reader).await);
+        assert!(writer.post("/add/tea").await.status.is_success());
+    }
+    let session = world.sessions.get(id(&writer)).await.expect("answers").expect("alive");
+    assert_eq!(session.expires().duration_since(session.created()).expect("later"), ABSOLUTE);
+    world.clock.advance(19 * MINUTE + 59 * SECOND);
+    assert!(lives(&reader).await && lives(&writer).await);
+    world.clock.advance(2 * SECOND);
+    assert!(!lives(&reader).await && !lives(&writer).await);
+}
+
+#[actix_web::test]
+async fn a_rotation_keeps_the_absolute_limit_and_a_log_in_begins_it_anew() {
+    let world = shop().await;
+    let (rotated, signed_in) = (world.customer().await, world.customer().await);
+    for _ in 0..35 {
+        world.clock.advance(20 * MINUTE);
+        assert!(lives(&rotated).await && lives(&signed_in).await);
+    }
+    rotated.post("/rotate").await;
+    signed_in.post("/login/7").await;
+    world.clock.advance(20 * MINUTE + SECOND);
+    assert!(!lives(&rotated).await);
+    assert!(lives(&signed_in).await);
+}
+
+#[actix_web::test]
+async fn a_touch_is_stored_at_most_once_a_minute() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    let before = world.watch.writes();
+    for path in ["/", "/page"] {
+        world.clock.advance(29 * SECOND);
+        browser.get(path).await;
+    }
+    assert_eq!(world.watch.writes(), before, "58 seconds have passed");
+    world.clock.advance(2 * SECOND);
+    for _ in 0..3 {
+        assert!(lives(&browser).await);
+    }
+    assert_eq!(world.watch.writes(), before + 1);
+}
+
+#[actix_web::test]
+async fn a_short_idle_limit_is_touched_more_often() {
+    let world = shop_with(|builder| builder.idle(100 * SECOND)).await;
+    let browser = world.customer().await;
+    let before = world.watch.writes();
+    world.clock.advance(9 * SECOND);
+    look(&browser).await;
+    assert_eq!(world.watch.writes(), before);
+    world.clock.advance(SECOND);
+    look(&browser).await;
+    assert_eq!(world.watch.writes(), before + 1, "a tenth of the limit has passed");
+}
+
+#[actix_web::test]
+async fn a_look_writes_nothing_but_its_touch() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    browser.post("/notice/hello").await;
+    world.clock.advance(2 * MINUTE);
+    for _ in 0..2 {
+        assert_eq!(look(&browser).await["notice"], "hello", "a look does not use up a flash value");
+    }
+    let row = world.sessions.get(id(&browser)).await.expect("answers").expect("alive");
+    assert_eq!((row.notice(), row.cart["tea"]), (Some("hello"), 1));
+    assert_eq!(world.watch.count(Call::Update), 2, "the notice and one touch");
+}
+
+#[actix_web::test]
+async fn a_clock_that_goes_back_revives_nothing() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    world.clock.advance(IDLE + SECOND);
+    assert!(!lives(&browser).await);
+    world.clock.turn_back(2 * MINUTE);
+    assert!(!lives(&browser).await);
+    let other = world.customer().await;
+    assert!(lives(&other).await);
+}
+
+#[actix_web::test]
+async fn changes_from_outside_a_request_are_no_activity() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    world.clock.advance(20 * MINUTE);
+    world.sessions.update(id(&browser), |shop| shop.count += 1).await.expect("stored");
+    world.sessions.update(id(&browser), |_| ()).await.expect("nothing to store");
+    world.clock.advance(10 * MINUTE + SECOND);
+    assert!(!lives(&browser).await);
+}
+
+#[actix_web::test]
+async fn the_cleanup_removes_expired_rows_by_itself() {
+    let world = shop_with(|builder| builder.cleanup(Cleanup::Every(Duration::from_millis(20)))).await;
+    world.customer().await;
+    world.clock.advance(IDLE + SECOND);
+    let fresh = world.customer().await;
+    assert_eq!(world.rows(), 2);
+    for _ in 0..500 {
+        if world.rows() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(world.rows(), 1);
+    assert!(lives(&fresh).await);
+}
+
+#[actix_web::test]
+async fn the_cleanup_survives_a_store_that_was_down() {
+    let world = shop_with(|builder| builder.cleanup(Cleanup::Every(Duration::from_millis(20)))).await;
+    world.customer().await;
+    world.watch.fail(Call::Prune, databag_tests::Fault::Down);
+    world.clock.advance(IDLE + SECOND);
+    world.watch.until("two rounds fail", |watch| watch.count(Call::Prune) > 2).await;
+    assert_eq!(world.rows(), 1);
+    world.watch.heal();
+    let before = world.watch.count(Call::Prune);
+    world.watch.until("another round", |watch| watch.count(Call::Prune) > before + 2).await;
+    assert_eq!(world.rows(), 0);
+}
+
+#[actix_web::test]
+async fn the_cleanup_with_every_request_goes_with_those_that_store_something() {
+    let world = shop_with(|builder| builder.cleanup(Cleanup::EveryRequest)).await;
+    world.customer().await;
+    world.clock.advance(IDLE + SECOND);
+    let before = world.watch.count(Call::Prune);
+    look(&world.browser()).await;
+    assert_eq!((world.watch.count(Call::Prune), world.rows()), (before, 1), "nothing was stored");
+    world.customer().await;
+    assert_eq!(world.rows(), 1);
+}
+
+#[actix_web::test]
+async fn prune_removes_what_has_expired_and_nothing_else() {
+    let world = shop().await;
+    for _ in 0..3 {
+        world.customer().await;
+    }
+    world.clock.advance(BEFORE_IDLE);
+    let fresh = world.customer().await;
+    world.clock.advance(2 * SECOND);
+    assert_eq!(world.sessions.prune().await.expect("answers"), 3);
+    assert_eq!((world.rows(), lives(&fresh).await), (1, true));
+}

@@ -1,0 +1,317 @@
+//! Log-in, log-out and everything else that ends a token.
+
+use actix_web::web;
+use databag_tests::{Call, Gate};
+use session_runtime::{Session, SessionId};
+
+use crate::shop::{COOKIE, Shop, Theme, id, log_in, log_out, look, shop, site, token};
+
+/// Counts the rows and tells that an old cookie opens nothing.
+async fn assert_dead(world: &crate::shop::World, old: &databag_tests::Browser) {
+    assert_eq!(look(old).await["is_new"], true, "the old token is dead");
+    assert!(world.sessions.load(&token(old)).await.expect("the store answers").is_none());
+}
+
+#[actix_web::test]
+async fn a_log_in_rotates_the_token_and_the_old_one_is_dead() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    let old = browser.copied();
+    let answer = browser.post("/login/7").await;
+    assert_eq!(answer.set_cookies().len(), 1);
+    assert_ne!(browser.cookie(COOKIE), old.cookie(COOKIE));
+    assert_dead(&world, &old).await;
+    let seen = look(&browser).await;
+    assert_eq!((&seen["user"], &seen["cart"]["tea"]), (&7.into(), &1.into()), "the content goes along");
+    assert_eq!(world.rows(), 1);
+}
+
+#[actix_web::test]
+async fn assigning_the_user_rotates_as_well() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    for user in [7, 8] {
+        let old = browser.copied();
+        browser.post(&format!("/become/{user}")).await;
+        assert_dead(&world, &old).await;
+        assert_eq!(look(&browser).await["user"], user);
+    }
+    assert_eq!(world.rows(), 1);
+}
+
+#[actix_web::test]
+async fn a_log_in_of_the_same_user_rotates_too() {
+    let world = shop().await;
+    let browser = world.user(7).await;
+    let old = browser.copied();
+    browser.post("/login/7").await;
+    assert_dead(&world, &old).await;
+    assert_eq!(look(&browser).await["user"], 7);
+}
+
+#[actix_web::test]
+async fn rotate_keeps_the_content_and_when_the_session_began() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    let old = browser.copied();
+    let began = world.sessions.get(id(&browser)).await.expect("answers").expect("there").created();
+    world.clock.advance(std::time::Duration::from_secs(5));
+    browser.post("/rotate").await;
+    assert_dead(&world, &old).await;
+    assert_eq!(look(&browser).await["cart"]["tea"], 1);
+    let now = world.sessions.get(id(&browser)).await.expect("answers").expect("there").created();
+    assert_eq!(now, began);
+    browser.post("/login/7").await;
+    let now = world.sessions.get(id(&browser)).await.expect("answers").expect("there").created();
+    assert!(now > began, "a log-in begins both limits anew");
+}
+
+#[actix_web::test]
+async fn a_log_in_of_a_new_visitor_stores_one_session() {
+    let world = shop().await;
+    let browser = world.browser();
+    browser.post("/login/7").await;
+    assert_eq!((look(&browser).await["user"].as_i64(), world.rows()), (Some(7), 1));
+}
+
+#[actix_web::test]
+async fn fields_that_reset_on_log_in_do_and_the_others_do_not() {
+    let world = shop().await;
+    let fail = async |mut session: Session<Shop>| {
+        session.attempts += 1;
+        session.count += 1;
+        "wrong password"
+    };
+    let site = site!(world.sessions; "/fail" => fail, "/login/{user}" => log_in,
+        "/" => async |s: Session<Shop>| format!("{} {}", s.attempts, s.count));
+    let browser = site.browser();
+    browser.post("/fail").await;
+    browser.post("/fail").await;
+    assert_eq!(browser.get("/").await.body, "2 2");
+    browser.post("/login/7").await;
+    assert_eq!(browser.get("/").await.body, "0 2");
+}
+
+#[actix_web::test]
+async fn a_log_out_deletes_the_row_and_removes_the_cookie() {
+    let world = shop().await;
+    let browser = world.user(7).await;
+    let old = browser.copied();
+    browser.post("/logout").await;
+    assert_eq!((browser.cookie(COOKIE), world.rows()), (None, 0));
+    assert_dead(&world, &old).await;
+}
+
+#[actix_web::test]
+async fn a_replayed_cookie_after_a_log_out_is_anonymous_and_revives_nothing() {
+    let world = shop().await;
+    let browser = world.user(7).await;
+    let thief = browser.copied();
+    browser.post("/logout").await;
+    for path in ["/add/tea", "/count", "/noop"] {
+        thief.copied().post(path).await;
+    }
+    assert!(world.sessions.get(id(&thief)).await.expect("answers").is_none());
+    assert!(world.sessions.of_user(7).await.expect("answers").is_empty());
+}
+
+#[actix_web::test]
+async fn fields_kept_on_log_out_begin_a_new_session_without_the_rest() {
+    let world = shop().await;
+    let browser = world.user(7).await;
+    browser.post("/theme/dark").await;
+    let old = browser.copied();
+    browser.post("/logout").await;
+    assert_dead(&world, &old).await;
+    let seen = look(&browser).await;
+    assert_eq!(seen["theme"], "Dark");
+    assert!(seen["user"].is_null() && seen["cart"] == serde_json::json!({}), "{seen}");
+    assert_eq!(world.rows(), 1);
+}
+
+#[actix_web::test]
+async fn destroy_drops_what_a_log_out_would_keep() {
+    let world = shop().await;
+    let browser = world.user(7).await;
+    browser.post("/theme/dark").await;
+    browser.post("/destroy").await;
+    assert_eq!((browser.cookie(COOKIE), world.rows()), (None, 0));
+}
+
+#[actix_web::test]
+async fn what_is_set_after_a_log_out_begins_a_new_session() {
+    let world = shop().await;
+    let goodbye = async |mut session: Session<Shop>| {
+        session.log_out();
+        session.set_notice("Goodbye");
+        "out"
+    };
+    let site = site!(world.sessions; "/goodbye" => goodbye, "/login/{user}" => log_in,
+        "/" => async |s: Session<Shop>| format!("{:?} {:?} {:?}", s.user_id(), s.notice(), s.cart()));
+    let browser = site.browser();
+    browser.post("/login/7").await;
+    let old = browser.copied();
+    browser.post("/goodbye").await;
+    assert_eq!(browser.get("/").await.body, "None Some(\"Goodbye\") {}");
+    assert_eq!(old.get("/").await.body, "None None {}");
+    assert_eq!(world.rows(), 1);
+}
+
+#[actix_web::test]
+async fn a_log_out_and_a_log_in_of_another_in_one_request_take_nothing_along() {
+    let world = shop().await;
+    let switch = async |mut session: Session<Shop>, user: web::Path<i64>| {
+        session.log_out();
+        session.log_in(*user);
+        "switched"
+    };
+    let site = site!(world.sessions; "/switch/{user}" => switch,
+        "/" => async |s: Session<Shop>| format!("{:?} {:?} {:?}", s.user_id(), s.tenant(), s.cart()));
+    let browser = world.user(7).await;
+    let (session, old) = (id(&browser), browser.copied());
+    // While the switch is under way, another request of the first user stores something.
+    let elsewhere = world.elsewhere().await;
+    world.watch.before_next(Call::Update, async move {
+        elsewhere.update(session, |shop| shop.set_tenant("of the first user")).await.expect("stored");
+    });
+    let other = site.browser();
+    other.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
+    other.post("/switch/8").await;
+    assert_eq!(other.get("/").await.body, "Some(8) None {}");
+    assert_dead(&world, &old).await;
+    assert_eq!(world.rows(), 1);
+}
+
+async fn slow(mut session: Session<Shop>, gate: web::Data<Gate>) -> &'static str {
+    gate.pass().await;
+    session.cart.insert("late".to_owned(), 1);
+    "slow"
+}
+
+#[actix_web::test]
+async fn a_late_save_never_revives_a_logged_out_session() {
+    let world = shop().await;
+    let gate = web::Data::new(Gate::default());
+    let site = databag_tests::Site::new(
+        actix_web::test::init_service(
+            actix_web::App::new()
+                .wrap(session_runtime::SessionMiddleware::new(world.sessions.clone()))
+                .app_data(gate.clone())
+                .route("/slow", web::post().to(slow))
+                .route("/logout", web::post().to(log_out)),
+        )
+        .await,
+    );
+    let browser = site.browser();
+    browser.set_cookie(COOKIE, &world.user(7).await.cookie(COOKIE).expect("a cookie"));
+    let (session, late) = (id(&browser), browser.copied());
+    let (answer, ()) = tokio::join!(late.post("/slow"), async {
+        gate.arrival().await;
+        assert!(browser.post("/logout").await.status.is_success());
+        gate.open();
+    });
+    assert_eq!(answer.status, 409, "nothing was stored, and that is said");
+    assert!(answer.set_cookies().is_empty());
+    assert!(world.sessions.get(session).await.expect("answers").is_none());
+    assert_eq!(world.rows(), 0);
+}
+
+#[actix_web::test]
+async fn a_session_revoked_while_a_request_is_in_flight_stays_ended() {
+    let world = shop().await;
+    let gate = web::Data::new(Gate::default());
+    let increments = async |mut session: Session<Shop>, gate: web::Data<Gate>| {
+        gate.pass().await;
+        session.update(|shop| shop.count += 1).await.map(|()| "counted")
+    };
+    let site = databag_tests::Site::new(
+        actix_web::test::init_service(
+            actix_web::App::new()
+                .wrap(session_runtime::SessionMiddleware::new(world.sessions.clone()))
+                .app_data(gate.clone())
+                .route("/slow", web::post().to(slow))
+                .route("/update", web::post().to(increments))
+                .route("/login/{user}", web::post().to(slow_log_in)),
+        )
+        .await,
+    );
+    let user = world.user(7).await;
+    let browsers = ["/slow", "/update", "/login/8"].map(|path| {
+        let browser = site.browser();
+        browser.set_cookie(COOKIE, &user.cookie(COOKIE).expect("a cookie"));
+        (browser, path)
+    });
+    let requests = browsers.iter().map(|(browser, path)| browser.post(path));
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(requests), async {
+        for _ in 0..3 {
+            gate.arrival().await;
+        }
+        assert_eq!(world.sessions.revoke_user(7).await.expect("revoked"), 1);
+        gate.open();
+    });
+    for answer in answers {
+        assert_eq!(answer.status, 409);
+        assert!(answer.set_cookies().is_empty());
+    }
+    assert_eq!(world.rows(), 0);
+}
+
+async fn slow_log_in(
+    mut session: Session<Shop>,
+    gate: web::Data<Gate>,
+    user: web::Path<i64>,
+) -> &'static str {
+    gate.pass().await;
+    session.log_in(*user);
+    "in"
+}
+
+#[actix_web::test]
+async fn the_hooks_tell_the_life_of_a_session() {
+    let world = shop().await;
+    let browser = world.browser();
+    let short = |id: SessionId| format!("{id:?}");
+    browser.post("/add/tea").await;
+    let first = short(id(&browser));
+    assert_eq!(world.events.take(), [format!("started {first}")]);
+    browser.post("/login/7").await;
+    let second = short(id(&browser));
+    assert_eq!(world.events.take(), [format!("loaded {first}"), format!("rotated {first} {second}")]);
+    browser.post("/logout").await;
+    assert_eq!(world.events.take(), [format!("loaded {second}"), format!("deleted {second}")]);
+    world.user(8).await;
+    world.events.take();
+    world.sessions.revoke_user(8).await.expect("revoked");
+    assert_eq!(world.events.take().len(), 1);
+}
+
+#[actix_web::test]
+async fn the_csrf_token_holds_until_the_id_changes() {
+    let world = shop().await;
+    let form = async |mut session: Session<Shop>| session.csrf_token();
+    let check = async |session: Session<Shop>, token: String| session.verify_csrf(&token).to_string();
+    let site = site!(world.sessions; "/form" => form, "/check" => check, "/login/{user}" => log_in);
+    let browser = site.browser();
+    let token = browser.get("/form").await.body;
+    assert_eq!(world.rows(), 1, "a form needs a session to be checked against");
+    let present = async |browser: &databag_tests::Browser, token: &str| {
+        let request = actix_web::test::TestRequest::post().uri("/check").set_payload(token.to_owned());
+        browser.send(request).await.body
+    };
+    assert_eq!(present(&browser, &token).await, "true");
+    assert_eq!(present(&browser, "").await, "false");
+    assert_eq!(present(&browser, &token[1..]).await, "false");
+    assert_eq!(present(&site.browser(), &token).await, "false", "a visitor without a session has none");
+    let other = site.browser();
+    let others = other.get("/form").await.body;
+    assert_eq!(present(&browser, &others).await, "false");
+    browser.post("/login/7").await;
+    assert_eq!(present(&browser, &token).await, "false");
+}
+
+#[actix_web::test]
+async fn a_theme_is_what_the_bag_says() {
+    // The default of a field is not `Default::default()` where the bag names another.
+    let world = shop().await;
+    assert_eq!(look(&world.browser()).await["theme"], serde_json::json!(Theme::Light));
+}

@@ -1,0 +1,111 @@
+//! Nothing secret is in logs, in `Debug`, or in the database (R13 of the bar).
+
+use databag_tests::{Call, Fault, Logs};
+use session_runtime::{LoggedIn, Session, SessionRef};
+
+use crate::shop::{COOKIE, Shop, id, shop, site, token};
+
+const ITEM: &str = "a-very-private-cart-item";
+const NOTE: &str = "a-very-private-notice";
+
+/// Asserts that no secret of the visitor's is in some text.
+fn assert_silent(text: &str, tokens: &[String], key: &str) {
+    for secret in tokens.iter().map(String::as_str).chain([ITEM, NOTE, key]) {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
+
+#[actix_web::test]
+async fn no_token_key_or_content_is_ever_logged() {
+    let (logs, _guard) = Logs::of_this_thread();
+    let world = shop().await;
+    let mut tokens = Vec::new();
+    let browser = world.browser();
+    let mut step = async |path: &str| {
+        browser.post(path).await;
+        tokens.extend(browser.cookie(COOKIE));
+    };
+    step(&format!("/add/{ITEM}")).await;
+    step(&format!("/notice/{NOTE}")).await;
+    step("/login/7").await;
+    step("/count").await;
+    // Everything goes wrong that can.
+    for call in [Call::Load, Call::Update, Call::Insert, Call::Delete] {
+        world.watch.fail(call, Fault::Down);
+        step(&format!("/add/{ITEM}")).await;
+        step("/rotate").await;
+        world.watch.heal();
+    }
+    let elsewhere = world.elsewhere_with(crate::shop::key()).await;
+    assert!(elsewhere.get(id(&browser)).await.is_err());
+    world.sql("UPDATE sessions SET revision = 77");
+    step("/page").await;
+    browser.set_cookie(COOKIE, "junk-that-is-no-token");
+    step("/noop").await;
+    step("/logout").await;
+    let text = logs.text();
+    assert!(text.contains("a session is not accepted") && text.contains("could not be stored"), "{text}");
+    tokens.push("junk-that-is-no-token".to_owned());
+    assert_silent(&text, &tokens, &world.key);
+}
+
+#[actix_web::test]
+async fn logs_name_a_session_by_the_first_digits_of_its_id() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    let name = id(&browser).to_string();
+    world.watch.fail(Call::Load, Fault::Down);
+    let (logs, _guard) = Logs::of_this_thread();
+    browser.get("/").await;
+    assert_eq!(logs.lines(&["ERROR", &name[..8]]).len(), 1, "{}", logs.text());
+    assert!(!logs.text().contains(&name[..9]));
+}
+
+#[actix_web::test]
+async fn debug_shows_no_content() {
+    let world = shop().await;
+    let debug = async |mut session: Session<Shop>| {
+        session.cart.insert(ITEM.to_owned(), 1);
+        session.set_pin(NOTE);
+        session.log_in(7);
+        let of_session = format!("{session:?} {session:#?}");
+        let of_user = format!("{:?}", LoggedIn::new(session).expect("signed in"));
+        of_session + &of_user
+    };
+    let read = async |session: SessionRef<Shop>| format!("{session:?}");
+    let site = site!(world.sessions; "/debug" => debug, "/read" => read);
+    let browser = site.browser();
+    let shown = browser.post("/debug").await.body + &browser.get("/read").await.body;
+    let tokens = [browser.cookie(COOKIE).expect("a cookie")];
+    assert_silent(&shown, &tokens, &world.key);
+    let (sessions, token) = (&world.sessions, token(&browser));
+    let snapshot = sessions.get(id(&browser)).await.expect("answers").expect("alive");
+    let found = sessions.find(Shop::TENANT.eq(ITEM));
+    let shown = format!("{sessions:?} {token:?} {snapshot:?} {found:?} {:?}", Shop::TENANT.eq(ITEM));
+    assert_silent(&shown, &tokens, &world.key);
+}
+
+#[actix_web::test]
+async fn the_bytes_of_the_database_hold_no_content_and_no_token() {
+    let world = shop().await;
+    let browser = world.browser();
+    browser.post(&format!("/add/{ITEM}")).await;
+    let mut tokens = vec![browser.cookie(COOKIE).expect("a cookie")];
+    browser.post(&format!("/notice/{NOTE}")).await;
+    browser.post("/login/7").await;
+    browser.post("/tenant/a-column-is-for-queries").await;
+    tokens.push(browser.cookie(COOKIE).expect("a cookie"));
+    let mut files = 0;
+    let mut columns = 0;
+    for entry in std::fs::read_dir(world.folder.path()).expect("a folder") {
+        let bytes = std::fs::read(entry.expect("an entry").path()).expect("readable");
+        let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+        for secret in tokens.iter().map(String::as_str).chain([ITEM, NOTE, world.key.as_str()]) {
+            assert!(!holds(secret.as_bytes()), "{secret}");
+        }
+        columns += usize::from(holds(b"a-column-is-for-queries"));
+        files += 1;
+    }
+    assert!(files >= 2, "the database and its log");
+    assert!(columns > 0, "the search does find what is in the clear");
+}

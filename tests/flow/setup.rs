@@ -1,0 +1,144 @@
+//! What is refused before anything is started, and what tests can replace.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use session_runtime::{
+    Bind, Builder, Cleanup, Databag, Error, Keyring, Protected, SameSite, Sessions, SqliteStore, Token,
+};
+
+use crate::shop::{COOKIE, Shop, ShopBuilder, key, shop, shop_with};
+
+#[derive(Databag)]
+#[databag(table = "plain", cookie = "plain", idle = "10m", absolute = "1h")]
+struct Plain {
+    visits: u32,
+}
+
+type PlainBuilder = Builder<Plain, SqliteStore, Protected>;
+
+fn builder() -> PlainBuilder {
+    Sessions::<Plain>::builder(SqliteStore::in_memory().expect("memory")).keyring(key())
+}
+
+#[actix_web::test]
+async fn settings_that_do_not_hold_together_are_refused_with_their_reason() {
+    type Change = fn(PlainBuilder) -> PlainBuilder;
+    let changes: [(&str, Change); 23] = [
+        ("`idle` is zero", |b| b.idle(Duration::ZERO)),
+        ("`idle` is longer than `absolute`", |b| b.idle(Duration::from_hours(2))),
+        ("`idle` is longer than `absolute`", |b| b.absolute(Duration::from_mins(1))),
+        ("`deadline` is zero", |b| b.deadline(Duration::ZERO)),
+        ("`cleanup` would never pause", |b| b.cleanup(Cleanup::Every(Duration::ZERO))),
+        ("`ip_binding` needs a field", |b| b.ip_binding(Bind::Prefix)),
+        ("exclude each other", |b| b.production().danger_plaintext()),
+        ("`production` needs a cookie with `Secure`", |b| b.production().secure(false)),
+        ("`production` needs a cookie with `Secure`", |b| b.production().development()),
+        ("cookie name", |b| b.cookie("")),
+        ("cookie name", |b| b.cookie("a b")),
+        ("cookie name", |b| b.cookie("a=b")),
+        ("is spelled `__Host-`", |b| b.cookie("__HOST-plain")),
+        ("needs `Secure`, the path", |b| b.cookie("__Host-plain").secure(false)),
+        ("needs `Secure`, the path", |b| b.cookie("__Host-plain").path("/shop")),
+        ("needs `Secure`, the path", |b| b.cookie("__Host-plain").domain("example.com")),
+        ("needs `Secure`", |b| b.cookie("__Secure-plain").secure(false)),
+        ("`SameSite=None` needs", |b| b.same_site(SameSite::None).secure(false)),
+        ("`Partitioned` needs", |b| b.partitioned(true).secure(false)),
+        ("cookie path", |b| b.path("shop")),
+        ("cookie domain", |b| b.domain(".example.com")),
+        ("no network", |b| b.trusted_proxies(["10.0.0.0/33"])),
+        ("`login_redirect`", |b| b.login_redirect("/log in\r\nSet-Cookie: a=b")),
+    ];
+    for (reason, change) in changes {
+        match change(builder()).build().await {
+            Err(Error::Config(message)) => assert!(message.contains(reason), "{reason}: {message}"),
+            Err(other) => panic!("{reason}: {other}"),
+            Ok(_) => panic!("{reason}: it was accepted"),
+        }
+    }
+    assert!(builder().production().build().await.is_ok(), "what is left is good");
+}
+
+#[actix_web::test]
+async fn a_cookie_whose_name_leaves_no_room_for_a_token_is_refused() {
+    let longest = "n".repeat(4096 - Token::ENCODED_LEN);
+    assert!(builder().cookie(&longest).build().await.is_ok());
+    assert!(matches!(builder().cookie(format!("{longest}n")).build().await, Err(Error::Config(_))));
+}
+
+#[actix_web::test]
+async fn a_table_that_does_not_fit_is_refused_by_its_column() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("other.db");
+    let database = rusqlite::Connection::open(&path).expect("a database");
+    database.execute_batch("CREATE TABLE plain (id INTEGER PRIMARY KEY, state BLOB)").expect("good SQL");
+    drop(database);
+    let store = SqliteStore::open(&path).expect("a database");
+    let Err(error) = Sessions::<Plain>::builder(store).keyring(key()).build().await else {
+        panic!("it was accepted");
+    };
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    assert!(matches!(error, Error::Store(_)) && text.contains("\"id\""), "{text}");
+}
+
+#[actix_web::test]
+async fn the_source_of_tokens_can_be_replaced() {
+    let next = AtomicU8::new(1);
+    let world = shop_with(|builder: ShopBuilder| {
+        builder.token_source(move || [next.fetch_add(1, Ordering::Relaxed); 32])
+    })
+    .await;
+    let browser = world.customer().await;
+    let cookie = browser.cookie(COOKIE).expect("a cookie");
+    let issued = (1..=3).map(|byte| Token::from_bytes([byte; 32]).encode().to_string());
+    assert!(issued.into_iter().any(|token| token == cookie), "{cookie}");
+}
+
+#[actix_web::test]
+async fn tokens_are_many_and_use_every_symbol_at_every_position() {
+    // Not a million: each is that of a stored session, and a debug build makes these in a few seconds.
+    const TOKENS: usize = 100_000;
+    let sessions = builder().build().await.expect("good settings");
+    let mut symbols = vec![[false; 128]; Token::ENCODED_LEN];
+    let mut tokens = std::collections::HashSet::with_capacity(TOKENS);
+    for _ in 0..TOKENS {
+        let (token, _) = sessions.create(Plain { visits: 0 }).await.expect("stored");
+        let token = token.encode().to_string();
+        for (position, symbol) in token.bytes().enumerate() {
+            symbols[position][usize::from(symbol)] = true;
+        }
+        assert!(tokens.insert(token), "a token was made twice");
+    }
+    for (position, used) in symbols.iter().enumerate() {
+        let used = used.iter().filter(|used| **used).count();
+        // 43 characters carry 258 bits: the last one has only four of its six.
+        let expected = if position + 1 == Token::ENCODED_LEN { 16 } else { 64 };
+        assert_eq!(used, expected, "position {position}");
+    }
+}
+
+#[actix_web::test]
+async fn a_restart_with_the_same_key_keeps_everybody_signed_in() {
+    let world = shop().await;
+    let browser = world.user(7).await;
+    let crate::shop::World { folder, key, .. } = world;
+    let restarted = crate::shop::shop_in(folder, &key, |builder| builder).await;
+    let back = restarted.browser();
+    back.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
+    let seen = crate::shop::look(&back).await;
+    assert_eq!((&seen["user"], &seen["cart"]["tea"]), (&7.into(), &1.into()));
+}
+
+#[actix_web::test]
+async fn settings_show_no_secret() {
+    let text = Keyring::generate();
+    let keyring = Keyring::parse(&text).expect("a generated key");
+    assert!(!format!("{keyring:?}").contains(&text[..8]));
+    let builder = Sessions::<Shop>::builder(SqliteStore::in_memory().expect("memory")).keyring(keyring);
+    assert_eq!(format!("{builder:?}"), "Builder(..)");
+}

@@ -1,0 +1,257 @@
+//! A real store, watched: every call is counted, and can be made to fail, to hang or to wait.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use session_runtime::store::{Filter, Outcome, Page, Row, Table, Update};
+use session_runtime::{Directory, SessionId, SqliteStore, Store, StoreError, Timestamp};
+use tokio::sync::Semaphore;
+
+/// A call of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// `Store::load`
+    Load,
+    /// `Store::insert`
+    Insert,
+    /// `Store::update`
+    Update,
+    /// `Store::delete`
+    Delete,
+    /// `Store::prune`
+    Prune,
+    /// `Directory::find` and `Directory::count`
+    List,
+    /// `Directory::remove`
+    Remove,
+    /// `Directory::health`
+    Health,
+}
+
+impl Call {
+    const ALL: [Self; 8] = [
+        Self::Load,
+        Self::Insert,
+        Self::Update,
+        Self::Delete,
+        Self::Prune,
+        Self::List,
+        Self::Remove,
+        Self::Health,
+    ];
+}
+
+/// What goes wrong with a call.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// It fails, and nothing was done.
+    Down,
+    /// It is done, and fails then: the answer was lost.
+    AnswerLost,
+    /// It is never answered.
+    Hangs,
+    /// It waits at a gate, and goes on then.
+    Waits(Gate),
+}
+
+/// Where calls wait until a test opens it.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    arrived: Arc<Semaphore>,
+    open: Arc<Semaphore>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { arrived: Arc::new(Semaphore::new(0)), open: Arc::new(Semaphore::new(0)) }
+    }
+}
+
+impl Gate {
+    /// Waits until a call has arrived.
+    pub async fn arrival(&self) {
+        self.arrived.acquire().await.map(tokio::sync::SemaphorePermit::forget).ok();
+    }
+
+    /// Lets everything pass, now and later.
+    pub fn open(&self) {
+        self.open.add_permits(Semaphore::MAX_PERMITS / 2);
+    }
+
+    /// Arrives, and waits until the gate is open.
+    pub async fn pass(&self) {
+        self.arrived.add_permits(1);
+        self.open.acquire().await.map(tokio::sync::SemaphorePermit::forget).ok();
+    }
+}
+
+type Errand = BoxFuture<'static, ()>;
+
+#[derive(Default)]
+struct Shared {
+    counts: HashMap<Call, usize>,
+    faults: HashMap<Call, Fault>,
+    errands: VecDeque<(Call, Errand)>,
+}
+
+/// The test's end of a [`Watched`] store.
+#[derive(Clone, Default)]
+pub struct Watch {
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch").field("counts", &self.shared().counts).finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// Returns how often the store was called so.
+    pub fn count(&self, call: Call) -> usize {
+        self.shared().counts.get(&call).copied().unwrap_or(0)
+    }
+
+    /// Returns how often the store was called at all.
+    pub fn calls(&self) -> usize {
+        self.shared().counts.values().sum()
+    }
+
+    /// Returns how often the store was asked to change something.
+    pub fn writes(&self) -> usize {
+        [Call::Insert, Call::Update, Call::Delete, Call::Prune, Call::Remove]
+            .into_iter()
+            .map(|call| self.count(call))
+            .sum()
+    }
+
+    /// Makes such calls fail from now on.
+    pub fn fail(&self, call: Call, fault: Fault) {
+        self.shared().faults.insert(call, fault);
+    }
+
+    /// Makes all calls fail from now on.
+    pub fn fail_all(&self, fault: &Fault) {
+        for call in Call::ALL {
+            self.fail(call, fault.clone());
+        }
+    }
+
+    /// Lets all calls succeed again.
+    pub fn heal(&self) {
+        self.shared().faults.clear();
+    }
+
+    /// Does something right before the next such call reaches the store. Can be asked for several times.
+    pub fn before_next(&self, call: Call, errand: impl Future<Output = ()> + Send + 'static) {
+        self.shared().errands.push_back((call, Box::pin(errand)));
+    }
+
+    /// Waits, within ten seconds, until something holds.
+    ///
+    /// # Panics
+    ///
+    /// If it does not hold by then.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..2_000 {
+            if holds(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{what} within ten seconds: {self:?}");
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn guard<R>(
+        &self,
+        call: Call,
+        work: impl Future<Output = Result<R, StoreError>>,
+    ) -> Result<R, StoreError> {
+        let (errand, fault) = {
+            let mut shared = self.shared();
+            *shared.counts.entry(call).or_default() += 1;
+            let next = shared.errands.iter().position(|(at, _)| *at == call);
+            (next.and_then(|next| shared.errands.remove(next)), shared.faults.get(&call).cloned())
+        };
+        if let Some((_, errand)) = errand {
+            errand.await;
+        }
+        match fault {
+            None => {}
+            Some(Fault::Down) => return Err(StoreError::new("be reached", "the store is down")),
+            Some(Fault::AnswerLost) => {
+                work.await?;
+                return Err(StoreError::new("be heard", "the connection was lost"));
+            }
+            Some(Fault::Hangs) => return pending().await,
+            Some(Fault::Waits(gate)) => gate.pass().await,
+        }
+        work.await
+    }
+}
+
+/// An SQLite store in memory or in a file, and a [`Watch`] on it.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    store: SqliteStore,
+    watch: Watch,
+}
+
+impl Watched {
+    /// Watches a store.
+    pub fn new(store: SqliteStore) -> (Self, Watch) {
+        let watch = Watch::default();
+        (Self { store, watch: watch.clone() }, watch)
+    }
+}
+
+impl Store for Watched {
+    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
+        self.store.prepare(table, deadline).await
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+        self.watch.guard(Call::Load, self.store.load(id)).await
+    }
+
+    async fn insert(&self, row: Row) -> Result<(), StoreError> {
+        self.watch.guard(Call::Insert, self.store.insert(row)).await
+    }
+
+    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+        self.watch.guard(Call::Update, self.store.update(update)).await
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.watch.guard(Call::Delete, self.store.delete(id)).await
+    }
+
+    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.watch.guard(Call::Prune, self.store.prune(now, limit)).await
+    }
+}
+
+impl Directory for Watched {
+    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
+        self.watch.guard(Call::List, self.store.find(filter, page)).await
+    }
+
+    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
+        self.watch.guard(Call::List, self.store.count(filter)).await
+    }
+
+    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+        self.watch.guard(Call::Remove, self.store.remove(filter)).await
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        self.watch.guard(Call::Health, self.store.health()).await
+    }
+}
