@@ -78,7 +78,7 @@ use crate::errors::Errors;
 /// | `bind = ".."` | with `ip_addr`: `"exact"` (left out), `"prefix"` (24 bits of IPv4, 64 of IPv6), or `"off"` |
 /// | `column`, `column = ".."` | copies the field into a column, in the clear, so that queries can find it |
 /// | `index` | with `column`: indexes it |
-/// | `flash` | readable on the next request, then gone; the field is an `Option` |
+/// | `flash` | readable on the next request, then gone; the field is an `Option`. To set the very value that the request has received is to leave it |
 /// | `default = expr` | what a new session starts with, instead of `Default::default()` |
 /// | `rename = ".."` | the stored name |
 /// | `alias = ".."` | a name it was stored under before; may be repeated |

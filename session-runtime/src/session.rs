@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use crate::bag::{Databag, Field, HasUser};
 use crate::error::{Error, Rejection};
 use crate::load::{Active, Intent, Verdict, Visitor};
+use crate::record::Fields;
 use crate::sessions::{Chain, Core, Sent};
 use crate::store::StoreError;
 use crate::token::{SessionId, Token};
@@ -233,8 +234,10 @@ impl<T: Databag> Session<T> {
     }
 
     fn reset(&mut self, dropped: impl Fn(&Field) -> bool) {
-        let slot = self.slot.clone();
-        slot.core.rules.defaults.reset(&mut self.active_mut().bag, dropped);
+        // Not those of the rules: a default may be another one each time.
+        let defaults =
+            Fields::of(&T::defaults()).expect("the defaults were encoded when the sessions were built");
+        defaults.reset(&mut self.active_mut().bag, dropped);
     }
 
     fn active_mut(&mut self) -> &mut Active<T> {

@@ -2,7 +2,7 @@
 
 use actix_web::test::{self, TestRequest};
 use actix_web::{App, FromRequest as _, web};
-use databag_tests::{Logs, Site};
+use databag_tests::{Call, Fault, Logs, Site, Watched};
 use session_runtime::{
     Cleanup, Databag, Error, LoggedIn, Session, SessionMiddleware, SessionRef, Sessions, SqliteStore,
     TestRequestExt as _,
@@ -107,6 +107,28 @@ async fn two_bags_live_side_by_side_each_with_its_own_cookie_and_table() {
     assert_eq!(admins.of_user("root").await.expect("answers").len(), 1);
     browser.post("/leave").await;
     assert_eq!(browser.get("/").await.body, "1 None 0");
+}
+
+#[actix_web::test]
+async fn a_bag_that_is_stored_keeps_its_cookie_when_another_cannot_be() {
+    let world = shop().await;
+    let (store, watch) = Watched::new(SqliteStore::in_memory().expect("memory"));
+    let admins = Sessions::<Admin>::builder(store).keyring(key()).cleanup(Cleanup::Never).build().await;
+    let both = async |mut shop: Session<Shop>, mut admin: Session<Admin>| {
+        shop.count += 1;
+        admin.actions += 1;
+        "both"
+    };
+    let app = App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .wrap(SessionMiddleware::new(admins.expect("good settings")))
+        .route("/both", web::post().to(both));
+    let browser = Site::new(test::init_service(app).await).browser();
+    watch.fail(Call::Insert, Fault::Down);
+    let answer = browser.post("/both").await;
+    assert_eq!((answer.status.as_u16(), answer.set_cookies().len()), (503, 1));
+    assert!(browser.cookie(COOKIE).is_some());
+    assert!(browser.cookie("__Host-admin").is_none());
 }
 
 #[actix_web::test]

@@ -11,7 +11,7 @@ use session_runtime::{Databag, Error, Session, SessionRef};
 
 #[derive(Databag)]
 #[databag(cookie = "__Host-sim", idle = "1m", absolute = "5m")]
-pub struct Sim {
+pub(crate) struct Sim {
     #[databag(user_id)]
     user_id: Option<u64>,
     /// The number of the request that began this content.
@@ -25,12 +25,12 @@ pub struct Sim {
 
 /// What an answer shows of the session.
 #[derive(Debug, Default, Deserialize, Serialize)]
-pub struct View {
-    pub lineage: u64,
-    pub tags: BTreeSet<u64>,
-    pub count: u64,
-    pub sum: u64,
-    pub expires: u64,
+pub(crate) struct View {
+    pub(crate) lineage: u64,
+    pub(crate) tags: BTreeSet<u64>,
+    pub(crate) count: u64,
+    pub(crate) sum: u64,
+    pub(crate) expires: u64,
 }
 
 impl View {
@@ -47,18 +47,18 @@ impl View {
 }
 
 /// The requests whose handlers began.
-pub type Begun = Rc<RefCell<HashSet<u64>>>;
+pub(crate) type Begun = Rc<RefCell<HashSet<u64>>>;
 
 /// How a request is to be handled.
 #[derive(Debug, Deserialize, Serialize)]
-pub struct Task {
-    pub number: u64,
+pub(crate) struct Task {
+    pub(crate) number: u64,
     /// How long the handler takes, in milliseconds.
-    pub takes: u64,
-    pub user: u64,
+    pub(crate) takes: u64,
+    pub(crate) user: u64,
 }
 
-pub fn routes(app: &mut web::ServiceConfig) {
+pub(crate) fn routes(app: &mut web::ServiceConfig) {
     app.route("/read", web::get().to(read))
         .route("/peek", web::get().to(peek))
         .route("/add", web::post().to(add))
@@ -124,20 +124,32 @@ async fn sum(mut session: Session<Sim>, task: web::Query<Task>, begun: web::Data
     view(&session)
 }
 
-async fn log_in(mut session: Session<Sim>, task: web::Query<Task>, begun: web::Data<Begun>) -> impl Responder {
+async fn log_in(
+    mut session: Session<Sim>,
+    task: web::Query<Task>,
+    begun: web::Data<Begun>,
+) -> impl Responder {
     mark(&mut session, &task);
     begin(&task, &begun).await;
     session.log_in(task.user);
     view(&session)
 }
 
-async fn log_out(mut session: Session<Sim>, task: web::Query<Task>, begun: web::Data<Begun>) -> impl Responder {
+async fn log_out(
+    mut session: Session<Sim>,
+    task: web::Query<Task>,
+    begun: web::Data<Begun>,
+) -> impl Responder {
     begin(&task, &begun).await;
     session.log_out();
     view(&session)
 }
 
-async fn rotate(mut session: Session<Sim>, task: web::Query<Task>, begun: web::Data<Begun>) -> impl Responder {
+async fn rotate(
+    mut session: Session<Sim>,
+    task: web::Query<Task>,
+    begun: web::Data<Begun>,
+) -> impl Responder {
     mark(&mut session, &task);
     begin(&task, &begun).await;
     session.rotate();

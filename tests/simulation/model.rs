@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::app::View;
 
 /// A time on the server's clock, in milliseconds.
-pub type Millis = u64;
+pub(crate) type Millis = u64;
 
 /// The limits of the simulated application.
 const IDLE: Millis = 60_000;
 const ABSOLUTE: Millis = 300_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Read,
     Peek,
     Add,
@@ -29,15 +29,15 @@ pub enum Kind {
 
 /// A request as its browser sent it.
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub number: u64,
-    pub kind: Kind,
-    pub browser: usize,
-    pub token: Option<String>,
+pub(crate) struct Request {
+    pub(crate) number: u64,
+    pub(crate) kind: Kind,
+    pub(crate) browser: usize,
+    pub(crate) token: Option<String>,
     /// The order of beginnings and ends of requests.
-    pub began: u64,
+    pub(crate) began: u64,
     /// The server's clock when it began, as it shows.
-    pub shown: Millis,
+    pub(crate) shown: Millis,
     /// What is known of the lineage when it began.
     known: Option<Known>,
 }
@@ -51,13 +51,13 @@ struct Known {
 
 /// An answer as its browser received it.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// The token of a `Set-Cookie`; empty for a removal.
-    pub set: Option<String>,
-    pub view: Option<View>,
+    pub(crate) set: Option<String>,
+    pub(crate) view: Option<View>,
     /// Whether the handler began.
-    pub handled: bool,
+    pub(crate) handled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -89,13 +89,13 @@ struct Token {
 }
 
 #[derive(Default)]
-pub struct Model {
+pub(crate) struct Model {
     order: u64,
     /// The latest time that the server has seen.
     latest: Millis,
     lineages: BTreeMap<u64, Lineage>,
     tokens: HashMap<String, Token>,
-    pub violations: Vec<String>,
+    pub(crate) violations: Vec<String>,
 }
 
 impl Model {
@@ -104,7 +104,7 @@ impl Model {
         self.order
     }
 
-    pub fn begin(
+    pub(crate) fn begin(
         &mut self,
         number: u64,
         kind: Kind,
@@ -132,7 +132,7 @@ impl Model {
     }
 
     /// Checks an answer and learns from it. `latest` is the latest time that the server has seen.
-    pub fn end(&mut self, request: &Request, answer: &Answer, latest: Millis) {
+    pub(crate) fn end(&mut self, request: &Request, answer: &Answer, latest: Millis) {
         self.step();
         self.latest = latest;
         // Whatever was answered, it may have been stored that the session was used.
@@ -144,7 +144,7 @@ impl Model {
         }
         let success = (200..300).contains(&answer.status);
         if !success && !matches!(answer.status, 409 | 503) {
-            self.violate(request, format!("was answered {}", answer.status));
+            self.violate(request, &format!("was answered {}", answer.status));
         }
         let ending = matches!(request.kind, Kind::LogOut | Kind::Revoke);
         if ending && (success || answer.handled) {
@@ -153,7 +153,7 @@ impl Model {
         let Some(view) = answer.view.as_ref().filter(|_| success) else { return };
         if request.kind == Kind::LogOut {
             if answer.set.as_ref().is_some_and(|set| !set.is_empty()) {
-                self.violate(request, "brought a cookie".to_owned());
+                self.violate(request, "brought a cookie");
             }
             return;
         }
@@ -165,32 +165,36 @@ impl Model {
     fn check_identity(&mut self, request: &Request, view: &View) {
         let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get(token)) else {
             if view.lineage != 0 && view.lineage != request.number {
-                self.violate(request, format!("had no known token and saw the content of {}", view.lineage));
+                self.violate(request, &format!("had no known token and saw the content of {}", view.lineage));
             }
             return;
         };
         let lineage = &self.lineages[&token.lineage];
         if view.lineage == token.lineage {
             if lineage.browser != request.browser {
-                self.violate(request, format!("saw the content of browser {}", lineage.browser));
+                self.violate(request, &format!("saw the content of browser {}", lineage.browser));
             } else if lineage.ended.is_some_and(|ended| ended < request.began) {
-                self.violate(request, format!("saw {}, which had ended", token.lineage));
+                self.violate(request, &format!("saw {}, which had ended", token.lineage));
             } else if token.dead.is_some_and(|dead| dead < request.began) {
-                self.violate(request, format!("saw {} by a token that was replaced", token.lineage));
+                self.violate(request, &format!("saw {} by a token that was replaced", token.lineage));
             } else if request.shown >= token.gone_from && token.moving == 0 {
-                self.violate(request, format!("saw {}, which had expired", token.lineage));
+                self.violate(request, &format!("saw {}, which had expired", token.lineage));
             }
         } else if view.lineage != 0 && view.lineage != request.number {
-            self.violate(request, format!("had a token of {} and saw {}", token.lineage, view.lineage));
+            self.violate(request, &format!("had a token of {} and saw {}", token.lineage, view.lineage));
         } else if token.endangered.is_none() && self.latest < token.lives_until {
-            self.violate(request, format!("found nothing of {}, which lives", token.lineage));
+            self.violate(request, &format!("found nothing of {}, which lives", token.lineage));
         }
     }
 
     fn check_content(&mut self, request: &Request, view: &View) {
         let Some(lineage) = self.lineages.get(&view.lineage) else { return };
         let known = request.known.clone().filter(|_| {
-            request.token.as_ref().and_then(|token| self.tokens.get(token)).is_some_and(|t| t.lineage == view.lineage)
+            request
+                .token
+                .as_ref()
+                .and_then(|token| self.tokens.get(token))
+                .is_some_and(|t| t.lineage == view.lineage)
         });
         let known = known.unwrap_or_default();
         let lost: Vec<_> = known.tags.difference(&view.tags).collect();
@@ -211,7 +215,7 @@ impl Model {
             }
         }
         for wrong in wrong {
-            self.violate(request, format!("saw that {} {wrong}", view.lineage));
+            self.violate(request, &format!("saw that {} {wrong}", view.lineage));
         }
     }
 
@@ -220,7 +224,8 @@ impl Model {
             return;
         }
         let browser = request.browser;
-        let lineage = self.lineages.entry(view.lineage).or_insert_with(|| Lineage { browser, ..Lineage::default() });
+        let lineage =
+            self.lineages.entry(view.lineage).or_insert_with(|| Lineage { browser, ..Lineage::default() });
         if view.lineage == request.number {
             // It began with this request; what it was told before did not count.
             lineage.asked.note(request.kind, request.number);
@@ -266,7 +271,7 @@ impl Model {
         }
     }
 
-    fn violate(&mut self, request: &Request, what: String) {
+    fn violate(&mut self, request: &Request, what: &str) {
         self.violations.push(format!("{:?} {} {what}", request.kind, request.number));
     }
 }

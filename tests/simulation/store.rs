@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use session_runtime::store::{Filter, Page};
 use session_runtime::store::{Outcome, Row, Table, Update};
 use session_runtime::{Directory, MemoryStore, SessionId, Store, StoreError, Timestamp, Value};
-use session_runtime::store::{Filter, Page};
 
 use crate::random::Random;
 
 /// A promise that a store can break. The checks are worth what they find of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
+pub(crate) enum Broken {
     /// A row that is gone is written all the same.
     Upsert,
     /// A row is written whatever its revision is.
@@ -29,7 +29,7 @@ pub enum Broken {
 }
 
 #[derive(Clone)]
-pub struct SimStore {
+pub(crate) struct SimStore {
     rows: MemoryStore,
     state: Arc<Mutex<State>>,
     broken: Option<Broken>,
@@ -37,8 +37,6 @@ pub struct SimStore {
 
 struct State {
     random: Random,
-    /// Whether calls fail at all.
-    unsteady: bool,
     down: bool,
     /// Counts power losses: a call that was under way at one is not answered with success.
     epoch: u64,
@@ -49,10 +47,9 @@ struct State {
 }
 
 impl SimStore {
-    pub fn new(random: Random, broken: Option<Broken>) -> Self {
+    pub(crate) fn new(random: Random, broken: Option<Broken>) -> Self {
         let state = State {
             random,
-            unsteady: true,
             down: false,
             epoch: 0,
             ended: BTreeSet::new(),
@@ -62,24 +59,17 @@ impl SimStore {
         Self { rows: MemoryStore::new(), state: Arc::new(Mutex::new(state)), broken }
     }
 
-    pub fn set_down(&self, down: bool) {
+    pub(crate) fn set_down(&self, down: bool) {
         self.state().down = down;
     }
 
-    pub fn lose_power(&self) {
+    pub(crate) fn lose_power(&self) {
         let mut state = self.state();
         state.epoch += 1;
         state.unwritten.clear();
     }
 
-    /// Ends all faults.
-    pub fn steady(&self) {
-        let mut state = self.state();
-        state.unsteady = false;
-        state.down = false;
-    }
-
-    pub fn violations(&self) -> Vec<String> {
+    pub(crate) fn violations(&self) -> Vec<String> {
         self.state().violations.clone()
     }
 
@@ -92,9 +82,8 @@ impl SimStore {
         let failure = || StoreError::new("do what it was asked for", "simulated");
         let (before, after, fails_before, fails_after, epoch) = {
             let mut state = self.state();
-            let unsteady = state.unsteady;
-            let mut chance = |percent| unsteady && state.random.percent(percent);
-            let (late, fails_before, fails_after) = (chance(2), chance(3), chance(2));
+            let (late, fails_before, fails_after) =
+                (state.random.percent(2), state.random.percent(3), state.random.percent(2));
             let longest = if late { 4_000 } else { 8 };
             let before = Duration::from_millis(state.random.below(longest));
             let after = Duration::from_millis(state.random.below(4));
@@ -127,11 +116,15 @@ impl SimStore {
                 return Ok(Outcome::Stored);
             }
             (Some(Broken::NoCompare), Some(row)) => update.expected = row.revision,
-            (Some(Broken::EarlyAnswer), Some(row)) if row.revision == update.expected && update.row.id == update.id => {
+            (Some(Broken::EarlyAnswer), Some(row))
+                if row.revision == update.expected && update.row.id == update.id =>
+            {
                 self.state().unwritten.push(update);
                 return Ok(Outcome::Stored);
             }
-            (Some(Broken::TwoSteps), Some(row)) if row.revision == update.expected && update.row.id != update.id => {
+            (Some(Broken::TwoSteps), Some(row))
+                if row.revision == update.expected && update.row.id != update.id =>
+            {
                 self.rows.insert(update.row).await?;
                 tokio::time::sleep(Duration::from_millis(3)).await;
                 if !self.state().down && self.state().random.percent(50) {

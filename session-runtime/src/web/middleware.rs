@@ -189,12 +189,26 @@ async fn finish<T: Databag, B: MessageBody>(
         }
         (Ok(answer), Some(error)) => {
             let mut response = error.error_response();
+            for cookie in session_cookies(&answer) {
+                response.headers_mut().append(SET_COOKIE, cookie);
+            }
             news.write(response.headers_mut());
             Ok(answer.into_response(response).map_into_right_body())
         }
         (Err(answer), None) => Err(Dressed { answer, news }.into()),
         (Err(_), Some(error)) => Err(Dressed { answer: error.into(), news }.into()),
     }
+}
+
+/// Returns what an answer says about sessions of other bags: they are stored, whatever becomes of this one.
+fn session_cookies<B>(answer: &ServiceResponse<B>) -> Vec<HeaderValue> {
+    let extensions = answer.request().extensions();
+    let mounted = extensions.get::<Slots>().map_or(&[][..], |Slots(mounted)| mounted);
+    let is_one = |cookie: &&HeaderValue| {
+        let name = cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
+        mounted.iter().any(|mounted| mounted.core.web.cookie.name().as_bytes() == name)
+    };
+    answer.headers().get_all(SET_COOKIE).filter(is_one).cloned().collect()
 }
 
 /// Closes a slot that was used. What was begun is finished even if the client hangs up and this future
