@@ -64,6 +64,9 @@
 //!
 //! No feature changes the meaning of another.
 
+// What a request needs beyond the rest has no caller without a web framework.
+#![cfg_attr(not(feature = "actix"), allow(dead_code))]
+
 // The derive names this crate from outside; its own tests use the derive too.
 #[cfg(test)]
 extern crate self as session_runtime;
