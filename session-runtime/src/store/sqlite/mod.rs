@@ -1,7 +1,7 @@
 //! SQLite: one file, no server.
 //!
-//! Rows and filters enter, rows and outcomes leave. Reads run on the calling thread ([`reader`]),
-//! changes are committed together on one of their own ([`writer`]), so that neither waits for the
+//! Rows and filters enter, rows and outcomes leave. Reads run on the calling thread (`reader`),
+//! changes are committed together on one of their own (`writer`), so that neither waits for the
 //! other.
 
 mod file;
