@@ -46,6 +46,8 @@ struct Watch {
     off: Arc<AtomicI64>,
     /// The latest time that the server was shown: it lets no clock fall behind that.
     latest: Arc<AtomicU64>,
+    /// How often it was set back.
+    set_back: Arc<AtomicU64>,
 }
 
 impl Watch {
@@ -72,7 +74,12 @@ struct World<S> {
 async fn run(seed: u64, broken: Option<Broken>) -> Vec<String> {
     let mut random = Random::new(seed);
     let store = SimStore::new(random.fork(), broken);
-    let watch = Watch { began: Instant::now(), off: Arc::default(), latest: Arc::default() };
+    let watch = Watch {
+        began: Instant::now(),
+        off: Arc::default(),
+        latest: Arc::default(),
+        set_back: Arc::default(),
+    };
     let clock = {
         let watch = watch.clone();
         move || {
@@ -146,7 +153,10 @@ async fn trouble(store: SimStore, watch: Watch, mut random: Random) {
             }
             1 => store.lose_power(),
             2 => drop(watch.off.fetch_add(random.below(20_000).cast_signed(), Ordering::Relaxed)),
-            _ => drop(watch.off.fetch_sub(random.below(20_000).cast_signed(), Ordering::Relaxed)),
+            _ => {
+                watch.off.fetch_sub(random.below(20_000).cast_signed(), Ordering::Relaxed);
+                watch.set_back.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 }
@@ -199,7 +209,9 @@ where
         let request =
             world.model.borrow_mut().begin(number, kind, browser, token.clone(), world.watch.shown());
         let task = Task { number, takes, user: browser as u64 };
-        let answer = send(&world, &request, &task).await;
+        let set_back = world.watch.set_back.load(Ordering::Relaxed);
+        let mut answer = send(&world, &request, &task).await;
+        answer.set_back = set_back != world.watch.set_back.load(Ordering::Relaxed);
         world.model.borrow_mut().end(&request, &answer, world.watch.latest());
         let mut jar = jar.borrow_mut();
         match answer.set {
@@ -244,7 +256,7 @@ where
     let set = response.headers().get("Set-Cookie").and_then(|set| set.to_str().ok());
     let set = set.and_then(|set| Some(set.strip_prefix("__Host-sim=")?.split(';').next()?.to_owned()));
     let view = serde_json::from_slice(&read_body(response).await).ok();
-    Answer { status, set, view, handled: world.begun.borrow().contains(number) }
+    Answer { status, set, view, handled: world.begun.borrow().contains(number), set_back: false }
 }
 
 /// Ends the session of the request's token, as somebody does who sees it in a list.
@@ -257,7 +269,7 @@ async fn revoke<S>(world: &World<S>, request: &Request) -> Answer {
             Err(_) => 503,
         },
     };
-    Answer { status, set: None, view: None, handled: true }
+    Answer { status, set: None, view: None, handled: true, set_back: false }
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -58,6 +58,8 @@ pub(crate) struct Answer {
     pub(crate) view: Option<View>,
     /// Whether the handler began.
     pub(crate) handled: bool,
+    /// Whether the server's clock was set back meanwhile: then it is not known how late it thought it was.
+    pub(crate) set_back: bool,
 }
 
 #[derive(Debug, Default)]
@@ -157,12 +159,12 @@ impl Model {
             }
             return;
         }
-        self.check_identity(request, view);
+        self.check_identity(request, answer, view);
         self.check_content(request, view);
         self.learn(request, answer, view);
     }
 
-    fn check_identity(&mut self, request: &Request, view: &View) {
+    fn check_identity(&mut self, request: &Request, answer: &Answer, view: &View) {
         let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get(token)) else {
             if view.lineage != 0 && view.lineage != request.number {
                 self.violate(request, &format!("had no known token and saw the content of {}", view.lineage));
@@ -177,7 +179,7 @@ impl Model {
                 self.violate(request, &format!("saw {}, which had ended", token.lineage));
             } else if token.dead.is_some_and(|dead| dead < request.began) {
                 self.violate(request, &format!("saw {} by a token that was replaced", token.lineage));
-            } else if request.shown >= token.gone_from && token.moving == 0 {
+            } else if !answer.set_back && request.shown >= token.gone_from && token.moving == 0 {
                 self.violate(request, &format!("saw {}, which had expired", token.lineage));
             }
         } else if view.lineage != 0 && view.lineage != request.number {
