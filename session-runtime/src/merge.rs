@@ -379,7 +379,8 @@ mod tests {
             let log = log.iter().copied().map(str::to_owned).collect();
             Fields::of(&Shop { visits, log, ..Shop::defaults() }).expect("encodes")
         };
-        let merged = merge::<Shop>(&of(1, &[]), &of(2, &["tea"]), &of(2, &["tea"])).expect("nothing is refused");
+        let merged =
+            merge::<Shop>(&of(1, &[]), &of(2, &["tea"]), &of(2, &["tea"])).expect("nothing is refused");
         let mut shop = Shop::defaults();
         merged.decode_into(&mut shop).expect("decodes");
         assert_eq!((shop.visits, shop.log.as_slice()), (3, &["tea".to_owned(), "tea".to_owned()][..]));

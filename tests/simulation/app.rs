@@ -124,20 +124,32 @@ async fn sum(mut session: Session<Sim>, task: web::Query<Task>, begun: web::Data
     view(&session)
 }
 
-async fn log_in(mut session: Session<Sim>, task: web::Query<Task>, begun: web::Data<Begun>) -> impl Responder {
+async fn log_in(
+    mut session: Session<Sim>,
+    task: web::Query<Task>,
+    begun: web::Data<Begun>,
+) -> impl Responder {
     mark(&mut session, &task);
     begin(&task, &begun).await;
     session.log_in(task.user);
     view(&session)
 }
 
-async fn log_out(mut session: Session<Sim>, task: web::Query<Task>, begun: web::Data<Begun>) -> impl Responder {
+async fn log_out(
+    mut session: Session<Sim>,
+    task: web::Query<Task>,
+    begun: web::Data<Begun>,
+) -> impl Responder {
     begin(&task, &begun).await;
     session.log_out();
     view(&session)
 }
 
-async fn rotate(mut session: Session<Sim>, task: web::Query<Task>, begun: web::Data<Begun>) -> impl Responder {
+async fn rotate(
+    mut session: Session<Sim>,
+    task: web::Query<Task>,
+    begun: web::Data<Begun>,
+) -> impl Responder {
     mark(&mut session, &task);
     begin(&task, &begun).await;
     session.rotate();

@@ -190,7 +190,11 @@ impl Model {
     fn check_content(&mut self, request: &Request, view: &View) {
         let Some(lineage) = self.lineages.get(&view.lineage) else { return };
         let known = request.known.clone().filter(|_| {
-            request.token.as_ref().and_then(|token| self.tokens.get(token)).is_some_and(|t| t.lineage == view.lineage)
+            request
+                .token
+                .as_ref()
+                .and_then(|token| self.tokens.get(token))
+                .is_some_and(|t| t.lineage == view.lineage)
         });
         let known = known.unwrap_or_default();
         let lost: Vec<_> = known.tags.difference(&view.tags).collect();
@@ -220,7 +224,8 @@ impl Model {
             return;
         }
         let browser = request.browser;
-        let lineage = self.lineages.entry(view.lineage).or_insert_with(|| Lineage { browser, ..Lineage::default() });
+        let lineage =
+            self.lineages.entry(view.lineage).or_insert_with(|| Lineage { browser, ..Lineage::default() });
         if view.lineage == request.number {
             // It began with this request; what it was told before did not count.
             lineage.asked.note(request.kind, request.number);

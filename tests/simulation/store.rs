@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use session_runtime::store::{Filter, Page};
 use session_runtime::store::{Outcome, Row, Table, Update};
 use session_runtime::{Directory, MemoryStore, SessionId, Store, StoreError, Timestamp, Value};
-use session_runtime::store::{Filter, Page};
 
 use crate::random::Random;
 
@@ -127,11 +127,15 @@ impl SimStore {
                 return Ok(Outcome::Stored);
             }
             (Some(Broken::NoCompare), Some(row)) => update.expected = row.revision,
-            (Some(Broken::EarlyAnswer), Some(row)) if row.revision == update.expected && update.row.id == update.id => {
+            (Some(Broken::EarlyAnswer), Some(row))
+                if row.revision == update.expected && update.row.id == update.id =>
+            {
                 self.state().unwritten.push(update);
                 return Ok(Outcome::Stored);
             }
-            (Some(Broken::TwoSteps), Some(row)) if row.revision == update.expected && update.row.id != update.id => {
+            (Some(Broken::TwoSteps), Some(row))
+                if row.revision == update.expected && update.row.id != update.id =>
+            {
                 self.rows.insert(update.row).await?;
                 tokio::time::sleep(Duration::from_millis(3)).await;
                 if !self.state().down && self.state().random.percent(50) {
