@@ -132,7 +132,10 @@ impl<T: Databag> Session<T> {
     /// Continues the session under a new id, as is due when its user gains rights. The old token is
     /// dead as soon as that is stored.
     pub fn rotate(&mut self) {
-        self.intend(Intent::Rotate);
+        // Nobody knows the id of a new session yet.
+        if !self.is_new() {
+            self.intend(Intent::Rotate);
+        }
     }
 
     /// Makes the cookie outlive the browser, as "remember me" does, or not. The limits of the session
@@ -230,7 +233,8 @@ impl<T: Databag> Session<T> {
         let active = self.active_mut();
         active.bag.set_ip(active.visitor.ip);
         active.remembered = false;
-        active.intent = Intent::Leave;
+        // A session that is not stored has nothing to end, and may still be begun on purpose.
+        active.intent = if active.stored.is_some() { Intent::Leave } else { Intent::Continue };
     }
 
     fn reset(&mut self, dropped: impl Fn(&Field) -> bool) {
@@ -605,6 +609,31 @@ impl Sent {
         match self {
             Self::Token { token, .. } => token.session_id() != id,
             Self::Removal => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(crate::Databag)]
+    struct Shop {
+        #[databag(user_id)]
+        user_id: Option<i64>,
+    }
+
+    #[tokio::test]
+    async fn a_form_for_a_new_visitor_is_good_whatever_else_was_asked_of_the_session() {
+        let asked: [fn(&mut Session<Shop>); 3] = [Session::rotate, Session::log_out, Session::destroy];
+        for ask in asked {
+            let mut session = Session::for_test(Shop::defaults());
+            ask(&mut session);
+            let token = session.csrf_token();
+            ask(&mut session);
+            let again = session.csrf_token();
+            session.save().await.expect("stored");
+            assert!(session.verify_csrf(&token) && session.verify_csrf(&again));
         }
     }
 }

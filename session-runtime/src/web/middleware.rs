@@ -237,7 +237,12 @@ struct News {
 impl News {
     fn of(core: &Core, closed: &Closed) -> Self {
         let header = closed.sent.as_ref().map(|sent| core.web.set_cookie(sent, core.now()));
-        Self { set_cookie: header.and_then(|header| HeaderValue::from_str(&header).ok()) }
+        let mut set_cookie = header.and_then(|header| HeaderValue::from_str(&header).ok());
+        if let Some(set_cookie) = &mut set_cookie {
+            // It holds the token; its `Debug` keeps quiet then, in whatever log of an answer or an error.
+            set_cookie.set_sensitive(true);
+        }
+        Self { set_cookie }
     }
 
     fn write(&self, headers: &mut HeaderMap) {
@@ -258,10 +263,16 @@ impl News {
 }
 
 /// An error that an inner service answered with, and what its answer says about the session.
-#[derive(Debug)]
 struct Dressed {
     answer: actix_web::Error,
     news: News,
+}
+
+impl fmt::Debug for Dressed {
+    /// Shows the error only, as if it were not dressed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.answer.fmt(f)
+    }
 }
 
 impl fmt::Display for Dressed {
@@ -279,5 +290,55 @@ impl ResponseError for Dressed {
         let mut response = self.answer.error_response();
         self.news.write(response.headers_mut());
         response
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use actix_web::body::BoxBody;
+    use actix_web::middleware::{Next, from_fn};
+    use actix_web::test::{TestRequest, init_service, try_call_service};
+    use actix_web::{App, error, web};
+
+    use super::*;
+    use crate::session::Session;
+    use crate::store::sqlite::SqliteStore;
+
+    #[derive(crate::Databag)]
+    struct Shop {
+        visits: u32,
+    }
+
+    async fn visit(mut session: Session<Shop>) -> &'static str {
+        session.visits += 1;
+        "visited"
+    }
+
+    async fn fail(
+        request: ServiceRequest,
+        next: Next<impl MessageBody + 'static>,
+    ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+        next.call(request).await?;
+        Err(error::ErrorImATeapot("no coffee"))
+    }
+
+    #[actix_web::test]
+    async fn debug_of_an_answer_or_an_error_shows_no_token() {
+        let store = SqliteStore::in_memory().expect("memory");
+        let sessions = Sessions::<Shop>::builder(store).danger_plaintext().build().await.expect("builds");
+        let bare = App::new().wrap(SessionMiddleware::new(sessions.clone())).route("/", web::get().to(visit));
+        let bare = init_service(bare).await;
+        let answer = try_call_service(&bare, TestRequest::get().to_request()).await.expect("an answer");
+        let set_cookie = answer.headers().get(SET_COOKIE).expect("a new session");
+        assert_eq!(format!("{set_cookie:?}"), "Sensitive");
+
+        let failing = App::new()
+            .wrap(from_fn(fail))
+            .wrap(SessionMiddleware::new(sessions))
+            .route("/", web::get().to(visit));
+        let failing = init_service(failing).await;
+        let error = try_call_service(&failing, TestRequest::get().to_request()).await.expect_err("fails");
+        assert!(error.error_response().headers().contains_key(SET_COOKIE), "the session was stored");
+        assert_eq!(format!("{error:?}"), format!("{:?}", error::ErrorImATeapot("no coffee")));
     }
 }
