@@ -13,6 +13,7 @@ use crate::error::{Error, Rejection};
 use crate::hooks::Hooks;
 use crate::load::Rules;
 use crate::queue::Queue;
+use crate::recent::Recent;
 use crate::record::{DecodeError, Fields, Layout};
 use crate::refused::Refused;
 use crate::sessions::{Chain, Core, PRUNE_BATCH, Sessions};
@@ -298,6 +299,7 @@ impl<T: Databag, S: Store, P> Builder<T, S, P> {
             deadline,
             queue: Queue::default(),
             refused: Refused::default(),
+            recent: Recent::default(),
             csrf_key,
             prune_each_time: cleanup == Cleanup::EveryRequest,
         });

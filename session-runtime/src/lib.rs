@@ -83,6 +83,7 @@ mod hooks;
 mod load;
 mod merge;
 mod queue;
+mod recent;
 mod record;
 mod refused;
 mod session;

@@ -28,6 +28,7 @@ use crate::hooks::Hooks;
 use crate::load::{Active, Intent, Rules, Stored, Verdict, Visitor, open};
 use crate::merge::merge;
 use crate::queue::{Queue, Turn};
+use crate::recent::{Fate, Recent};
 use crate::record::{DecodeError, Fields};
 use crate::refused::Refused;
 use crate::store::{
@@ -89,6 +90,7 @@ pub(crate) struct Core {
     pub(crate) deadline: Duration,
     pub(crate) queue: Queue,
     pub(crate) refused: Refused,
+    pub(crate) recent: Recent,
     pub(crate) csrf_key: Zeroizing<[u8; 32]>,
     pub(crate) prune_each_time: bool,
 }
@@ -263,13 +265,15 @@ impl Core {
                 let leaves = active.is_leaving();
                 match self.replace(active, &step, until).await? {
                     Outcome::Stored => {
+                        self.recent.note(old, Fate::Renamed(step.row.id));
                         (self.hooks.rotated)(old, step.row.id);
                         self.trim::<T>(step.row.user.as_ref(), until).await;
                         Ok(Carried::Out(Self::renamed(active, step)))
                     }
                     Outcome::Conflict => Ok(Carried::Conflict),
-                    // It has ended, as was wanted; what the bag holds now begins another.
+                    // Once it has ended, what the bag holds now begins another.
                     Outcome::Gone if leaves => {
+                        self.end(old, until).await?;
                         self.within(until, "add a row", self.store.insert(step.row.clone())).await?;
                         Ok(Carried::Out(Self::renamed(active, step)))
                     }
@@ -277,13 +281,35 @@ impl Core {
                 }
             }
             Plan::Delete => {
-                if self.within(until, "delete a row", self.store.delete(old)).await? {
-                    (self.hooks.deleted)(old);
-                }
+                self.end(old, until).await?;
                 *active = Active::fresh(self.fresh_token(), active.visitor)?;
                 Ok(Carried::Out(Some(Sent::Removal)))
             }
         }
+    }
+
+    /// Ends a session, under whatever id it goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if it is gone and this process does not know why: another one may have renamed it.
+    async fn end(&self, mut id: SessionId, until: Instant) -> Result<(), Error> {
+        loop {
+            if self.within(until, "delete a row", self.store.delete(id)).await? {
+                self.has_ended(id);
+                return Ok(());
+            }
+            match self.recent.fate(id) {
+                Some(Fate::Renamed(next)) => id = next,
+                Some(Fate::Ended) => return Ok(()),
+                None => return Err(Error::Ended),
+            }
+        }
+    }
+
+    fn has_ended(&self, id: SessionId) {
+        self.recent.note(id, Fate::Ended);
+        (self.hooks.deleted)(id);
     }
 
     async fn replace<T>(&self, active: &Active<T>, step: &Step, until: Instant) -> Result<Outcome, Error> {
@@ -298,7 +324,7 @@ impl Core {
         let (Some(keep), Some(user)) = (T::SCHEMA.max_per_user, user) else { return };
         let trim = self.store.trim(user, keep, self.now());
         match self.within(until, "trim the sessions of a user", trim).await {
-            Ok(trimmed) => trimmed.into_iter().for_each(&self.hooks.deleted),
+            Ok(trimmed) => trimmed.into_iter().for_each(|id| self.has_ended(id)),
             Err(error) => tracing::warn!(error = %Chain(&error), "old sessions of a user could not be ended"),
         }
     }
@@ -336,7 +362,10 @@ impl Core {
 
     /// Loads what another writer has stored and moves the request's own changes on top of it.
     async fn rebase<T: Databag>(&self, active: &mut Active<T>, until: Instant) -> Result<(), Error> {
-        let row = self.within(until, "load a row", self.store.load(active.id)).await?.ok_or(Error::Ended)?;
+        let Some(row) = self.within(until, "load a row", self.store.load(active.id)).await? else {
+            // Who leaves learns what became of it when there is nothing left to end.
+            return if active.is_leaving() { Ok(()) } else { Err(Error::Ended) };
+        };
         let theirs = match open::<T>(&self.rules, row, None, None, self.now())? {
             Verdict::Live(theirs) => theirs,
             Verdict::Rejected(Rejection::Expired) => return Err(Error::Ended),
@@ -543,7 +572,7 @@ impl<T: Databag, S: Store> Sessions<T, S> {
         let outcome = self.core.within(until, "delete a row", Store::delete(&*self.store, id)).await;
         let deleted = self.core.or_refuse(true, id, outcome)?;
         if deleted {
-            (self.core.hooks.deleted)(id);
+            self.core.has_ended(id);
         }
         Ok(deleted)
     }
@@ -752,7 +781,7 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
         let until = Instant::now() + self.core.deadline;
         let removed = self.core.within(until, "delete rows", self.store.remove(&filter)).await?;
         for id in &removed {
-            (self.core.hooks.deleted)(*id);
+            self.core.has_ended(*id);
         }
         Ok(removed.len() as u64)
     }

@@ -11,6 +11,7 @@ use crate::envelope::Protection;
 use crate::hooks::Hooks;
 use crate::load::Rules;
 use crate::queue::Queue;
+use crate::recent::Recent;
 use crate::record::Layout;
 use crate::refused::Refused;
 use crate::sessions::Core;
@@ -97,6 +98,7 @@ pub(crate) fn core<T: Databag>() -> Core {
         deadline: Duration::from_secs(2),
         queue: Queue::default(),
         refused: Refused::default(),
+        recent: Recent::default(),
         csrf_key,
         prune_each_time: false,
     }

@@ -69,6 +69,8 @@ struct World<S> {
     watch: Watch,
     begun: Begun,
     number: AtomicU64,
+    /// Whether every request is told: where one seed is repeated.
+    told: bool,
 }
 
 async fn run(seed: u64, broken: Option<Broken>) -> Vec<String> {
@@ -120,6 +122,7 @@ async fn run(seed: u64, broken: Option<Broken>) -> Vec<String> {
         watch: watch.clone(),
         begun,
         number: AtomicU64::new(0),
+        told: number("SEED").is_some(),
     });
 
     let mut browsers = Vec::new();
@@ -212,6 +215,9 @@ where
         let set_back = world.watch.set_back.load(Ordering::Relaxed);
         let mut answer = send(&world, &request, &task).await;
         answer.set_back = set_back != world.watch.set_back.load(Ordering::Relaxed);
+        if world.told {
+            eprintln!("{} {request:?}\n{} {answer:?}", request.shown, world.watch.shown());
+        }
         world.model.borrow_mut().end(&request, &answer, world.watch.latest());
         let mut jar = jar.borrow_mut();
         match answer.set {

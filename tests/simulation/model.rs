@@ -71,6 +71,8 @@ struct Lineage {
     asked: Known,
     /// When it was first known to have ended: before this, at least.
     ended: Option<u64>,
+    /// How many requests are in flight that may end it, under whatever id it goes on.
+    ending: u32,
 }
 
 #[derive(Debug)]
@@ -128,6 +130,7 @@ impl Model {
             if let Some(lineage) = self.lineages.get_mut(&lineage) {
                 known = Some(lineage.known.clone());
                 lineage.asked.note(kind, number);
+                lineage.ending += u32::from(matches!(kind, Kind::LogOut | Kind::Revoke));
             }
         }
         Request { number, kind, browser, token, began, shown, known }
@@ -149,8 +152,21 @@ impl Model {
             self.violate(request, &format!("was answered {}", answer.status));
         }
         let ending = matches!(request.kind, Kind::LogOut | Kind::Revoke);
-        if ending && (success || answer.handled) {
+        let lineage =
+            request.token.as_ref().and_then(|token| self.tokens.get(token)).map(|token| token.lineage);
+        if let Some(lineage) = lineage.and_then(|lineage| self.lineages.get_mut(&lineage))
+            && request.known.is_some()
+        {
+            lineage.ending -= u32::from(ending);
+        }
+        if ending && success {
             self.end_lineage_of(request);
+        } else if ending && answer.status == 503 && answer.handled {
+            // The store could not end it; the server refuses its token.
+            let order = self.order;
+            if let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get_mut(token)) {
+                token.dead.get_or_insert(order);
+            }
         }
         let Some(view) = answer.view.as_ref().filter(|_| success) else { return };
         if request.kind == Kind::LogOut {
@@ -184,7 +200,7 @@ impl Model {
             }
         } else if view.lineage != 0 && view.lineage != request.number {
             self.violate(request, &format!("had a token of {} and saw {}", token.lineage, view.lineage));
-        } else if token.endangered.is_none() && self.latest < token.lives_until {
+        } else if token.endangered.is_none() && lineage.ended.is_none() && self.latest < token.lives_until {
             self.violate(request, &format!("found nothing of {}, which lives", token.lineage));
         }
     }
@@ -247,7 +263,7 @@ impl Model {
         let Some(token) = set.or(request.token.as_ref()) else { return };
         let fresh = Token {
             lineage: view.lineage,
-            endangered: None,
+            endangered: (lineage.ending > 0).then_some(self.order),
             dead: None,
             lives_until: 0,
             gone_from: (self.latest + IDLE).min(absolute),
