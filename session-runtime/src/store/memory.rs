@@ -14,8 +14,8 @@ use crate::value::Value;
 
 /// Keeps sessions in memory. Clones share them; another process does not, and neither does the next start.
 ///
-/// It holds a bounded number of sessions; when it is full, new ones are refused and the old ones live on. What
-/// has expired makes room when a session begins.
+/// It holds a bounded number of sessions in each table; when one is full, new sessions are refused and the old
+/// ones live on. What has expired makes room when a session begins.
 ///
 /// # Examples
 ///
@@ -40,6 +40,8 @@ use crate::value::Value;
 /// ```
 #[derive(Clone)]
 pub struct MemoryStore {
+    /// By name: a bag that shares the store with others must not find, count or end their sessions.
+    tables: Arc<Mutex<BTreeMap<String, Arc<Mutex<Rows>>>>>,
     rows: Arc<Mutex<Rows>>,
     capacity: usize,
 }
@@ -59,9 +61,9 @@ impl MemoryStore {
         Self::with_capacity(Self::CAPACITY)
     }
 
-    /// Makes an empty store for so many sessions.
+    /// Makes an empty store for so many sessions in each table.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { rows: Arc::default(), capacity }
+        Self { tables: Arc::default(), rows: Arc::default(), capacity }
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
@@ -82,7 +84,9 @@ impl fmt::Debug for MemoryStore {
 }
 
 impl Store for MemoryStore {
-    async fn prepare(&mut self, _: &Table, _: Duration) -> Result<(), StoreError> {
+    async fn prepare(&mut self, table: &Table, _: Duration) -> Result<(), StoreError> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        self.rows = tables.entry(table.name.clone()).or_default().clone();
         Ok(())
     }
 
@@ -249,6 +253,38 @@ mod tests {
             revision: 1,
             columns: Vec::new(),
         }
+    }
+
+    #[derive(crate::Databag)]
+    #[databag(table = "customers")]
+    struct Customer {
+        #[databag(user_id)]
+        user_id: Option<i64>,
+    }
+
+    #[derive(crate::Databag)]
+    #[databag(table = "admins")]
+    struct Admin {
+        #[databag(user_id)]
+        user_id: Option<i64>,
+    }
+
+    async fn sessions<T: crate::Databag>(store: &MemoryStore) -> crate::Sessions<T, MemoryStore> {
+        crate::Sessions::<T>::builder(store.clone()).danger_plaintext().build().await.expect("builds")
+    }
+
+    /// Django CVE-2011-4136: two kinds of sessions in one key space.
+    #[tokio::test]
+    async fn bags_that_share_a_store_are_in_tables_of_their_own() {
+        let store = MemoryStore::new();
+        let customers = sessions::<Customer>(&store).await;
+        let admins = sessions::<Admin>(&store).await;
+        let (token, _) = admins.create(Admin { user_id: Some(7) }).await.expect("is stored");
+        assert!(customers.load(&token).await.expect("answers").is_none());
+        assert_eq!(customers.revoke_user(7).await.expect("answers"), 0);
+        assert_eq!(customers.clear().await.expect("answers"), 0);
+        let again = sessions::<Admin>(&store).await;
+        assert!(again.load(&token).await.expect("answers").is_some(), "clones share a table");
     }
 
     #[tokio::test]
