@@ -176,8 +176,8 @@ impl<T: Databag, S: Store, P> Builder<T, S, P> {
         self.set(|settings| settings.bind_agent = bind)
     }
 
-    /// Sets how long the store may take for what one request asks of it; 2 seconds by default. After
-    /// that the request is answered 503.
+    /// Sets how long the store may take for each thing that a request asks of it, retries included: to load the
+    /// session, to save it, to store it in the end; 2 seconds by default. After that the request is answered 503.
     pub fn deadline(self, deadline: Duration) -> Self {
         self.set(|settings| settings.deadline = deadline)
     }
@@ -413,7 +413,7 @@ mod tests {
             ("cookie name", format!("`{}`", schema.cookie.name)),
             ("cookie attributes", format!("`{}`", attributes.expect("a removal has attributes"))),
             ("table", format!("`{}`", schema.table)),
-            ("store deadline per request", format!("{} seconds", DEADLINE.as_secs())),
+            ("store deadline of each load and each write", format!("{} seconds", DEADLINE.as_secs())),
             ("size of a session", format!("{MAX_STATE_BYTES} bytes")),
             (
                 "expired rows are removed",

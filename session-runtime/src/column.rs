@@ -49,7 +49,8 @@ impl<B, V: ColumnValue> Column<B, V> {
         self.compare(Comparison::Ne, value)
     }
 
-    /// Matches sessions whose value is less than `value`.
+    /// Matches sessions whose value is less than `value`. A `u64` is compared by its bits, as the store keeps it:
+    /// from 2^63 on it is less than 0.
     pub fn lt(self, value: impl Into<V>) -> Condition<B> {
         self.compare(Comparison::Lt, value)
     }

@@ -98,15 +98,15 @@ impl Fields {
         decode(bag, &self.bytes, &sources)
     }
 
-    /// Decodes the fields that are `picked` into `bag`: with the defaults' fields, resets them.
-    ///
-    /// # Panics
-    ///
-    /// If they do not decode; those of the defaults were tried out when the sessions were built.
-    pub(crate) fn reset<T: Databag>(&self, bag: &mut T, picked: impl Fn(&crate::bag::Field) -> bool) {
+    /// Decodes the fields that are `picked` into `bag`.
+    pub(crate) fn restore<T: Databag>(
+        &self,
+        bag: &mut T,
+        picked: impl Fn(&crate::bag::Field) -> bool,
+    ) -> Result<(), DecodeError> {
         let source = |(span, field)| if picked(field) { Source::Exact(span) } else { Source::Missing };
         let sources: Vec<_> = self.spans.iter().cloned().zip(T::SCHEMA.fields).map(source).collect();
-        assert!(decode(bag, &self.bytes, &sources).is_ok(), "the defaults decode");
+        decode(bag, &self.bytes, &sources)
     }
 
     /// Returns these fields with one value in place of some.

@@ -121,12 +121,12 @@ impl<T: Databag> Session<T> {
     where
         T: HasUser,
     {
-        self.leave(|field| !field.keep_on_logout);
+        self.leave(|field| field.keep_on_logout);
     }
 
     /// Ends the session and drops all its content. What is set after this begins a new session.
     pub fn destroy(&mut self) {
-        self.leave(|_| true);
+        self.leave(|_| false);
     }
 
     /// Continues the session under a new id, as is due when its user gains rights. The old token is
@@ -151,9 +151,19 @@ impl<T: Databag> Session<T> {
     /// If it cannot be stored; nothing was changed in the store then.
     pub async fn save(&mut self) -> Result<(), Error> {
         let core = self.slot.core.clone();
-        let sent = core.commit(self.active_mut()).await?;
-        self.slot.note(sent);
-        Ok(())
+        let id = self.active.id;
+        match core.commit(self.active_mut()).await {
+            Ok(sent) => {
+                self.slot.note(sent);
+                Ok(())
+            }
+            Err(error) => {
+                Slot::<T>::log(Some(id), &error, "a session could not be stored");
+                // It may have been stored all the same: to store it again could count it twice.
+                self.slot.unsure.set(matches!(error, Error::Store(_)));
+                Err(error)
+            }
+        }
     }
 
     /// Drops what has changed in this request and reads the session again. A new session starts over.
@@ -203,13 +213,17 @@ impl<T: Databag> Session<T> {
     /// ```
     pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let core = self.slot.core.clone();
-        let (value, sent) = core.update(self.active_mut(), change).await?;
+        let id = self.active.id;
+        let updated = core.update(self.active_mut(), change).await;
+        let (value, sent) =
+            updated.inspect_err(|error| Slot::<T>::log(Some(id), error, "a session could not be updated"))?;
         self.slot.note(sent);
         Ok(value)
     }
 
     /// Returns the token that forms of this session carry against cross-site request forgery: 43
-    /// characters of base64url. It holds until the session's id changes. A new session is stored for it.
+    /// characters of base64url. It holds until the session's id or the current key of the
+    /// keyring changes. A new session is stored for it.
     pub fn csrf_token(&mut self) -> String {
         if self.is_new() {
             self.intend(Intent::Keep);
@@ -228,9 +242,14 @@ impl<T: Databag> Session<T> {
         active.intent = active.intent.max(intent);
     }
 
-    fn leave(&mut self, dropped: impl Fn(&Field) -> bool) {
-        self.reset(dropped);
+    fn leave(&mut self, kept: impl Fn(&Field) -> bool) {
         let active = self.active_mut();
+        let mut bag = T::defaults();
+        // What cannot be encoded, or not be read back, could not have been kept.
+        if !Fields::of(&active.bag).is_ok_and(|held| held.restore(&mut bag, kept).is_ok()) {
+            bag = T::defaults();
+        }
+        active.bag = bag;
         active.bag.set_ip(active.visitor.ip);
         active.remembered = false;
         // A session that is not stored has nothing to end, and may still be begun on purpose.
@@ -241,7 +260,8 @@ impl<T: Databag> Session<T> {
         // Not those of the rules: a default may be another one each time.
         let defaults =
             Fields::of(&T::defaults()).expect("the defaults were encoded when the sessions were built");
-        defaults.reset(&mut self.active_mut().bag, dropped);
+        let reset = defaults.restore(&mut self.active_mut().bag, dropped);
+        reset.expect("they were decoded then, too");
     }
 
     fn active_mut(&mut self) -> &mut Active<T> {
@@ -384,6 +404,8 @@ pub(crate) struct Slot<T> {
     used: Cell<bool>,
     /// Whether the session could not be loaded.
     failed: Cell<bool>,
+    /// Whether it is not known what is stored: a handler has saved the session, and no answer came.
+    unsure: Cell<bool>,
     /// The session that the browser knows.
     known: Cell<Option<SessionId>>,
     /// Whether the session was stored for the last time.
@@ -421,6 +443,7 @@ impl<T: Databag> Slot<T> {
             sent: RefCell::new(None),
             used: Cell::new(false),
             failed: Cell::new(false),
+            unsure: Cell::new(false),
             known: Cell::new(None),
             closed: Cell::new(false),
         }
@@ -539,6 +562,8 @@ impl<T: Databag> Slot<T> {
         let (id, leaves) = (active.id, active.intent == Intent::Leave);
         let stored = if muted && active.stored.is_none() {
             Ok(None)
+        } else if self.unsure.get() {
+            Err(Error::Store(StoreError::new("save the session", "see above")))
         } else if self.used.get() {
             match Rc::try_unwrap(active) {
                 Ok(mut active) => self.core.commit(&mut active).await,

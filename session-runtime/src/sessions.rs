@@ -141,25 +141,39 @@ impl Core {
 
     async fn try_commit<T: Databag>(&self, active: &mut Active<T>) -> Result<Option<Sent>, Error> {
         let until = Instant::now() + self.deadline;
-        let first = self.plan(active)?;
-        if matches!(first, Plan::Keep) {
+        let plan = self.plan(active)?;
+        if matches!(plan, Plan::Keep) {
             return Ok(None);
         }
-        let sent = {
-            let _turn = self.turn(active, until).await?;
-            let mut next = first;
-            loop {
-                match self.carry_out(active, next, until).await? {
-                    Carried::Out(sent) => break sent,
-                    Carried::Conflict => {
-                        self.rebase(active, until).await?;
-                        next = self.plan(active)?;
-                    }
-                }
+        let touches = matches!(plan, Plan::Touch(_));
+        let sent = match self.carry_through(active, plan, until).await {
+            Err(error) if touches => {
+                not_touched(active.id, &error);
+                None
             }
+            carried => carried?,
         };
         self.prune_if_asked().await;
         Ok(sent)
+    }
+
+    /// Carries a plan out, on top of what others have stored first.
+    async fn carry_through<T: Databag>(
+        &self,
+        active: &mut Active<T>,
+        mut plan: Plan,
+        until: Instant,
+    ) -> Result<Option<Sent>, Error> {
+        let _turn = self.turn(active, until).await?;
+        loop {
+            match self.carry_out(active, plan, until).await? {
+                Carried::Out(sent) => return Ok(sent),
+                Carried::Conflict => {
+                    self.rebase(active, until).await?;
+                    plan = self.plan(active)?;
+                }
+            }
+        }
     }
 
     /// Stores that a session was looked at. That is at no one's request: nothing is lost if it fails.
@@ -175,7 +189,7 @@ impl Core {
         match touched {
             Ok(outcome) => outcome == Outcome::Stored,
             Err(error) => {
-                tracing::warn!(session = ?id, error = %Chain(&error), "a session could not be touched");
+                not_touched(id, &error);
                 false
             }
         }
@@ -265,8 +279,13 @@ impl Core {
                 let leaves = active.is_leaving();
                 match self.replace(active, &step, until).await? {
                     Outcome::Stored => {
-                        self.recent.note(old, Fate::Renamed(step.row.id));
-                        (self.hooks.rotated)(old, step.row.id);
+                        if leaves {
+                            self.has_ended(old);
+                            (self.hooks.started)(step.row.id);
+                        } else {
+                            self.recent.note(old, Fate::Renamed(step.row.id));
+                            (self.hooks.rotated)(old, step.row.id);
+                        }
                         self.trim::<T>(step.row.user.as_ref(), until).await;
                         Ok(Carried::Out(Self::renamed(active, step)))
                     }
@@ -275,6 +294,7 @@ impl Core {
                     Outcome::Gone if leaves => {
                         self.end(old, until).await?;
                         self.within(until, "add a row", self.store.insert(step.row.clone())).await?;
+                        (self.hooks.started)(step.row.id);
                         Ok(Carried::Out(Self::renamed(active, step)))
                     }
                     Outcome::Gone => Err(Error::Ended),
@@ -429,6 +449,10 @@ impl Core {
             }
         }
     }
+}
+
+fn not_touched(id: SessionId, error: &Error) {
+    tracing::warn!(session = ?id, error = %Chain(error), "a session could not be touched");
 }
 
 /// What the cookie of a session has to say; nothing for one that was found by its id.
@@ -591,6 +615,9 @@ impl<T: Databag, S: Store> Sessions<T, S> {
     }
 
     async fn active(&self, id: SessionId) -> Result<Option<Active<T>>, Error> {
+        if self.core.refused.contains(id) {
+            return Ok(None);
+        }
         let until = Instant::now() + self.core.deadline;
         let Some(row) = self.core.within(until, "load a row", Store::load(&*self.store, id)).await? else {
             return Ok(None);
@@ -758,7 +785,7 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
 
     fn open_all(&self, rows: Vec<Row>) -> Result<Vec<Snapshot<T>>, Error> {
         let mut snapshots = Vec::with_capacity(rows.len());
-        for row in rows {
+        for row in rows.into_iter().filter(|row| !self.core.refused.contains(row.id)) {
             let id = row.id;
             match open(&self.core.rules, row, None, None, self.core.now())? {
                 Verdict::Live(active) => snapshots.extend(Snapshot::of(active)),

@@ -1,4 +1,4 @@
-//! A store that is down, slow, silent, or whose answers get lost (§8 of the design).
+//! A store that is down, slow, silent, or whose answers get lost.
 
 use std::time::{Duration, Instant};
 

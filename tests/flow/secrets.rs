@@ -1,4 +1,4 @@
-//! Nothing secret is in logs, in `Debug`, or in the database (R13 of the bar).
+//! Nothing secret is in logs, in `Debug`, or in the database.
 
 use databag_tests::{Call, Fault, Logs};
 use session_runtime::{LoggedIn, Session, SessionRef};

@@ -189,8 +189,8 @@ impl<T: Databag, S: Store, P> Builder<T, S, P> {
 }
 
 impl<T: Databag, S: Store> Sessions<T, S> {
-    /// Returns the cookie that presents a token, as a test's request carries it or a handler of one's own
-    /// sends it.
+    /// Returns the cookie that presents a token, as a test's request carries it. As an answer's it would be a
+    /// browser-session cookie: it has no `Max-Age`, and no `Partitioned`.
     pub fn cookie(&self, token: &Token) -> Cookie<'static> {
         let settings = self.core.web.cookie.settings();
         let mut cookie = Cookie::new(settings.name.clone(), token.encode().to_string());
