@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use actix_web::web;
-use databag_tests::{Answer, Browser, Call, Fault, Gate, Logs, Site};
-use session_runtime::{Error, Session, Sessions};
+use databag_tests::{Answer, Browser, Call, Fault, Gate, Logs, Site, Watched};
+use session_runtime::{Databag, Error, Session, SessionMiddleware, Sessions, SqliteStore};
 
 use crate::shop::{COOKIE, Shop, World, count, id, log_in, log_out, look, shop, shop_with, site, token};
 
@@ -393,4 +393,67 @@ async fn sessions_of_another_store_type_work_the_same() {
     let named: &Sessions<Shop, databag_tests::Watched> = &world.sessions;
     let (token, created) = named.create(session_runtime::Databag::defaults()).await.expect("stored");
     assert_eq!(named.load(&token).await.expect("answers").expect("alive").id(), created.id());
+}
+
+#[actix_web::test]
+async fn a_page_that_only_reads_is_answered_when_its_touch_collides_and_cannot_be_repeated() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    browser.post("/notice/hello").await;
+    let (session, elsewhere, watch) = (id(&browser), world.elsewhere().await, world.watch.clone());
+    world.watch.before_next(Call::Update, async move {
+        elsewhere.update(session, |shop| shop.count += 1).await.expect("stored");
+        watch.fail(Call::Load, Fault::Down);
+    });
+    assert_eq!(browser.get("/page").await.status, 200);
+}
+
+#[actix_web::test]
+async fn an_update_that_cannot_be_stored_is_one_line_in_the_log() {
+    let world = shop().await;
+    let browser = world.customer().await;
+    world.watch.fail(Call::Update, Fault::Down);
+    let (logs, _guard) = Logs::of_this_thread();
+    assert_unavailable(&browser.post("/count").await);
+    assert_eq!(logs.lines(&["ERROR", "a session could not be updated"]).len(), 1, "{}", logs.text());
+}
+
+#[derive(Databag)]
+struct Counter {
+    #[databag(merge = "sum")]
+    n: u32,
+}
+
+#[actix_web::test]
+async fn a_save_whose_answer_is_lost_is_not_made_twice() {
+    let (store, watch) = Watched::new(SqliteStore::in_memory().expect("memory"));
+    let sessions =
+        Sessions::<Counter>::builder(store).keyring(crate::shop::key()).build().await.expect("good");
+    let count = async |mut session: Session<Counter>, watch: web::Data<databag_tests::Watch>| {
+        session.n += 1;
+        let lost = session.save().await.is_err();
+        watch.heal();
+        format!("{lost}")
+    };
+    let app = actix_web::App::new()
+        .wrap(SessionMiddleware::new(sessions.clone()))
+        .app_data(web::Data::new(watch.clone()))
+        .route("/count", web::post().to(count));
+    let browser = databag_tests::Site::new(actix_web::test::init_service(app).await).browser();
+    assert_eq!(browser.post("/count").await.body, "false");
+    watch.fail(Call::Update, Fault::AnswerLost);
+    assert_unavailable(&browser.post("/count").await);
+    let token = session_runtime::Token::parse(&browser.cookie("__Host-session").expect("a cookie"));
+    let stored = sessions.load(&token.expect("a token")).await.expect("answers").expect("lives");
+    assert_eq!(stored.n, 2);
+}
+
+#[actix_web::test]
+async fn a_session_that_could_not_be_ended_is_not_listed_either() {
+    let world = shop().await;
+    let browser = world.user(7).await;
+    world.watch.fail(Call::Delete, Fault::Down);
+    assert!(world.sessions.delete(id(&browser)).await.is_err());
+    assert!(world.sessions.get(id(&browser)).await.expect("answers").is_none());
+    assert!(world.sessions.of_user(7).await.expect("answers").is_empty());
 }

@@ -2,7 +2,7 @@
 
 use actix_web::web;
 use databag_tests::{Call, Gate};
-use session_runtime::{Session, SessionId};
+use session_runtime::{Databag, Session, SessionId};
 
 use crate::shop::{COOKIE, Shop, Theme, id, log_in, log_out, look, shop, site, token};
 
@@ -314,4 +314,67 @@ async fn a_theme_is_what_the_bag_says() {
     // The default of a field is not `Default::default()` where the bag names another.
     let world = shop().await;
     assert_eq!(look(&world.browser()).await["theme"], serde_json::json!(Theme::Light));
+}
+
+#[derive(Databag)]
+struct Fresh {
+    #[databag(user_id)]
+    user_id: Option<i64>,
+    #[databag(default = crate::logins::next())]
+    seed: u32,
+    #[databag(skip)]
+    scratch: u32,
+}
+
+fn next() -> u32 {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+#[actix_web::test]
+async fn a_log_out_takes_defaults_afresh_and_skipped_fields_with_it() {
+    let leave = |seed| {
+        let mut session = Session::for_test(Fresh { user_id: Some(7), seed, scratch: 5 });
+        session.log_out();
+        assert_eq!((session.user_id, session.scratch), (None, 0));
+        session.seed
+    };
+    assert_ne!(leave(0), leave(0));
+}
+
+#[actix_web::test]
+async fn a_log_out_that_a_rename_overtook_ends_the_session_under_its_new_name() {
+    let world = shop().await;
+    let gate = web::Data::new(Gate::default());
+    let leave = async |mut session: Session<Shop>, gate: web::Data<Gate>| {
+        gate.pass().await;
+        session.destroy();
+        "out"
+    };
+    let app = actix_web::App::new()
+        .wrap(session_runtime::SessionMiddleware::new(world.sessions.clone()))
+        .app_data(gate.clone())
+        .route("/leave", web::post().to(leave))
+        .route("/login/{user}", web::post().to(log_in));
+    let browser = databag_tests::Site::new(actix_web::test::init_service(app).await).browser();
+    browser.set_cookie(COOKIE, &world.user(7).await.cookie(COOKIE).expect("a cookie"));
+    let late = browser.copied();
+    let (answer, ()) = tokio::join!(late.post("/leave"), async {
+        gate.arrival().await;
+        assert!(browser.post("/login/8").await.status.is_success());
+        gate.open();
+    });
+    assert_eq!((answer.status.as_u16(), world.rows()), (200, 0));
+    assert!(world.sessions.load(&token(&browser)).await.expect("answers").is_none());
+}
+
+#[actix_web::test]
+async fn a_log_out_whose_session_another_process_renamed_is_not_answered_with_success() {
+    let world = shop().await;
+    let browser = world.user(7).await;
+    let (session, elsewhere) = (id(&browser), world.elsewhere().await);
+    world.watch.before_next(Call::Delete, async move {
+        elsewhere.update(session, |shop| shop.user_id = Some(8)).await.expect("stored");
+    });
+    assert_eq!(browser.post("/logout").await.status, 409);
 }

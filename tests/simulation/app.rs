@@ -141,8 +141,9 @@ async fn log_out(
     begun: web::Data<Begun>,
 ) -> impl Responder {
     begin(&task, &begun).await;
+    let ended = view(&session);
     session.log_out();
-    view(&session)
+    ended
 }
 
 async fn rotate(

@@ -159,7 +159,9 @@ impl Model {
         {
             lineage.ending -= u32::from(ending);
         }
-        if ending && success {
+        // A log-out by a token that was replaced meanwhile finds nobody signed in, and ends nothing.
+        let found = answer.view.as_ref().is_none_or(|view| view.lineage != 0);
+        if ending && success && found {
             self.end_lineage_of(request);
         } else if ending && answer.status == 503 && answer.handled {
             // The store could not end it; the server refuses its token.
