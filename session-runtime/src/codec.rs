@@ -99,24 +99,29 @@ impl Codec for Bincode {
     const HUMAN_READABLE: bool = false;
 
     fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        struct Append<'a>(&'a mut Vec<u8>);
-        impl bincode::enc::write::Writer for Append<'_> {
-            fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-                self.0.extend_from_slice(bytes);
-                Ok(())
-            }
-        }
-        bincode::serde::encode_into_writer(value, Append(out), config())
-            .map_err(|e| CodecError::new(e.to_string()))
+        bincode::serde::encode_into_writer(value, Append(out), config()).map_err(refused)
     }
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         match bincode::serde::decode_from_slice(bytes, config()) {
             Ok((value, read)) if read == bytes.len() => Ok(value),
             Ok(_) => Err(CodecError::new("bytes are left over behind the value")),
-            Err(error) => Err(CodecError::new(error.to_string())),
+            Err(error) => Err(refused(error)),
         }
     }
+}
+
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl bincode::enc::write::Writer for Append<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn refused(error: impl std::error::Error) -> CodecError {
+    CodecError::new(error.to_string())
 }
 
 /// The codec behind `codec = "json"`: readable in the database where rows are not sealed.

@@ -87,8 +87,13 @@ impl Fields {
     }
 
     pub(crate) fn push(&mut self, value: &[u8]) {
-        let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
+        self.close();
+    }
+
+    /// Makes a field of the bytes behind the last one.
+    fn close(&mut self) {
+        let start = self.spans.last().map_or(0, |last| last.end);
         self.spans.push(start..self.bytes.len());
     }
 
@@ -150,10 +155,7 @@ pub struct Encoder {
 impl Encoder {
     /// Encodes the next field.
     pub fn field<C: Codec, T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
-        let start = self.fields.bytes.len();
-        C::encode(value, &mut self.fields.bytes)?;
-        self.fields.spans.push(start..self.fields.bytes.len());
-        Ok(())
+        C::encode(value, &mut self.fields.bytes).map(|()| self.fields.close())
     }
 }
 
@@ -191,10 +193,10 @@ impl Decoder<'_> {
         slot: &mut T,
         unwrap: fn(W) -> T,
     ) {
-        if let Source::Exact(span) = &self.sources[field] {
-            match C::decode(&self.bytes[span.clone()]) {
+        if let Some(bytes) = self.exact(field) {
+            match C::decode(bytes) {
                 Ok(value) => *slot = unwrap(value),
-                Err(_) => self.failed = self.failed.or(Some(field)),
+                Err(_) => self.fail(field),
             }
         }
     }
@@ -204,9 +206,23 @@ impl Decoder<'_> {
         if let Source::Older(span) = &self.sources[field] {
             match C::decode::<O>(&self.bytes[span.clone()]) {
                 Ok(value) => *slot = value.into(),
-                Err(_) => self.failed = self.failed.or(Some(field)),
+                Err(_) => self.fail(field),
             }
         }
+    }
+}
+
+/// What does not depend on the types of fields is compiled once.
+impl<'a> Decoder<'a> {
+    fn exact(&self, field: usize) -> Option<&'a [u8]> {
+        match &self.sources[field] {
+            Source::Exact(span) => Some(&self.bytes[span.clone()]),
+            Source::Older(_) | Source::Missing => None,
+        }
+    }
+
+    fn fail(&mut self, field: usize) {
+        self.failed = self.failed.or(Some(field));
     }
 }
 
