@@ -77,7 +77,7 @@ pub(crate) enum WordOr<T> {
 }
 
 macro_rules! attributes {
-    ($(#[$doc:meta])* $name:ident $place:literal { $($key:literal => $field:ident: $slot:ty,)+ }) => {
+    ($(#[$doc:meta])* $name:ident $attribute:literal $place:literal { $($key:literal => $field:ident: $slot:ty,)+ }) => {
         $(#[$doc])*
         #[derive(Default)]
         pub(crate) struct $name {
@@ -85,6 +85,7 @@ macro_rules! attributes {
         }
 
         impl Attributes for $name {
+            const ATTRIBUTE: &'static str = $attribute;
             const PLACE: &'static str = $place;
             const KEYS: &'static [&'static str] = &[$($key),+];
 
@@ -107,7 +108,7 @@ macro_rules! attributes {
 
 attributes! {
     /// What stands above the struct.
-    StructAttrs "the struct" {
+    StructAttrs "databag" "the struct" {
         "name" => name: Entry<LitStr>,
         "table" => table: Entry<LitStr>,
         "columns" => columns: Entry<ColumnNames>,
@@ -131,7 +132,7 @@ attributes! {
 
 attributes! {
     /// What stands in `columns(..)`.
-    ColumnNames "`columns(..)`" {
+    ColumnNames "databag" "`columns(..)`" {
         "id" => id: Entry<LitStr>,
         "state" => state: Entry<LitStr>,
         "user_id" => user_id: Entry<LitStr>,
@@ -144,7 +145,7 @@ attributes! {
 
 attributes! {
     /// What stands above a field.
-    FieldAttrs "a field" {
+    FieldAttrs "databag" "a field" {
         "user_id" => user_id: Entry<Flag>,
         "ip_addr" => ip_addr: Entry<Flag>,
         "bind" => bind: Entry<LitStr>,
@@ -166,8 +167,32 @@ attributes! {
     }
 }
 
+attributes! {
+    /// What stands above an enum that is a column value.
+    EnumAttrs "column" "the enum" {
+        "rename_all" => rename_all: Entry<LitStr>,
+        "crate" => krate: Entry<Path>,
+    }
+}
+
+attributes! {
+    /// What stands above a variant of it.
+    VariantAttrs "column" "a variant" {
+        "rename" => rename: Entry<LitStr>,
+    }
+}
+
+/// The places of keys, for those that are on another than theirs.
+const PLACES: [(&str, &str, &[&str]); 4] = [
+    (StructAttrs::ATTRIBUTE, StructAttrs::PLACE, StructAttrs::KEYS),
+    (FieldAttrs::ATTRIBUTE, FieldAttrs::PLACE, FieldAttrs::KEYS),
+    (EnumAttrs::ATTRIBUTE, EnumAttrs::PLACE, EnumAttrs::KEYS),
+    (VariantAttrs::ATTRIBUTE, VariantAttrs::PLACE, VariantAttrs::KEYS),
+];
+
 /// The keys that one place takes.
 pub(crate) trait Attributes: Default {
+    const ATTRIBUTE: &'static str;
     const PLACE: &'static str;
     const KEYS: &'static [&'static str];
 
@@ -176,10 +201,10 @@ pub(crate) trait Attributes: Default {
     /// Returns where `key` was written, if it was.
     fn key(&self, key: &str) -> Option<&Ident>;
 
-    /// Reads every `#[databag(..)]` among `attributes`.
+    /// Reads what the lists among `attributes` say: `#[databag(..)]`.
     fn read(attributes: &[Attribute], errors: &Errors) -> Self {
         let mut read = Self::default();
-        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("databag")) {
+        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident(Self::ATTRIBUTE)) {
             match &attribute.meta {
                 Meta::List(list) => {
                     let entries = |input: ParseStream<'_>| {
@@ -192,8 +217,8 @@ pub(crate) trait Attributes: Default {
                 }
                 Meta::Path(_) | Meta::NameValue(_) => errors.push(
                     attribute.path(),
-                    "`databag` takes a list",
-                    format_args!("write `#[databag({}, ..)]`", Self::KEYS[0]),
+                    format_args!("`{}` takes a list", Self::ATTRIBUTE),
+                    format_args!("write `#[{}({}, ..)]`", Self::ATTRIBUTE, Self::KEYS[0]),
                 ),
             }
         }
@@ -224,7 +249,7 @@ fn read_entries<A: Attributes>(read: &mut A, input: ParseStream<'_>, errors: &Er
             errors.push(
                 next(input),
                 "expected `,`",
-                "attributes are separated by commas: `#[databag(a, b = \"..\")]`",
+                format_args!("attributes are separated by commas: `#[{}(a, b = \"..\")]`", A::ATTRIBUTE),
             );
         }
         while let Ok(skipped) = input.parse::<TokenTree>() {
@@ -237,10 +262,14 @@ fn read_entries<A: Attributes>(read: &mut A, input: ParseStream<'_>, errors: &Er
 
 fn unknown<A: Attributes>(key: &Ident, errors: &Errors) {
     let word = key.to_string();
-    for (place, keys) in [(StructAttrs::PLACE, StructAttrs::KEYS), (FieldAttrs::PLACE, FieldAttrs::KEYS)] {
-        if place != A::PLACE && keys.contains(&word.as_str()) {
+    for (attribute, place, keys) in PLACES {
+        if attribute == A::ATTRIBUTE && place != A::PLACE && keys.contains(&word.as_str()) {
             let message = format!("`{word}` belongs on {place}, not on {}", A::PLACE);
-            return errors.push(key, message, format_args!("write it in a `#[databag(..)]` above {place}"));
+            return errors.push(
+                key,
+                message,
+                format_args!("write it in a `#[{attribute}(..)]` above {place}"),
+            );
         }
     }
     let takes = format!("{} takes {}", A::PLACE, listed(A::KEYS));

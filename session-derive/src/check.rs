@@ -17,7 +17,7 @@ use self::columns::{check_columns, check_table};
 use self::cookie::check_cookie;
 use self::fields::check_fields;
 use self::lifetime::check_lifetime;
-use self::names::{CASES, Case};
+pub(crate) use self::names::{CASES, Case};
 use crate::ast::Input;
 use crate::attr::{Attributes, Entry, StructAttrs, WordOr};
 use crate::errors::{Errors, listed, nearest};
@@ -136,7 +136,7 @@ fn check_number(number: &Entry<LitInt>, least: u32, errors: &Errors) -> Option<u
 }
 
 /// Finds the meaning of a word that must be one of a few.
-fn choose<T: Copy>(
+pub(crate) fn choose<T: Copy>(
     key: &str,
     word: &Entry<LitStr>,
     choices: &[(&'static str, T)],

@@ -6,11 +6,12 @@ use quote::quote;
 use syn::parse_quote;
 
 use crate::ast::{Input, inside};
-use crate::expand::{accessors, constants, private, read_optional};
+use crate::expand::{accessors, constants, p, private, read_optional};
 
 /// Writes impls that type-check whatever the fields are.
 pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
-    let p = private(input);
+    let private = private(input);
+    let p = p();
     let ident = input.ident;
     let mut generics = input.generics.clone();
     generics.make_where_clause().predicates.push(parse_quote!(Self: 'static));
@@ -47,6 +48,7 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
     let constants = constants(input, input.generics);
     quote! {
         const _: () = {
+            #private
             #[automatically_derived]
             impl #impl_generics #p::Databag for #ident #ty_generics #where_clause {
                 type Codec = #p::Bincode;
@@ -59,11 +61,6 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
                     #p::Ok(())
                 }
                 fn decode(&mut self, _: &mut #p::Decoder<'_>) {}
-                fn equals(&self, _: #p::usize, _: &[#p::u8]) -> #p::bool {
-                    false
-                }
-                fn project(&self, _: &mut #p::Projection) {}
-                fn set_ip(&mut self, _: #p::Option<#p::IpAddr>) {}
             }
             #user
             #ip

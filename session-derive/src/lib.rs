@@ -12,6 +12,7 @@
 mod ast;
 mod attr;
 mod check;
+mod column;
 mod errors;
 mod expand;
 mod fallback;
@@ -119,4 +120,33 @@ pub fn derive_databag(input: TokenStream) -> TokenStream {
         }
     };
     expanded.into()
+}
+
+/// Makes an enum without fields a column value: text, by the names of its variants.
+///
+/// Fields marked `#[databag(column)]` or `#[databag(user_id)]` may have it then. The text is for queries only;
+/// what is stored in the session is what `Serialize` makes of the value.
+///
+/// ```text
+/// #[derive(ColumnValue, Serialize, Deserialize)]
+/// #[column(rename_all = "kebab-case")]
+/// enum Theme {
+///     Light,
+///     #[column(rename = "night")]
+///     Dark,
+///     HighContrast,
+/// }
+/// ```
+///
+/// | attribute | on | meaning | left out |
+/// | --- | --- | --- | --- |
+/// | `rename = ".."` | a variant | the text that stands for it | its name |
+/// | `rename_all = ".."` | the enum | the case of all other texts: `"kebab-case"`, and serde's others | as written |
+/// | `crate = ..` | the enum | the path of `session_runtime` | `::session_runtime` |
+///
+/// Renaming a variant changes what queries look for; rows that hold the old text are found again once their
+/// session has been written. Keep the old text by `rename`.
+#[proc_macro_derive(ColumnValue, attributes(column))]
+pub fn derive_column_value(input: TokenStream) -> TokenStream {
+    column::derive(&parse_macro_input!(input as DeriveInput)).into()
 }

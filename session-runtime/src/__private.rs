@@ -18,11 +18,12 @@ pub use crate::bag::{
 };
 pub use crate::codec::{Bincode, Codec, CodecError, Json};
 pub use crate::column::Column;
+pub use crate::lock::assert_schema;
 pub use crate::merge::{Entries, Settled, Sides};
 pub use crate::record::{Decoder, Encoder};
 pub use crate::shape::Shapes;
 pub use crate::store::ColumnRef;
-pub use crate::value::{ColumnType, ColumnValue};
+pub use crate::value::{ColumnType, ColumnValue, Value};
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -68,9 +69,26 @@ pub trait Stored: Serialize + DeserializeOwned {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Stored for T {}
 
+/// Returns the schema of a field of which nothing is said but its name.
+pub const fn plain(name: &'static str) -> Field {
+    Field {
+        name,
+        aliases: &[],
+        role: Role::Plain,
+        flash: false,
+        keep_on_logout: false,
+        reset_on_login: false,
+    }
+}
+
 /// Returns what a column holds that a field is projected into.
 pub const fn column_type<T: ColumnValue>() -> ColumnType {
     T::TYPE
+}
+
+/// Returns the value of an enum in a column.
+pub fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
 }
 
 /// Names such a column.

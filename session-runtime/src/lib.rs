@@ -52,6 +52,7 @@
 //! | cookies, limits, proxies, hooks | [`Builder`] |
 //! | keys and their rotation | [`Keyring`] |
 //! | tests of handlers | [`Session::for_test`], [`TestRequestExt`] |
+//! | a test that the layout of stored sessions has not changed unseen | [`assert_schema!`] |
 //! | a store or a codec of one's own | [`store`], [`Codec`] |
 //!
 //! # Features
@@ -77,6 +78,7 @@ mod envelope;
 mod error;
 mod hooks;
 mod load;
+mod lock;
 mod merge;
 mod queue;
 mod record;
@@ -115,7 +117,7 @@ pub use value::{ColumnType, ColumnValue, Value};
 #[cfg(feature = "actix")]
 pub use web::{SessionMiddleware, TestRequestExt};
 
-pub use session_derive::Databag;
+pub use session_derive::{ColumnValue, Databag};
 
 /// The program of the README compiles.
 #[cfg(all(doctest, feature = "sqlite", feature = "actix"))]

@@ -125,6 +125,7 @@ pub trait Sum: Sized {
 
 macro_rules! sum {
     ($($integer:ty),+) => {$(
+        #[diagnostic::do_not_recommend]
         impl Sum for $integer {
             fn sum(base: Self, ours: Self, theirs: Self) -> Self {
                 let sum = i128::from(theirs) + i128::from(ours) - i128::from(base);
@@ -137,12 +138,14 @@ macro_rules! sum {
 
 sum!(i8, i16, i32, i64, u8, u16, u32, u64);
 
+#[diagnostic::do_not_recommend]
 impl Sum for f32 {
     fn sum(base: Self, ours: Self, theirs: Self) -> Self {
         theirs + (ours - base)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Sum for f64 {
     fn sum(base: Self, ours: Self, theirs: Self) -> Self {
         theirs + (ours - base)
@@ -248,30 +251,35 @@ where
     merge_entries([base, ours, theirs], &|value| Ok(Encoded { key: encoded::<C>(value)?, value: Vec::new() }))
 }
 
+#[diagnostic::do_not_recommend]
 impl<K: Serialize + Ord, V: Serialize> Entries for BTreeMap<K, V> {
     fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
         merge_map::<C, _, _, _>(base, ours, theirs)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<K: Serialize + Eq + Hash, V: Serialize, S: BuildHasher + Default> Entries for HashMap<K, V, S> {
     fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
         merge_map::<C, _, _, _>(base, ours, theirs)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<V: Serialize + Ord> Entries for BTreeSet<V> {
     fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
         merge_set::<C, _, _>(base, ours, theirs)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<V: Serialize + Eq + Hash, S: BuildHasher + Default> Entries for HashSet<V, S> {
     fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
         merge_set::<C, _, _>(base, ours, theirs)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<V: Serialize> Append for Vec<V> {
     fn merge_additions<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
         let encode = |list: &Self| list.iter().map(encoded::<C>).collect::<Result<Vec<_>, _>>();

@@ -24,7 +24,7 @@ use serde_json::value::RawValue;
 use crate::bag::{Databag, Role, Schema};
 use crate::clock::Timestamp;
 use crate::codec::{Codec, CodecError, Framing};
-use crate::shape::Shapes;
+use crate::shape::{Shapes, fingerprint};
 
 const VERSION: u8 = 1;
 const REMEMBERED: u8 = 1;
@@ -261,8 +261,8 @@ impl Layout {
         let layout = |(field, shape): (&crate::bag::Field, crate::shape::FieldShape)| FieldLayout {
             tag: tag(field.name),
             aliases: field.aliases.iter().copied().map(tag).collect(),
-            fingerprint: shape.fingerprint,
-            older: shape.older,
+            fingerprint: fingerprint(&shape.current),
+            older: shape.older.as_ref().map(fingerprint),
             projected: field.role != Role::Plain,
         };
         let fields = T::SCHEMA.fields.iter().zip(shapes.finish()).map(layout).collect();

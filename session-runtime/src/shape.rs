@@ -37,24 +37,23 @@ pub struct Shapes {
 /// What a field's stored value looks like.
 #[derive(Debug)]
 pub(crate) struct FieldShape {
-    pub(crate) fingerprint: u64,
-    /// The fingerprint of the type that `from` names.
-    pub(crate) older: Option<u64>,
+    pub(crate) current: Shape,
+    /// The type that `from` names.
+    pub(crate) older: Option<Shape>,
 }
 
 #[doc(hidden)]
 impl Shapes {
     /// Notes the type of the next field.
     pub fn field<T: DeserializeOwned>(&mut self) {
-        let fingerprint = fingerprint(&shape::<T>(self.human_readable));
-        self.fields.push(FieldShape { fingerprint, older: None });
+        self.fields.push(FieldShape { current: shape::<T>(self.human_readable), older: None });
     }
 
     /// Notes the type that the last field was stored as before.
     pub fn older<T: DeserializeOwned>(&mut self) {
-        let fingerprint = fingerprint(&shape::<T>(self.human_readable));
+        let older = shape::<T>(self.human_readable);
         if let Some(field) = self.fields.last_mut() {
-            field.older = Some(fingerprint);
+            field.older = Some(older);
         }
     }
 }
@@ -70,10 +69,10 @@ impl Shapes {
 }
 
 /// Path by path, what the type asked for.
-type Shape = BTreeMap<String, String>;
+pub(crate) type Shape = BTreeMap<String, String>;
 
 /// The first 64 bits of SHA-256 over the lines of a shape.
-fn fingerprint(shape: &Shape) -> u64 {
+pub(crate) fn fingerprint(shape: &Shape) -> u64 {
     let mut hash = Sha256::new();
     for (path, kind) in shape {
         hash.update(path);

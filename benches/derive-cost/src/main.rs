@@ -26,22 +26,47 @@ const SIZES: [usize; 3] = [5, 20, 100];
 const TYPES: [&str; 10] = [
     "String",
     "u32",
+    "Theme",
+    "BTreeMap<String, Line>",
     "Option<String>",
-    "BTreeMap<String, u32>",
     "bool",
     "Vec<String>",
     "Option<i64>",
     "f64",
-    "Vec<u8>",
-    "i64",
+    "Option<Line>",
 ];
+
+/// What every crate has, the empty one too: types of one's own, and both derives loaded.
+const SHARED: &str = "\
+use std::collections::BTreeMap;
+
+use session_derive as _;
+
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+pub enum Theme {
+    #[default]
+    Light,
+    Dark,
+}
+
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+pub struct Line {
+    pub sku: String,
+    pub count: u32,
+    pub gift: bool,
+}
+
+pub type Cart = BTreeMap<String, Line>;
+";
+
+const EXTERNS: [&str; 4] = ["session_runtime", "session_derive", "serde", "bincode"];
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
     let rounds = env::args().nth(1).map_or(Ok(15), |rounds| rounds.parse())?;
     let crates = Crates::build()?;
-    let mut cases = vec![Case::new("", 0, String::new())];
+    let mut cases = vec![Case::new("", 0, SHARED.to_owned())];
     for size in SIZES {
         cases.push(Case::new("Databag", size, databag(size)));
         cases.push(Case::new("Serialize + Deserialize", size, serde(size)));
@@ -86,22 +111,26 @@ fn fields(size: usize) -> String {
 }
 
 fn databag(size: usize) -> String {
-    format!(
-        "use std::collections::BTreeMap;\n\n\
-         #[derive(session_runtime::Databag)]\npub struct Bag {{\n{}}}\n",
-        fields(size)
-    )
+    let fields = fields(size);
+    format!("{SHARED}\n#[derive(session_runtime::Databag)]\npub struct Bag {{\n{fields}}}\n")
 }
 
 fn serde(size: usize) -> String {
+    let fields = fields(size);
     format!(
-        "use std::collections::BTreeMap;\n\n\
-         #[derive(serde::Serialize, serde::Deserialize)]\npub struct Bag {{\n{}}}\n\n\
-         pub fn encode(bag: &Bag) -> Vec<u8> {{\n    \
-             bincode::serde::encode_to_vec(bag, bincode::config::standard()).unwrap_or_default()\n}}\n\n\
-         pub fn decode(bytes: &[u8]) -> Option<Bag> {{\n    \
-             bincode::serde::decode_from_slice(bytes, bincode::config::standard()).ok().map(|(bag, _)| bag)\n}}\n",
-        fields(size)
+        "{SHARED}
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Bag {{
+{fields}}}
+
+pub fn encode(bag: &Bag) -> Vec<u8> {{
+    bincode::serde::encode_to_vec(bag, bincode::config::standard()).unwrap_or_default()
+}}
+
+pub fn decode(bytes: &[u8]) -> Option<Bag> {{
+    bincode::serde::decode_from_slice(bytes, bincode::config::standard()).ok().map(|(bag, _)| bag)
+}}
+"
     )
 }
 
@@ -174,10 +203,9 @@ impl Crates {
         for line in String::from_utf8(output.stdout)?.lines() {
             let message: serde_json::Value = serde_json::from_str(line)?;
             let name = message["target"]["name"].as_str().unwrap_or_default();
-            let files = message["filenames"].as_array().into_iter().flatten();
-            let rlib = files.filter_map(|file| file.as_str()).find(|file| file.ends_with(".rlib"));
-            if let Some(rlib) = rlib.filter(|_| ["session_runtime", "serde", "bincode"].contains(&name)) {
-                externs.push(format!("--extern={name}={rlib}"));
+            let library = message["filenames"][0].as_str();
+            if let Some(library) = library.filter(|_| EXTERNS.contains(&name)) {
+                externs.push(format!("--extern={name}={library}"));
             }
         }
         let scratch = deps.with_file_name("derive-cost-cases");

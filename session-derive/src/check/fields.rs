@@ -148,7 +148,8 @@ fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, err
         keep_on_logout: keep_on_logout.is_given(),
         reset_on_login: reset_on_login.is_given(),
     });
-    Field { ident: field.ident, ty: field.ty, default: default.value(), secret: secret.is_given(), stored }
+    let ast::Field { ident, ty, at, .. } = *field;
+    Field { ident, ty, at, default: default.value(), secret: secret.is_given(), stored }
 }
 
 fn check_combinations(attrs: &FieldAttrs, errors: &Errors) {

@@ -6,13 +6,13 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{Attribute, Generics, Ident, Type};
 
-use super::{assertion, at, private};
-use crate::ast::{self, Input, inside, is_copied, is_named};
+use super::{assertion, p};
+use crate::ast::{self, Input, at, inside, is_copied, is_named};
 use crate::model::{AccessorKind, Accessors, Surface};
 
 /// Writes the accessors.
 pub(crate) fn accessors(input: &Input<'_>) -> TokenStream {
-    let p = private(input);
+    let p = p();
     let (impl_generics, ty_generics, where_clause) = input.generics.split_for_impl();
     let ident = input.ident;
     let surfaces = Surface::all(input);
@@ -32,10 +32,10 @@ fn field_accessors(
     input: &Input<'_>,
     field: &ast::Field<'_>,
     accessors: &Accessors<'_>,
-    p: &TokenStream,
+    p: &Ident,
 ) -> TokenStream {
     let vis = input.vis;
-    let ast::Field { ident, ty, attributes, attrs: _ } = field;
+    let ast::Field { ident, ty, attributes, .. } = field;
     let mut stem = accessors.stem.clone();
     stem.set_span(stem.span().resolved_at(Span::call_site()));
     let method = |name: &Ident, summary: Option<String>, signature: TokenStream, body: TokenStream| {
@@ -100,14 +100,15 @@ fn field_accessors(
 
 /// The docs of a field, below a summary of their own.
 fn docs(attributes: &[Attribute], summary: Option<String>) -> TokenStream {
-    let own = attributes.iter().filter(|attribute| attribute.path().is_ident("doc"));
-    let summary = summary.map(|summary| quote!(#[doc = #summary] #[doc = ""]));
-    quote!(#summary #(#own)*)
+    let mut own = attributes.iter().filter(|attribute| attribute.path().is_ident("doc")).peekable();
+    let separator = (summary.is_some() && own.peek().is_some()).then(|| quote!(#[doc = ""]));
+    let summary = summary.map(|summary| quote!(#[doc = #summary]));
+    quote!(#summary #separator #(#own)*)
 }
 
 /// Writes the constants by which queries name the columns.
-pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> TokenStream {
-    let p = private(input);
+pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> Option<TokenStream> {
+    let p = p();
     let vis = input.vis;
     let ident = input.ident;
     let (impl_generics, _, where_clause) = bounded.split_for_impl();
@@ -126,7 +127,7 @@ pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> TokenStream {
         };
         let ty = inside(field.ty, "Option").unwrap_or(field.ty);
         let doc = format!("The column of `{}`, for queries.", field.ident.unraw());
-        let column_type = assertion("column_type", ty, &p);
+        let column_type = assertion("column_type", ty, at(ty));
         Some(quote_spanned! {at(ty)=>
             #[doc = #doc]
             #vis const #constant: #p::Column<Self, #ty> = {
@@ -135,17 +136,20 @@ pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> TokenStream {
             };
         })
     });
-    quote! {
-        #[automatically_derived]
-        #[allow(dead_code)]
-        impl #impl_generics #ident #ty_generics #where_clause {
-            #(#constants)*
+    let constants: TokenStream = constants.collect();
+    (!constants.is_empty()).then(|| {
+        quote! {
+            #[automatically_derived]
+            #[allow(dead_code)]
+            impl #impl_generics #ident #ty_generics #where_clause {
+                #constants
+            }
         }
-    }
+    })
 }
 
 /// Returns what a field of the type is read as, and how.
-fn read(ty: &Type, ident: &Ident, p: &TokenStream) -> (TokenStream, TokenStream) {
+fn read(ty: &Type, ident: &Ident, p: &Ident) -> (TokenStream, TokenStream) {
     if let Some(value) = inside(ty, "Option") {
         let (borrowed, read) = read_optional(value, ident, &TokenStream::new(), p);
         (quote!(#p::Option<#borrowed>), read)
@@ -162,7 +166,7 @@ pub(crate) fn read_optional(
     value: &Type,
     ident: &Ident,
     lifetime: &TokenStream,
-    p: &TokenStream,
+    p: &Ident,
 ) -> (TokenStream, TokenStream) {
     if is_copied(value) {
         (value.to_token_stream(), quote!(self.#ident))
@@ -173,7 +177,7 @@ pub(crate) fn read_optional(
     }
 }
 
-fn borrowed(ty: &Type, lifetime: &TokenStream, p: &TokenStream) -> TokenStream {
+fn borrowed(ty: &Type, lifetime: &TokenStream, p: &Ident) -> TokenStream {
     if is_named(ty, &["String"]) {
         quote!(&#lifetime #p::str)
     } else if let Some(element) = inside(ty, "Vec") {
