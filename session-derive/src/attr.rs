@@ -212,7 +212,7 @@ pub(crate) trait Attributes: Default {
                         Ok(())
                     };
                     if let Err(left_over) = entries.parse2(list.tokens.clone()) {
-                        errors.push_syntax(left_over);
+                        errors.push_syntax(&left_over);
                     }
                 }
                 Meta::Path(_) | Meta::NameValue(_) => errors.push(
@@ -355,6 +355,14 @@ impl Value for LitStr {
         let example = match key.to_string().as_str() {
             "idle" => "\"30m\"",
             "absolute" => "\"12h\"",
+            "cookie" => "\"__Host-shop\"",
+            "table" => "\"sessions\"",
+            "path" => "\"/\"",
+            "domain" => "\"example.com\"",
+            "same_site" => "\"lax\"",
+            "persistence" => "\"persistent\"",
+            "rename_all" => "\"camelCase\"",
+            "bind" => "\"prefix\"",
             _ => "\"..\"",
         };
         assigned(key, input, errors, "a string", example)
@@ -406,7 +414,8 @@ impl<T: Parse> Value for WordOr<T> {
                 input.parse().map(WordOr::Own).map(Self)
             }
         }
-        assigned::<Either<T>>(key, input, errors, "a string or a path", "\"..\"").map(|either| either.0)
+        let example = if key == "codec" { "\"json\"" } else { "\"last\"" };
+        assigned::<Either<T>>(key, input, errors, "a string or a path", example).map(|either| either.0)
     }
 }
 

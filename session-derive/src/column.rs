@@ -78,7 +78,7 @@ fn check_variant(variant: &Variant, case: Case, texts: &Texts<'_>, errors: &Erro
     }
     let text = rename.value().map_or_else(|| case.apply_to_variant(&name), LitStr::value);
     let at = rename.value().map_or_else(|| ident.to_token_stream(), LitStr::to_token_stream);
-    let help = format!("give it another text: `rename = \"{name}\"`");
+    let help = format!("give it another text: `#[column(rename = \"{name}\")]`");
     if text.is_empty() {
         errors.push(at, format_args!("the text of `{name}` is empty"), help);
     } else if text.contains('\0') {

@@ -84,11 +84,11 @@ fn bounded(bag: &Bag<'_>) -> Generics {
             predicates.push(predicate);
         };
         if default.is_none() {
-            need(ty, quote!(#p::Default));
+            need(ty, quote!(#p::Start));
         }
         let Some(stored) = stored else { continue };
         if stored.with.is_none() {
-            need(ty, quote!(#p::serde::Serialize + #p::serde::de::DeserializeOwned));
+            need(ty, quote!(#p::Stored));
         }
         match &stored.role {
             Role::User(user) => need(user, quote!(#p::ColumnValue)),
@@ -165,7 +165,10 @@ fn stand_ins(bag: &Bag<'_>) -> TokenStream {
 
 fn databag(bag: &Bag<'_>) -> TokenStream {
     let p = p();
-    let codec = codec(bag, &p);
+    let codec = match bag.codec {
+        Codec::Own(ty) => ty.to_token_stream(),
+        Codec::Bincode | Codec::Json => codec(bag, &p),
+    };
     let schema = schema(bag, &p);
     let defaults = defaults(bag);
     let shapes = shapes(bag, &p);
@@ -205,11 +208,12 @@ fn databag(bag: &Bag<'_>) -> TokenStream {
     implement(bag, &quote!(#p::Databag), &items)
 }
 
+/// The codec as calls name it. One of the user's goes by its role, so that its bound is missed in one place only.
 fn codec(bag: &Bag<'_>, p: &Ident) -> TokenStream {
     match bag.codec {
         Codec::Bincode => quote!(#p::Bincode),
         Codec::Json => quote!(#p::Json),
-        Codec::Own(ty) => ty.to_token_stream(),
+        Codec::Own(_) => quote!(<Self as #p::Databag>::Codec),
     }
 }
 
@@ -241,7 +245,11 @@ fn shapes(bag: &Bag<'_>, p: &Ident) -> TokenStream {
                 quote_spanned!(field.at=> __shapes.field::<#p::Decoded<Self, #stand_in>>();)
             }
         };
-        let older = stored.from.map(|older| quote_spanned!(ast::at(older)=> __shapes.older::<#older>();));
+        let older = stored.from.map(|older| {
+            let at = ast::at(older);
+            let assertion = assertion("stored_before", older, at);
+            quote_spanned!(at=> #assertion; __shapes.older::<#older>();)
+        });
         Some(quote!(#current #older))
     })
 }
@@ -283,7 +291,10 @@ fn decode(bag: &Bag<'_>, p: &Ident) -> TokenStream {
             }
         };
         let older = stored.from.map(|older| {
-            quote_spanned! {ast::at(older)=>
+            let at = ast::at(older);
+            let assertion = assertion("stored_before", older, at);
+            quote_spanned! {at=>
+                #assertion;
                 __fields.older::<#codec, #older, #ty>(#index, &mut self.#ident);
             }
         });

@@ -64,7 +64,7 @@ use crate::errors::Errors;
 /// | `max_per_user = n` | how many sessions a user may have; the oldest give way | unlimited |
 /// | `codec = ..` | `"bincode"`, `"json"`, or a type that implements `Codec` | `"bincode"` |
 /// | `rename_all = ".."` | the case of stored names: `"camelCase"`, `"kebab-case"`, and serde's others | as written |
-/// | `version = n` | a number of yours, kept in the schema | `0` |
+/// | `version = n` | the number of the layout: raise it when stored fields change, as `assert_schema!` asks for; the runtime does not look at it | `0` |
 /// | `accessors = false` | generates no accessors | `true` |
 /// | `crate = ..` | the path of `session_runtime` | `::session_runtime` |
 ///
@@ -107,6 +107,20 @@ use crate::errors::Errors;
 ///
 /// `x()` returns `&str` for `String`, `&[T]` for `Vec<T>`, a copy of numbers, `bool`, `char` and IP addresses, `&T`
 /// otherwise, and an `Option` of the same for an `Option`. Where a field is `secret`, a redacting `Debug`.
+///
+/// Types are told by their names, as macros see nothing else: give a field `accessors = false` if its type is one
+/// of yours that is called `String`, `Vec` or `Option`.
+///
+/// # When the struct changes
+///
+/// Sessions outlive deployments. A new field starts from its default in sessions that are stored already, a
+/// renamed one is found by `alias`, and one of another type is converted by `from`; a value that nobody reads is
+/// kept. [`assert_schema!`](../session_runtime/macro.assert_schema.html) is a test that fails when the layout of
+/// stored sessions changes, and says which of these to write. `version` is a number to raise with it.
+///
+/// # Mistakes
+///
+#[doc = include_str!("mistakes.md")]
 #[proc_macro_derive(Databag, attributes(databag))]
 pub fn derive_databag(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

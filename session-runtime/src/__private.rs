@@ -5,7 +5,6 @@ pub use std::primitive::{bool, str, u8, usize};
 pub use std::result::Result::{self, Ok};
 
 pub use std::convert::Into;
-pub use std::default::Default;
 pub use std::fmt;
 pub use std::net::IpAddr;
 pub use std::time::Duration;
@@ -68,6 +67,20 @@ pub trait Stored: Serialize + DeserializeOwned {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Stored for T {}
+
+/// Asserts that a field can have been stored as this type.
+pub fn stored_before<T: StoredBefore>() {}
+
+/// A type that `from` can name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read from old sessions",
+    label = "needs `Deserialize`, and to own its data",
+    note = "derive it, and name the fields as they were stored: `#[derive(serde::Deserialize)]`"
+)]
+pub trait StoredBefore: DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned> StoredBefore for T {}
 
 /// Returns the schema of a field of which nothing is said but its name.
 pub const fn plain(name: &'static str) -> Field {

@@ -36,6 +36,11 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a codec",
+    label = "does not implement `Codec`",
+    note = "write `codec = \"bincode\"` or `codec = \"json\"`, or `impl session_runtime::Codec for {Self}`"
+)]
 pub trait Codec: 'static {
     /// How the encoded fields are put together.
     const FRAMING: Framing;
@@ -94,6 +99,7 @@ fn config() -> impl Config {
     standard().with_limit::<MAX_DECODED>()
 }
 
+#[diagnostic::do_not_recommend]
 impl Codec for Bincode {
     const FRAMING: Framing = Framing::Binary;
     const HUMAN_READABLE: bool = false;
@@ -129,6 +135,7 @@ fn refused(error: impl std::error::Error) -> CodecError {
 #[non_exhaustive]
 pub struct Json;
 
+#[diagnostic::do_not_recommend]
 impl Codec for Json {
     const FRAMING: Framing = Framing::JsonObject;
     const HUMAN_READABLE: bool = true;

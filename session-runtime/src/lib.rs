@@ -108,7 +108,7 @@ pub use column::{Column, Condition};
 pub use envelope::{KeyError, Keyring};
 pub use error::{Error, Rejection};
 pub use session::{LoggedIn, Session, SessionRef};
-pub use sessions::{Find, Sessions, Snapshot};
+pub use sessions::{Answer, Find, Sessions, Snapshot};
 #[cfg(feature = "sqlite")]
 pub use store::sqlite::{Durability, SqliteStore};
 pub use store::{Directory, Store, StoreError};

@@ -202,13 +202,31 @@ impl Decoder<'_> {
     }
 
     /// Converts a field that was stored as `O`.
-    pub fn older<C: Codec, O: DeserializeOwned, T: From<O>>(&mut self, field: usize, slot: &mut T) {
+    pub fn older<C: Codec, O: DeserializeOwned, T: ConvertedFrom<O>>(&mut self, field: usize, slot: &mut T) {
         if let Source::Older(span) = &self.sources[field] {
             match C::decode::<O>(&self.bytes[span.clone()]) {
-                Ok(value) => *slot = value.into(),
+                Ok(value) => *slot = T::converted_from(value),
                 Err(_) => self.fail(field),
             }
         }
+    }
+}
+
+/// A type that `from` can name `O` for.
+#[diagnostic::on_unimplemented(
+    message = "`{O}` cannot be converted to `{Self}`",
+    label = "stored values of `{O}` are converted by `From`",
+    note = "write `impl From<{O}> for {Self}`"
+)]
+#[doc(hidden)]
+pub trait ConvertedFrom<O> {
+    fn converted_from(older: O) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<O, T: From<O>> ConvertedFrom<O> for T {
+    fn converted_from(older: O) -> Self {
+        older.into()
     }
 }
 
