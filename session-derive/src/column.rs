@@ -85,7 +85,7 @@ fn check_variant(variant: &Variant, case: Case, texts: &Texts<'_>, errors: &Erro
         errors.push(at, format_args!("the text of `{name}` holds a NUL, which PostgreSQL refuses"), help);
     } else if let Some((twin, _)) = texts.iter().find(|(_, other)| *other == text) {
         let help = format!("give it another text: `#[column(rename = \"{text}_2\")]`");
-        errors.push(at, format_args!("`{text}` is the text of `{twin}` already"), help);
+        errors.push(at, format_args!("`{twin}` and `{name}` are the same text, \"{text}\""), help);
     }
     text
 }

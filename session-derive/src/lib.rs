@@ -17,6 +17,8 @@ mod errors;
 mod expand;
 mod fallback;
 mod model;
+#[cfg(test)]
+mod snapshots;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
@@ -123,17 +125,7 @@ use crate::errors::Errors;
 #[doc = include_str!("mistakes.md")]
 #[proc_macro_derive(Databag, attributes(databag))]
 pub fn derive_databag(input: TokenStream) -> TokenStream {
-    let input = parse_macro_input!(input as DeriveInput);
-    let errors = Errors::default();
-    let input = Input::read(&input, &errors);
-    let expanded = match check::check(&input, errors) {
-        Ok(bag) => expand::expand(&bag),
-        Err(mistakes) => {
-            let stubs = fallback::expand(&input);
-            quote::quote! { #mistakes #stubs }
-        }
-    };
-    expanded.into()
+    databag(&parse_macro_input!(input as DeriveInput)).into()
 }
 
 /// Makes an enum without fields a column value: text, by the names of its variants.
@@ -163,4 +155,16 @@ pub fn derive_databag(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(ColumnValue, attributes(column))]
 pub fn derive_column_value(input: TokenStream) -> TokenStream {
     column::derive(&parse_macro_input!(input as DeriveInput)).into()
+}
+
+fn databag(input: &DeriveInput) -> proc_macro2::TokenStream {
+    let errors = Errors::default();
+    let input = Input::read(input, &errors);
+    match check::check(&input, errors) {
+        Ok(bag) => expand::expand(&bag),
+        Err(mistakes) => {
+            let stubs = fallback::expand(&input);
+            quote::quote! { #mistakes #stubs }
+        }
+    }
 }
