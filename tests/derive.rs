@@ -71,8 +71,8 @@ mod schema {
         assert_eq!((cookie.name, cookie.path, cookie.domain), ("__Host-session", "/", None));
         assert_eq!((cookie.secure, cookie.partitioned), (true, false));
         assert_eq!((cookie.same_site, cookie.persistence), (SameSite::Lax, Persistence::Browser));
-        assert_eq!(schema.idle, Duration::from_secs(30 * 60));
-        assert_eq!(schema.absolute, Duration::from_secs(12 * 60 * 60));
+        assert_eq!(schema.idle, Duration::from_mins(30));
+        assert_eq!(schema.absolute, Duration::from_hours(12));
         assert_eq!((schema.max_per_user, schema.version), (None, 0));
     }
 
@@ -144,8 +144,8 @@ mod schema {
 
     #[test]
     fn durations_add_their_parts() {
-        assert_eq!(Shop::SCHEMA.idle, Duration::from_secs(90 * 60));
-        assert_eq!(Shop::SCHEMA.absolute, Duration::from_secs(14 * 24 * 60 * 60));
+        assert_eq!(Shop::SCHEMA.idle, Duration::from_mins(90));
+        assert_eq!(Shop::SCHEMA.absolute, Duration::from_hours(14 * 24));
     }
 
     #[test]

@@ -245,13 +245,12 @@ fn remedies(was: &Layout, now: &Layout) -> Vec<String> {
         now.fields.iter().filter_map(|(name, lines)| Some((origin(name, lines)?, name.as_str()))).collect();
     let gone = |name: &&String| !origins.contains_key(*name);
     for (name, lines) in &now.fields {
-        match origin(name, lines) {
-            Some(before) => remedies.extend(changed(name, &before, &was.fields[&before], lines)),
-            None => {
-                let same = |(_, other): &(&String, &Lines)| other.shape("type") == lines.shape("type");
-                let renamed = was.fields.iter().filter(|(name, _)| gone(name)).find(same);
-                remedies.push(added(name, renamed.map(|(name, _)| name.as_str())));
-            }
+        if let Some(before) = origin(name, lines) {
+            remedies.extend(changed(name, &before, &was.fields[&before], lines));
+        } else {
+            let same = |(_, other): &(&String, &Lines)| other.shape("type") == lines.shape("type");
+            let renamed = was.fields.iter().filter(|(name, _)| gone(name)).find(same);
+            remedies.push(added(name, renamed.map(|(name, _)| name.as_str())));
         }
     }
     for name in was.fields.keys().filter(gone) {
@@ -481,7 +480,10 @@ when the change is as it should be, accept it: DATABAG_UPDATE_SCHEMA=1 cargo tes
             "unless `table` is `sessions` again",
             "`visits` is gone",
         ]);
+    }
 
+    #[test]
+    fn a_column_of_another_type_and_one_that_is_gone_are_told() {
         #[derive(Databag)]
         #[databag(name = "Shop", version = 4)]
         struct Unprojected {

@@ -363,6 +363,7 @@ mod tests {
         seen: BTreeSet<u8>,
     }
 
+    #[allow(clippy::ptr_arg, reason = "a policy takes the field's own type")]
     fn longer(_base: &String, ours: &String, theirs: &String) -> String {
         if theirs.len() > ours.len() { theirs.clone() } else { ours.clone() }
     }

@@ -85,19 +85,19 @@ pub(crate) fn fingerprint(shape: &Shape) -> u64 {
 }
 
 fn shape<T: DeserializeOwned>(human_readable: bool) -> Shape {
-    trace(human_readable, &|tracer| T::deserialize(tracer).is_err())
+    trace(human_readable, &|tracer| T::deserialize(tracer).is_ok())
 }
 
-/// Runs a type against the tracer until nothing is left to follow. `refuses` tells whether the type refused.
-fn trace(human_readable: bool, refuses: &dyn Fn(Tracer<'_>) -> bool) -> Shape {
+/// Runs a type against the tracer until nothing is left to follow. `run` tells whether the type got to its end.
+fn trace(human_readable: bool, run: &dyn Fn(Tracer<'_>) -> bool) -> Shape {
     /// Far above what a session's field takes; a bound, so that no type keeps the start-up busy.
     const RUNS: usize = 4096;
     let mut trace = Trace { human_readable, ..Trace::default() };
     for _ in 0..RUNS {
         trace.open.clear();
         trace.leaf.clear();
-        let refused = refuses(Tracer { trace: &mut trace, path: String::new() });
-        let again = refused && trace.give_way();
+        let ended = run(Tracer { trace: &mut trace, path: String::new() });
+        let again = !ended && trace.give_way();
         if !again && !trace.is_pending() {
             break;
         }
