@@ -260,6 +260,28 @@ fn read_entries<A: Attributes>(read: &mut A, input: ParseStream<'_>, errors: &Er
     }
 }
 
+/// What other libraries call it.
+const SYNONYMS: [(&str, &str); 10] = [
+    ("expires", "absolute"),
+    ("lifetime", "absolute"),
+    ("max_age", "absolute"),
+    ("ttl", "absolute"),
+    ("timeout", "idle"),
+    ("user", "user_id"),
+    ("ip", "ip_addr"),
+    ("sensitive", "secret"),
+    ("ignore", "skip"),
+    ("transient", "skip"),
+];
+
+/// What other libraries ask for and this one does anyway.
+const NEEDLESS: [(&str, &str); 4] = [
+    ("http_only", "a session's cookie is always `HttpOnly`"),
+    ("encrypt", "every field is sealed; `secret` hides one from `Debug`"),
+    ("encrypted", "every field is sealed; `secret` hides one from `Debug`"),
+    ("signed", "every session is sealed, which nobody can forge"),
+];
+
 fn unknown<A: Attributes>(key: &Ident, errors: &Errors) {
     let word = key.to_string();
     for (attribute, place, keys) in PLACES {
@@ -274,7 +296,11 @@ fn unknown<A: Attributes>(key: &Ident, errors: &Errors) {
     }
     let takes = format!("{} takes {}", A::PLACE, listed(A::KEYS));
     let message = format!("unknown attribute `{word}`");
-    match nearest(&word, A::KEYS) {
+    if let Some((_, needless)) = NEEDLESS.iter().find(|(needless, _)| *needless == word) {
+        return errors.push(key, message, format_args!("remove it: {needless}"));
+    }
+    let synonym = SYNONYMS.iter().find(|(synonym, meant)| *synonym == word && A::KEYS.contains(meant));
+    match synonym.map(|(_, meant)| *meant).or_else(|| nearest(&word, A::KEYS)) {
         Some(meant) => errors.push(key, message, format_args!("did you mean `{meant}`? {takes}")),
         None => errors.push(key, message, takes),
     }
@@ -447,7 +473,8 @@ fn assigned<T: Parse>(
     kind: &str,
     example: &str,
 ) -> Option<T> {
-    let help = format_args!("write `{key} = {example}`");
+    let otherwise = if key == "default" { "; left out, a field starts from its `Default`" } else { "" };
+    let help = format_args!("write `{key} = {example}`{otherwise}");
     if input.parse::<Token![=]>().is_err() || input.is_empty() || input.peek(Token![,]) {
         errors.push(key, format_args!("`{key}` needs a value: {kind}"), help);
         return None;

@@ -4,7 +4,7 @@ use syn::{Path, Type};
 
 use super::columns::column_name;
 use super::names::{Case, Names};
-use super::{choose, choose_word, shown};
+use super::{choose, choose_word, refuse_unquoted, shown};
 use crate::ast::{self, Input, inside, is_named};
 use crate::attr::{Attributes, ColumnName, Entry, FieldAttrs, WordOr};
 use crate::errors::Errors;
@@ -181,7 +181,10 @@ fn check_merge<'a>(merge: &'a Entry<WordOr<Path>>, errors: &Errors) -> Merge<'a>
     ];
     match merge.value() {
         None => Merge::Unsaid,
-        Some(WordOr::Own(function)) => Merge::Function(function),
+        Some(WordOr::Own(function)) => {
+            refuse_unquoted("merge", function, &POLICIES, errors);
+            Merge::Function(function)
+        }
         Some(WordOr::Word(word)) => {
             let otherwise = ", and the path of a function, without quotes";
             choose_word("merge", word, &POLICIES, otherwise, errors).map_or(Merge::Unsaid, Merge::Known)
