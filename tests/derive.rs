@@ -397,7 +397,7 @@ mod fields {
         bag.project(&mut projection);
 
         let mut expected = Projection::default();
-        expected.user(Some(&5_i64));
+        expected.user::<Shop>(Some(&5_i64));
         expected.column(Some(&"acme".to_owned()));
         expected.column(Some(&3_u32));
         assert_eq!(projection, expected);

@@ -33,9 +33,18 @@ const _: () = {
         type User = i64;
         type UserRef<'__a> = i64;
         fn user(&self) -> __databag::Option<<Self as __databag::HasUser>::UserRef<'_>> {
-            self.account
+            __databag::None
         }
         fn set_user(&mut self, _: __databag::Option<i64>) {}
+    }
+    #[automatically_derived]
+    impl __databag::fmt::Debug for Shop
+    where
+        Self: 'static,
+    {
+        fn fmt(&self, _: &mut __databag::fmt::Formatter<'_>) -> __databag::fmt::Result {
+            ::core::unreachable!()
+        }
     }
     #[automatically_derived]
     #[allow(dead_code)]
@@ -97,12 +106,12 @@ const _: () = {
     }
     #[automatically_derived]
     #[allow(dead_code)]
-    impl Shop {
+    impl Shop
+    where
+        Self: 'static,
+    {
         ///The column of `account`, for queries.
-        const ACCOUNT: __databag::Column<Self, i64> = {
-            __databag::column_type::<i64>();
-            __databag::column::<Self, i64>(__databag::ColumnRef::User)
-        };
+        const ACCOUNT: __databag::Column<Self, i64> = __databag::user_column::<Self>();
         ///The column of `tenant`, for queries.
         const TENANT: __databag::Column<Self, String> = {
             __databag::column_type::<String>();

@@ -33,7 +33,7 @@ const _: () = {
                 __databag::Field {
                     name: "account",
                     aliases: &[],
-                    role: __databag::Role::User(__databag::column_type::<i64>()),
+                    role: __databag::Role::User(__databag::user_type::<Self>()),
                     flash: false,
                     keep_on_logout: false,
                     reset_on_login: false,
@@ -89,8 +89,7 @@ const _: () = {
                 .field::<__databag::Bincode, Option<String>>(2usize, &mut self.tenant);
         }
         fn project(&self, __projection: &mut __databag::Projection) {
-            __databag::column_type::<i64>();
-            __projection.user::<i64>(self.account.as_ref());
+            __projection.user::<Self>(self.account.as_ref());
             __projection.ip(self.address);
             __databag::column_type::<String>();
             __projection.column::<String>(self.tenant.as_ref());
@@ -186,10 +185,7 @@ const _: () = {
     #[allow(dead_code)]
     impl Shop {
         ///The column of `account`, for queries.
-        const ACCOUNT: __databag::Column<Self, i64> = {
-            __databag::column_type::<i64>();
-            __databag::column::<Self, i64>(__databag::ColumnRef::User)
-        };
+        const ACCOUNT: __databag::Column<Self, i64> = __databag::user_column::<Self>();
         ///The column of `address`, for queries.
         const ADDRESS: __databag::Column<Self, IpAddr> = {
             __databag::column_type::<IpAddr>();

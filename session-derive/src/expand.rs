@@ -386,7 +386,7 @@ fn project(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
         let projected = match stored.role {
             Role::Plain => return None,
             Role::Ip(_) => return Some(quote_spanned!(field.at=> __projection.ip(self.#ident);)),
-            Role::User(_) => quote_spanned!(field.at=> __projection.user::<#value>(#borrowed);),
+            Role::User(_) => return Some(quote_spanned!(field.at=> __projection.user::<Self>(#borrowed);)),
             Role::Column { .. } => quote_spanned!(field.at=> __projection.column::<#value>(#borrowed);),
         };
         let column_type = assertion("column_type", value, ast::at(value));

@@ -99,6 +99,16 @@ pub const fn column_type<T: ColumnValue>() -> ColumnType {
     T::TYPE
 }
 
+/// Returns what the column of the user holds.
+pub const fn user_type<B: HasUser>() -> ColumnType {
+    <B::User as ColumnValue>::TYPE
+}
+
+/// Names the column of the user.
+pub const fn user_column<B: HasUser>() -> Column<B, B::User> {
+    Column::new(ColumnRef::User)
+}
+
 /// Returns the value of an enum in a column.
 pub fn text(text: &str) -> Value {
     Value::Text(text.to_owned())

@@ -238,7 +238,7 @@ pub struct Projection {
 
 #[doc(hidden)]
 impl Projection {
-    pub fn user<V: ColumnValue>(&mut self, user: Option<&V>) {
+    pub fn user<B: HasUser>(&mut self, user: Option<&B::User>) {
         self.user = user.map(ColumnValue::to_value);
     }
 

@@ -77,10 +77,7 @@ fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &Ident) -> TokenStrea
     let role = match role {
         Role::Plain if aliases.is_empty() && !flagged => return quote!(#p::plain(#name),),
         Role::Plain => quote!(Plain),
-        Role::User(ty) => {
-            let ty = assertion("column_type", ty, at(ty));
-            quote!(User(#ty))
-        }
+        Role::User(_) => quote!(User(#p::user_type::<Self>())),
         Role::Ip(bind) => {
             let bind = match bind {
                 Bind::Exact => quote!(Exact),

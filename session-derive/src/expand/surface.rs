@@ -117,23 +117,24 @@ pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> Option<TokenSt
     let surfaces = Surface::all(input);
     let constants = surfaces.iter().filter_map(|(field, surface)| {
         let constant = surface.constant.as_ref()?;
-        let column = if field.attrs.user_id.is_given() {
-            quote!(User)
-        } else if field.attrs.ip_addr.is_given() {
-            quote!(Ip)
-        } else {
-            let index = projected.next();
-            quote!(Projected(#index))
-        };
         let ty = inside(field.ty, "Option").unwrap_or(field.ty);
-        let doc = format!("The column of `{}`, for queries.", field.ident.unraw());
-        let column_type = assertion("column_type", ty, at(ty));
-        Some(quote_spanned! {at(ty)=>
-            #[doc = #doc]
-            #vis const #constant: #p::Column<Self, #ty> = {
-                #column_type;
-                #p::column::<Self, #ty>(#p::ColumnRef::#column)
+        let at = at(ty);
+        let column = if field.attrs.user_id.is_given() {
+            quote_spanned!(at=> #p::user_column::<Self>())
+        } else {
+            let column = if field.attrs.ip_addr.is_given() {
+                quote!(Ip)
+            } else {
+                let index = projected.next();
+                quote!(Projected(#index))
             };
+            let column_type = assertion("column_type", ty, at);
+            quote_spanned!(at=> { #column_type; #p::column::<Self, #ty>(#p::ColumnRef::#column) })
+        };
+        let doc = format!("The column of `{}`, for queries.", field.ident.unraw());
+        Some(quote_spanned! {at=>
+            #[doc = #doc]
+            #vis const #constant: #p::Column<Self, #ty> = #column;
         })
     });
     let constants: TokenStream = constants.collect();
