@@ -12,7 +12,7 @@
 //! - the milliseconds of `macro_expand_crate` (`-Ztime-passes`), of a check and of a build: medians of
 //!   interleaved rounds, 15 unless an argument says otherwise.
 //!
-//! What an empty crate takes is subtracted from each. The stable compiler is run with `RUSTC_BOOTSTRAP=1` for
+//! What a crate takes that loads the same crates and derives nothing is subtracted from each. The stable compiler is run with `RUSTC_BOOTSTRAP=1` for
 //! the sake of `-Z`.
 
 use std::fmt::Write as _;
@@ -36,11 +36,9 @@ const TYPES: [&str; 10] = [
     "Option<Line>",
 ];
 
-/// What every crate has, the empty one too: types of one's own, and both derives loaded.
+/// What every crate has, the empty ones too: types of one's own.
 const SHARED: &str = "\
 use std::collections::BTreeMap;
-
-use session_derive as _;
 
 #[derive(Default, serde::Serialize, serde::Deserialize)]
 pub enum Theme {
@@ -59,15 +57,15 @@ pub struct Line {
 pub type Cart = BTreeMap<String, Line>;
 ";
 
-const EXTERNS: [&str; 4] = ["session_runtime", "session_derive", "serde", "bincode"];
+const EXTERNS: [&str; 3] = ["session_runtime", "serde", "bincode"];
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
     let rounds = env::args().nth(1).map_or(Ok(15), |rounds| rounds.parse())?;
     let crates = Crates::build()?;
-    let mut cases = vec![Case::new("", 0, SHARED.to_owned())];
-    for size in SIZES {
+    let mut cases = Vec::new();
+    for size in [0].into_iter().chain(SIZES) {
         cases.push(Case::new("Databag", size, databag(size)));
         cases.push(Case::new("Serialize + Deserialize", size, serde(size)));
     }
@@ -84,13 +82,14 @@ fn main() -> Result<()> {
 }
 
 fn print(cases: &[Case]) {
-    let [empty, cases @ ..] = cases else { return };
+    let [no_databag, no_serde, cases @ ..] = cases else { return };
     println!(
         "| fields | derive | expansion lines | LLVM lines | per field | expansion ms | check ms | build ms |"
     );
     println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |");
     for case in cases {
         let Case { derive, size, expanded, llvm, .. } = case;
+        let empty = if *derive == no_serde.derive { no_serde } else { no_databag };
         let (expanded, llvm) = (expanded - empty.expanded, llvm - empty.llvm);
         let ms = |samples: fn(&Case) -> &[f64]| 1000.0 * (median(samples(case)) - median(samples(empty)));
         println!(
@@ -111,11 +110,17 @@ fn fields(size: usize) -> String {
 }
 
 fn databag(size: usize) -> String {
+    if size == 0 {
+        return format!("{SHARED}\nuse session_runtime as _;\n");
+    }
     let fields = fields(size);
     format!("{SHARED}\n#[derive(session_runtime::Databag)]\npub struct Bag {{\n{fields}}}\n")
 }
 
 fn serde(size: usize) -> String {
+    if size == 0 {
+        return format!("{SHARED}\nuse bincode as _;\n");
+    }
     let fields = fields(size);
     format!(
         "{SHARED}
