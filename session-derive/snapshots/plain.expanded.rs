@@ -101,16 +101,16 @@ const _: () = {
     #[automatically_derived]
     #[allow(dead_code)]
     impl Shop {
-        #[must_use]
         /// What is to be bought.
+        #[must_use]
         #[inline]
         pub fn cart(&self) -> &BTreeMap<String, u32> {
             &self.cart
         }
-        #[must_use]
         ///Borrows `cart`, to change it in place.
         ///
         /// What is to be bought.
+        #[must_use]
         #[inline]
         pub fn cart_mut(&mut self) -> &mut BTreeMap<String, u32> {
             &mut self.cart
@@ -122,14 +122,14 @@ const _: () = {
         pub fn set_cart(&mut self, value: impl __databag::Into<BTreeMap<String, u32>>) {
             self.cart = __databag::Into::into(value);
         }
-        #[must_use]
         ///Returns `theme`.
+        #[must_use]
         #[inline]
         pub fn theme(&self) -> &Theme {
             &self.theme
         }
-        #[must_use]
         ///Borrows `theme`, to change it in place.
+        #[must_use]
         #[inline]
         pub fn theme_mut(&mut self) -> &mut Theme {
             &mut self.theme
@@ -139,14 +139,14 @@ const _: () = {
         pub fn set_theme(&mut self, value: impl __databag::Into<Theme>) {
             self.theme = __databag::Into::into(value);
         }
-        #[must_use]
         ///Returns `name`.
+        #[must_use]
         #[inline]
         pub fn name(&self) -> &__databag::str {
             &self.name
         }
-        #[must_use]
         ///Borrows `name`, to change it in place.
+        #[must_use]
         #[inline]
         pub fn name_mut(&mut self) -> &mut String {
             &mut self.name

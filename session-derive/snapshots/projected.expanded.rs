@@ -120,14 +120,14 @@ const _: () = {
     #[automatically_derived]
     #[allow(dead_code)]
     impl Shop {
-        #[must_use]
         ///Returns `account`.
+        #[must_use]
         #[inline]
         fn account(&self) -> __databag::Option<i64> {
             self.account
         }
-        #[must_use]
         ///Borrows `account`, to change it in place.
+        #[must_use]
         #[inline]
         fn account_mut(&mut self) -> &mut Option<i64> {
             &mut self.account
@@ -147,20 +147,20 @@ const _: () = {
         fn take_account(&mut self) -> __databag::Option<i64> {
             self.account.take()
         }
-        #[must_use]
         ///Returns `address`.
+        #[must_use]
         #[inline]
         fn address(&self) -> __databag::Option<IpAddr> {
             self.address
         }
-        #[must_use]
         ///Returns `tenant`.
+        #[must_use]
         #[inline]
         fn tenant(&self) -> __databag::Option<&__databag::str> {
             self.tenant.as_deref()
         }
-        #[must_use]
         ///Borrows `tenant`, to change it in place.
+        #[must_use]
         #[inline]
         fn tenant_mut(&mut self) -> &mut Option<String> {
             &mut self.tenant

@@ -38,72 +38,74 @@ fn field_accessors(
     let ast::Field { ident, ty, attributes, .. } = field;
     let mut stem = accessors.stem.clone();
     stem.set_span(stem.span().resolved_at(Span::call_site()));
-    let method = |name: &Ident, summary: Option<String>, signature: TokenStream, body: TokenStream| {
-        let docs = docs(attributes, summary);
-        let kept = attributes
-            .iter()
-            .filter(|attribute| ["deprecated", "allow"].iter().any(|name| attribute.path().is_ident(name)));
-        quote_spanned! {stem.span()=>
-            #docs
-            #(#kept)*
-            #[inline]
-            #vis fn #name #signature {
-                #body
-            }
+    let at = stem.span();
+    let shown = ident.unraw();
+    let own = own_attributes(attributes);
+    let documented = attributes.iter().any(|attribute| attribute.path().is_ident("doc"));
+    let own_below = documented.then(|| quote!(#[doc = ""]));
+    let own_below = quote!(#own_below #own);
+
+    let (returned, read) = read(ty, ident, p);
+    let doc = (!documented).then(|| format!("Returns `{shown}`.")).map(|doc| quote!(#[doc = #doc]));
+    let getter = quote_spanned! {at=>
+        #doc
+        #own
+        #[must_use]
+        #[inline]
+        #vis fn #stem(&self) -> #returned {
+            #read
         }
     };
-
-    let shown = ident.unraw();
-    let (returned, read) = read(ty, ident, p);
-    let documented = attributes.iter().any(|attribute| attribute.path().is_ident("doc"));
-    let summary = (!documented).then(|| format!("Returns `{shown}`."));
-    let getter = method(&stem, summary, quote!((&self) -> #returned), read);
-    let getter = quote!(#[must_use] #getter);
-    if let AccessorKind::ReadOnly = accessors.kind {
-        return getter;
+    let (value, assigned) = match accessors.kind {
+        AccessorKind::ReadOnly => return getter,
+        AccessorKind::Plain => (*ty, quote!(#p::Into::into(value))),
+        AccessorKind::Option(value) => (value, quote!(#p::Some(#p::Into::into(value)))),
+    };
+    let [borrow, set] = [format_ident!("{}_mut", stem), format_ident!("set_{}", stem)];
+    let [borrow_doc, set_doc] =
+        [format!("Borrows `{shown}`, to change it in place."), format!("Replaces `{shown}`.")];
+    let plain = quote_spanned! {at=>
+        #getter
+        #[doc = #borrow_doc]
+        #own_below
+        #[must_use]
+        #[inline]
+        #vis fn #borrow(&mut self) -> &mut #ty {
+            &mut self.#ident
+        }
+        #[doc = #set_doc]
+        #own_below
+        #[inline]
+        #vis fn #set(&mut self, value: impl #p::Into<#value>) {
+            self.#ident = #assigned;
+        }
+    };
+    let AccessorKind::Option(value) = accessors.kind else { return plain };
+    let [clear, take] = [format_ident!("clear_{}", stem), format_ident!("take_{}", stem)];
+    let [clear_doc, take_doc] =
+        [format!("Sets `{shown}` to `None`."), format!("Takes `{shown}` out, and leaves `None`.")];
+    quote_spanned! {at=>
+        #plain
+        #[doc = #clear_doc]
+        #own_below
+        #[inline]
+        #vis fn #clear(&mut self) {
+            self.#ident = #p::None;
+        }
+        #[doc = #take_doc]
+        #own_below
+        #[inline]
+        #vis fn #take(&mut self) -> #p::Option<#value> {
+            self.#ident.take()
+        }
     }
-
-    let borrow = method(
-        &format_ident!("{}_mut", stem),
-        Some(format!("Borrows `{shown}`, to change it in place.")),
-        quote!((&mut self) -> &mut #ty),
-        quote!(&mut self.#ident),
-    );
-    let borrow = quote!(#[must_use] #borrow);
-    let set = |value: &Type, assigned: TokenStream| {
-        method(
-            &format_ident!("set_{}", stem),
-            Some(format!("Replaces `{shown}`.")),
-            quote!((&mut self, value: impl #p::Into<#value>)),
-            quote!(self.#ident = #assigned;),
-        )
-    };
-    let AccessorKind::Option(value) = accessors.kind else {
-        let set = set(ty, quote!(#p::Into::into(value)));
-        return quote!(#getter #borrow #set);
-    };
-    let set = set(value, quote!(#p::Some(#p::Into::into(value))));
-    let clear = method(
-        &format_ident!("clear_{}", stem),
-        Some(format!("Sets `{shown}` to `None`.")),
-        quote!((&mut self)),
-        quote!(self.#ident = #p::None;),
-    );
-    let take = method(
-        &format_ident!("take_{}", stem),
-        Some(format!("Takes `{shown}` out, and leaves `None`.")),
-        quote!((&mut self) -> #p::Option<#value>),
-        quote!(self.#ident.take()),
-    );
-    quote!(#getter #borrow #set #clear #take)
 }
 
-/// The docs of a field, below a summary of their own.
-fn docs(attributes: &[Attribute], summary: Option<String>) -> TokenStream {
-    let mut own = attributes.iter().filter(|attribute| attribute.path().is_ident("doc")).peekable();
-    let separator = (summary.is_some() && own.peek().is_some()).then(|| quote!(#[doc = ""]));
-    let summary = summary.map(|summary| quote!(#[doc = #summary]));
-    quote!(#summary #separator #(#own)*)
+/// The attributes of a field that its accessors have too.
+fn own_attributes(attributes: &[Attribute]) -> TokenStream {
+    const SHARED: [&str; 3] = ["doc", "deprecated", "allow"];
+    let shared = |attribute: &&Attribute| SHARED.iter().any(|name| attribute.path().is_ident(name));
+    attributes.iter().filter(shared).map(Attribute::to_token_stream).collect()
 }
 
 /// Writes the constants by which queries name the columns.
