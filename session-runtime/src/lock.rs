@@ -25,7 +25,6 @@ use crate::shape::{FieldShape, Shape, Shapes};
 /// fn stored_sessions_can_be_read() {
 ///     assert_schema!(Shop, "tests/shop.schema");
 /// }
-/// # let _ = stored_sessions_can_be_read;
 /// ```
 ///
 /// The path is relative to the `Cargo.toml` of the package. With `DATABAG_UPDATE_SCHEMA=1` in the environment the

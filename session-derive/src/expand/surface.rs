@@ -12,13 +12,12 @@ use crate::model::{AccessorKind, Accessors, Surface};
 
 /// Writes the accessors.
 pub(crate) fn accessors(input: &Input<'_>) -> TokenStream {
-    let p = p();
     let (impl_generics, ty_generics, where_clause) = input.generics.split_for_impl();
     let ident = input.ident;
     let surfaces = Surface::all(input);
     let accessors = surfaces
         .iter()
-        .filter_map(|(field, surface)| Some(field_accessors(input, field, surface.accessors.as_ref()?, &p)));
+        .filter_map(|(field, surface)| Some(field_accessors(input, field, surface.accessors.as_ref()?)));
     quote! {
         #[automatically_derived]
         #[allow(dead_code)]
@@ -28,17 +27,15 @@ pub(crate) fn accessors(input: &Input<'_>) -> TokenStream {
     }
 }
 
-fn field_accessors(
-    input: &Input<'_>,
-    field: &ast::Field<'_>,
-    accessors: &Accessors<'_>,
-    p: &Ident,
-) -> TokenStream {
+fn field_accessors(input: &Input<'_>, field: &ast::Field<'_>, accessors: &Accessors<'_>) -> TokenStream {
     let vis = input.vis;
     let ast::Field { ident, ty, attributes, .. } = field;
     let mut stem = accessors.stem.clone();
     stem.set_span(stem.span().resolved_at(Span::call_site()));
     let at = stem.span();
+    let mut p = p();
+    p.set_span(at);
+    let p = &p;
     let shown = ident.unraw();
     let own = own_attributes(attributes);
     let documented = attributes.iter().any(|attribute| attribute.path().is_ident("doc"));
