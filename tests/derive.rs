@@ -397,7 +397,7 @@ mod fields {
         bag.project(&mut projection);
 
         let mut expected = Projection::default();
-        expected.user(Some(&5_i64));
+        expected.user::<Shop>(Some(&5_i64));
         expected.column(Some(&"acme".to_owned()));
         expected.column(Some(&3_u32));
         assert_eq!(projection, expected);
@@ -475,6 +475,67 @@ mod fields {
 
         assert_eq!(Wrapped::defaults().foreign().0, 0);
         assert_eq!(field::<Wrapped>("foreign").role, Role::Plain);
+    }
+}
+
+mod column_values {
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, Default, PartialEq, ColumnValue, Serialize, Deserialize)]
+    #[column(rename_all = "kebab-case")]
+    enum Mode {
+        #[default]
+        Light,
+        HighContrast,
+        #[column(rename = "night")]
+        Dark,
+        r#Loop,
+    }
+
+    #[derive(Databag)]
+    struct Shop {
+        #[databag(column)]
+        mode: Mode,
+        #[databag(column, index)]
+        preferred: Option<Mode>,
+    }
+
+    #[test]
+    fn an_enum_is_text_in_a_column() {
+        let texts = [Mode::Light, Mode::HighContrast, Mode::Dark, Mode::Loop].map(|mode| mode.to_value());
+        assert_eq!(
+            texts,
+            ["light", "high-contrast", "night", "loop"].map(|text| Value::Text(text.to_owned()))
+        );
+        assert_eq!(Mode::TYPE, ColumnType::Text);
+    }
+
+    #[test]
+    fn variants_go_by_their_names() {
+        #[derive(ColumnValue)]
+        enum Plan {
+            Free,
+            ProPlus,
+        }
+        let texts = [Plan::Free, Plan::ProPlus].map(|plan| plan.to_value());
+        assert_eq!(texts, ["Free", "ProPlus"].map(|text| Value::Text(text.to_owned())));
+    }
+
+    #[test]
+    fn an_enum_is_projected_and_queried_by_its_type() {
+        assert_eq!(
+            field::<Shop>("mode").role,
+            Role::Column { name: "mode", ty: ColumnType::Text, index: false }
+        );
+        let mut bag = Shop::defaults();
+        bag.set_preferred(Mode::Dark);
+        let mut projection = Projection::default();
+        bag.project(&mut projection);
+        let mut expected = Projection::default();
+        expected.column(Some(&"light".to_owned()));
+        expected.column(Some(&"night".to_owned()));
+        assert_eq!((projection, bag.mode(), bag.preferred()), (expected, &Mode::Light, Some(&Mode::Dark)));
+        let _ = Shop::MODE.eq(Mode::Dark).and(Shop::PREFERRED.one_of([Mode::Light, Mode::HighContrast]));
     }
 }
 

@@ -21,6 +21,18 @@ pub mod under_strict_lints {
         }
     }
 
+    /// A value of a column.
+    #[derive(Debug, session_runtime::ColumnValue)]
+    #[column(rename_all = "lowercase")]
+    pub enum Plan {
+        /// Costs nothing.
+        Free,
+        /// Is not sold any more.
+        #[deprecated]
+        #[column(rename = "gold")]
+        Golden,
+    }
+
     /// A bag that uses everything.
     #[derive(Databag)]
     #[databag(codec = "json", rename_all = "camelCase", max_per_user = 3)]
@@ -55,6 +67,17 @@ mod without_a_prelude {
     struct Some;
     struct Default;
     struct String;
+    struct Option;
+    struct Vec;
+    struct Box;
+    struct Into;
+
+    #[derive(::session_runtime::ColumnValue)]
+    enum Plan {
+        Free,
+        Some,
+        Default,
+    }
 
     #[derive(::session_runtime::Databag)]
     #[databag(max_per_user = 1, domain = "example.com", cookie = "__Secure-shop")]
@@ -78,7 +101,10 @@ mod without_a_prelude {
         bag.set_account("ada");
         ::std::assert_eq!(bag.account(), ::std::option::Option::Some("ada"));
         ::std::assert_eq!(bag.address(), ::std::option::Option::None);
-        let _ = (Result, Some, Default, String);
+        for plan in [Plan::Free, Plan::Some, Plan::Default] {
+            let _ = ::session_runtime::ColumnValue::to_value(&plan);
+        }
+        let _ = (Result, Some, Default, String, Option, Vec, Box, Into);
     }
 }
 
@@ -144,6 +170,71 @@ mod from_a_macro {
     }
 }
 
+/// Names that the derive knows, given to other things.
+mod with_shadowed_types {
+    use session_runtime::Databag;
+
+    #[derive(Default, Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct String(u8);
+
+    #[derive(Default, Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct BTreeMap(u8);
+
+    #[allow(dead_code)]
+    type Result = u8;
+
+    #[derive(Databag)]
+    #[databag(accessors = false)]
+    struct Shadowed {
+        name: String,
+        names: Option<std::string::String>,
+        cart: BTreeMap,
+        #[databag(merge = "last")]
+        last: Option<String>,
+        outcome: Result,
+    }
+
+    #[test]
+    fn a_name_is_not_taken_for_its_type() {
+        let bag = Shadowed::defaults();
+        assert_eq!((bag.name, bag.names, bag.cart), (String(0), None, BTreeMap(0)));
+        assert_eq!((bag.last, bag.outcome), (None, 0));
+    }
+}
+
+/// Fields and variants that are there only at times.
+mod with_cfg {
+    use session_runtime::{ColumnValue, Databag};
+
+    #[derive(Databag)]
+    struct Gated {
+        #[cfg(test)]
+        #[databag(column)]
+        there: u32,
+        #[cfg(not(test))]
+        #[databag(column, frobnicate)]
+        absent: Unknown,
+        #[cfg_attr(test, databag(rename = "kept"))]
+        renamed: u32,
+    }
+
+    #[derive(ColumnValue)]
+    enum Plan {
+        #[cfg(test)]
+        Free,
+        #[cfg(not(test))]
+        Free(Unknown),
+    }
+
+    #[test]
+    fn what_is_compiled_out_is_not_looked_at() {
+        let names: Vec<_> = Gated::SCHEMA.fields.iter().map(|field| field.name).collect();
+        assert_eq!(names, ["there", "kept"]);
+        assert_eq!((Gated::defaults().there(), Gated::defaults().renamed()), (0, 0));
+        let _ = (Gated::THERE.eq(1_u32), Plan::Free.to_value());
+    }
+}
+
 mod in_a_function {
     use session_runtime::Databag;
 
@@ -173,6 +264,12 @@ mod with_the_crate_renamed {
 
     use facade::databag::Databag;
 
+    #[derive(facade::databag::ColumnValue)]
+    #[column(crate = facade::databag)]
+    enum Plan {
+        Free,
+    }
+
     #[derive(Databag)]
     #[databag(crate = facade::databag)]
     struct ByPath {
@@ -188,6 +285,7 @@ mod with_the_crate_renamed {
     #[test]
     fn the_crate_can_be_reached_by_another_path() {
         assert_eq!((ByPath::defaults().cart(), ByString::defaults().cart()), (0, 0));
+        let _ = facade::databag::ColumnValue::to_value(&Plan::Free);
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! A macro sees names, not types: an alias of `Option` is no `Option` here.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
+use syn::spanned::Spanned;
 use syn::{
-    Attribute, Data, DeriveInput, Fields, GenericArgument, GenericParam, Generics, Ident, PathArguments,
-    PathSegment, Type, Visibility,
+    Attribute, Data, DeriveInput, Fields, GenericArgument, GenericParam, Generics, Ident, Path,
+    PathArguments, PathSegment, Type, Visibility,
 };
 
-use crate::attr::{Attributes, FieldAttrs, StructAttrs};
+use crate::attr::{Attributes, Entry, FieldAttrs, StructAttrs};
 use crate::errors::Errors;
 
 /// A struct that derives `Databag`.
@@ -25,6 +26,8 @@ pub(crate) struct Input<'a> {
 pub(crate) struct Field<'a> {
     pub(crate) ident: &'a Ident,
     pub(crate) ty: &'a Type,
+    /// Where rustc puts the blame for the type.
+    pub(crate) at: Span,
     /// All its attributes, its docs among them.
     pub(crate) attributes: &'a [Attribute],
     pub(crate) attrs: FieldAttrs,
@@ -63,18 +66,29 @@ impl<'a> Input<'a> {
     }
 
     pub(crate) fn krate(&self) -> TokenStream {
-        match self.attrs.krate.value() {
-            Some(path) => path.to_token_stream(),
-            None => quote::quote!(::session_runtime),
-        }
+        krate(&self.attrs.krate)
+    }
+}
+
+/// Returns the path of the runtime.
+pub(crate) fn krate(given: &Entry<Path>) -> TokenStream {
+    match given.value() {
+        Some(path) => path.to_token_stream(),
+        None => quote::quote!(::session_runtime),
     }
 }
 
 impl<'a> Field<'a> {
     fn read(field: &'a syn::Field, errors: &Errors) -> Option<Self> {
         let attrs = FieldAttrs::read(&field.attrs, errors);
-        Some(Self { ident: field.ident.as_ref()?, ty: &field.ty, attributes: &field.attrs, attrs })
+        let ident = field.ident.as_ref()?;
+        Some(Self { ident, ty: &field.ty, at: at(&field.ty), attributes: &field.attrs, attrs })
     }
+}
+
+/// Where rustc puts the blame for a type; generated all the same, so that no lint looks at it.
+pub(crate) fn at(ty: &Type) -> Span {
+    ty.span().resolved_at(Span::call_site())
 }
 
 /// Returns the last segment of a type that is a path: what it is called, however it is reached.

@@ -77,7 +77,7 @@ pub(crate) enum WordOr<T> {
 }
 
 macro_rules! attributes {
-    ($(#[$doc:meta])* $name:ident $place:literal { $($key:literal => $field:ident: $slot:ty,)+ }) => {
+    ($(#[$doc:meta])* $name:ident $attribute:literal $place:literal { $($key:literal => $field:ident: $slot:ty,)+ }) => {
         $(#[$doc])*
         #[derive(Default)]
         pub(crate) struct $name {
@@ -85,6 +85,7 @@ macro_rules! attributes {
         }
 
         impl Attributes for $name {
+            const ATTRIBUTE: &'static str = $attribute;
             const PLACE: &'static str = $place;
             const KEYS: &'static [&'static str] = &[$($key),+];
 
@@ -107,7 +108,7 @@ macro_rules! attributes {
 
 attributes! {
     /// What stands above the struct.
-    StructAttrs "the struct" {
+    StructAttrs "databag" "the struct" {
         "name" => name: Entry<LitStr>,
         "table" => table: Entry<LitStr>,
         "columns" => columns: Entry<ColumnNames>,
@@ -131,7 +132,7 @@ attributes! {
 
 attributes! {
     /// What stands in `columns(..)`.
-    ColumnNames "`columns(..)`" {
+    ColumnNames "databag" "`columns(..)`" {
         "id" => id: Entry<LitStr>,
         "state" => state: Entry<LitStr>,
         "user_id" => user_id: Entry<LitStr>,
@@ -144,7 +145,7 @@ attributes! {
 
 attributes! {
     /// What stands above a field.
-    FieldAttrs "a field" {
+    FieldAttrs "databag" "a field" {
         "user_id" => user_id: Entry<Flag>,
         "ip_addr" => ip_addr: Entry<Flag>,
         "bind" => bind: Entry<LitStr>,
@@ -166,8 +167,32 @@ attributes! {
     }
 }
 
+attributes! {
+    /// What stands above an enum that is a column value.
+    EnumAttrs "column" "the enum" {
+        "rename_all" => rename_all: Entry<LitStr>,
+        "crate" => krate: Entry<Path>,
+    }
+}
+
+attributes! {
+    /// What stands above a variant of it.
+    VariantAttrs "column" "a variant" {
+        "rename" => rename: Entry<LitStr>,
+    }
+}
+
+/// The places of keys, for those that are on another than theirs.
+const PLACES: [(&str, &str, &[&str]); 4] = [
+    (StructAttrs::ATTRIBUTE, StructAttrs::PLACE, StructAttrs::KEYS),
+    (FieldAttrs::ATTRIBUTE, FieldAttrs::PLACE, FieldAttrs::KEYS),
+    (EnumAttrs::ATTRIBUTE, EnumAttrs::PLACE, EnumAttrs::KEYS),
+    (VariantAttrs::ATTRIBUTE, VariantAttrs::PLACE, VariantAttrs::KEYS),
+];
+
 /// The keys that one place takes.
 pub(crate) trait Attributes: Default {
+    const ATTRIBUTE: &'static str;
     const PLACE: &'static str;
     const KEYS: &'static [&'static str];
 
@@ -176,10 +201,10 @@ pub(crate) trait Attributes: Default {
     /// Returns where `key` was written, if it was.
     fn key(&self, key: &str) -> Option<&Ident>;
 
-    /// Reads every `#[databag(..)]` among `attributes`.
+    /// Reads what the lists among `attributes` say: `#[databag(..)]`.
     fn read(attributes: &[Attribute], errors: &Errors) -> Self {
         let mut read = Self::default();
-        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("databag")) {
+        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident(Self::ATTRIBUTE)) {
             match &attribute.meta {
                 Meta::List(list) => {
                     let entries = |input: ParseStream<'_>| {
@@ -187,13 +212,13 @@ pub(crate) trait Attributes: Default {
                         Ok(())
                     };
                     if let Err(left_over) = entries.parse2(list.tokens.clone()) {
-                        errors.push_syntax(left_over);
+                        errors.push_syntax(&left_over);
                     }
                 }
                 Meta::Path(_) | Meta::NameValue(_) => errors.push(
                     attribute.path(),
-                    "`databag` takes a list",
-                    format_args!("write `#[databag({}, ..)]`", Self::KEYS[0]),
+                    format_args!("`{}` takes a list", Self::ATTRIBUTE),
+                    format_args!("write `#[{}({}, ..)]`", Self::ATTRIBUTE, Self::KEYS[0]),
                 ),
             }
         }
@@ -224,7 +249,7 @@ fn read_entries<A: Attributes>(read: &mut A, input: ParseStream<'_>, errors: &Er
             errors.push(
                 next(input),
                 "expected `,`",
-                "attributes are separated by commas: `#[databag(a, b = \"..\")]`",
+                format_args!("attributes are separated by commas: `#[{}(a, b = \"..\")]`", A::ATTRIBUTE),
             );
         }
         while let Ok(skipped) = input.parse::<TokenTree>() {
@@ -235,17 +260,47 @@ fn read_entries<A: Attributes>(read: &mut A, input: ParseStream<'_>, errors: &Er
     }
 }
 
+/// What other libraries call it.
+const SYNONYMS: [(&str, &str); 10] = [
+    ("expires", "absolute"),
+    ("lifetime", "absolute"),
+    ("max_age", "absolute"),
+    ("ttl", "absolute"),
+    ("timeout", "idle"),
+    ("user", "user_id"),
+    ("ip", "ip_addr"),
+    ("sensitive", "secret"),
+    ("ignore", "skip"),
+    ("transient", "skip"),
+];
+
+/// What other libraries ask for and this one does anyway.
+const NEEDLESS: [(&str, &str); 4] = [
+    ("http_only", "a session's cookie is always `HttpOnly`"),
+    ("encrypt", "every field is sealed; `secret` hides one from `Debug`"),
+    ("encrypted", "every field is sealed; `secret` hides one from `Debug`"),
+    ("signed", "every session is sealed, which nobody can forge"),
+];
+
 fn unknown<A: Attributes>(key: &Ident, errors: &Errors) {
     let word = key.to_string();
-    for (place, keys) in [(StructAttrs::PLACE, StructAttrs::KEYS), (FieldAttrs::PLACE, FieldAttrs::KEYS)] {
-        if place != A::PLACE && keys.contains(&word.as_str()) {
+    for (attribute, place, keys) in PLACES {
+        if attribute == A::ATTRIBUTE && place != A::PLACE && keys.contains(&word.as_str()) {
             let message = format!("`{word}` belongs on {place}, not on {}", A::PLACE);
-            return errors.push(key, message, format_args!("write it in a `#[databag(..)]` above {place}"));
+            return errors.push(
+                key,
+                message,
+                format_args!("write it in a `#[{attribute}(..)]` above {place}"),
+            );
         }
     }
     let takes = format!("{} takes {}", A::PLACE, listed(A::KEYS));
     let message = format!("unknown attribute `{word}`");
-    match nearest(&word, A::KEYS) {
+    if let Some((_, needless)) = NEEDLESS.iter().find(|(needless, _)| *needless == word) {
+        return errors.push(key, message, format_args!("remove it: {needless}"));
+    }
+    let synonym = SYNONYMS.iter().find(|(synonym, meant)| *synonym == word && A::KEYS.contains(meant));
+    match synonym.map(|(_, meant)| *meant).or_else(|| nearest(&word, A::KEYS)) {
         Some(meant) => errors.push(key, message, format_args!("did you mean `{meant}`? {takes}")),
         None => errors.push(key, message, takes),
     }
@@ -326,6 +381,14 @@ impl Value for LitStr {
         let example = match key.to_string().as_str() {
             "idle" => "\"30m\"",
             "absolute" => "\"12h\"",
+            "cookie" => "\"__Host-shop\"",
+            "table" => "\"sessions\"",
+            "path" => "\"/\"",
+            "domain" => "\"example.com\"",
+            "same_site" => "\"lax\"",
+            "persistence" => "\"persistent\"",
+            "rename_all" => "\"camelCase\"",
+            "bind" => "\"prefix\"",
             _ => "\"..\"",
         };
         assigned(key, input, errors, "a string", example)
@@ -377,7 +440,8 @@ impl<T: Parse> Value for WordOr<T> {
                 input.parse().map(WordOr::Own).map(Self)
             }
         }
-        assigned::<Either<T>>(key, input, errors, "a string or a path", "\"..\"").map(|either| either.0)
+        let example = if key == "codec" { "\"json\"" } else { "\"last\"" };
+        assigned::<Either<T>>(key, input, errors, "a string or a path", example).map(|either| either.0)
     }
 }
 
@@ -409,7 +473,8 @@ fn assigned<T: Parse>(
     kind: &str,
     example: &str,
 ) -> Option<T> {
-    let help = format_args!("write `{key} = {example}`");
+    let otherwise = if key == "default" { "; left out, a field starts from its `Default`" } else { "" };
+    let help = format_args!("write `{key} = {example}`{otherwise}");
     if input.parse::<Token![=]>().is_err() || input.is_empty() || input.peek(Token![,]) {
         errors.push(key, format_args!("`{key}` needs a value: {kind}"), help);
         return None;

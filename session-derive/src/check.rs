@@ -17,7 +17,7 @@ use self::columns::{check_columns, check_table};
 use self::cookie::check_cookie;
 use self::fields::check_fields;
 use self::lifetime::check_lifetime;
-use self::names::{CASES, Case};
+pub(crate) use self::names::{CASES, Case};
 use crate::ast::Input;
 use crate::attr::{Attributes, Entry, StructAttrs, WordOr};
 use crate::errors::{Errors, listed, nearest};
@@ -136,7 +136,7 @@ fn check_number(number: &Entry<LitInt>, least: u32, errors: &Errors) -> Option<u
 }
 
 /// Finds the meaning of a word that must be one of a few.
-fn choose<T: Copy>(
+pub(crate) fn choose<T: Copy>(
     key: &str,
     word: &Entry<LitStr>,
     choices: &[(&'static str, T)],
@@ -166,16 +166,33 @@ fn choose_word<T: Copy>(
     found.map(|(_, choice)| *choice)
 }
 
+/// Refuses a word that stands without its quotes, and so would name something of the user's.
+fn refuse_unquoted<T>(key: &str, own: impl ToTokens, choices: &[(&'static str, T)], errors: &Errors) {
+    let written = own.to_token_stream().to_string();
+    if choices.iter().any(|(choice, _)| *choice == written) {
+        errors.push(
+            own,
+            format_args!("`{written}` has no quotes"),
+            format_args!(
+                "write `{key} = \"{written}\"`; or, for something of yours, `{key} = self::{written}`"
+            ),
+        );
+    }
+}
+
 fn check_codec<'a>(codec: &'a Entry<WordOr<Type>>, errors: &Errors) -> Codec<'a> {
     #[derive(Clone, Copy)]
     enum Known {
         Bincode,
         Json,
     }
+    let choices = [("bincode", Known::Bincode), ("json", Known::Json)];
     match codec.value() {
-        Some(WordOr::Own(ty)) => Codec::Own(ty),
+        Some(WordOr::Own(ty)) => {
+            refuse_unquoted("codec", ty, &choices, errors);
+            Codec::Own(ty)
+        }
         Some(WordOr::Word(word)) => {
-            let choices = [("bincode", Known::Bincode), ("json", Known::Json)];
             let otherwise = ", and the path of a type that implements `Codec`, without quotes";
             match choose_word("codec", word, &choices, otherwise, errors) {
                 Some(Known::Json) => Codec::Json,

@@ -21,9 +21,10 @@ impl Errors {
         self.found.borrow_mut().push(error);
     }
 
-    /// Reports what syn says.
-    pub(crate) fn push_syntax(&self, error: syn::Error) {
-        self.found.borrow_mut().push(error);
+    /// Reports what syn found inside the brackets of a value.
+    pub(crate) fn push_syntax(&self, error: &syn::Error) {
+        let message = format!("{error}\nhelp: this value is not complete, or goes on for too long");
+        self.found.borrow_mut().push(syn::Error::new(error.span(), message));
     }
 
     /// Returns `value`, unless there were mistakes.

@@ -12,11 +12,12 @@ use syn::{Generics, Ident, Type, WherePredicate, parse_quote_spanned};
 
 use self::schema::schema;
 pub(crate) use self::surface::{accessors, constants, read_optional};
-use crate::ast::{Input, inside, is_canonical, is_generic, is_named};
+use crate::ast::{self, Input, inside, is_canonical, is_generic, is_named};
 use crate::model::{Bag, Codec, Field, Merge, Policy, Role, Stored};
 
 /// Writes everything that a bag needs.
 pub(crate) fn expand(bag: &Bag<'_>) -> TokenStream {
+    let private = private(bag.input);
     let stand_ins = stand_ins(bag);
     let databag = databag(bag);
     let has_user = has_user(bag);
@@ -26,6 +27,7 @@ pub(crate) fn expand(bag: &Bag<'_>) -> TokenStream {
     let constants = constants(bag.input, &bounded(bag));
     quote! {
         const _: () = {
+            #private
             #stand_ins
             #databag
             #has_user
@@ -37,32 +39,38 @@ pub(crate) fn expand(bag: &Bag<'_>) -> TokenStream {
     }
 }
 
+/// Brings the runtime into scope under a name of its own: one token wherever it is called.
 pub(crate) fn private(input: &Input<'_>) -> TokenStream {
     let krate = input.krate();
-    quote!(#krate::__private)
+    let p = p();
+    quote!(use #krate::__private as #p;)
 }
 
-/// Where rustc puts the blame for a type; generated all the same, so that no lint looks at it.
-fn at(ty: &Type) -> Span {
-    ty.span().resolved_at(Span::call_site())
+pub(crate) fn p() -> Ident {
+    Ident::new("__databag", Span::call_site())
 }
 
 /// Calls what asserts a bound on a type, before anything else needs it: the same message in every body, which
 /// rustc shows once.
-fn assertion(assert: &str, ty: &Type, p: &TokenStream) -> TokenStream {
-    let at = at(ty);
-    let p = p.clone().into_iter().map(|mut token| {
-        token.set_span(token.span().located_at(at));
-        token
-    });
-    let p: TokenStream = p.collect();
+fn assertion(assert: &str, ty: &Type, at: Span) -> TokenStream {
+    let mut p = p();
+    p.set_span(at);
     let assert = Ident::new(assert, at);
     quote_spanned!(at=> #p::#assert::<#ty>())
 }
 
+/// Asserts that a field can be stored, unless its type goes by a name that can.
+fn assert_stored(field: &Field<'_>) -> Option<TokenStream> {
+    let Field { ty, at, .. } = *field;
+    (!is_canonical(ty)).then(|| {
+        let assertion = assertion("stored", ty, at);
+        quote!(#assertion;)
+    })
+}
+
 /// Adds to the struct's own bounds what its fields need, where their types are not known here.
 fn bounded(bag: &Bag<'_>) -> Generics {
-    let p = private(bag.input);
+    let p = p();
     let mut generics = bag.input.generics.clone();
     let params: Vec<_> = generics.type_params().map(|param| param.ident.clone()).collect();
     let predicates = &mut generics.make_where_clause().predicates;
@@ -70,17 +78,17 @@ fn bounded(bag: &Bag<'_>) -> Generics {
         predicates.push(parse_quote_spanned!(param.span()=> #param: 'static));
     }
     for field in bag.fields.iter().filter(|field| is_generic(field.ty, bag.input.generics)) {
-        let Field { ident: _, ty, default, secret: _, stored } = field;
+        let Field { ident: _, ty, at: _, default, secret: _, stored } = field;
         let mut need = |ty: &Type, bound: TokenStream| {
-            let predicate: WherePredicate = parse_quote_spanned!(at(ty)=> #ty: #bound);
+            let predicate: WherePredicate = parse_quote_spanned!(ast::at(ty)=> #ty: #bound);
             predicates.push(predicate);
         };
         if default.is_none() {
-            need(ty, quote!(#p::Default));
+            need(ty, quote!(#p::Start));
         }
         let Some(stored) = stored else { continue };
         if stored.with.is_none() {
-            need(ty, quote!(#p::serde::Serialize + #p::serde::de::DeserializeOwned));
+            need(ty, quote!(#p::Stored));
         }
         match &stored.role {
             Role::User(user) => need(user, quote!(#p::ColumnValue)),
@@ -121,7 +129,7 @@ fn stand_in(index: usize) -> Ident {
 
 /// Writes a type for each `with = module`, which the runtime encodes in place of the field.
 fn stand_ins(bag: &Bag<'_>) -> TokenStream {
-    let p = private(bag.input);
+    let p = p();
     let bag_ident = bag.input.ident;
     let generics = bounded(bag);
     let (impl_generics, _, where_clause) = generics.split_for_impl();
@@ -156,21 +164,20 @@ fn stand_ins(bag: &Bag<'_>) -> TokenStream {
 }
 
 fn databag(bag: &Bag<'_>) -> TokenStream {
-    let p = private(bag.input);
+    let p = p();
     let codec = match bag.codec {
-        Codec::Bincode => quote!(#p::Bincode),
-        Codec::Json => quote!(#p::Json),
         Codec::Own(ty) => ty.to_token_stream(),
+        Codec::Bincode | Codec::Json => codec(bag, &p),
     };
     let schema = schema(bag, &p);
-    let defaults = defaults(bag, &p);
+    let defaults = defaults(bag);
     let shapes = shapes(bag, &p);
     let encode = encode(bag, &p);
     let decode = decode(bag, &p);
     let equals = equals(bag, &p);
     let merge = merge(bag, &p);
     let project = project(bag, &p);
-    let set_ip = set_ip(bag);
+    let set_ip = set_ip(bag, &p);
     let items = quote! {
             type Codec = #codec;
 
@@ -193,30 +200,30 @@ fn databag(bag: &Bag<'_>) -> TokenStream {
                 #decode
             }
 
-            fn equals(&self, __field: #p::usize, __encoded: &[#p::u8]) -> #p::bool {
-                #equals
-            }
-
+            #equals
             #merge
-
-            fn project(&self, __projection: &mut #p::Projection) {
-                #project
-            }
-
-            fn set_ip(&mut self, __ip: #p::Option<#p::IpAddr>) {
-                #set_ip
-            }
+            #project
+            #set_ip
     };
     implement(bag, &quote!(#p::Databag), &items)
 }
 
-fn defaults(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
+/// The codec as calls name it. One of the user's goes by its role, so that its bound is missed in one place only.
+fn codec(bag: &Bag<'_>, p: &Ident) -> TokenStream {
+    match bag.codec {
+        Codec::Bincode => quote!(#p::Bincode),
+        Codec::Json => quote!(#p::Json),
+        Codec::Own(_) => quote!(<Self as #p::Databag>::Codec),
+    }
+}
+
+fn defaults(bag: &Bag<'_>) -> TokenStream {
     let field = |field: &Field<'_>| {
-        let Field { ident, ty, default, .. } = field;
+        let Field { ident, ty, at, default, .. } = field;
         match default {
             Some(default) => quote!(#ident: #default,),
             None => {
-                let start = assertion("start", ty, p);
+                let start = assertion("start", ty, *at);
                 quote!(#ident: #start,)
             }
         }
@@ -225,36 +232,40 @@ fn defaults(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
     quote!(Self { #fields })
 }
 
-fn shapes(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
+fn shapes(bag: &Bag<'_>, p: &Ident) -> TokenStream {
     stored_map(bag, |index, field, stored| {
         let ty = field.ty;
         let current = match stored.with {
             None => {
-                let stored = assertion("stored", ty, p);
-                quote_spanned!(at(ty)=> #stored; __shapes.field::<#ty>();)
+                let stored = assert_stored(field);
+                quote_spanned!(field.at=> #stored __shapes.field::<#ty>();)
             }
             Some(_) => {
                 let stand_in = stand_in(index);
-                quote_spanned!(at(ty)=> __shapes.field::<#p::Decoded<Self, #stand_in>>();)
+                quote_spanned!(field.at=> __shapes.field::<#p::Decoded<Self, #stand_in>>();)
             }
         };
-        let older = stored.from.map(|older| quote_spanned!(at(older)=> __shapes.older::<#older>();));
+        let older = stored.from.map(|older| {
+            let at = ast::at(older);
+            let assertion = assertion("stored_before", older, at);
+            quote_spanned!(at=> #assertion; __shapes.older::<#older>();)
+        });
         Some(quote!(#current #older))
     })
 }
 
-fn encode(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
+fn encode(bag: &Bag<'_>, p: &Ident) -> TokenStream {
+    let codec = codec(bag, p);
     stored_map(bag, |index, field, stored| {
         let Field { ident, ty, .. } = field;
-        let codec = quote!(<Self as #p::Databag>::Codec);
         Some(match stored.with {
             None => {
-                let stored = assertion("stored", ty, p);
-                quote_spanned!(at(ty)=> #stored; __fields.field::<#codec, #ty>(&self.#ident)?;)
+                let stored = assert_stored(field);
+                quote_spanned!(field.at=> #stored __fields.field::<#codec, #ty>(&self.#ident)?;)
             }
             Some(_) => {
                 let stand_in = stand_in(index);
-                quote_spanned! {at(ty)=>
+                quote_spanned! {field.at=>
                     __fields.field::<#codec, _>(&#p::Encoded::<Self, #stand_in>(&self.#ident))?;
                 }
             }
@@ -262,25 +273,28 @@ fn encode(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
     })
 }
 
-fn decode(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
+fn decode(bag: &Bag<'_>, p: &Ident) -> TokenStream {
+    let codec = codec(bag, p);
     stored_map(bag, |index, field, stored| {
         let Field { ident, ty, .. } = field;
-        let codec = quote!(<Self as #p::Databag>::Codec);
         let current = match stored.with {
             None => {
-                let stored = assertion("stored", ty, p);
-                quote_spanned!(at(ty)=> #stored; __fields.field::<#codec, #ty>(#index, &mut self.#ident);)
+                let stored = assert_stored(field);
+                quote_spanned!(field.at=> #stored __fields.field::<#codec, #ty>(#index, &mut self.#ident);)
             }
             Some(_) => {
                 let stand_in = stand_in(index);
                 let decoded = quote!(#p::Decoded::<Self, #stand_in>);
-                quote_spanned! {at(ty)=>
+                quote_spanned! {field.at=>
                     __fields.field_with::<#codec, #decoded, #ty>(#index, &mut self.#ident, #decoded::into_field);
                 }
             }
         };
         let older = stored.from.map(|older| {
-            quote_spanned! {at(older)=>
+            let at = ast::at(older);
+            let assertion = assertion("stored_before", older, at);
+            quote_spanned! {at=>
+                #assertion;
                 __fields.older::<#codec, #older, #ty>(#index, &mut self.#ident);
             }
         });
@@ -288,42 +302,48 @@ fn decode(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
     })
 }
 
-fn equals(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
+/// Writes how fields are compared whose equal values may have different encodings.
+fn equals(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
+    let codec = codec(bag, p);
     let arms = stored_map(bag, |index, field, stored| {
         let Field { ident, ty, .. } = field;
         if stored.with.is_some() || is_canonical(ty) {
             return None;
         }
-        Some(quote_spanned! {at(ty)=>
-            #index => (&#p::Equals(&self.#ident, __encoded)).equals::<<Self as #p::Databag>::Codec>(),
+        Some(quote_spanned! {field.at=>
+            #index => (&#p::Equals(&self.#ident, __encoded)).equals::<#codec>(),
         })
     });
-    quote! {
-        #[allow(unused_imports)]
-        use #p::{ByEncoding as _, ByValue as _};
-        match __field {
-            #arms
-            _ => false,
+    (!arms.is_empty()).then(|| {
+        quote! {
+            fn equals(&self, __field: #p::usize, __encoded: &[#p::u8]) -> #p::bool {
+                #[allow(unused_imports)]
+                use #p::{ByEncoding as _, ByValue as _};
+                match __field {
+                    #arms
+                    _ => false,
+                }
+            }
         }
-    }
+    })
 }
 
 /// Writes how fields are merged, unless the later writer wins all of them.
-fn merge(bag: &Bag<'_>, p: &TokenStream) -> Option<TokenStream> {
-    let codec = quote!(<Self as #p::Databag>::Codec);
+fn merge(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
+    let codec = codec(bag, p);
     let arms = stored_map(bag, |index, field, stored| {
         let ty = field.ty;
         let settled = match stored.merge {
             Merge::Unsaid if stored.with.is_none() && has_entries(ty) => {
-                quote_spanned!(at(ty)=> (&#p::Unsaid::<#ty>::NEW).settle::<#codec>(__sides))
+                quote_spanned!(field.at=> (&#p::Unsaid::<#ty>::NEW).settle::<#codec>(__sides))
             }
             Merge::Unsaid | Merge::Known(Policy::Last) => return None,
             Merge::Known(Policy::Reject) => quote!(#p::Ok(#p::Settled::Refused)),
-            Merge::Known(Policy::Entries) => quote_spanned!(at(ty)=> __sides.entries::<#codec, #ty>()),
-            Merge::Known(Policy::Append) => quote_spanned!(at(ty)=> __sides.append::<#codec, #ty>()),
-            Merge::Known(Policy::Sum) => quote_spanned!(at(ty)=> __sides.sum::<#codec, #ty>()),
-            Merge::Known(Policy::Max) => quote_spanned!(at(ty)=> __sides.max::<#codec, #ty>()),
-            Merge::Known(Policy::Min) => quote_spanned!(at(ty)=> __sides.min::<#codec, #ty>()),
+            Merge::Known(Policy::Entries) => quote_spanned!(field.at=> __sides.entries::<#codec, #ty>()),
+            Merge::Known(Policy::Append) => quote_spanned!(field.at=> __sides.append::<#codec, #ty>()),
+            Merge::Known(Policy::Sum) => quote_spanned!(field.at=> __sides.sum::<#codec, #ty>()),
+            Merge::Known(Policy::Max) => quote_spanned!(field.at=> __sides.max::<#codec, #ty>()),
+            Merge::Known(Policy::Min) => quote_spanned!(field.at=> __sides.min::<#codec, #ty>()),
             Merge::Function(function) => {
                 let span = function.span().resolved_at(Span::call_site());
                 quote_spanned!(span=> __sides.function::<#codec, #ty>(#function))
@@ -353,35 +373,49 @@ fn has_entries(ty: &Type) -> bool {
     is_named(ty, &["BTreeMap", "HashMap", "BTreeSet", "HashSet"])
 }
 
-fn project(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
-    stored_map(bag, |_, field, stored| {
+/// Writes how projected fields are copied out, where there are any.
+fn project(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
+    let copies = stored_map(bag, |_, field, stored| {
         let Field { ident, ty, .. } = field;
         let optional = inside(ty, "Option");
         let value = optional.unwrap_or(ty);
         let borrowed = match optional {
-            Some(_) => quote_spanned!(at(ty)=> self.#ident.as_ref()),
-            None => quote_spanned!(at(ty)=> #p::Some(&self.#ident)),
+            Some(_) => quote_spanned!(field.at=> self.#ident.as_ref()),
+            None => quote_spanned!(field.at=> #p::Some(&self.#ident)),
         };
         let projected = match stored.role {
             Role::Plain => return None,
-            Role::Ip(_) => return Some(quote_spanned!(at(ty)=> __projection.ip(self.#ident);)),
-            Role::User(_) => quote_spanned!(at(ty)=> __projection.user::<#value>(#borrowed);),
-            Role::Column { .. } => quote_spanned!(at(ty)=> __projection.column::<#value>(#borrowed);),
+            Role::Ip(_) => return Some(quote_spanned!(field.at=> __projection.ip(self.#ident);)),
+            Role::User(_) => return Some(quote_spanned!(field.at=> __projection.user::<Self>(#borrowed);)),
+            Role::Column { .. } => quote_spanned!(field.at=> __projection.column::<#value>(#borrowed);),
         };
-        let column_type = assertion("column_type", value, p);
+        let column_type = assertion("column_type", value, ast::at(value));
         Some(quote!(#column_type; #projected))
+    });
+    (!copies.is_empty()).then(|| {
+        quote! {
+            fn project(&self, __projection: &mut #p::Projection) {
+                #copies
+            }
+        }
     })
 }
 
-fn set_ip(bag: &Bag<'_>) -> TokenStream {
+fn set_ip(bag: &Bag<'_>, p: &Ident) -> TokenStream {
     stored_map(bag, |_, field, stored| {
-        let Field { ident, ty, .. } = field;
-        matches!(stored.role, Role::Ip(_)).then(|| quote_spanned!(at(ty)=> self.#ident = __ip;))
+        let Role::Ip(_) = stored.role else { return None };
+        let Field { ident, .. } = field;
+        let set = quote_spanned!(field.at=> self.#ident = __ip;);
+        Some(quote! {
+            fn set_ip(&mut self, __ip: #p::Option<#p::IpAddr>) {
+                #set
+            }
+        })
     })
 }
 
 fn has_user(bag: &Bag<'_>) -> TokenStream {
-    let p = private(bag.input);
+    let p = p();
     stored_map(bag, |_, field, stored| {
         let Role::User(ty) = stored.role else { return None };
         let ident = field.ident;
@@ -403,7 +437,7 @@ fn has_user(bag: &Bag<'_>) -> TokenStream {
 }
 
 fn has_ip(bag: &Bag<'_>) -> TokenStream {
-    let p = private(bag.input);
+    let p = p();
     stored_map(bag, |_, field, stored| {
         let Role::Ip(_) = stored.role else { return None };
         let ident = field.ident;
@@ -420,23 +454,23 @@ fn debug(bag: &Bag<'_>) -> Option<TokenStream> {
     if !bag.fields.iter().any(|field| field.secret) {
         return None;
     }
-    let p = private(bag.input);
+    let p = p();
     let ident = bag.input.ident;
     let mut generics = bag.input.generics.clone();
     for field in bag.fields.iter().filter(|field| !field.secret && is_generic(field.ty, bag.input.generics)) {
         let ty = field.ty;
-        let predicate = parse_quote_spanned!(at(ty)=> #ty: #p::fmt::Debug);
+        let predicate = parse_quote_spanned!(field.at=> #ty: #p::fmt::Debug);
         generics.make_where_clause().predicates.push(predicate);
     }
     let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
     let name = ident.unraw().to_string();
     let fields = bag.fields.iter().map(|field| {
-        let Field { ident, ty, secret, .. } = field;
+        let Field { ident, secret, .. } = field;
         let name = ident.unraw().to_string();
         if *secret {
             quote!(.field(#name, &::core::format_args!("<redacted>")))
         } else {
-            quote_spanned!(at(ty)=> .field(#name, &self.#ident))
+            quote_spanned!(field.at=> .field(#name, &self.#ident))
         }
     });
     Some(quote! {

@@ -12,10 +12,13 @@
 mod ast;
 mod attr;
 mod check;
+mod column;
 mod errors;
 mod expand;
 mod fallback;
 mod model;
+#[cfg(test)]
+mod snapshots;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
@@ -63,7 +66,7 @@ use crate::errors::Errors;
 /// | `max_per_user = n` | how many sessions a user may have; the oldest give way | unlimited |
 /// | `codec = ..` | `"bincode"`, `"json"`, or a type that implements `Codec` | `"bincode"` |
 /// | `rename_all = ".."` | the case of stored names: `"camelCase"`, `"kebab-case"`, and serde's others | as written |
-/// | `version = n` | a number of yours, kept in the schema | `0` |
+/// | `version = n` | the number of the layout: raise it when stored fields change, as `assert_schema!` asks for; the runtime does not look at it | `0` |
 /// | `accessors = false` | generates no accessors | `true` |
 /// | `crate = ..` | the path of `session_runtime` | `::session_runtime` |
 ///
@@ -106,17 +109,62 @@ use crate::errors::Errors;
 ///
 /// `x()` returns `&str` for `String`, `&[T]` for `Vec<T>`, a copy of numbers, `bool`, `char` and IP addresses, `&T`
 /// otherwise, and an `Option` of the same for an `Option`. Where a field is `secret`, a redacting `Debug`.
+///
+/// Types are told by their names, as macros see nothing else: give a field `accessors = false` if its type is one
+/// of yours that is called `String`, `Vec` or `Option`.
+///
+/// # When the struct changes
+///
+/// Sessions outlive deployments. A new field starts from its default in sessions that are stored already, a
+/// renamed one is found by `alias`, and one of another type is converted by `from`; a value that nobody reads is
+/// kept. [`assert_schema!`](../session_runtime/macro.assert_schema.html) is a test that fails when the layout of
+/// stored sessions changes, and says which of these to write. `version` is a number to raise with it.
+///
+/// # Mistakes
+///
+#[doc = include_str!("mistakes.md")]
 #[proc_macro_derive(Databag, attributes(databag))]
 pub fn derive_databag(input: TokenStream) -> TokenStream {
-    let input = parse_macro_input!(input as DeriveInput);
+    databag(&parse_macro_input!(input as DeriveInput)).into()
+}
+
+/// Makes an enum without fields a column value: text, by the names of its variants.
+///
+/// Fields marked `#[databag(column)]` or `#[databag(user_id)]` may have it then. The text is for queries only;
+/// what is stored in the session is what `Serialize` makes of the value.
+///
+/// ```text
+/// #[derive(ColumnValue, Serialize, Deserialize)]
+/// #[column(rename_all = "kebab-case")]
+/// enum Theme {
+///     Light,
+///     #[column(rename = "night")]
+///     Dark,
+///     HighContrast,
+/// }
+/// ```
+///
+/// | attribute | on | meaning | left out |
+/// | --- | --- | --- | --- |
+/// | `rename = ".."` | a variant | the text that stands for it | its name |
+/// | `rename_all = ".."` | the enum | the case of all other texts: `"kebab-case"`, and serde's others | as written |
+/// | `crate = ..` | the enum | the path of `session_runtime` | `::session_runtime` |
+///
+/// Renaming a variant changes what queries look for; rows that hold the old text are found again once their
+/// session has been written. Keep the old text by `rename`.
+#[proc_macro_derive(ColumnValue, attributes(column))]
+pub fn derive_column_value(input: TokenStream) -> TokenStream {
+    column::derive(&parse_macro_input!(input as DeriveInput)).into()
+}
+
+fn databag(input: &DeriveInput) -> proc_macro2::TokenStream {
     let errors = Errors::default();
-    let input = Input::read(&input, &errors);
-    let expanded = match check::check(&input, errors) {
+    let input = Input::read(input, &errors);
+    match check::check(&input, errors) {
         Ok(bag) => expand::expand(&bag),
         Err(mistakes) => {
             let stubs = fallback::expand(&input);
             quote::quote! { #mistakes #stubs }
         }
-    };
-    expanded.into()
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use proc_macro2::Span;
 use syn::ext::IdentExt;
 use syn::{Expr, Ident, Path, Type};
 
@@ -72,6 +73,8 @@ pub(crate) struct Lifetime {
 pub(crate) struct Field<'a> {
     pub(crate) ident: &'a Ident,
     pub(crate) ty: &'a Type,
+    /// Where rustc puts the blame for the type.
+    pub(crate) at: Span,
     pub(crate) default: Option<&'a Expr>,
     pub(crate) secret: bool,
     /// How it is stored, unless it is skipped.

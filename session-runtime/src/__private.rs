@@ -5,7 +5,6 @@ pub use std::primitive::{bool, str, u8, usize};
 pub use std::result::Result::{self, Ok};
 
 pub use std::convert::Into;
-pub use std::default::Default;
 pub use std::fmt;
 pub use std::net::IpAddr;
 pub use std::time::Duration;
@@ -18,12 +17,14 @@ pub use crate::bag::{
 };
 pub use crate::codec::{Bincode, Codec, CodecError, Json};
 pub use crate::column::Column;
+pub use crate::lock::assert_schema;
 pub use crate::merge::{Entries, Settled, Sides};
 pub use crate::record::{Decoder, Encoder};
 pub use crate::shape::Shapes;
 pub use crate::store::ColumnRef;
-pub use crate::value::{ColumnType, ColumnValue};
+pub use crate::value::{ColumnType, ColumnValue, Value};
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
@@ -67,9 +68,50 @@ pub trait Stored: Serialize + DeserializeOwned {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Stored for T {}
 
+/// Asserts that a field can have been stored as this type.
+pub fn stored_before<T: StoredBefore>() {}
+
+/// A type that `from` can name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read from old sessions",
+    label = "needs `Deserialize`, and to own its data",
+    note = "derive it, and name the fields as they were stored: `#[derive(serde::Deserialize)]`"
+)]
+pub trait StoredBefore: DeserializeOwned {}
+
+#[diagnostic::do_not_recommend]
+impl<T: DeserializeOwned> StoredBefore for T {}
+
+/// Returns the schema of a field of which nothing is said but its name.
+pub const fn plain(name: &'static str) -> Field {
+    Field {
+        name,
+        aliases: &[],
+        role: Role::Plain,
+        flash: false,
+        keep_on_logout: false,
+        reset_on_login: false,
+    }
+}
+
 /// Returns what a column holds that a field is projected into.
 pub const fn column_type<T: ColumnValue>() -> ColumnType {
     T::TYPE
+}
+
+/// Returns what the column of the user holds.
+pub const fn user_type<B: HasUser>() -> ColumnType {
+    <B::User as ColumnValue>::TYPE
+}
+
+/// Names the column of the user.
+pub const fn user_column<B: HasUser>() -> Column<B, B::User> {
+    Column::new(ColumnRef::User)
+}
+
+/// Returns the value of an enum in a column.
+pub fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
 }
 
 /// Names such a column.
@@ -172,4 +214,30 @@ impl<T> LastByDefault for &Unsaid<T> {
     fn settle<C: Codec>(&self, _: Sides<'_>) -> Result<Settled, CodecError> {
         Ok(Settled::Ours)
     }
+}
+
+macro_rules! compile_here {
+    ($($ty:ty),+ $(,)?) => {
+        /// Moves fields of the types that most bags have. Nobody calls it: without optimisation, rustc takes
+        /// what is compiled here instead of compiling it again with every bag.
+        pub fn compiled_here(
+            shapes: &mut Shapes,
+            encoder: &mut Encoder,
+            decoder: &mut Decoder<'_>,
+        ) -> Result<(), CodecError> {
+            $(
+                let mut value = <$ty>::default();
+                shapes.field::<$ty>();
+                encoder.field::<Bincode, $ty>(&value)?;
+                decoder.field::<Bincode, $ty>(0, &mut value);
+            )+
+            Ok(())
+        }
+    };
+}
+
+compile_here! {
+    bool, i32, i64, u32, u64, f64, String,
+    Option<i32>, Option<i64>, Option<u32>, Option<u64>, Option<String>, Option<IpAddr>,
+    Vec<u8>, Vec<u32>, Vec<i64>, Vec<String>, BTreeMap<String, u32>, BTreeMap<String, String>,
 }

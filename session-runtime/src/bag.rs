@@ -41,7 +41,10 @@ pub trait Databag: Sized + 'static {
 
     /// Tells whether a field whose encoding is not `encoded` equals it all the same.
     #[doc(hidden)]
-    fn equals(&self, field: usize, encoded: &[u8]) -> bool;
+    fn equals(&self, field: usize, encoded: &[u8]) -> bool {
+        let _ = (field, encoded);
+        false
+    }
 
     /// Settles a field that two requests have changed.
     #[doc(hidden)]
@@ -52,11 +55,15 @@ pub trait Databag: Sized + 'static {
 
     /// Copies the projected fields out.
     #[doc(hidden)]
-    fn project(&self, projection: &mut Projection);
+    fn project(&self, projection: &mut Projection) {
+        let _ = projection;
+    }
 
     /// Fills the `ip_addr` field, where there is one.
     #[doc(hidden)]
-    fn set_ip(&mut self, ip: Option<IpAddr>);
+    fn set_ip(&mut self, ip: Option<IpAddr>) {
+        let _ = ip;
+    }
 }
 
 /// A bag with a `#[databag(user_id)]` field.
@@ -231,7 +238,7 @@ pub struct Projection {
 
 #[doc(hidden)]
 impl Projection {
-    pub fn user<V: ColumnValue>(&mut self, user: Option<&V>) {
+    pub fn user<B: HasUser>(&mut self, user: Option<&B::User>) {
         self.user = user.map(ColumnValue::to_value);
     }
 

@@ -16,7 +16,7 @@ use crate::queue::Queue;
 use crate::recent::Recent;
 use crate::record::{DecodeError, Fields, Layout};
 use crate::refused::Refused;
-use crate::sessions::{Chain, Core, PRUNE_BATCH, Sessions};
+use crate::sessions::{Answer, Chain, Core, PRUNE_BATCH, Sessions};
 use crate::store::{Store, Table, TableColumn};
 use crate::token::{SessionId, TokenSource};
 
@@ -54,6 +54,7 @@ pub struct Protected;
 )]
 pub trait Chosen: sealed::Sealed {}
 
+#[diagnostic::do_not_recommend]
 impl Chosen for Protected {}
 
 mod sealed {
@@ -235,10 +236,16 @@ impl<T: Databag, S: Store, P> Builder<T, S, P> {
     ///
     /// [`Error::Config`] if the settings do not hold together, [`Error::Store`] if the store cannot be
     /// reached or its table does not fit.
-    pub async fn build(self) -> Result<Sessions<T, S>, Error>
+    pub fn build(self) -> Answer<'static, Sessions<T, S>>
     where
         P: Chosen,
     {
+        Box::pin(self.settings.build())
+    }
+}
+
+impl<S: Store> Settings<S> {
+    async fn build<T: Databag>(self) -> Result<Sessions<T, S>, Error> {
         let Settings {
             mut store,
             protection,
@@ -255,7 +262,7 @@ impl<T: Databag, S: Store, P> Builder<T, S, P> {
             tokens,
             #[cfg(feature = "actix")]
             web,
-        } = self.settings;
+        } = self;
         let fields = T::SCHEMA.fields;
         let declared =
             fields.iter().find_map(|field| if let Role::Ip(bind) = field.role { Some(bind) } else { None });

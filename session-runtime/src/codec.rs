@@ -36,6 +36,11 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a codec",
+    label = "does not implement `Codec`",
+    note = "write `codec = \"bincode\"` or `codec = \"json\"`, or `impl session_runtime::Codec for {Self}`"
+)]
 pub trait Codec: 'static {
     /// How the encoded fields are put together.
     const FRAMING: Framing;
@@ -94,29 +99,35 @@ fn config() -> impl Config {
     standard().with_limit::<MAX_DECODED>()
 }
 
+#[diagnostic::do_not_recommend]
 impl Codec for Bincode {
     const FRAMING: Framing = Framing::Binary;
     const HUMAN_READABLE: bool = false;
 
     fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        struct Append<'a>(&'a mut Vec<u8>);
-        impl bincode::enc::write::Writer for Append<'_> {
-            fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
-                self.0.extend_from_slice(bytes);
-                Ok(())
-            }
-        }
-        bincode::serde::encode_into_writer(value, Append(out), config())
-            .map_err(|e| CodecError::new(e.to_string()))
+        bincode::serde::encode_into_writer(value, Append(out), config()).map_err(refused)
     }
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         match bincode::serde::decode_from_slice(bytes, config()) {
             Ok((value, read)) if read == bytes.len() => Ok(value),
             Ok(_) => Err(CodecError::new("bytes are left over behind the value")),
-            Err(error) => Err(CodecError::new(error.to_string())),
+            Err(error) => Err(refused(error)),
         }
     }
+}
+
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl bincode::enc::write::Writer for Append<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), bincode::error::EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+fn refused(error: impl std::error::Error) -> CodecError {
+    CodecError::new(error.to_string())
 }
 
 /// The codec behind `codec = "json"`: readable in the database where rows are not sealed.
@@ -124,6 +135,7 @@ impl Codec for Bincode {
 #[non_exhaustive]
 pub struct Json;
 
+#[diagnostic::do_not_recommend]
 impl Codec for Json {
     const FRAMING: Framing = Framing::JsonObject;
     const HUMAN_READABLE: bool = true;

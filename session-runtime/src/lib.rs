@@ -52,6 +52,7 @@
 //! | cookies, limits, proxies, hooks | [`Builder`] |
 //! | keys and their rotation | [`Keyring`] |
 //! | tests of handlers | [`Session::for_test`], [`TestRequestExt`] |
+//! | a test that the layout of stored sessions has not changed unseen | [`assert_schema!`] |
 //! | a store or a codec of one's own | [`store`], [`Codec`] |
 //!
 //! # Features
@@ -81,6 +82,7 @@ mod envelope;
 mod error;
 mod hooks;
 mod load;
+mod lock;
 mod merge;
 mod queue;
 mod recent;
@@ -111,7 +113,7 @@ pub use column::{Column, Condition};
 pub use envelope::{KeyError, Keyring};
 pub use error::{Error, Rejection};
 pub use session::{LoggedIn, Session, SessionRef};
-pub use sessions::{Find, Sessions, Snapshot};
+pub use sessions::{Answer, Find, Sessions, Snapshot};
 #[cfg(feature = "memory")]
 pub use store::memory::MemoryStore;
 #[cfg(feature = "sqlite")]
@@ -122,7 +124,7 @@ pub use value::{ColumnType, ColumnValue, Value};
 #[cfg(feature = "actix")]
 pub use web::{SessionMiddleware, TestRequestExt};
 
-pub use session_derive::Databag;
+pub use session_derive::{ColumnValue, Databag};
 
 /// The program of the README compiles.
 #[cfg(all(doctest, feature = "sqlite", feature = "actix"))]

@@ -127,6 +127,7 @@ pub trait Sum: Sized {
 
 macro_rules! sum {
     ($($integer:ty),+) => {$(
+        #[diagnostic::do_not_recommend]
         impl Sum for $integer {
             fn sum(base: Self, ours: Self, theirs: Self) -> Self {
                 let sum = i128::from(theirs) + i128::from(ours) - i128::from(base);
@@ -139,12 +140,14 @@ macro_rules! sum {
 
 sum!(i8, i16, i32, i64, u8, u16, u32, u64);
 
+#[diagnostic::do_not_recommend]
 impl Sum for f32 {
     fn sum(base: Self, ours: Self, theirs: Self) -> Self {
         theirs + (ours - base)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Sum for f64 {
     fn sum(base: Self, ours: Self, theirs: Self) -> Self {
         theirs + (ours - base)
@@ -194,66 +197,91 @@ fn encoded<C: Codec>(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
     Ok(bytes)
 }
 
-/// Merges entries by the encodings of their keys and values, which need no `==` and no order then.
-fn merge_by_key<E>(
-    [base, ours, theirs]: [impl IntoIterator<Item = E>; 3],
-    encode: impl Fn(&E) -> Result<(Vec<u8>, Vec<u8>), CodecError>,
-) -> Result<Vec<E>, CodecError> {
-    let keyed = |entry: E| encode(&entry).map(|(key, value)| (key, (value, entry)));
-    let base: BTreeMap<_, _> = base.into_iter().map(keyed).collect::<Result<_, _>>()?;
-    let ours: BTreeMap<_, _> = ours.into_iter().map(keyed).collect::<Result<_, _>>()?;
-    let mut merged: BTreeMap<_, _> = theirs.into_iter().map(keyed).collect::<Result<_, _>>()?;
-    for key in base.keys().filter(|key| !ours.contains_key(*key)) {
-        merged.remove(key);
+/// The encodings of an entry, which need no `==` and no order of its key and value.
+struct Encoded {
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// Tells which entries of `ours` and of `theirs` the merged map or set has.
+fn choose(base: &[Encoded], ours: &[Encoded], theirs: &[Encoded]) -> [Vec<bool>; 2] {
+    let by_key = |entries: &[Encoded]| -> BTreeMap<_, _> {
+        entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect()
+    };
+    let (before, mine) = (by_key(base), by_key(ours));
+    let changed = |entry: &Encoded| before.get(&entry.key) != Some(&entry.value);
+    let untouched = |entry: &Encoded| match (before.get(&entry.key), mine.get(&entry.key)) {
+        (before, Some(mine)) => before == Some(mine),
+        (before, None) => before.is_none(),
+    };
+    [ours.iter().map(changed).collect(), theirs.iter().map(untouched).collect()]
+}
+
+fn merge_entries<M, E>(
+    [base, ours, theirs]: [M; 3],
+    encode: &dyn Fn(&E) -> Result<Encoded, CodecError>,
+) -> Result<M, CodecError>
+where
+    M: IntoIterator<Item = E> + Extend<E> + Default,
+{
+    let read = |side: M| {
+        let entries: Vec<E> = side.into_iter().collect();
+        let encoded = entries.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+        Ok::<_, CodecError>((entries, encoded))
+    };
+    let ((_, base), (ours, mine), (theirs, other)) = (read(base)?, read(ours)?, read(theirs)?);
+    let mut merged = M::default();
+    for (entries, chosen) in [ours, theirs].into_iter().zip(choose(&base, &mine, &other)) {
+        merged.extend(entries.into_iter().zip(chosen).filter_map(|(entry, chosen)| chosen.then_some(entry)));
     }
-    for (key, (value, entry)) in ours {
-        if base.get(&key).is_none_or(|(before, _)| *before != value) {
-            merged.insert(key, (value, entry));
-        }
-    }
-    Ok(merged.into_values().map(|(_, entry)| entry).collect())
+    Ok(merged)
 }
 
 fn merge_map<C: Codec, M, K: Serialize, V: Serialize>(base: M, ours: M, theirs: M) -> Result<M, CodecError>
 where
-    M: IntoIterator<Item = (K, V)> + FromIterator<(K, V)>,
+    M: IntoIterator<Item = (K, V)> + Extend<(K, V)> + Default,
 {
-    let encode = |(key, value): &(K, V)| Ok((encoded::<C>(key)?, encoded::<C>(value)?));
-    Ok(merge_by_key([base, ours, theirs], encode)?.into_iter().collect())
+    merge_entries([base, ours, theirs], &|(key, value)| {
+        Ok(Encoded { key: encoded::<C>(key)?, value: encoded::<C>(value)? })
+    })
 }
 
 fn merge_set<C: Codec, S, V: Serialize>(base: S, ours: S, theirs: S) -> Result<S, CodecError>
 where
-    S: IntoIterator<Item = V> + FromIterator<V>,
+    S: IntoIterator<Item = V> + Extend<V> + Default,
 {
-    let encode = |value: &V| Ok((encoded::<C>(value)?, Vec::new()));
-    Ok(merge_by_key([base, ours, theirs], encode)?.into_iter().collect())
+    merge_entries([base, ours, theirs], &|value| Ok(Encoded { key: encoded::<C>(value)?, value: Vec::new() }))
 }
 
+#[diagnostic::do_not_recommend]
 impl<K: Serialize + Ord, V: Serialize> Entries for BTreeMap<K, V> {
     fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
         merge_map::<C, _, _, _>(base, ours, theirs)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<K: Serialize + Eq + Hash, V: Serialize, S: BuildHasher + Default> Entries for HashMap<K, V, S> {
     fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
         merge_map::<C, _, _, _>(base, ours, theirs)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<V: Serialize + Ord> Entries for BTreeSet<V> {
     fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
         merge_set::<C, _, _>(base, ours, theirs)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<V: Serialize + Eq + Hash, S: BuildHasher + Default> Entries for HashSet<V, S> {
     fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
         merge_set::<C, _, _>(base, ours, theirs)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<V: Serialize> Append for Vec<V> {
     fn merge_additions<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
         let encode = |list: &Self| list.iter().map(encoded::<C>).collect::<Result<Vec<_>, _>>();

@@ -24,7 +24,7 @@ use serde_json::value::RawValue;
 use crate::bag::{Databag, Role, Schema};
 use crate::clock::Timestamp;
 use crate::codec::{Codec, CodecError, Framing};
-use crate::shape::Shapes;
+use crate::shape::{Shapes, fingerprint};
 
 const VERSION: u8 = 1;
 const REMEMBERED: u8 = 1;
@@ -87,8 +87,13 @@ impl Fields {
     }
 
     pub(crate) fn push(&mut self, value: &[u8]) {
-        let start = self.bytes.len();
         self.bytes.extend_from_slice(value);
+        self.close();
+    }
+
+    /// Makes a field of the bytes behind the last one.
+    fn close(&mut self) {
+        let start = self.spans.last().map_or(0, |last| last.end);
         self.spans.push(start..self.bytes.len());
     }
 
@@ -150,10 +155,7 @@ pub struct Encoder {
 impl Encoder {
     /// Encodes the next field.
     pub fn field<C: Codec, T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
-        let start = self.fields.bytes.len();
-        C::encode(value, &mut self.fields.bytes)?;
-        self.fields.spans.push(start..self.fields.bytes.len());
-        Ok(())
+        C::encode(value, &mut self.fields.bytes).map(|()| self.fields.close())
     }
 }
 
@@ -191,22 +193,54 @@ impl Decoder<'_> {
         slot: &mut T,
         unwrap: fn(W) -> T,
     ) {
-        if let Source::Exact(span) = &self.sources[field] {
-            match C::decode(&self.bytes[span.clone()]) {
+        if let Some(bytes) = self.exact(field) {
+            match C::decode(bytes) {
                 Ok(value) => *slot = unwrap(value),
-                Err(_) => self.failed = self.failed.or(Some(field)),
+                Err(_) => self.fail(field),
             }
         }
     }
 
     /// Converts a field that was stored as `O`.
-    pub fn older<C: Codec, O: DeserializeOwned, T: From<O>>(&mut self, field: usize, slot: &mut T) {
+    pub fn older<C: Codec, O: DeserializeOwned, T: ConvertedFrom<O>>(&mut self, field: usize, slot: &mut T) {
         if let Source::Older(span) = &self.sources[field] {
             match C::decode::<O>(&self.bytes[span.clone()]) {
-                Ok(value) => *slot = value.into(),
-                Err(_) => self.failed = self.failed.or(Some(field)),
+                Ok(value) => *slot = T::converted_from(value),
+                Err(_) => self.fail(field),
             }
         }
+    }
+}
+
+/// A type that `from` can name `O` for.
+#[diagnostic::on_unimplemented(
+    message = "`{O}` cannot be converted to `{Self}`",
+    label = "stored values of `{O}` are converted by `From`",
+    note = "write `impl From<{O}> for {Self}`"
+)]
+#[doc(hidden)]
+pub trait ConvertedFrom<O> {
+    fn converted_from(older: O) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<O, T: From<O>> ConvertedFrom<O> for T {
+    fn converted_from(older: O) -> Self {
+        older.into()
+    }
+}
+
+/// What does not depend on the types of fields is compiled once.
+impl<'a> Decoder<'a> {
+    fn exact(&self, field: usize) -> Option<&'a [u8]> {
+        match &self.sources[field] {
+            Source::Exact(span) => Some(&self.bytes[span.clone()]),
+            Source::Older(_) | Source::Missing => None,
+        }
+    }
+
+    fn fail(&mut self, field: usize) {
+        self.failed = self.failed.or(Some(field));
     }
 }
 
@@ -245,8 +279,8 @@ impl Layout {
         let layout = |(field, shape): (&crate::bag::Field, crate::shape::FieldShape)| FieldLayout {
             tag: tag(field.name),
             aliases: field.aliases.iter().copied().map(tag).collect(),
-            fingerprint: shape.fingerprint,
-            older: shape.older,
+            fingerprint: fingerprint(&shape.current),
+            older: shape.older.as_ref().map(fingerprint),
             projected: field.role != Role::Plain,
         };
         let fields = T::SCHEMA.fields.iter().zip(shapes.finish()).map(layout).collect();

@@ -542,9 +542,12 @@ impl<T> Snapshot<T> {
     }
 }
 
-impl<T: Databag> Sessions<T> {
+impl<T> Sessions<T> {
     /// Begins the configuration of sessions in a store of any kind.
-    pub fn builder<S: Store>(store: S) -> Builder<T, S> {
+    pub fn builder<S: Store>(store: S) -> Builder<T, S>
+    where
+        T: Databag,
+    {
         Builder::new(store)
     }
 }
@@ -629,17 +632,24 @@ impl<T: Databag, S: Store> Sessions<T, S> {
     }
 }
 
-impl<T: Databag, S: Directory> Sessions<T, S> {
+/// What a store is going to answer. Boxed, because rustc repeats what a missing bound has to say wherever an
+/// opaque future is used.
+pub type Answer<'a, R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send + 'a>>;
+
+/// What only a store can answer that keeps rows. The methods name that, not the `impl`: so rustc shows what
+/// [`Directory`] has to say.
+impl<T: Databag, S: Store> Sessions<T, S> {
     /// Returns the live sessions of a user.
     ///
     /// # Errors
     ///
     /// If the store fails, or a session's key is missing.
-    pub async fn of_user(&self, user: impl Into<T::User>) -> Result<Vec<Snapshot<T>>, Error>
+    pub fn of_user(&self, user: impl Into<T::User>) -> Answer<'_, Vec<Snapshot<T>>>
     where
         T: HasUser,
+        S: Directory,
     {
-        self.find_all(is_user::<T>(user)).await
+        Box::pin(self.find_all(is_user::<T>(user)))
     }
 
     /// Ends all sessions of a user and returns how many there were.
@@ -647,11 +657,12 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
     /// # Errors
     ///
     /// If the store fails.
-    pub async fn revoke_user(&self, user: impl Into<T::User>) -> Result<u64, Error>
+    pub fn revoke_user(&self, user: impl Into<T::User>) -> Answer<'_, u64>
     where
         T: HasUser,
+        S: Directory,
     {
-        self.remove(is_user::<T>(user)).await
+        Box::pin(self.remove(is_user::<T>(user)))
     }
 
     /// Ends all sessions of a user but one and returns how many there were.
@@ -659,22 +670,29 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
     /// # Errors
     ///
     /// If the store fails.
-    pub async fn revoke_user_except(&self, user: impl Into<T::User>, kept: SessionId) -> Result<u64, Error>
+    pub fn revoke_user_except(&self, user: impl Into<T::User>, kept: SessionId) -> Answer<'_, u64>
     where
         T: HasUser,
+        S: Directory,
     {
         let others = Filter::Not(Box::new(Filter::Id(kept)));
-        self.remove(Filter::And(Box::new(is_user::<T>(user)), Box::new(others))).await
+        Box::pin(self.remove(Filter::And(Box::new(is_user::<T>(user)), Box::new(others))))
     }
 
     /// Begins a query by columns: `.await` it for the live sessions, or
     /// [`count`](Find::count) or [`delete`](Find::delete) them.
-    pub fn find(&self, condition: Condition<T>) -> Find<'_, T, S> {
+    pub fn find(&self, condition: Condition<T>) -> Find<'_, T, S>
+    where
+        S: Directory,
+    {
         Find { sessions: self, filter: condition.filter }
     }
 
     /// Returns all live sessions, read page by page in the order of their ids.
-    pub fn stream(&self) -> impl Stream<Item = Result<Snapshot<T>, Error>> + '_ {
+    pub fn stream(&self) -> impl Stream<Item = Result<Snapshot<T>, Error>> + '_
+    where
+        S: Directory,
+    {
         let start = (VecDeque::new(), None, false);
         stream::try_unfold(start, async |(mut read, mut after, mut done)| {
             while read.is_empty() && !done {
@@ -692,8 +710,11 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
     /// # Errors
     ///
     /// If the store fails.
-    pub async fn count_all(&self) -> Result<u64, Error> {
-        self.count(Filter::All).await
+    pub fn count_all(&self) -> Answer<'_, u64>
+    where
+        S: Directory,
+    {
+        Box::pin(self.count(Filter::All))
     }
 
     /// Removes all expired sessions and returns how many there were.
@@ -701,16 +722,21 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
     /// # Errors
     ///
     /// If the store fails.
-    pub async fn prune(&self) -> Result<u64, Error> {
-        let mut removed = 0;
-        loop {
-            let until = Instant::now() + self.core.deadline;
-            let prune = self.store.prune(self.core.now(), PRUNE_BATCH);
-            match self.core.within(until, "remove expired rows", prune).await? {
-                0 => return Ok(removed),
-                batch => removed += batch,
+    pub fn prune(&self) -> Answer<'_, u64>
+    where
+        S: Directory,
+    {
+        Box::pin(async move {
+            let mut removed = 0;
+            loop {
+                let until = Instant::now() + self.core.deadline;
+                let prune = self.store.prune(self.core.now(), PRUNE_BATCH);
+                match self.core.within(until, "remove expired rows", prune).await? {
+                    0 => return Ok(removed),
+                    batch => removed += batch,
+                }
             }
-        }
+        })
     }
 
     /// Ends every session and returns how many there were.
@@ -718,8 +744,11 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
     /// # Errors
     ///
     /// If the store fails.
-    pub async fn clear(&self) -> Result<u64, Error> {
-        self.remove(Filter::All).await
+    pub fn clear(&self) -> Answer<'_, u64>
+    where
+        S: Directory,
+    {
+        Box::pin(self.remove(Filter::All))
     }
 
     /// Seals every session that is not sealed under the current key anew, and returns how many were.
@@ -728,7 +757,10 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
     /// # Errors
     ///
     /// If the store fails, or a session's key is missing.
-    pub async fn reseal_all(&self, mut progress: impl FnMut(u64, u64)) -> Result<u64, Error> {
+    pub async fn reseal_all(&self, mut progress: impl FnMut(u64, u64)) -> Result<u64, Error>
+    where
+        S: Directory,
+    {
         let framing = T::Codec::FRAMING;
         let total = self.count(Filter::All).await?;
         let (mut seen, mut resealed, mut after) = (0, 0, None);
@@ -761,11 +793,18 @@ impl<T: Databag, S: Directory> Sessions<T, S> {
     /// # Errors
     ///
     /// If it does not, within the deadline.
-    pub async fn health(&self) -> Result<(), Error> {
-        let until = Instant::now() + self.core.deadline;
-        self.core.within(until, "answer a health check", self.store.health()).await
+    pub fn health(&self) -> Answer<'_, ()>
+    where
+        S: Directory,
+    {
+        Box::pin(async move {
+            let until = Instant::now() + self.core.deadline;
+            self.core.within(until, "answer a health check", self.store.health()).await
+        })
     }
+}
 
+impl<T: Databag, S: Directory> Sessions<T, S> {
     async fn rows(&self, filter: Filter, after: Option<SessionId>) -> Result<Vec<Row>, Error> {
         let until = Instant::now() + self.core.deadline;
         let live = self.live(filter);
@@ -850,7 +889,7 @@ impl<T: Databag, S: Directory> Find<'_, T, S> {
 
 impl<'a, T: Databag, S: Directory> IntoFuture for Find<'a, T, S> {
     type Output = Result<Vec<Snapshot<T>>, Error>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send + 'a>>;
+    type IntoFuture = Answer<'a, Vec<Snapshot<T>>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.sessions.find_all(self.filter))

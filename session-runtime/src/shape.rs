@@ -37,24 +37,23 @@ pub struct Shapes {
 /// What a field's stored value looks like.
 #[derive(Debug)]
 pub(crate) struct FieldShape {
-    pub(crate) fingerprint: u64,
-    /// The fingerprint of the type that `from` names.
-    pub(crate) older: Option<u64>,
+    pub(crate) current: Shape,
+    /// The type that `from` names.
+    pub(crate) older: Option<Shape>,
 }
 
 #[doc(hidden)]
 impl Shapes {
     /// Notes the type of the next field.
     pub fn field<T: DeserializeOwned>(&mut self) {
-        let fingerprint = fingerprint(&shape::<T>(self.human_readable));
-        self.fields.push(FieldShape { fingerprint, older: None });
+        self.fields.push(FieldShape { current: shape::<T>(self.human_readable), older: None });
     }
 
     /// Notes the type that the last field was stored as before.
     pub fn older<T: DeserializeOwned>(&mut self) {
-        let fingerprint = fingerprint(&shape::<T>(self.human_readable));
+        let older = shape::<T>(self.human_readable);
         if let Some(field) = self.fields.last_mut() {
-            field.older = Some(fingerprint);
+            field.older = Some(older);
         }
     }
 }
@@ -70,10 +69,10 @@ impl Shapes {
 }
 
 /// Path by path, what the type asked for.
-type Shape = BTreeMap<String, String>;
+pub(crate) type Shape = BTreeMap<String, String>;
 
 /// The first 64 bits of SHA-256 over the lines of a shape.
-fn fingerprint(shape: &Shape) -> u64 {
+pub(crate) fn fingerprint(shape: &Shape) -> u64 {
     let mut hash = Sha256::new();
     for (path, kind) in shape {
         hash.update(path);
@@ -86,14 +85,19 @@ fn fingerprint(shape: &Shape) -> u64 {
 }
 
 fn shape<T: DeserializeOwned>(human_readable: bool) -> Shape {
+    trace(human_readable, &|tracer| T::deserialize(tracer).is_ok())
+}
+
+/// Runs a type against the tracer until nothing is left to follow. `run` tells whether the type got to its end.
+fn trace(human_readable: bool, run: &dyn Fn(Tracer<'_>) -> bool) -> Shape {
     /// Far above what a session's field takes; a bound, so that no type keeps the start-up busy.
     const RUNS: usize = 4096;
     let mut trace = Trace { human_readable, ..Trace::default() };
     for _ in 0..RUNS {
         trace.open.clear();
         trace.leaf.clear();
-        let refused = T::deserialize(Tracer { trace: &mut trace, path: String::new() }).is_err();
-        let again = refused && trace.give_way();
+        let ended = run(Tracer { trace: &mut trace, path: String::new() });
+        let again = !ended && trace.give_way();
         if !again && !trace.is_pending() {
             break;
         }

@@ -32,7 +32,29 @@ pub enum ColumnType {
 ///
 /// # Examples
 ///
-/// A user id of one's own:
+/// An enum without fields derives it, and is text:
+///
+/// ```
+/// use session_runtime::{ColumnValue, Databag};
+///
+/// #[derive(Default, ColumnValue, serde::Serialize, serde::Deserialize)]
+/// enum Theme {
+///     #[default]
+///     Light,
+///     Dark,
+/// }
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     #[databag(column)]
+///     theme: Theme,
+/// }
+///
+/// let in_the_dark = Shop::THEME.eq(Theme::Dark);
+/// # let _ = in_the_dark;
+/// ```
+///
+/// A user id of one's own implements it:
 ///
 /// ```
 /// use session_runtime::{ColumnType, ColumnValue, Value};
@@ -50,8 +72,10 @@ pub enum ColumnType {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored in a column",
     label = "not a column value",
-    note = "columns hold integers, `f32`, `f64`, `bool`, `String`, `Vec<u8>`, byte arrays, IP addresses, \
-            types that implement `ColumnValue`, and `Option`s of them"
+    note = "columns hold integers of up to 64 bits, `f32`, `f64`, `bool`, `String`, `Vec<u8>`, byte arrays, IP \
+            addresses, and `Option`s of them",
+    note = "for an enum without fields, write `#[derive(session_runtime::ColumnValue)]`; for another type of yours, \
+            `impl session_runtime::ColumnValue`; else keep it in the record only: remove the attribute"
 )]
 pub trait ColumnValue {
     /// The type of the column.
@@ -63,6 +87,7 @@ pub trait ColumnValue {
 
 macro_rules! column_value {
     ($column:ident: $($type:ty => $to_value:expr),+ $(,)?) => {$(
+        #[diagnostic::do_not_recommend]
         impl ColumnValue for $type {
             const TYPE: ColumnType = ColumnType::$column;
             fn to_value(&self) -> Value {
@@ -85,6 +110,7 @@ column_value! { Text:
 }
 column_value! { Blob: Vec<u8> => Vec::clone }
 
+#[diagnostic::do_not_recommend]
 impl<const N: usize> ColumnValue for [u8; N] {
     const TYPE: ColumnType = ColumnType::Blob;
 

@@ -187,7 +187,7 @@ async fn a_request_in_flight_does_not_carry_a_refused_session_over_to_a_new_id()
         "rotated"
     };
     let app = actix_web::App::new()
-        .wrap(session_runtime::SessionMiddleware::new(world.sessions.clone()))
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
         .app_data(gate.clone())
         .route("/rotate", web::post().to(rotate))
         .route("/logout", web::post().to(log_out));
@@ -277,7 +277,7 @@ async fn an_update_that_failed_has_changed_nothing_in_the_session_at_hand() {
         format!("{failed} {}", session.count)
     };
     let app = actix_web::App::new()
-        .wrap(session_runtime::SessionMiddleware::new(world.sessions.clone()))
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
         .app_data(web::Data::new(world.watch.clone()))
         .route("/ignore", web::post().to(ignore));
     let browser = Site::new(actix_web::test::init_service(app).await).browser();
@@ -390,8 +390,8 @@ async fn the_shop_survives_any_one_call_that_fails() {
 async fn sessions_of_another_store_type_work_the_same() {
     // The default type parameter is SQLite's; everything here runs over a store of the tests' own.
     let world = shop().await;
-    let named: &Sessions<Shop, databag_tests::Watched> = &world.sessions;
-    let (token, created) = named.create(session_runtime::Databag::defaults()).await.expect("stored");
+    let named: &Sessions<Shop, Watched> = &world.sessions;
+    let (token, created) = named.create(Databag::defaults()).await.expect("stored");
     assert_eq!(named.load(&token).await.expect("answers").expect("alive").id(), created.id());
 }
 
@@ -439,7 +439,7 @@ async fn a_save_whose_answer_is_lost_is_not_made_twice() {
         .wrap(SessionMiddleware::new(sessions.clone()))
         .app_data(web::Data::new(watch.clone()))
         .route("/count", web::post().to(count));
-    let browser = databag_tests::Site::new(actix_web::test::init_service(app).await).browser();
+    let browser = Site::new(actix_web::test::init_service(app).await).browser();
     assert_eq!(browser.post("/count").await.body, "false");
     watch.fail(Call::Update, Fault::AnswerLost);
     assert_unavailable(&browser.post("/count").await);

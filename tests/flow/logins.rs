@@ -320,7 +320,7 @@ async fn a_theme_is_what_the_bag_says() {
 struct Fresh {
     #[databag(user_id)]
     user_id: Option<i64>,
-    #[databag(default = crate::logins::next())]
+    #[databag(default = next())]
     seed: u32,
     #[databag(skip)]
     scratch: u32,

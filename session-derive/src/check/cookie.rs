@@ -10,6 +10,13 @@ use crate::model::{Cookie, Persistence, SameSite};
 /// The prefixes that browsers enforce (RFC 6265bis §4.1.3); all of them ask for `Secure`.
 const PREFIXES: [&str; 4] = ["__Host-Http-", "__Host-", "__Http-", "__Secure-"];
 
+/// What browsers take of a cookie with its attributes (RFC 6265 §6.1), and of one attribute (RFC 6265bis §5.6), in
+/// bytes.
+const COOKIE_LIMIT: usize = 4096;
+const ATTRIBUTE_LIMIT: usize = 1024;
+/// `=`, a token of 43 characters, and `; Path=; Secure; HttpOnly; SameSite=Lax; Max-Age=34560000`.
+const TOKEN_AND_ATTRIBUTES: usize = 1 + 43 + 57;
+
 pub(super) fn check_cookie(attrs: &StructAttrs, errors: &Errors) -> Cookie {
     let name = attrs.cookie.text().unwrap_or_else(|| "__Host-session".to_owned());
     let path = attrs.path.text().unwrap_or_else(|| "/".to_owned());
@@ -49,7 +56,31 @@ pub(super) fn check_cookie(attrs: &StructAttrs, errors: &Errors) -> Cookie {
             "browsers drop such a cookie unless it is `Secure`; remove `secure = false` or `partitioned`",
         );
     }
-    Cookie { name, path, domain, same_site, secure, partitioned, persistence }
+    let cookie = Cookie { name, path, domain, same_site, secure, partitioned, persistence };
+    check_cookie_size(attrs, &cookie, errors);
+    cookie
+}
+
+/// Checks what every `Set-Cookie` carries, whatever the session holds.
+fn check_cookie_size(attrs: &StructAttrs, cookie: &Cookie, errors: &Errors) {
+    let Cookie { name, path, domain, .. } = cookie;
+    if let Some(literal) = attrs.path.value().filter(|_| path.len() > ATTRIBUTE_LIMIT) {
+        errors.push(
+            literal,
+            format_args!("the cookie's path has {} bytes", path.len()),
+            format_args!("browsers ignore an attribute of more than {ATTRIBUTE_LIMIT} bytes (RFC 6265bis §5.6); write `path = \"/\"`"),
+        );
+        return;
+    }
+    let domain = domain.as_ref().map_or(0, |domain| "; Domain=".len() + domain.len());
+    let size = name.len() + TOKEN_AND_ATTRIBUTES + path.len() + domain;
+    if let Some(literal) = attrs.cookie.value().filter(|_| size > COOKIE_LIMIT) {
+        errors.push(
+            literal,
+            format_args!("the cookie has {size} bytes before the session holds anything"),
+            format_args!("browsers may drop a cookie of more than {COOKIE_LIMIT} bytes (RFC 6265 §6.1); write a shorter name, `cookie = \"__Host-session\"`"),
+        );
+    }
 }
 
 fn check_cookie_name(literal: &LitStr, errors: &Errors) {
@@ -62,12 +93,12 @@ fn check_cookie_name(literal: &LitStr, errors: &Errors) {
             "write `cookie = \"__Host-session\"`, or leave it out",
         );
     } else if let Some(wrong) = name.chars().find(|c| !is_token(*c)) {
-        let kept: String = name.chars().filter(|c| is_token(*c)).collect();
+        let mended: String = name.chars().map(|c| if is_token(c) { c } else { '-' }).collect();
         errors.push(
             literal,
             format_args!("a cookie's name cannot hold {wrong:?}"),
             format_args!(
-                "write `cookie = \"{kept}\"`: letters, digits and ``!#$%&'*+-.^_`|~`` (RFC 6265bis)"
+                "write `cookie = \"{mended}\"`: letters, digits and ``!#$%&'*+-.^_`|~`` (RFC 6265bis)"
             ),
         );
     }

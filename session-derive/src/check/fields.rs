@@ -4,7 +4,7 @@ use syn::{Path, Type};
 
 use super::columns::column_name;
 use super::names::{Case, Names};
-use super::{choose, choose_word, shown};
+use super::{choose, choose_word, refuse_unquoted, shown};
 use crate::ast::{self, Input, inside, is_named};
 use crate::attr::{Attributes, ColumnName, Entry, FieldAttrs, WordOr};
 use crate::errors::Errors;
@@ -148,7 +148,8 @@ fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, err
         keep_on_logout: keep_on_logout.is_given(),
         reset_on_login: reset_on_login.is_given(),
     });
-    Field { ident: field.ident, ty: field.ty, default: default.value(), secret: secret.is_given(), stored }
+    let ast::Field { ident, ty, at, .. } = *field;
+    Field { ident, ty, at, default: default.value(), secret: secret.is_given(), stored }
 }
 
 fn check_combinations(attrs: &FieldAttrs, errors: &Errors) {
@@ -180,7 +181,10 @@ fn check_merge<'a>(merge: &'a Entry<WordOr<Path>>, errors: &Errors) -> Merge<'a>
     ];
     match merge.value() {
         None => Merge::Unsaid,
-        Some(WordOr::Own(function)) => Merge::Function(function),
+        Some(WordOr::Own(function)) => {
+            refuse_unquoted("merge", function, &POLICIES, errors);
+            Merge::Function(function)
+        }
         Some(WordOr::Word(word)) => {
             let otherwise = ", and the path of a function, without quotes";
             choose_word("merge", word, &POLICIES, otherwise, errors).map_or(Merge::Unsaid, Merge::Known)

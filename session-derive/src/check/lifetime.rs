@@ -60,11 +60,17 @@ fn check_duration(
     }
     let literal = duration.value()?;
     let written = literal.value();
-    let help = format!("write `{key} = \"{default}\"`; the units are `ms`, `s`, `m`, `h`, `d` and `w`");
+    let meant = meant(&written).unwrap_or_else(|| default.to_owned());
+    let help = format!("write `{key} = \"{meant}\"`; the units are `ms`, `s`, `m`, `h`, `d` and `w`");
     match parse_duration(&written) {
         None => errors.push(literal, format_args!("`{written}` is not a duration"), help),
         Some(0) => errors.push(literal, format_args!("`{key}` is zero: no session would live"), help),
-        Some(LIMIT..) => errors.push(literal, format_args!("`{key}` exceeds 100 years"), help),
+        Some(LIMIT..) => {
+            let help = format!(
+                "a session that never ends is a key that never changes; write `{key} = \"400d\"` or less"
+            );
+            errors.push(literal, format_args!("`{key}` exceeds 100 years"), help);
+        }
         Some(duration) => return Some((duration, written)),
     }
     None
@@ -94,9 +100,41 @@ fn parse_duration(text: &str) -> Option<u64> {
     total
 }
 
+/// Finds the duration that `"1 hour"` or `"30mins"` was meant to be.
+fn meant(written: &str) -> Option<String> {
+    let mut meant = String::new();
+    let mut rest = written.trim_start();
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let (unit, behind) =
+            behind.split_at(behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len()));
+        let unit = match unit.trim().to_lowercase().trim_end_matches([',', '.']) {
+            "ms" | "msec" | "msecs" | "millis" | "millisecond" | "milliseconds" => "ms",
+            "s" | "sec" | "secs" | "second" | "seconds" => "s",
+            "m" | "min" | "mins" | "minute" | "minutes" => "m",
+            "h" | "hr" | "hrs" | "hour" | "hours" => "h",
+            "d" | "day" | "days" => "d",
+            "w" | "week" | "weeks" => "w",
+            _ => return None,
+        };
+        meant.extend([number, unit]);
+        rest = behind;
+    }
+    parse_duration(&meant).is_some_and(|duration| duration > 0).then_some(meant)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn units_are_recognised_in_words() {
+        let meant = |written| meant(written).unwrap_or_default();
+        assert_eq!(meant("30mins"), "30m");
+        assert_eq!(meant(" 1 hour, 30 Minutes"), "1h30m");
+        assert_eq!(meant("2W"), "2w");
+        assert_eq!((meant("half an hour"), meant("30"), meant("0 days")), Default::default());
+    }
 
     #[test]
     fn durations_are_sums_of_numbers_with_units() {

@@ -75,7 +75,7 @@ fn tag(name: &str) -> u32 {
 
 /// serde's `rename_all`.
 #[derive(Clone, Copy)]
-pub(super) enum Case {
+pub(crate) enum Case {
     Lower,
     Upper,
     Pascal,
@@ -86,7 +86,7 @@ pub(super) enum Case {
     ScreamingKebab,
 }
 
-pub(super) const CASES: [(&str, Case); 8] = [
+pub(crate) const CASES: [(&str, Case); 8] = [
     ("lowercase", Case::Lower),
     ("UPPERCASE", Case::Upper),
     ("PascalCase", Case::Pascal),
@@ -121,11 +121,45 @@ impl Case {
             Self::ScreamingKebab => upper().replace('_', "-"),
         }
     }
+
+    /// Rewrites the name of a variant, which is in Pascal case.
+    pub(crate) fn apply_to_variant(self, variant: &str) -> String {
+        let mut snake = String::new();
+        for (index, letter) in variant.char_indices() {
+            if index > 0 && letter.is_uppercase() {
+                snake.push('_');
+            }
+            snake.push(letter.to_ascii_lowercase());
+        }
+        match self {
+            Self::Pascal => variant.to_owned(),
+            Self::Lower => variant.to_ascii_lowercase(),
+            Self::Upper => variant.to_ascii_uppercase(),
+            _ => self.apply(&snake),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_variants_follow_serdes_cases() {
+        assert_eq!(
+            CASES.map(|(_, case)| case.apply_to_variant("HighContrast")),
+            [
+                "highcontrast",
+                "HIGHCONTRAST",
+                "HighContrast",
+                "highContrast",
+                "high_contrast",
+                "HIGH_CONTRAST",
+                "high-contrast",
+                "HIGH-CONTRAST",
+            ]
+        );
+    }
 
     #[test]
     fn stored_names_follow_serdes_cases() {

@@ -1,13 +1,13 @@
 //! Writes the schema: everything that was said in `#[databag(..)]`, as constants.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote};
 
 use super::{assertion, stored_map};
-use crate::ast::inside;
+use crate::ast::{at, inside};
 use crate::model::{Bag, Bind, Columns, Cookie, Field, Lifetime, Persistence, Role, SameSite, Stored};
 
-pub(super) fn schema(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
+pub(super) fn schema(bag: &Bag<'_>, p: &Ident) -> TokenStream {
     let Bag { input: _, codec: _, name, table, columns, cookie, lifetime, max_per_user, version, fields: _ } =
         bag;
     let columns = columns_schema(columns, p);
@@ -30,7 +30,7 @@ pub(super) fn schema(bag: &Bag<'_>, p: &TokenStream) -> TokenStream {
     }
 }
 
-fn columns_schema(columns: &Columns, p: &TokenStream) -> TokenStream {
+fn columns_schema(columns: &Columns, p: &Ident) -> TokenStream {
     let Columns { id, state, user_id, ip_addr, created, expiration, revision } = columns;
     quote! {
         #p::Columns {
@@ -45,7 +45,7 @@ fn columns_schema(columns: &Columns, p: &TokenStream) -> TokenStream {
     }
 }
 
-fn cookie_schema(cookie: &Cookie, p: &TokenStream) -> TokenStream {
+fn cookie_schema(cookie: &Cookie, p: &Ident) -> TokenStream {
     let Cookie { name, path, domain, same_site, secure, partitioned, persistence } = cookie;
     let domain = option(domain.as_ref(), p);
     let same_site = match same_site {
@@ -70,15 +70,14 @@ fn cookie_schema(cookie: &Cookie, p: &TokenStream) -> TokenStream {
     }
 }
 
-fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &TokenStream) -> TokenStream {
+fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &Ident) -> TokenStream {
     let Stored { name, aliases, role, from: _, with: _, merge: _, flash, keep_on_logout, reset_on_login } =
         stored;
+    let flagged = *flash || *keep_on_logout || *reset_on_login;
     let role = match role {
+        Role::Plain if aliases.is_empty() && !flagged => return quote!(#p::plain(#name),),
         Role::Plain => quote!(Plain),
-        Role::User(ty) => {
-            let ty = assertion("column_type", ty, p);
-            quote!(User(#ty))
-        }
+        Role::User(_) => quote!(User(#p::user_type::<Self>())),
         Role::Ip(bind) => {
             let bind = match bind {
                 Bind::Exact => quote!(Exact),
@@ -88,7 +87,8 @@ fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &TokenStream) -> Toke
             quote!(Ip(#p::Bind::#bind))
         }
         Role::Column { name, index } => {
-            let ty = assertion("column_type", inside(field.ty, "Option").unwrap_or(field.ty), p);
+            let ty = inside(field.ty, "Option").unwrap_or(field.ty);
+            let ty = assertion("column_type", ty, at(ty));
             quote!(Column { name: #name, ty: #ty, index: #index })
         }
     };
@@ -104,7 +104,7 @@ fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &TokenStream) -> Toke
     }
 }
 
-fn option(value: Option<&impl ToTokens>, p: &TokenStream) -> TokenStream {
+fn option(value: Option<&impl ToTokens>, p: &Ident) -> TokenStream {
     match value {
         Some(value) => quote!(#p::Some(#value)),
         None => quote!(#p::None),

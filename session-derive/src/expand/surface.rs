@@ -6,19 +6,18 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{Attribute, Generics, Ident, Type};
 
-use super::{assertion, at, private};
-use crate::ast::{self, Input, inside, is_copied, is_named};
+use super::{assertion, p};
+use crate::ast::{self, Input, at, inside, is_copied, is_named};
 use crate::model::{AccessorKind, Accessors, Surface};
 
 /// Writes the accessors.
 pub(crate) fn accessors(input: &Input<'_>) -> TokenStream {
-    let p = private(input);
     let (impl_generics, ty_generics, where_clause) = input.generics.split_for_impl();
     let ident = input.ident;
     let surfaces = Surface::all(input);
     let accessors = surfaces
         .iter()
-        .filter_map(|(field, surface)| Some(field_accessors(input, field, surface.accessors.as_ref()?, &p)));
+        .filter_map(|(field, surface)| Some(field_accessors(input, field, surface.accessors.as_ref()?)));
     quote! {
         #[automatically_derived]
         #[allow(dead_code)]
@@ -28,86 +27,87 @@ pub(crate) fn accessors(input: &Input<'_>) -> TokenStream {
     }
 }
 
-fn field_accessors(
-    input: &Input<'_>,
-    field: &ast::Field<'_>,
-    accessors: &Accessors<'_>,
-    p: &TokenStream,
-) -> TokenStream {
+fn field_accessors(input: &Input<'_>, field: &ast::Field<'_>, accessors: &Accessors<'_>) -> TokenStream {
     let vis = input.vis;
-    let ast::Field { ident, ty, attributes, attrs: _ } = field;
+    let ast::Field { ident, ty, attributes, .. } = field;
     let mut stem = accessors.stem.clone();
     stem.set_span(stem.span().resolved_at(Span::call_site()));
-    let method = |name: &Ident, summary: Option<String>, signature: TokenStream, body: TokenStream| {
-        let docs = docs(attributes, summary);
-        let kept = attributes
-            .iter()
-            .filter(|attribute| ["deprecated", "allow"].iter().any(|name| attribute.path().is_ident(name)));
-        quote_spanned! {stem.span()=>
-            #docs
-            #(#kept)*
-            #[inline]
-            #vis fn #name #signature {
-                #body
-            }
+    let at = stem.span();
+    let mut p = p();
+    p.set_span(at);
+    let p = &p;
+    let shown = ident.unraw();
+    let own = own_attributes(attributes);
+    let documented = attributes.iter().any(|attribute| attribute.path().is_ident("doc"));
+    let own_below = documented.then(|| quote!(#[doc = ""]));
+    let own_below = quote!(#own_below #own);
+
+    let (returned, read) = read(ty, ident, p);
+    let doc = (!documented).then(|| format!("Returns `{shown}`.")).map(|doc| quote!(#[doc = #doc]));
+    let getter = quote_spanned! {at=>
+        #doc
+        #own
+        #[must_use]
+        #[inline]
+        #vis fn #stem(&self) -> #returned {
+            #read
         }
     };
-
-    let shown = ident.unraw();
-    let (returned, read) = read(ty, ident, p);
-    let documented = attributes.iter().any(|attribute| attribute.path().is_ident("doc"));
-    let summary = (!documented).then(|| format!("Returns `{shown}`."));
-    let getter = method(&stem, summary, quote!((&self) -> #returned), read);
-    let getter = quote!(#[must_use] #getter);
-    if let AccessorKind::ReadOnly = accessors.kind {
-        return getter;
+    let (value, assigned) = match accessors.kind {
+        AccessorKind::ReadOnly => return getter,
+        AccessorKind::Plain => (*ty, quote!(#p::Into::into(value))),
+        AccessorKind::Option(value) => (value, quote!(#p::Some(#p::Into::into(value)))),
+    };
+    let [borrow, set] = [format_ident!("{}_mut", stem), format_ident!("set_{}", stem)];
+    let [borrow_doc, set_doc] =
+        [format!("Borrows `{shown}`, to change it in place."), format!("Replaces `{shown}`.")];
+    let plain = quote_spanned! {at=>
+        #getter
+        #[doc = #borrow_doc]
+        #own_below
+        #[must_use]
+        #[inline]
+        #vis fn #borrow(&mut self) -> &mut #ty {
+            &mut self.#ident
+        }
+        #[doc = #set_doc]
+        #own_below
+        #[inline]
+        #vis fn #set(&mut self, value: impl #p::Into<#value>) {
+            self.#ident = #assigned;
+        }
+    };
+    let AccessorKind::Option(value) = accessors.kind else { return plain };
+    let [clear, take] = [format_ident!("clear_{}", stem), format_ident!("take_{}", stem)];
+    let [clear_doc, take_doc] =
+        [format!("Sets `{shown}` to `None`."), format!("Takes `{shown}` out, and leaves `None`.")];
+    quote_spanned! {at=>
+        #plain
+        #[doc = #clear_doc]
+        #own_below
+        #[inline]
+        #vis fn #clear(&mut self) {
+            self.#ident = #p::None;
+        }
+        #[doc = #take_doc]
+        #own_below
+        #[inline]
+        #vis fn #take(&mut self) -> #p::Option<#value> {
+            self.#ident.take()
+        }
     }
-
-    let borrow = method(
-        &format_ident!("{}_mut", stem),
-        Some(format!("Borrows `{shown}`, to change it in place.")),
-        quote!((&mut self) -> &mut #ty),
-        quote!(&mut self.#ident),
-    );
-    let borrow = quote!(#[must_use] #borrow);
-    let set = |value: &Type, assigned: TokenStream| {
-        method(
-            &format_ident!("set_{}", stem),
-            Some(format!("Replaces `{shown}`.")),
-            quote!((&mut self, value: impl #p::Into<#value>)),
-            quote!(self.#ident = #assigned;),
-        )
-    };
-    let AccessorKind::Option(value) = accessors.kind else {
-        let set = set(ty, quote!(#p::Into::into(value)));
-        return quote!(#getter #borrow #set);
-    };
-    let set = set(value, quote!(#p::Some(#p::Into::into(value))));
-    let clear = method(
-        &format_ident!("clear_{}", stem),
-        Some(format!("Sets `{shown}` to `None`.")),
-        quote!((&mut self)),
-        quote!(self.#ident = #p::None;),
-    );
-    let take = method(
-        &format_ident!("take_{}", stem),
-        Some(format!("Takes `{shown}` out, and leaves `None`.")),
-        quote!((&mut self) -> #p::Option<#value>),
-        quote!(self.#ident.take()),
-    );
-    quote!(#getter #borrow #set #clear #take)
 }
 
-/// The docs of a field, below a summary of their own.
-fn docs(attributes: &[Attribute], summary: Option<String>) -> TokenStream {
-    let own = attributes.iter().filter(|attribute| attribute.path().is_ident("doc"));
-    let summary = summary.map(|summary| quote!(#[doc = #summary] #[doc = ""]));
-    quote!(#summary #(#own)*)
+/// The attributes of a field that its accessors have too.
+fn own_attributes(attributes: &[Attribute]) -> TokenStream {
+    const SHARED: [&str; 3] = ["doc", "deprecated", "allow"];
+    let shared = |attribute: &&Attribute| SHARED.iter().any(|name| attribute.path().is_ident(name));
+    attributes.iter().filter(shared).map(Attribute::to_token_stream).collect()
 }
 
 /// Writes the constants by which queries name the columns.
-pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> TokenStream {
-    let p = private(input);
+pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> Option<TokenStream> {
+    let p = p();
     let vis = input.vis;
     let ident = input.ident;
     let (impl_generics, _, where_clause) = bounded.split_for_impl();
@@ -116,36 +116,40 @@ pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> TokenStream {
     let surfaces = Surface::all(input);
     let constants = surfaces.iter().filter_map(|(field, surface)| {
         let constant = surface.constant.as_ref()?;
-        let column = if field.attrs.user_id.is_given() {
-            quote!(User)
-        } else if field.attrs.ip_addr.is_given() {
-            quote!(Ip)
-        } else {
-            let index = projected.next();
-            quote!(Projected(#index))
-        };
         let ty = inside(field.ty, "Option").unwrap_or(field.ty);
-        let doc = format!("The column of `{}`, for queries.", field.ident.unraw());
-        let column_type = assertion("column_type", ty, &p);
-        Some(quote_spanned! {at(ty)=>
-            #[doc = #doc]
-            #vis const #constant: #p::Column<Self, #ty> = {
-                #column_type;
-                #p::column::<Self, #ty>(#p::ColumnRef::#column)
+        let at = at(ty);
+        let column = if field.attrs.user_id.is_given() {
+            quote_spanned!(at=> #p::user_column::<Self>())
+        } else {
+            let column = if field.attrs.ip_addr.is_given() {
+                quote!(Ip)
+            } else {
+                let index = projected.next();
+                quote!(Projected(#index))
             };
+            let column_type = assertion("column_type", ty, at);
+            quote_spanned!(at=> { #column_type; #p::column::<Self, #ty>(#p::ColumnRef::#column) })
+        };
+        let doc = format!("The column of `{}`, for queries.", field.ident.unraw());
+        Some(quote_spanned! {at=>
+            #[doc = #doc]
+            #vis const #constant: #p::Column<Self, #ty> = #column;
         })
     });
-    quote! {
-        #[automatically_derived]
-        #[allow(dead_code)]
-        impl #impl_generics #ident #ty_generics #where_clause {
-            #(#constants)*
+    let constants: TokenStream = constants.collect();
+    (!constants.is_empty()).then(|| {
+        quote! {
+            #[automatically_derived]
+            #[allow(dead_code)]
+            impl #impl_generics #ident #ty_generics #where_clause {
+                #constants
+            }
         }
-    }
+    })
 }
 
 /// Returns what a field of the type is read as, and how.
-fn read(ty: &Type, ident: &Ident, p: &TokenStream) -> (TokenStream, TokenStream) {
+fn read(ty: &Type, ident: &Ident, p: &Ident) -> (TokenStream, TokenStream) {
     if let Some(value) = inside(ty, "Option") {
         let (borrowed, read) = read_optional(value, ident, &TokenStream::new(), p);
         (quote!(#p::Option<#borrowed>), read)
@@ -162,7 +166,7 @@ pub(crate) fn read_optional(
     value: &Type,
     ident: &Ident,
     lifetime: &TokenStream,
-    p: &TokenStream,
+    p: &Ident,
 ) -> (TokenStream, TokenStream) {
     if is_copied(value) {
         (value.to_token_stream(), quote!(self.#ident))
@@ -173,7 +177,7 @@ pub(crate) fn read_optional(
     }
 }
 
-fn borrowed(ty: &Type, lifetime: &TokenStream, p: &TokenStream) -> TokenStream {
+fn borrowed(ty: &Type, lifetime: &TokenStream, p: &Ident) -> TokenStream {
     if is_named(ty, &["String"]) {
         quote!(&#lifetime #p::str)
     } else if let Some(element) = inside(ty, "Vec") {

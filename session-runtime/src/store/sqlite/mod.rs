@@ -291,6 +291,7 @@ impl Store for SqliteStore {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Directory for SqliteStore {
     async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
         const OPERATION: &str = "find rows";

@@ -1,0 +1,112 @@
+const _: () = {
+    use ::session_runtime::__private as __databag;
+    #[automatically_derived]
+    #[allow(deprecated)]
+    impl __databag::Databag for Shop {
+        type Codec = __databag::Bincode;
+        const SCHEMA: &'static __databag::Schema = &__databag::Schema {
+            name: "Shop",
+            table: "sessions",
+            columns: __databag::Columns {
+                id: "id",
+                state: "state",
+                user_id: "user_id",
+                ip_addr: "ip_addr",
+                created: "created",
+                expiration: "expiration",
+                revision: "revision",
+            },
+            cookie: __databag::CookieSchema {
+                name: "__Host-session",
+                path: "/",
+                domain: __databag::None,
+                same_site: __databag::SameSite::Lax,
+                secure: true,
+                partitioned: false,
+                persistence: __databag::Persistence::Browser,
+            },
+            idle: __databag::Duration::from_millis(1800000u64),
+            absolute: __databag::Duration::from_millis(43200000u64),
+            max_per_user: __databag::None,
+            version: 0u32,
+            fields: &[
+                __databag::plain("cart"),
+                __databag::plain("visits"),
+                __databag::plain("note"),
+                __databag::plain("address"),
+            ],
+        };
+        fn defaults() -> Self {
+            Self {
+                cart: __databag::start::<HashMap<String, u32>>(),
+                visits: __databag::start::<u32>(),
+                note: __databag::start::<String>(),
+                address: __databag::start::<String>(),
+            }
+        }
+        fn shapes(__shapes: &mut __databag::Shapes) {
+            __databag::stored::<HashMap<String, u32>>();
+            __shapes.field::<HashMap<String, u32>>();
+            __shapes.field::<u32>();
+            __shapes.field::<String>();
+            __shapes.field::<String>();
+        }
+        fn encode(
+            &self,
+            __fields: &mut __databag::Encoder,
+        ) -> __databag::Result<(), __databag::CodecError> {
+            __databag::stored::<HashMap<String, u32>>();
+            __fields.field::<__databag::Bincode, HashMap<String, u32>>(&self.cart)?;
+            __fields.field::<__databag::Bincode, u32>(&self.visits)?;
+            __fields.field::<__databag::Bincode, String>(&self.note)?;
+            __fields.field::<__databag::Bincode, String>(&self.address)?;
+            __databag::Ok(())
+        }
+        fn decode(&mut self, __fields: &mut __databag::Decoder<'_>) {
+            __databag::stored::<HashMap<String, u32>>();
+            __fields
+                .field::<
+                    __databag::Bincode,
+                    HashMap<String, u32>,
+                >(0usize, &mut self.cart);
+            __fields.field::<__databag::Bincode, u32>(1usize, &mut self.visits);
+            __fields.field::<__databag::Bincode, String>(2usize, &mut self.note);
+            __fields.field::<__databag::Bincode, String>(3usize, &mut self.address);
+        }
+        fn equals(
+            &self,
+            __field: __databag::usize,
+            __encoded: &[__databag::u8],
+        ) -> __databag::bool {
+            #[allow(unused_imports)]
+            use __databag::{ByEncoding as _, ByValue as _};
+            match __field {
+                0usize => {
+                    (&__databag::Equals(&self.cart, __encoded))
+                        .equals::<__databag::Bincode>()
+                }
+                _ => false,
+            }
+        }
+        fn merge(
+            __field: __databag::usize,
+            __sides: __databag::Sides<'_>,
+        ) -> __databag::Result<__databag::Settled, __databag::CodecError> {
+            #[allow(unused_imports)]
+            use __databag::{LastByDefault as _, EntriesByDefault as _};
+            match __field {
+                0usize => {
+                    (&__databag::Unsaid::<HashMap<String, u32>>::NEW)
+                        .settle::<__databag::Bincode>(__sides)
+                }
+                1usize => __sides.sum::<__databag::Bincode, u32>(),
+                2usize => __sides.function::<__databag::Bincode, String>(longer),
+                3usize => __databag::Ok(__databag::Settled::Refused),
+                _ => __databag::Ok(__databag::Settled::Ours),
+            }
+        }
+    }
+    #[automatically_derived]
+    #[allow(dead_code)]
+    impl Shop {}
+};

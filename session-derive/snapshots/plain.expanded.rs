@@ -1,0 +1,160 @@
+const _: () = {
+    use ::session_runtime::__private as __databag;
+    #[automatically_derived]
+    #[allow(deprecated)]
+    impl __databag::Databag for Shop {
+        type Codec = __databag::Bincode;
+        const SCHEMA: &'static __databag::Schema = &__databag::Schema {
+            name: "Shop",
+            table: "sessions",
+            columns: __databag::Columns {
+                id: "id",
+                state: "state",
+                user_id: "user_id",
+                ip_addr: "ip_addr",
+                created: "created",
+                expiration: "expiration",
+                revision: "revision",
+            },
+            cookie: __databag::CookieSchema {
+                name: "__Host-session",
+                path: "/",
+                domain: __databag::None,
+                same_site: __databag::SameSite::Lax,
+                secure: true,
+                partitioned: false,
+                persistence: __databag::Persistence::Browser,
+            },
+            idle: __databag::Duration::from_millis(1800000u64),
+            absolute: __databag::Duration::from_millis(43200000u64),
+            max_per_user: __databag::None,
+            version: 0u32,
+            fields: &[
+                __databag::plain("cart"),
+                __databag::plain("theme"),
+                __databag::plain("name"),
+            ],
+        };
+        fn defaults() -> Self {
+            Self {
+                cart: __databag::start::<BTreeMap<String, u32>>(),
+                theme: Theme::Light,
+                name: __databag::start::<String>(),
+            }
+        }
+        fn shapes(__shapes: &mut __databag::Shapes) {
+            __shapes.field::<BTreeMap<String, u32>>();
+            __databag::stored::<Theme>();
+            __shapes.field::<Theme>();
+            __shapes.field::<String>();
+        }
+        fn encode(
+            &self,
+            __fields: &mut __databag::Encoder,
+        ) -> __databag::Result<(), __databag::CodecError> {
+            __fields.field::<__databag::Bincode, BTreeMap<String, u32>>(&self.cart)?;
+            __databag::stored::<Theme>();
+            __fields.field::<__databag::Bincode, Theme>(&self.theme)?;
+            __fields.field::<__databag::Bincode, String>(&self.name)?;
+            __databag::Ok(())
+        }
+        fn decode(&mut self, __fields: &mut __databag::Decoder<'_>) {
+            __fields
+                .field::<
+                    __databag::Bincode,
+                    BTreeMap<String, u32>,
+                >(0usize, &mut self.cart);
+            __databag::stored::<Theme>();
+            __fields.field::<__databag::Bincode, Theme>(1usize, &mut self.theme);
+            __fields.field::<__databag::Bincode, String>(2usize, &mut self.name);
+        }
+        fn equals(
+            &self,
+            __field: __databag::usize,
+            __encoded: &[__databag::u8],
+        ) -> __databag::bool {
+            #[allow(unused_imports)]
+            use __databag::{ByEncoding as _, ByValue as _};
+            match __field {
+                1usize => {
+                    (&__databag::Equals(&self.theme, __encoded))
+                        .equals::<__databag::Bincode>()
+                }
+                _ => false,
+            }
+        }
+        fn merge(
+            __field: __databag::usize,
+            __sides: __databag::Sides<'_>,
+        ) -> __databag::Result<__databag::Settled, __databag::CodecError> {
+            #[allow(unused_imports)]
+            use __databag::{LastByDefault as _, EntriesByDefault as _};
+            match __field {
+                0usize => {
+                    (&__databag::Unsaid::<BTreeMap<String, u32>>::NEW)
+                        .settle::<__databag::Bincode>(__sides)
+                }
+                _ => __databag::Ok(__databag::Settled::Ours),
+            }
+        }
+    }
+    #[automatically_derived]
+    #[allow(dead_code)]
+    impl Shop {
+        /// What is to be bought.
+        #[must_use]
+        #[inline]
+        pub fn cart(&self) -> &BTreeMap<String, u32> {
+            &self.cart
+        }
+        ///Borrows `cart`, to change it in place.
+        ///
+        /// What is to be bought.
+        #[must_use]
+        #[inline]
+        pub fn cart_mut(&mut self) -> &mut BTreeMap<String, u32> {
+            &mut self.cart
+        }
+        ///Replaces `cart`.
+        ///
+        /// What is to be bought.
+        #[inline]
+        pub fn set_cart(&mut self, value: impl __databag::Into<BTreeMap<String, u32>>) {
+            self.cart = __databag::Into::into(value);
+        }
+        ///Returns `theme`.
+        #[must_use]
+        #[inline]
+        pub fn theme(&self) -> &Theme {
+            &self.theme
+        }
+        ///Borrows `theme`, to change it in place.
+        #[must_use]
+        #[inline]
+        pub fn theme_mut(&mut self) -> &mut Theme {
+            &mut self.theme
+        }
+        ///Replaces `theme`.
+        #[inline]
+        pub fn set_theme(&mut self, value: impl __databag::Into<Theme>) {
+            self.theme = __databag::Into::into(value);
+        }
+        ///Returns `name`.
+        #[must_use]
+        #[inline]
+        pub fn name(&self) -> &__databag::str {
+            &self.name
+        }
+        ///Borrows `name`, to change it in place.
+        #[must_use]
+        #[inline]
+        pub fn name_mut(&mut self) -> &mut String {
+            &mut self.name
+        }
+        ///Replaces `name`.
+        #[inline]
+        pub fn set_name(&mut self, value: impl __databag::Into<String>) {
+            self.name = __databag::Into::into(value);
+        }
+    }
+};

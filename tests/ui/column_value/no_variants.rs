@@ -1,0 +1,6 @@
+use session_runtime::ColumnValue;
+
+#[derive(ColumnValue)]
+enum Plan {}
+
+fn main() {}

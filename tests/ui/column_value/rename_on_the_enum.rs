@@ -1,0 +1,9 @@
+use session_runtime::ColumnValue;
+
+#[derive(ColumnValue)]
+#[column(rename = "plan")]
+enum Plan {
+    Free,
+}
+
+fn main() {}

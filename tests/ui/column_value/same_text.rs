@@ -1,0 +1,10 @@
+use session_runtime::ColumnValue;
+
+#[derive(ColumnValue)]
+enum Plan {
+    Free,
+    #[column(rename = "Free")]
+    Trial,
+}
+
+fn main() {}

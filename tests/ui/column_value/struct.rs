@@ -1,0 +1,6 @@
+use session_runtime::ColumnValue;
+
+#[derive(ColumnValue)]
+struct Plan(u32);
+
+fn main() {}

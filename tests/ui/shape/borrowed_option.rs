@@ -1,0 +1,8 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+struct Shop {
+    name: Option<&'static str>,
+}
+
+fn main() {}

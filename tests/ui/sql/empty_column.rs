@@ -1,0 +1,9 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+struct Shop {
+    #[databag(column = "")]
+    tenant: Option<String>,
+}
+
+fn main() {}
