@@ -143,7 +143,7 @@ impl Model {
         // Whatever was answered, it may have been stored that the session was used.
         if let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get_mut(token)) {
             token.moving = token.moving.saturating_sub(1);
-            if request.shown < token.gone_from {
+            if request.shown < token.gone_from || answer.set_back {
                 token.gone_from = token.gone_from.max(self.latest + IDLE).min(token.absolute);
             }
         }

@@ -143,6 +143,7 @@ impl Store for MemoryStore {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Directory for MemoryStore {
     async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
         let rows = self.rows();
