@@ -271,7 +271,9 @@ async fn revoke<S>(world: &World<S>, request: &Request) -> Answer {
     let status = match token {
         None => 204,
         Some(token) => match world.sessions.delete(token.session_id()).await {
-            Ok(_) => 204,
+            Ok(true) => 204,
+            // It is gone, or goes on under another id: nothing was ended.
+            Ok(false) => 409,
             Err(_) => 503,
         },
     };
