@@ -62,6 +62,12 @@ pub(crate) fn plan<T: Databag>(
         let token = active.token.clone().unwrap_or_else(fresh);
         return draft.step(rules, active, now, Life::New, Some(token)).map(Plan::Create);
     };
+    // It expired while the request was in flight: what it held is not to come back.
+    if stored.expiration <= now && active.intent != Intent::Leave {
+        let remembered = active.remembered != stored.header.remembered;
+        let asked = draft.changed || remembered || active.intent > Intent::Continue;
+        return if asked { Err(Error::Ended) } else { Ok(Plan::Keep) };
+    }
     let user = T::SCHEMA.fields.iter().position(|field| matches!(field.role, Role::User(_)));
     let user_changed = user.is_some_and(|user| draft.fields.get(user) != active.base.get(user));
     match active.intent {
@@ -95,7 +101,7 @@ pub(crate) fn plan_touch<T: Databag>(
     now: Timestamp,
 ) -> Result<Plan, Error> {
     match &active.stored {
-        Some(stored) if touch_is_due(rules, active, now) => {
+        Some(stored) if touch_is_due(rules, active, now) && stored.expiration > now => {
             let draft = Draft {
                 fields: active.base.clone(),
                 changes: Vec::new(),

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use actix_web::web;
 use databag_tests::{Browser, Call};
-use session_runtime::{Cleanup, Rejection};
+use session_runtime::{Cleanup, Rejection, Session, SessionMiddleware};
 
-use crate::shop::{id, look, rejected, shop, shop_with};
+use crate::shop::{COOKIE, Shop, id, look, rejected, shop, shop_with};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -40,6 +41,25 @@ async fn an_expired_session_is_not_brought_back_by_a_write() {
     assert_ne!(id(&browser), old);
     assert_eq!(look(&browser).await["cart"], serde_json::json!({"milk": 1}));
     assert!(world.sessions.get(old).await.expect("answers").is_none());
+}
+
+#[actix_web::test]
+async fn a_session_that_expires_while_a_request_is_in_flight_is_not_brought_back() {
+    let world = shop().await;
+    let late = async |mut session: Session<Shop>, clock: web::Data<databag_tests::ManualClock>| {
+        session.count += 1;
+        clock.advance(IDLE + SECOND);
+        "late"
+    };
+    let app = actix_web::App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .app_data(web::Data::new(world.clock.clone()))
+        .route("/late", web::post().to(late));
+    let browser = databag_tests::Site::new(actix_web::test::init_service(app).await).browser();
+    let customer = world.customer().await;
+    browser.set_cookie(COOKIE, &customer.cookie(COOKIE).expect("a cookie"));
+    assert_eq!(browser.post("/late").await.status, 409);
+    assert!(!lives(&customer).await);
 }
 
 #[actix_web::test]

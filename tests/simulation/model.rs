@@ -40,6 +40,8 @@ pub(crate) struct Request {
     pub(crate) shown: Millis,
     /// What is known of the lineage when it began.
     known: Option<Known>,
+    /// Before this its session does not expire, as far as was known when it began.
+    lives_until: Millis,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -118,8 +120,10 @@ impl Model {
     ) -> Request {
         let began = self.step();
         let mut known = None;
+        let mut lives_until = 0;
         if let Some(token) = token.as_ref().and_then(|token| self.tokens.get_mut(token)) {
             token.moving += 1;
+            lives_until = token.lives_until;
         }
         let lineage = token.as_ref().and_then(|token| self.tokens.get(token)).map(|token| token.lineage);
         if let Some(lineage) = lineage {
@@ -133,7 +137,7 @@ impl Model {
                 lineage.ending += u32::from(matches!(kind, Kind::LogOut | Kind::Revoke));
             }
         }
-        Request { number, kind, browser, token, began, shown, known }
+        Request { number, kind, browser, token, began, shown, known, lives_until }
     }
 
     /// Checks an answer and learns from it. `latest` is the latest time that the server has seen.
@@ -202,7 +206,7 @@ impl Model {
             }
         } else if view.lineage != 0 && view.lineage != request.number {
             self.violate(request, &format!("had a token of {} and saw {}", token.lineage, view.lineage));
-        } else if token.endangered.is_none() && lineage.ended.is_none() && self.latest < token.lives_until {
+        } else if token.endangered.is_none() && lineage.ended.is_none() && self.latest < request.lives_until {
             self.violate(request, &format!("found nothing of {}, which lives", token.lineage));
         }
     }
