@@ -110,6 +110,10 @@ pub use session::{LoggedIn, Session, SessionRef};
 pub use sessions::{Find, Sessions, Snapshot};
 #[cfg(feature = "memory")]
 pub use store::memory::MemoryStore;
+#[cfg(feature = "mysql")]
+pub use store::mysql::MysqlStore;
+#[cfg(feature = "postgres")]
+pub use store::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use store::sqlite::{Durability, SqliteStore};
 pub use store::{Directory, Store, StoreError};

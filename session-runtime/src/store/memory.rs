@@ -109,6 +109,9 @@ impl Store for MemoryStore {
         match rows.by_id.get(&update.id) {
             None => Ok(Outcome::Gone),
             Some(row) if row.revision != update.expected => Ok(Outcome::Conflict),
+            Some(_) if update.row.id != update.id && rows.by_id.contains_key(&update.row.id) => {
+                Err(StoreError::new("update a row", "there is a row of the new id"))
+            }
             Some(_) => {
                 rows.take(update.id);
                 rows.put(update.row);
@@ -237,6 +240,12 @@ fn holds(comparison: Comparison, order: Ordering) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "testing")]
+    #[tokio::test]
+    async fn it_keeps_the_promises_of_a_store() {
+        crate::store::suite::run(async || MemoryStore::new()).await;
+    }
 
     fn row(id: u8, created: i64, expiration: i64) -> Row {
         Row {

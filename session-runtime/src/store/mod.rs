@@ -16,8 +16,16 @@ use crate::value::{ColumnType, Value};
 
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(feature = "testing")]
+pub mod suite;
 
 /// The store of [`Sessions`](crate::Sessions) whose type is not named.
 #[cfg(feature = "sqlite")]

@@ -118,6 +118,15 @@ async fn ids(store: &SqliteStore, filter: Filter) -> Vec<SessionId> {
     store.find(&filter, page).await.expect("rows").iter().map(|row| row.id).collect()
 }
 
+#[cfg(feature = "testing")]
+#[tokio::test]
+async fn it_keeps_the_promises_of_a_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    crate::store::suite::run(async || SqliteStore::open(&path).expect("a store")).await;
+    crate::store::suite::run(async || SqliteStore::in_memory().expect("a store")).await;
+}
+
 #[tokio::test]
 async fn a_row_comes_back_as_it_was_stored() {
     let Fixture { store, folder: _folder } = fixture().await;
