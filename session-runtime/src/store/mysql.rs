@@ -105,15 +105,16 @@ fn pool(options: MySqlConnectOptions, patience: &Patience) -> MySqlPool {
             })
         })
         .after_connect(move |connection, _| {
-            // Counted in seconds, from 1; zero is what the server has set.
-            let seconds = patience.millis().div_ceil(1_000);
-            let set = match seconds {
-                0 => "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
-                _ => format!(
-                    "SET SESSION transaction_isolation = 'READ-COMMITTED', innodb_lock_wait_timeout = {seconds}"
-                ),
+            // Counted in seconds; what the server has set is to stay while there is no deadline.
+            let seconds = match patience.millis().div_ceil(1_000) {
+                0 => "DEFAULT".to_owned(),
+                seconds => seconds.to_string(),
             };
-            Box::pin(async move { connection.execute(AssertSqlSafe(set)).await.map(drop) })
+            let set = format!("SET SESSION innodb_lock_wait_timeout = {seconds}");
+            Box::pin(async move {
+                connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+                connection.execute(AssertSqlSafe(set)).await.map(drop)
+            })
         })
         .connect_lazy_with(options)
 }
