@@ -31,3 +31,27 @@ mod mysql {
         suite::run(store).await;
     }
 }
+
+mod redis {
+    use databag_tests::server;
+    use session_runtime::RedisStore;
+    use session_runtime::store::suite;
+
+    async fn store() -> RedisStore {
+        RedisStore::connect(&server::url("REDIS_URL")).await.expect("the server answers")
+    }
+
+    async fn cluster() -> RedisStore {
+        RedisStore::connect(&server::url("REDIS_CLUSTER_URL")).await.expect("the cluster answers")
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_promises_of_a_store() {
+        suite::run(store).await;
+    }
+
+    #[tokio::test]
+    async fn a_cluster_keeps_the_promises_of_a_store() {
+        suite::run(cluster).await;
+    }
+}
