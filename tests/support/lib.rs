@@ -2,3 +2,5 @@
 
 #[cfg(feature = "servers")]
 pub mod server;
+#[cfg(feature = "servers")]
+pub mod rows;

@@ -22,6 +22,7 @@ impl Server {
     /// Ends it as a crash does.
     pub fn kill(self) {
         self.signal("KILL");
+        // Its port is free when the last of its processes is gone.
         thread::sleep(Duration::from_millis(200));
     }
 
@@ -45,10 +46,20 @@ impl Server {
         self.signal("CONT");
     }
 
+    /// Sends a signal to the server and to the processes it has for its clients.
+    ///
+    /// The server comes first, so that it neither starts more nor ends the rest by itself.
     fn signal(self, name: &str) {
         let pid = fs::read_to_string(self.file("pid")).expect("it was started");
-        let status = Command::new("kill").args([&format!("-{name}"), pid.trim()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "{self:?} cannot be sent {name}");
+        let pid = pid.trim();
+        let children = Command::new("ps").args(["-o", "pid=", "--ppid", pid]).output().expect("there is ps");
+        let children = String::from_utf8_lossy(&children.stdout).into_owned();
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(pid).status();
+        assert!(sent.is_ok_and(|status| status.success()), "{self:?} cannot be sent {name}");
+        if let children @ [_, ..] = children.split_whitespace().collect::<Vec<_>>().as_slice() {
+            // One of them may have ended by itself.
+            let _ended = Command::new("kill").arg(format!("-{name}")).args(children).status();
+        }
     }
 
     fn file(self, extension: &str) -> PathBuf {

@@ -57,7 +57,8 @@ impl MysqlStore {
         const OPERATION: &str = "connect to MySQL";
         let options = MySqlConnectOptions::from_str(url).map_err(|error| StoreError::new(OPERATION, error))?;
         let patience = Patience::default();
-        let store = Self(SqlStore::new(pool(options.disable_statement_logging(), &patience), patience));
+        let pool = pool(options.disable_statement_logging(), &patience);
+        let store = Self(SqlStore::new(pool, Some(patience)));
         store.0.greet().await.map_err(|failure| StoreError::new(OPERATION, failure))?;
         Ok(store)
     }
@@ -84,7 +85,7 @@ impl MysqlStore {
     /// # }
     /// ```
     pub async fn from_pool(pool: MySqlPool) -> Result<Self, StoreError> {
-        let store = Self(SqlStore::new(pool, Patience::default()));
+        let store = Self(SqlStore::new(pool, None));
         store.0.greet().await.map_err(|failure| StoreError::new("take over the pool", failure))?;
         Ok(store)
     }

@@ -58,7 +58,8 @@ impl PostgresStore {
         const OPERATION: &str = "connect to PostgreSQL";
         let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::new(OPERATION, error))?;
         let patience = Patience::default();
-        let store = Self(SqlStore::new(pool(options.disable_statement_logging(), &patience), patience));
+        let pool = pool(options.disable_statement_logging(), &patience);
+        let store = Self(SqlStore::new(pool, Some(patience)));
         store.0.greet().await.map_err(|failure| StoreError::new(OPERATION, failure))?;
         Ok(store)
     }
@@ -85,7 +86,7 @@ impl PostgresStore {
     /// # }
     /// ```
     pub async fn from_pool(pool: PgPool) -> Result<Self, StoreError> {
-        let store = Self(SqlStore::new(pool, Patience::default()));
+        let store = Self(SqlStore::new(pool, None));
         store.0.greet().await.map_err(|failure| StoreError::new("take over the pool", failure))?;
         Ok(store)
     }

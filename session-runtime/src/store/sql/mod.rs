@@ -23,8 +23,8 @@ use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::Value;
 
-/// How long start-up waits for a server to answer, and for another process that changes the table.
-pub(super) const START_UP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long start-up waits for a connection.
+pub(super) const START_UP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection that was idle for so long is asked whether it still works before it is used.
 pub(super) const FRESH: Duration = Duration::from_secs(1);
@@ -64,7 +64,8 @@ pub(super) trait Engine: Send + Sync + 'static {
 /// A store on a server of the kind `E`.
 pub(super) struct SqlStore<E: Engine> {
     pool: Pool<E::Database>,
-    patience: Patience,
+    /// None where the pool is somebody else's.
+    patience: Option<Patience>,
     table: Option<Prepared>,
 }
 
@@ -102,7 +103,7 @@ struct Answer {
 }
 
 impl<E: Engine> SqlStore<E> {
-    pub(super) fn new(pool: Pool<E::Database>, patience: Patience) -> Self {
+    pub(super) fn new(pool: Pool<E::Database>, patience: Option<Patience>) -> Self {
         Self { pool, patience, table: None }
     }
 
@@ -110,16 +111,17 @@ impl<E: Engine> SqlStore<E> {
     pub(super) async fn greet(&self) -> Result<(), Failure> {
         let mut lease = self.lease().await?;
         let checked = schema::check_version::<E>(lease.connection()).await;
-        lease.end(checked)
+        self.end(lease, checked).await
     }
 
     pub(super) async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
         const OPERATION: &str = "prepare its table";
         let prepared = self.prepare_table(table).await;
         prepared.map_err(|failure| StoreError::new(OPERATION, failure))?;
-        // Connections that are there already keep to what they were told.
-        let millis = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        self.patience.0.fetch_max(millis, Ordering::Relaxed);
+        if let Some(patience) = &self.patience {
+            let millis = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+            patience.0.fetch_max(millis, Ordering::Relaxed);
+        }
         let rows = Arc::new(Rows::new(E::DIALECT, table));
         self.table = Some(Prepared { rows, deadline });
         Ok(())
@@ -128,7 +130,18 @@ impl<E: Engine> SqlStore<E> {
     async fn prepare_table(&self, table: &Table) -> Result<(), Failure> {
         let mut lease = self.lease().await?;
         let prepared = schema::prepare::<E>(lease.connection(), table).await;
-        lease.end(prepared)
+        self.end(lease, prepared).await
+    }
+
+    /// Ends what start-up does. Its connection has all the time in the world, so it is not kept.
+    async fn end<T>(&self, mut lease: Lease<E>, result: Result<T, Failure>) -> Result<T, Failure> {
+        if self.patience.is_some()
+            && result.is_ok()
+            && let Some(connection) = lease.0.take()
+        {
+            drop(timeout(START_UP_PATIENCE, connection.close()).await);
+        }
+        lease.end(result)
     }
 
     /// Borrows a connection for start-up.
