@@ -182,7 +182,8 @@ async fn a_statement_that_waits_for_a_lock_is_not_made_after_its_caller_gave_up(
 async fn a_write_without_its_replicas_is_an_error() {
     let _turn = turn();
     for variable in ["REDIS_URL", "REDIS_CLUSTER_URL"] {
-        let mut store = RedisStore::connect(&url(variable)).await.expect("the server answers").min_replicas(1);
+        let mut store =
+            RedisStore::connect(&url(variable)).await.expect("the server answers").min_replicas(1);
         store.prepare(&table("replicas"), DEADLINE).await.expect("the server answers");
         in_time(store.insert(row(1))).await.expect_err("there is no replica");
         in_time(store.clone().min_replicas(0).load(row(1).id)).await.expect("reading needs none");

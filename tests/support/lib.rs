@@ -1,6 +1,6 @@
 //! What the tests share.
 
 #[cfg(feature = "servers")]
-pub mod server;
-#[cfg(feature = "servers")]
 pub mod rows;
+#[cfg(feature = "servers")]
+pub mod server;

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::{env, fs, thread};
 use std::time::Duration;
+use std::{env, fs, thread};
 
 /// Returns a variable that `tests/servers` sets.
 ///
@@ -11,7 +11,8 @@ use std::time::Duration;
 ///
 /// If it is not set: a test without its server fails.
 pub fn url(variable: &str) -> String {
-    env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run this by `tests/servers cargo test ..`"))
+    env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run this by `tests/servers cargo test ..`"))
 }
 
 /// A server, by the name that `tests/servers` gave it.

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::mysql::{MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow};
+use sqlx::mysql::{
+    MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow,
+};
 use sqlx::query::Query as Statement;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
@@ -55,7 +57,8 @@ impl MysqlStore {
     /// If the URL is none of MySQL, the server does not answer, or it is too old.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         const OPERATION: &str = "connect to MySQL";
-        let options = MySqlConnectOptions::from_str(url).map_err(|error| StoreError::new(OPERATION, error))?;
+        let options =
+            MySqlConnectOptions::from_str(url).map_err(|error| StoreError::new(OPERATION, error))?;
         let patience = Patience::default();
         let pool = pool(options.disable_statement_logging(), &patience);
         let store = Self(SqlStore::new(pool, Some(patience)));
@@ -304,7 +307,9 @@ mod tests {
 
     #[test]
     fn an_old_server_is_refused_whatever_its_version_looks_like() {
-        for version in ["8.0.0", "8.4.3", "9.1.0-log", "10.5.1-MariaDB", "5.5.5-10.11.6-MariaDB-1", "11.4.2-MariaDB"] {
+        for version in
+            ["8.0.0", "8.4.3", "9.1.0-log", "10.5.1-MariaDB", "5.5.5-10.11.6-MariaDB-1", "11.4.2-MariaDB"]
+        {
             assert_eq!(serves(version), Ok(()), "{version}");
         }
         for version in ["5.7.44", "10.4.34-MariaDB", "5.5.5-10.3.1-MariaDB", "5.5.68-MariaDB", ""] {

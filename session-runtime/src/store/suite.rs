@@ -269,7 +269,11 @@ async fn text_state_comes_back_as_it_was_stored<S: Store>(store: S) -> Verdict {
     store.insert(stored.clone()).await?;
     ensure("the row", store.load(stored.id).await?, Some(stored.clone()))?;
     let after = Row { state: b"{}".to_vec(), ..next(&stored) };
-    ensure("the update", store.update(replace(&stored, Scope::State, after.clone())).await?, Outcome::Stored)?;
+    ensure(
+        "the update",
+        store.update(replace(&stored, Scope::State, after.clone())).await?,
+        Outcome::Stored,
+    )?;
     ensure("the row", store.load(stored.id).await?, Some(after))
 }
 
@@ -427,7 +431,8 @@ async fn of_concurrent_new_ids_for_one_row_one_wins<S: Store>(store: S) -> Verdi
         let stored = of_user(base, 7);
         store.insert(stored.clone()).await?;
         let attempts = join_all((1..10).map(|n| {
-            let update = store.update(replace(&stored, Scope::Row, Row { id: id(base + n), ..next(&stored) }));
+            let update =
+                store.update(replace(&stored, Scope::Row, Row { id: id(base + n), ..next(&stored) }));
             async move { Ok::<_, Box<dyn Error + Send + Sync>>((update.await?, n)) }
         }));
         let mut winners = Vec::new();
@@ -453,7 +458,8 @@ async fn a_replaced_id_is_gone_for_every_call<S: Store>(store: S) -> Verdict {
     for expected in [stored.revision, moved.revision] {
         let late = Update { id: id(1), expected, scope: Scope::State, row: next(&stored) };
         ensure("a late update", store.update(late).await?, Outcome::Gone)?;
-        let again = Update { id: id(1), expected, scope: Scope::Row, row: Row { id: id(3), ..next(&stored) } };
+        let again =
+            Update { id: id(1), expected, scope: Scope::Row, row: Row { id: id(3), ..next(&stored) } };
         ensure("a late change of the id", store.update(again).await?, Outcome::Gone)?;
     }
     ensure("deleting the old id", store.delete(id(1)).await?, false)?;
@@ -717,7 +723,11 @@ async fn the_sessions_of_a_user_are_known_after_every_change<S: Directory>(store
     ensure("whose they are", ids(&store, &is_user(7)).await?, vec![id(1)])?;
     // A new id, as every log-in makes one; then another user under another id; then nobody.
     let renamed = Row { id: id(2), ..next(&stored) };
-    ensure("the update", store.update(replace(&stored, Scope::Row, renamed.clone())).await?, Outcome::Stored)?;
+    ensure(
+        "the update",
+        store.update(replace(&stored, Scope::Row, renamed.clone())).await?,
+        Outcome::Stored,
+    )?;
     ensure("whose they are", ids(&store, &is_user(7)).await?, vec![id(2)])?;
     let other = Row { id: id(3), user: Some(Value::Integer(8)), ..next(&renamed) };
     ensure("the update", store.update(replace(&renamed, Scope::Row, other.clone())).await?, Outcome::Stored)?;

@@ -10,8 +10,8 @@ use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline, RedisError,
-    RedisFuture, Script, ServerErrorKind, TlsMode, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    RedisError, RedisFuture, Script, ServerErrorKind, TlsMode, Value,
 };
 use tokio::sync::Mutex;
 
@@ -55,7 +55,8 @@ impl Link {
         let info = url.into_connection_info()?.set_tcp_settings(tcp_settings());
         let config =
             ConnectionManagerConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-        let manager = ConnectionManager::new_with_config(Client::open(info)?, config.set_number_of_retries(2));
+        let manager =
+            ConnectionManager::new_with_config(Client::open(info)?, config.set_number_of_retries(2));
         Ok(Self::Single(manager.await?))
     }
 

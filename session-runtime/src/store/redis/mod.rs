@@ -465,9 +465,7 @@ impl Rows<'_> {
         let mut fields = Fields::of(table, row)?;
         let keeps = |name: &str| match scope {
             Scope::State => name == table.state || name == table.revision,
-            Scope::Expiration => {
-                name == table.state || name == table.revision || name == table.expiration
-            }
+            Scope::Expiration => name == table.state || name == table.revision || name == table.expiration,
             Scope::Row => true,
         };
         fields.present.retain(|(name, _)| keeps(name));
@@ -519,8 +517,7 @@ impl Rows<'_> {
             self.unlist_user(before.user.as_ref(), *old).await?;
             self.acknowledged().await?;
         } else {
-            let call =
-                Call::new(self.keys(row.id)).value(row.id.to_string()).value(format!("{FROM}{old}"));
+            let call = Call::new(self.keys(row.id)).value(row.id.to_string()).value(format!("{FROM}{old}"));
             self.run(&scripts::WITHDRAW, call).await?;
             self.unlist_user(row.user.as_ref(), row.id).await?;
         }
@@ -668,7 +665,12 @@ impl Rows<'_> {
     }
 
     /// The ids of these shards whose expiration is in the range.
-    async fn members(&self, shards: &[u8], range: &[String; 2], limit: usize) -> Result<Vec<SessionId>, Failure> {
+    async fn members(
+        &self,
+        shards: &[u8],
+        range: &[String; 2],
+        limit: usize,
+    ) -> Result<Vec<SessionId>, Failure> {
         let lists = join_all(shards.iter().map(|shard| self.range(self.list(*shard), range, limit))).await;
         let lists: Vec<_> = lists.into_iter().collect::<Result<_, _>>()?;
         Ok(lists.concat())
@@ -688,8 +690,7 @@ const MARK: &str = "";
 const TO: &str = "to:";
 const FROM: &str = "from:";
 
-static EVER: LazyLock<[String; 2]> =
-    LazyLock::new(|| ["-inf".to_owned(), "+inf".to_owned()]);
+static EVER: LazyLock<[String; 2]> = LazyLock::new(|| ["-inf".to_owned(), "+inf".to_owned()]);
 
 fn shards() -> Vec<u8> {
     (0..=u8::MAX).collect()
@@ -735,7 +736,10 @@ async fn check_server(link: &Link) -> Result<(), Failure> {
         }
         let policy = of("maxmemory_policy").unwrap_or("noeviction");
         if policy != "noeviction" && of("maxmemory").is_some_and(|limit| limit != "0") {
-            tracing::warn!(policy, "Redis may drop sessions when its memory is full: set maxmemory-policy to noeviction");
+            tracing::warn!(
+                policy,
+                "Redis may drop sessions when its memory is full: set maxmemory-policy to noeviction"
+            );
         }
     }
     Ok(())

@@ -425,7 +425,9 @@ impl<'a> Text<'a> {
                 self.push(&format!("{column} = "));
                 self.push_value(id_value(*id));
             }
-            Filter::Compare(column, comparison, value) => self.push_comparison(*column, *comparison, value)?,
+            Filter::Compare(column, comparison, value) => {
+                self.push_comparison(*column, *comparison, value)?
+            }
             Filter::OneOf(column, values) => self.push_one_of(*column, values)?,
             Filter::IsNull(column) => {
                 let operand = self.operand(*column)?;

@@ -53,10 +53,7 @@ pub(super) async fn check_version<E: Engine>(connection: &mut Connection<E>) -> 
 ///
 /// A table that fits is left alone, without so much as a lock: a server that only reads can still be read
 /// from. Otherwise the table is looked at again behind a lock, because another process may be doing the same.
-pub(super) async fn prepare<E: Engine>(
-    connection: &mut Connection<E>,
-    table: &Table,
-) -> Result<(), Failure> {
+pub(super) async fn prepare<E: Engine>(connection: &mut Connection<E>, table: &Table) -> Result<(), Failure> {
     check_names(E::DIALECT, table)?;
     if missing::<E>(connection, table).await?.is_empty() {
         return Ok(());
