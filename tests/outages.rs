@@ -189,3 +189,18 @@ async fn a_write_without_its_replicas_is_an_error() {
         in_time(store.clone().min_replicas(0).load(row(1).id)).await.expect("reading needs none");
     }
 }
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn the_replica_that_sentinels_promote_is_found() {
+    let _turn = turn();
+    let store = RedisStore::connect(&url("REDIS_SENTINEL_URL")).await.expect("the sentinel answers");
+    let mut careful = store.min_replicas(1);
+    careful.prepare(&table("failover"), DEADLINE).await.expect("the master answers");
+    careful.insert(row(1)).await.expect("the replica has it");
+    let store = careful.clone().min_replicas(0);
+    Server("master").kill();
+    is_away(&store).await;
+    comes_back(&store).await;
+    in_time(careful.insert(row(4))).await.expect_err("no replica is left");
+}

@@ -270,4 +270,79 @@ mod redis {
     async fn any_name_serves_in_a_cluster() {
         super::takes_any_name(cluster, NAMES).await;
     }
+
+    /// The raw fields of a row, by its key.
+    fn key(table: &str, id: session_runtime::SessionId) -> String {
+        format!("databag:{{{table}:{:02x}}}:{id}", id.as_bytes()[0])
+    }
+
+    /// A change of an id that stopped after its first step, and after its second.
+    #[tokio::test]
+    async fn a_crash_between_two_steps_of_a_new_id_leaves_one_id_that_works() {
+        use super::*;
+
+        let mut store = store().await;
+        let table = table("crash");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let client = ::redis::Client::open(server::url("REDIS_URL")).expect("a URL");
+        let mut raw = client.get_multiplexed_async_connection().await.expect("the server answers");
+        for steps in [1, 2] {
+            let (old, new) = (row(steps * 10), row(steps * 10 + 1));
+            let (old_key, new_key) = (key(&table.name, old.id), key(&table.name, new.id));
+            store.insert(old.clone()).await.expect("it fits");
+            store.insert(new.clone()).await.expect("it fits");
+            let mut step = ::redis::pipe();
+            step.hset(&new_key, "", format!("from:{}", old.id));
+            if steps == 2 {
+                step.del(&old_key).hset(&old_key, "", format!("to:{}", new.id));
+            }
+            let _: () = step.query_async(&mut raw).await.expect("the server answers");
+
+            let (works, other) = if steps == 1 { (&old, &new) } else { (&new, &old) };
+            // First the writes, which meet the marks as they were left.
+            assert_eq!(store.update(touch(other)).await.expect("it answers"), Outcome::Gone);
+            assert!(!store.delete(other.id).await.expect("it answers"));
+            assert_eq!(store.load(other.id).await.expect("it answers"), None);
+            assert_eq!(store.update(touch(works)).await.expect("it answers"), Outcome::Stored);
+            assert!(store.load(works.id).await.expect("it answers").is_some());
+            let listed: Vec<_> = store
+                .find(&Filter::All, session_runtime::store::Page { after: None, limit: 10 })
+                .await
+                .expect("it answers")
+                .iter()
+                .map(|row| row.id)
+                .collect();
+            assert!(listed.contains(&works.id) && !listed.contains(&other.id), "{listed:?}");
+            assert!(store.delete(works.id).await.expect("it answers"));
+            assert_eq!(store.load(works.id).await.expect("it answers"), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_sessions_of_a_user_are_found_again_after_their_set_was_lost() {
+        use super::*;
+
+        let mut store = store().await;
+        let table = table("heals");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let mut stored = row(7);
+        store.insert(stored.clone()).await.expect("it fits");
+        let client = ::redis::Client::open(server::url("REDIS_URL")).expect("a URL");
+        let mut raw = client.get_multiplexed_async_connection().await.expect("the server answers");
+        let set = format!("databag:{{{}:user:i7}}", table.name);
+        let _: () = ::redis::cmd("DEL").arg(&set).query_async(&mut raw).await.expect("the server answers");
+        // The next time that the session's life is prolonged.
+        stored.expiration = stored.expiration.saturating_add(DEADLINE);
+        let update = session_runtime::store::Update {
+            scope: session_runtime::store::Scope::Expiration,
+            ..touch(&stored)
+        };
+        assert_eq!(store.update(update).await.expect("it answers"), Outcome::Stored);
+        let of_user = Filter::Compare(
+            session_runtime::store::ColumnRef::User,
+            session_runtime::store::Comparison::Eq,
+            Value::Integer(7),
+        );
+        assert_eq!(store.count(&of_user).await.expect("it answers"), 1);
+    }
 }
