@@ -60,9 +60,27 @@
 //! | --- | --- | --- |
 //! | `sqlite` | yes | [`SqliteStore`] |
 //! | `memory` | no | `MemoryStore` |
+//! | `postgres` | no | `PostgresStore` |
+//! | `mysql` | no | `MysqlStore`, for MySQL and MariaDB |
+//! | `redis` | no | `RedisStore`, for Redis and Valkey: one server, sentinels, a cluster |
+//! | `testing` | no | `store::suite`, which checks a store of your own |
 //! | `actix` | yes | [`SessionMiddleware`] and the extractors |
 //!
 //! No feature changes the meaning of another.
+//!
+//! # The clients of servers
+//!
+//! PostgreSQL and MySQL are spoken to through [sqlx](https://docs.rs/sqlx), Redis through
+//! [redis](https://docs.rs/redis). Both are the most used of their kind, are released several times a year, bring
+//! TLS by rustls, and their pools and connections are what programs have already. What else was weighed:
+//!
+//! - `sqlx` serves both SQL servers by one interface, so the two stores differ in their SQL alone. It is taken
+//!   without `macros`, `migrate`, `json`, `any` and `sqlite`, each of which asks for another SQLite than the bundled
+//!   one of `rusqlite`, and without `mysql-rsa` (RUSTSEC-2023-0071). It needs Rust 1.94, more than the rest.
+//! - `tokio-postgres` with `deadpool`, and `mysql_async`, are as good drivers, and make it two of everything. They
+//!   answer faster where a pool is small: sqlx asks each connection that is given back whether it still works.
+//! - `redis` has clusters, sentinels and connections that come back by themselves. `fred` has all of it behind one
+//!   type, and has had no release for longer.
 
 // The derive names this crate from outside; its own tests use the derive too.
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The servers that `tests/servers` has started: where they are, and how to do them harm.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 use std::{env, fs, thread};
 
@@ -33,8 +33,9 @@ impl Server {
     ///
     /// If it cannot be started.
     pub fn restart(self) {
-        let run = self.file("run");
-        Command::new(run).stdin(Stdio::null()).spawn().expect("it was started before");
+        // In the background of a shell that ends, as `tests/servers` started it.
+        let started = Command::new("sh").args(["-c", "\"$0\" &"]).arg(self.file("run")).status();
+        assert!(started.is_ok_and(|status| status.success()), "{self:?} cannot be started");
     }
 
     /// Lets it accept connections and never answer.

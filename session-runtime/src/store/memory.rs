@@ -193,7 +193,6 @@ impl Rows {
 mod tests {
     use super::*;
 
-    #[cfg(feature = "testing")]
     #[tokio::test]
     async fn it_keeps_the_promises_of_a_store() {
         crate::store::suite::run(async || MemoryStore::new()).await;

@@ -28,7 +28,7 @@ pub mod redis;
 mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod suite;
 
 /// The store of [`Sessions`](crate::Sessions) whose type is not named.

@@ -426,7 +426,7 @@ impl<'a> Text<'a> {
                 self.push_value(id_value(*id));
             }
             Filter::Compare(column, comparison, value) => {
-                self.push_comparison(*column, *comparison, value)?
+                self.push_comparison(*column, *comparison, value)?;
             }
             Filter::OneOf(column, values) => self.push_one_of(*column, values)?,
             Filter::IsNull(column) => {

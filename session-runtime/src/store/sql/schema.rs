@@ -98,6 +98,7 @@ enum Kind {
 }
 
 /// A column that the table has.
+#[expect(clippy::struct_excessive_bools, reason = "a catalog answers by yes and no")]
 struct Found {
     name: String,
     declared: String,
