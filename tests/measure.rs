@@ -40,18 +40,22 @@ async fn measure<S: Store + Clone>(name: &str, mut store: S) {
         let begun = Instant::now();
         let loads = rows[..clients].iter().map(|row| tokio::spawn(load(store.clone(), row.clone(), begun)));
         let done: u32 = join_all(loads).await.into_iter().map(|done| done.expect("it answers")).sum();
-        line += &format!("{:>10.0}", f64::from(done) / begun.elapsed().as_secs_f64());
+        line.push_str(&per_second(done, begun));
     }
     for clients in [1, 64] {
         let begun = Instant::now();
-        let saves = rows[..clients].iter().map(|row| tokio::spawn(save(store.clone(), row.clone(), begun)));
-        let saved: Vec<_> = join_all(saves).await.into_iter().map(|row| row.expect("it answers")).collect();
+        let tasks = rows[..clients].iter().map(|row| tokio::spawn(save(store.clone(), row.clone(), begun)));
+        let saved: Vec<_> = join_all(tasks).await.into_iter().map(|row| row.expect("it answers")).collect();
         let done: i64 = saved.iter().zip(&rows).map(|(after, before)| after.revision - before.revision).sum();
         let done = u32::try_from(done).expect("it has a few seconds");
-        line += &format!("{:>10.0}", f64::from(done) / begun.elapsed().as_secs_f64());
+        line.push_str(&per_second(done, begun));
         rows.splice(..clients, saved);
     }
     println!("{line}");
+}
+
+fn per_second(done: u32, begun: Instant) -> String {
+    format!("{:>10.0}", f64::from(done) / begun.elapsed().as_secs_f64())
 }
 
 async fn load<S: Store>(store: S, row: Row, begun: Instant) -> u32 {

@@ -3,8 +3,10 @@
 //! Run by `tests/servers cargo test -p databag-tests --features servers`. Without a server its tests fail.
 
 use databag_tests::rows::{row, table, touch};
-use session_runtime::store::{Filter, Outcome, TableColumn};
-use session_runtime::{ColumnType, Directory, Store, Value};
+use session_runtime::store::{
+    ColumnRef, Comparison, Filter, Outcome, Page, Row, Scope, Table, TableColumn, Update,
+};
+use session_runtime::{ColumnType, Directory, SessionId, Store, Value};
 
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -22,13 +24,12 @@ async fn gains_a_column<S: Directory>(open: impl AsyncFn() -> S) {
     let mut loaded = new.load(row(1).id).await.expect("it answers").expect("it is there");
     assert_eq!(loaded.columns, [None]);
     loaded.columns = vec![Some(Value::Text("acme".to_owned()))];
-    let update =
-        session_runtime::store::Update { scope: session_runtime::store::Scope::Row, ..touch(&loaded) };
+    let update = Update { scope: Scope::Row, ..touch(&loaded) };
     assert_eq!(new.update(update).await.expect("it answers"), Outcome::Stored);
     // The old node does not know the column, goes on, and does not erase it.
     let seen = old.load(row(1).id).await.expect("it answers").expect("it is there");
     assert!(seen.columns.is_empty());
-    let update = session_runtime::store::Update { scope: session_runtime::store::Scope::Row, ..touch(&seen) };
+    let update = Update { scope: Scope::Row, ..touch(&seen) };
     assert_eq!(old.update(update).await.expect("it answers"), Outcome::Stored);
     let kept = new.load(row(1).id).await.expect("it answers").expect("it is there");
     assert_eq!(kept.columns, [Some(Value::Text("acme".to_owned()))]);
@@ -36,13 +37,15 @@ async fn gains_a_column<S: Directory>(open: impl AsyncFn() -> S) {
 
 async fn takes_any_name<S: Directory>(open: impl AsyncFn() -> S, [one, two, three]: [&str; 3]) {
     let mut store = open().await;
-    let mut odd = table("names");
-    odd.name = one.to_owned();
-    odd.state = two.to_owned();
-    odd.created = "where".to_owned();
-    odd.projected = vec![TableColumn { name: three.to_owned(), ..tenant() }];
+    let odd = Table {
+        name: one.to_owned(),
+        state: two.to_owned(),
+        created: "where".to_owned(),
+        projected: vec![TableColumn { name: three.to_owned(), ..tenant() }],
+        ..table("names")
+    };
     store.prepare(&odd, DEADLINE).await.expect("every name is quoted");
-    let stored = session_runtime::store::Row { columns: vec![None], ..row(1) };
+    let stored = Row { columns: vec![None], ..row(1) };
     store.insert(stored.clone()).await.expect("it fits");
     assert_eq!(store.update(touch(&stored)).await.expect("it answers"), Outcome::Stored);
     assert_eq!(store.remove(&Filter::All).await.expect("it answers"), [stored.id]);
@@ -272,7 +275,7 @@ mod redis {
     }
 
     /// The raw fields of a row, by its key.
-    fn key(table: &str, id: session_runtime::SessionId) -> String {
+    fn key(table: &str, id: super::SessionId) -> String {
         format!("databag:{{{table}:{:02x}}}:{id}", id.as_bytes()[0])
     }
 
@@ -306,7 +309,7 @@ mod redis {
             assert_eq!(store.update(touch(works)).await.expect("it answers"), Outcome::Stored);
             assert!(store.load(works.id).await.expect("it answers").is_some());
             let listed: Vec<_> = store
-                .find(&Filter::All, session_runtime::store::Page { after: None, limit: 10 })
+                .find(&Filter::All, Page { after: None, limit: 10 })
                 .await
                 .expect("it answers")
                 .iter()
@@ -333,16 +336,9 @@ mod redis {
         let _: () = ::redis::cmd("DEL").arg(&set).query_async(&mut raw).await.expect("the server answers");
         // The next time that the session's life is prolonged.
         stored.expiration = stored.expiration.saturating_add(DEADLINE);
-        let update = session_runtime::store::Update {
-            scope: session_runtime::store::Scope::Expiration,
-            ..touch(&stored)
-        };
+        let update = Update { scope: Scope::Expiration, ..touch(&stored) };
         assert_eq!(store.update(update).await.expect("it answers"), Outcome::Stored);
-        let of_user = Filter::Compare(
-            session_runtime::store::ColumnRef::User,
-            session_runtime::store::Comparison::Eq,
-            Value::Integer(7),
-        );
+        let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Integer(7));
         assert_eq!(store.count(&of_user).await.expect("it answers"), 1);
     }
 }

@@ -91,7 +91,7 @@ macro_rules! checks {
         $(
             let store = prepared($open().await, &table(stringify!($check))).await;
             let verdict = match store {
-                Ok(store) => within($check(store)).await,
+                Ok(store) => within(Box::pin($check(store))).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = verdict {
