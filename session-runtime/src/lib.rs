@@ -61,9 +61,27 @@
 //! | --- | --- | --- |
 //! | `sqlite` | yes | [`SqliteStore`] |
 //! | `memory` | no | `MemoryStore` |
+//! | `postgres` | no | `PostgresStore` |
+//! | `mysql` | no | `MysqlStore`, for MySQL and MariaDB |
+//! | `redis` | no | `RedisStore`, for Redis and Valkey: one server, sentinels, a cluster |
+//! | `testing` | no | `store::suite`, which checks a store of your own |
 //! | `actix` | yes | [`SessionMiddleware`] and the extractors |
 //!
 //! No feature changes the meaning of another.
+//!
+//! # The clients of servers
+//!
+//! PostgreSQL and MySQL are spoken to through [sqlx](https://docs.rs/sqlx), Redis through
+//! [redis](https://docs.rs/redis). Both are the most used of their kind, are released several times a year, bring
+//! TLS by rustls, and their pools and connections are what programs have already. What else was weighed:
+//!
+//! - `sqlx` serves both SQL servers by one interface, so the two stores differ in their SQL alone. It is taken
+//!   without `macros`, `migrate`, `json`, `any` and `sqlite`, each of which asks for another SQLite than the bundled
+//!   one of `rusqlite`, and without `mysql-rsa` (RUSTSEC-2023-0071). It needs Rust 1.94, more than the rest.
+//! - `tokio-postgres` with `deadpool`, and `mysql_async`, are as good drivers, and make it two of everything. They
+//!   answer faster where a pool is small: sqlx asks each connection that is given back whether it still works.
+//! - `redis` has clusters, sentinels and connections that come back by themselves. `fred` has all of it behind one
+//!   type, and has had no release for longer.
 
 // What a request needs beyond the rest has no caller without a web framework.
 #![cfg_attr(not(feature = "actix"), allow(dead_code))]
@@ -116,6 +134,12 @@ pub use session::{LoggedIn, Session, SessionRef};
 pub use sessions::{Answer, Find, Sessions, Snapshot};
 #[cfg(feature = "memory")]
 pub use store::memory::MemoryStore;
+#[cfg(feature = "mysql")]
+pub use store::mysql::MysqlStore;
+#[cfg(feature = "postgres")]
+pub use store::postgres::PostgresStore;
+#[cfg(feature = "redis")]
+pub use store::redis::RedisStore;
 #[cfg(feature = "sqlite")]
 pub use store::sqlite::{Durability, SqliteStore};
 pub use store::{Directory, Store, StoreError};

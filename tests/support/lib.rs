@@ -3,6 +3,10 @@
 mod browser;
 mod clock;
 mod logs;
+#[cfg(feature = "servers")]
+pub mod rows;
+#[cfg(feature = "servers")]
+pub mod server;
 pub mod shop;
 mod watched;
 

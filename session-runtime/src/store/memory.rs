@@ -1,13 +1,12 @@
 //! Rows in the memory of this process: for tests, and for sessions that may end with the process.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{ColumnRef, Comparison, Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
+use super::filter::matches;
+use super::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::Value;
@@ -113,6 +112,9 @@ impl Store for MemoryStore {
         match rows.by_id.get(&update.id) {
             None => Ok(Outcome::Gone),
             Some(row) if row.revision != update.expected => Ok(Outcome::Conflict),
+            Some(_) if update.row.id != update.id && rows.by_id.contains_key(&update.row.id) => {
+                Err(StoreError::new("update a row", "there is a row of the new id"))
+            }
             Some(_) => {
                 rows.take(update.id);
                 rows.put(update.row);
@@ -192,56 +194,14 @@ impl Rows {
     }
 }
 
-/// Tells whether a row is in a filter. What compares with `NULL` is not.
-fn matches(filter: &Filter, row: &Row) -> bool {
-    match filter {
-        Filter::All => true,
-        Filter::Id(id) => row.id == *id,
-        Filter::LiveAt(now) => row.expiration > *now,
-        Filter::Compare(column, comparison, value) => {
-            let order = |held: &Value| compare(held, value);
-            read(row, *column).and_then(|held| order(&held)).is_some_and(|order| holds(*comparison, order))
-        }
-        Filter::OneOf(column, values) => read(row, *column).is_some_and(|held| values.contains(&held)),
-        Filter::IsNull(column) => read(row, *column).is_none(),
-        Filter::Not(filter) => !matches(filter, row),
-        Filter::And(one, other) => matches(one, row) && matches(other, row),
-        Filter::Or(one, other) => matches(one, row) || matches(other, row),
-    }
-}
-
-fn read(row: &Row, column: ColumnRef) -> Option<Value> {
-    match column {
-        ColumnRef::User => row.user.clone(),
-        ColumnRef::Ip => row.ip.as_ref().map(IpAddr::to_string).map(Value::Text),
-        ColumnRef::Projected(column) => row.columns.get(column).cloned().flatten(),
-    }
-}
-
-fn compare(one: &Value, other: &Value) -> Option<Ordering> {
-    match (one, other) {
-        (Value::Integer(one), Value::Integer(other)) => Some(one.cmp(other)),
-        (Value::Real(one), Value::Real(other)) => one.partial_cmp(other),
-        (Value::Text(one), Value::Text(other)) => Some(one.cmp(other)),
-        (Value::Blob(one), Value::Blob(other)) => Some(one.cmp(other)),
-        _ => None,
-    }
-}
-
-fn holds(comparison: Comparison, order: Ordering) -> bool {
-    match comparison {
-        Comparison::Eq => order.is_eq(),
-        Comparison::Ne => order.is_ne(),
-        Comparison::Lt => order.is_lt(),
-        Comparison::Le => order.is_le(),
-        Comparison::Gt => order.is_gt(),
-        Comparison::Ge => order.is_ge(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn it_keeps_the_promises_of_a_store() {
+        crate::store::suite::run(async || MemoryStore::new()).await;
+    }
 
     fn row(id: u8, created: i64, expiration: i64) -> Row {
         Row {

@@ -14,10 +14,22 @@ use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
+#[cfg(any(feature = "memory", feature = "redis"))]
+mod filter;
 #[cfg(feature = "memory")]
 pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(test, feature = "testing"))]
+pub mod suite;
 
 /// The store of [`Sessions`](crate::Sessions) whose type is not named.
 #[cfg(feature = "sqlite")]
@@ -195,6 +207,67 @@ pub struct Page {
 /// - Expired rows may be returned; the caller checks the time. They may also be removed at any time.
 ///
 /// Futures may be dropped at any point; a write under way then either happens whole or not at all.
+///
+/// With the feature `testing` the module `suite`, beside this trait, checks all of it.
+///
+/// # Examples
+///
+/// A complete store, which keeps its promises within one process:
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::{Arc, Mutex};
+/// use std::time::Duration;
+///
+/// use session_runtime::store::{Outcome, Row, Table, Update};
+/// use session_runtime::{SessionId, Store, StoreError};
+///
+/// #[derive(Clone, Default)]
+/// struct MapStore(Arc<Mutex<HashMap<SessionId, Row>>>);
+///
+/// impl Store for MapStore {
+///     async fn prepare(&mut self, _: &Table, _: Duration) -> Result<(), StoreError> {
+///         Ok(())
+///     }
+///
+///     async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+///         Ok(self.0.lock().unwrap().get(&id).cloned())
+///     }
+///
+///     async fn insert(&self, row: Row) -> Result<(), StoreError> {
+///         let mut rows = self.0.lock().unwrap();
+///         if rows.contains_key(&row.id) {
+///             return Err(StoreError::new("insert a row", "there is a row of this id"));
+///         }
+///         rows.insert(row.id, row);
+///         Ok(())
+///     }
+///
+///     async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+///         let mut rows = self.0.lock().unwrap();
+///         let Some(row) = rows.get(&update.id) else { return Ok(Outcome::Gone) };
+///         if row.revision != update.expected {
+///             return Ok(Outcome::Conflict);
+///         }
+///         if update.row.id != update.id && rows.contains_key(&update.row.id) {
+///             return Err(StoreError::new("update a row", "there is a row of the new id"));
+///         }
+///         rows.remove(&update.id);
+///         rows.insert(update.row.id, update.row);
+///         Ok(Outcome::Stored)
+///     }
+///
+///     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+///         Ok(self.0.lock().unwrap().remove(&id).is_some())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # #[cfg(feature = "testing")]
+/// session_runtime::store::suite::run_store(async || MapStore::default()).await;
+/// # }
+/// ```
 pub trait Store: Send + Sync + 'static {
     /// Makes the store ready for a table: creates it, or adds what it lacks.
     ///

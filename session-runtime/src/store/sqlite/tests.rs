@@ -1,7 +1,6 @@
 mod faults;
 
 use std::error::Error as _;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
@@ -119,6 +118,14 @@ async fn ids(store: &SqliteStore, filter: Filter) -> Vec<SessionId> {
 }
 
 #[tokio::test]
+async fn it_keeps_the_promises_of_a_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    crate::store::suite::run(async || SqliteStore::open(&path).expect("a store")).await;
+    crate::store::suite::run(async || SqliteStore::in_memory().expect("a store")).await;
+}
+
+#[tokio::test]
 async fn a_row_comes_back_as_it_was_stored() {
     let Fixture { store, folder: _folder } = fixture().await;
     for stored in [row(1), full_row(2), Row { state: Vec::new(), ..row(3) }] {
@@ -146,15 +153,6 @@ async fn text_state_is_stored_as_text() {
 }
 
 #[tokio::test]
-async fn a_second_row_of_one_id_is_refused_and_the_first_one_kept() {
-    let Fixture { store, folder: _folder } = fixture().await;
-    store.insert(row(1)).await.unwrap();
-    let error = store.insert(full_row(1)).await.unwrap_err();
-    assert!(cause(&error).contains("UNIQUE"), "{}", cause(&error));
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
-}
-
-#[tokio::test]
 async fn an_update_writes_what_its_scope_says() {
     let Fixture { store, folder: _folder } = fixture().await;
     let before = row(1);
@@ -176,91 +174,6 @@ async fn an_update_writes_what_its_scope_says() {
     let change = Update { id: id(1), expected: 3, scope: Scope::Row, row: whole.clone() };
     assert_eq!(store.update(change).await.unwrap(), Outcome::Stored);
     assert_eq!(store.load(id(1)).await.unwrap(), Some(whole));
-}
-
-#[tokio::test]
-async fn an_update_of_another_revision_is_a_conflict_and_changes_nothing() {
-    let Fixture { store, folder: _folder } = fixture().await;
-    store.insert(row(1)).await.unwrap();
-    for scope in [Scope::State, Scope::Expiration, Scope::Row] {
-        let stale = Update { expected: 0, ..update(&full_row(1), scope) };
-        assert_eq!(store.update(stale).await.unwrap(), Outcome::Conflict);
-    }
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
-}
-
-#[tokio::test]
-async fn an_update_of_a_missing_row_creates_nothing() {
-    let Fixture { store, folder: _folder } = fixture().await;
-    for scope in [Scope::State, Scope::Expiration, Scope::Row] {
-        assert_eq!(store.update(update(&row(1), scope)).await.unwrap(), Outcome::Gone);
-    }
-    assert_eq!(store.count(&Filter::All).await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn of_concurrent_updates_of_one_revision_one_wins() {
-    let Fixture { store, folder: _folder } = fixture().await;
-    store.insert(row(1)).await.unwrap();
-    let attempts: Vec<_> = (0..20)
-        .map(|n| {
-            let store = store.clone();
-            let change = update(&Row { state: vec![n], ..row(1) }, Scope::State);
-            tokio::spawn(async move { store.update(change).await.unwrap() })
-        })
-        .collect();
-    let mut stored = 0;
-    for attempt in attempts {
-        stored += usize::from(attempt.await.unwrap() == Outcome::Stored);
-    }
-    assert_eq!(stored, 1);
-}
-
-#[tokio::test]
-async fn a_new_id_replaces_the_old_one_in_one_step_whatever_the_scope() {
-    let Fixture { store, folder: _folder } = fixture().await;
-    for (n, scope) in [(1, Scope::State), (2, Scope::Row)] {
-        store.insert(row(n)).await.unwrap();
-        let rotated = Row { revision: 2, ..full_row(n + 10) };
-        let change = Update { id: id(n), expected: 1, scope, row: rotated.clone() };
-        assert_eq!(store.update(change).await.unwrap(), Outcome::Stored);
-        assert_eq!(store.load(id(n)).await.unwrap(), None);
-        assert_eq!(store.load(id(n + 10)).await.unwrap(), Some(rotated));
-    }
-}
-
-#[tokio::test]
-async fn a_new_id_that_is_taken_changes_neither_row() {
-    let Fixture { store, folder: _folder } = fixture().await;
-    store.insert(row(1)).await.unwrap();
-    store.insert(row(2)).await.unwrap();
-    let change = Update { id: id(1), expected: 1, scope: Scope::Row, row: full_row(2) };
-    store.update(change).await.unwrap_err();
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
-    assert_eq!(store.load(id(2)).await.unwrap(), Some(row(2)));
-}
-
-#[tokio::test]
-async fn deleting_tells_whether_there_was_a_row() {
-    let Fixture { store, folder: _folder } = fixture().await;
-    store.insert(row(1)).await.unwrap();
-    assert!(store.delete(id(1)).await.unwrap());
-    assert!(!store.delete(id(1)).await.unwrap());
-    assert_eq!(store.load(id(1)).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn pruning_keeps_to_its_limit_and_to_rows_that_have_expired() {
-    let Fixture { store, folder: _folder } = fixture().await;
-    for (n, expiration) in [(1, 998), (2, 999), (3, 1_000), (4, 1_001)] {
-        let expiration = Timestamp::from_millis(expiration);
-        store.insert(Row { expiration, ..row(n) }).await.unwrap();
-    }
-    let now = Timestamp::from_millis(1_000);
-    assert_eq!(store.prune(now, 2).await.unwrap(), 2);
-    assert_eq!(store.prune(now, 2).await.unwrap(), 1);
-    assert_eq!(store.prune(now, 2).await.unwrap(), 0);
-    assert_eq!(ids(&store, Filter::All).await, [id(4)]);
 }
 
 #[tokio::test]
@@ -299,54 +212,6 @@ async fn a_row_that_does_not_fit_the_table_is_refused() {
 }
 
 #[tokio::test]
-async fn filters_select_as_documented() {
-    use Comparison::{Eq, Ge, Gt, Le, Lt, Ne};
-    let Fixture { store, folder: _folder } = fixture().await;
-    for (n, tenant) in [(1, Some("a")), (2, Some("b")), (3, Some("A")), (4, None)] {
-        let mut row = Row { user: Some(Value::Integer(n)), ..row(n.cast_unsigned()) };
-        row.columns[0] = tenant.map(|tenant| Value::Text(tenant.to_owned()));
-        row.expiration = Timestamp::from_millis(n * 10);
-        row.ip = (n == 2).then(|| "10.0.0.2".parse::<IpAddr>().unwrap());
-        store.insert(row).await.unwrap();
-    }
-    let text = |text: &str| Value::Text(text.to_owned());
-    let tenant = ColumnRef::Projected(0);
-    let user = |comparison, n| Filter::Compare(ColumnRef::User, comparison, Value::Integer(n));
-    let is_a = || Filter::Compare(tenant, Eq, text("a"));
-    let not = |filter| Filter::Not(Box::new(filter));
-    let and = |left, right| Filter::And(Box::new(left), Box::new(right));
-    let or = |left, right| Filter::Or(Box::new(left), Box::new(right));
-    let cases: Vec<(Filter, &[u64])> = vec![
-        (Filter::All, &[1, 2, 3, 4]),
-        (not(Filter::All), &[]),
-        (Filter::Id(id(3)), &[3]),
-        (is_a(), &[1]),
-        (Filter::Compare(tenant, Ne, text("a")), &[2, 3]),
-        (not(is_a()), &[2, 3, 4]),
-        (not(not(is_a())), &[1]),
-        (user(Eq, 2), &[2]),
-        (user(Ne, 2), &[1, 3, 4]),
-        (user(Lt, 2), &[1]),
-        (user(Le, 2), &[1, 2]),
-        (user(Gt, 2), &[3, 4]),
-        (user(Ge, 2), &[2, 3, 4]),
-        (Filter::OneOf(tenant, vec![text("a"), text("b"), text("zz")]), &[1, 2]),
-        (Filter::OneOf(tenant, Vec::new()), &[]),
-        (not(Filter::OneOf(tenant, Vec::new())), &[1, 2, 3, 4]),
-        (Filter::IsNull(tenant), &[4]),
-        (Filter::Compare(ColumnRef::Ip, Eq, text("10.0.0.2")), &[2]),
-        (Filter::LiveAt(Timestamp::from_millis(20)), &[3, 4]),
-        (and(or(is_a(), user(Eq, 4)), not(user(Eq, 1))), &[4]),
-        (or(is_a(), and(user(Ge, 2), user(Le, 3))), &[1, 2, 3]),
-    ];
-    for (filter, expected) in cases {
-        let expected: Vec<_> = expected.iter().copied().map(id).collect();
-        assert_eq!(store.count(&filter).await.unwrap(), expected.len() as u64, "{filter:?}");
-        assert_eq!(ids(&store, filter.clone()).await, expected, "{filter:?}");
-    }
-}
-
-#[tokio::test]
 async fn text_is_compared_byte_for_byte_however_the_table_collates_it() {
     let fixture = fixture().await;
     let table = Table { name: "loose".to_owned(), ..table() };
@@ -378,39 +243,6 @@ async fn a_conflict_clause_of_the_table_does_not_overwrite_a_row() {
     store.insert(row(1)).await.unwrap();
     store.insert(full_row(1)).await.unwrap_err();
     assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
-}
-
-#[tokio::test]
-async fn pages_follow_one_another_without_gap_or_overlap() {
-    let Fixture { store, folder: _folder } = fixture().await;
-    for n in [5, 3, 1, 4, 2] {
-        store.insert(row(n)).await.unwrap();
-    }
-    let mut seen = Vec::new();
-    let mut after = None;
-    loop {
-        let filter = Filter::Or(Box::new(Filter::All), Box::new(Filter::Id(id(1))));
-        let page = store.find(&filter, Page { after, limit: 2 }).await.unwrap();
-        assert!(page.len() <= 2);
-        let Some(last) = page.last() else { break };
-        after = Some(last.id);
-        seen.extend(page.iter().map(|row| row.id));
-    }
-    assert_eq!(seen, (1..=5).map(id).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn removing_returns_the_ids_of_what_it_removed() {
-    let Fixture { store, folder: _folder } = fixture().await;
-    for n in 1..=3 {
-        let user = Some(Value::Integer(i64::from(n < 3)));
-        store.insert(Row { user, ..row(n) }).await.unwrap();
-    }
-    let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Integer(1));
-    let mut removed = store.remove(&of_user).await.unwrap();
-    removed.sort();
-    assert_eq!(removed, [id(1), id(2)]);
-    assert_eq!(ids(&store, Filter::All).await, [id(3)]);
 }
 
 #[tokio::test]

@@ -1,0 +1,54 @@
+//! Filters without a query language: a filter and a row go in, yes or no comes out.
+
+use std::cmp::Ordering;
+use std::net::IpAddr;
+
+use super::{ColumnRef, Comparison, Filter, Row};
+use crate::value::Value;
+
+/// Tells whether a row is in a filter. What compares with `NULL` is not.
+pub(super) fn matches(filter: &Filter, row: &Row) -> bool {
+    match filter {
+        Filter::All => true,
+        Filter::Id(id) => row.id == *id,
+        Filter::LiveAt(now) => row.expiration > *now,
+        Filter::Compare(column, comparison, value) => {
+            let order = |held: &Value| compare(held, value);
+            read(row, *column).and_then(|held| order(&held)).is_some_and(|order| holds(*comparison, order))
+        }
+        Filter::OneOf(column, values) => read(row, *column).is_some_and(|held| values.contains(&held)),
+        Filter::IsNull(column) => read(row, *column).is_none(),
+        Filter::Not(filter) => !matches(filter, row),
+        Filter::And(one, other) => matches(one, row) && matches(other, row),
+        Filter::Or(one, other) => matches(one, row) || matches(other, row),
+    }
+}
+
+fn read(row: &Row, column: ColumnRef) -> Option<Value> {
+    match column {
+        ColumnRef::User => row.user.clone(),
+        ColumnRef::Ip => row.ip.as_ref().map(IpAddr::to_string).map(Value::Text),
+        ColumnRef::Projected(column) => row.columns.get(column).cloned().flatten(),
+    }
+}
+
+fn compare(one: &Value, other: &Value) -> Option<Ordering> {
+    match (one, other) {
+        (Value::Integer(one), Value::Integer(other)) => Some(one.cmp(other)),
+        (Value::Real(one), Value::Real(other)) => one.partial_cmp(other),
+        (Value::Text(one), Value::Text(other)) => Some(one.cmp(other)),
+        (Value::Blob(one), Value::Blob(other)) => Some(one.cmp(other)),
+        _ => None,
+    }
+}
+
+fn holds(comparison: Comparison, order: Ordering) -> bool {
+    match comparison {
+        Comparison::Eq => order.is_eq(),
+        Comparison::Ne => order.is_ne(),
+        Comparison::Lt => order.is_lt(),
+        Comparison::Le => order.is_le(),
+        Comparison::Gt => order.is_gt(),
+        Comparison::Ge => order.is_ge(),
+    }
+}

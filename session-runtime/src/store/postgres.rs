@@ -1,0 +1,248 @@
+//! PostgreSQL: what its SQL is, and how its client is called.
+
+use std::fmt;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, Postgres};
+use sqlx::query::Query as Statement;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+
+use super::sql::{
+    Catalog, Cells, Dialect, Engine, FRESH, Meaning, Parameter, Patience, Query, START_UP_PATIENCE, SqlStore,
+    delegate,
+};
+use super::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
+use crate::clock::Timestamp;
+use crate::token::SessionId;
+use crate::value::{ColumnType, Value};
+
+/// Sessions in PostgreSQL 13 or later.
+///
+/// Any number of processes can share a table. Cloning is cheap, and the clones share their connections. A
+/// store is used within a Tokio runtime, such as that of actix-web.
+///
+/// A call costs one round trip on a connection of the pool. While the server is away calls fail, at the
+/// deadline of their sessions at the latest, and succeed again when it is back.
+///
+/// Text cannot hold the character NUL here: a session whose user or projected field has one is refused.
+///
+/// # Examples
+///
+/// ```no_run
+/// use session_runtime::PostgresStore;
+///
+/// # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = PostgresStore::connect("postgres://shop:secret@db.example/shop?sslmode=verify-full").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PostgresStore(SqlStore<Client>);
+
+impl PostgresStore {
+    /// The most connections a store opens.
+    pub const MAX_CONNECTIONS: u32 = 10;
+
+    /// Connects to a server: `postgres://user:password@host:port/database`.
+    ///
+    /// TLS is asked for by `?sslmode=verify-full`, with the roots that Mozilla trusts or those of
+    /// `&sslrootcert=file`. Without it the connection is encrypted if the server offers that, and no
+    /// certificate is looked at. `&statement-cache-capacity=0` is for a proxy that hands one connection from
+    /// client to client.
+    ///
+    /// # Errors
+    ///
+    /// If the URL is none of PostgreSQL, the server does not answer, or it is too old.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        const OPERATION: &str = "connect to PostgreSQL";
+        let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::new(OPERATION, error))?;
+        let patience = Patience::default();
+        let pool = pool(options.disable_statement_logging(), &patience);
+        let store = Self(SqlStore::new(pool, Some(patience)));
+        store.0.greet().await.map_err(|failure| StoreError::new(OPERATION, failure))?;
+        Ok(store)
+    }
+
+    /// Takes a pool that is there already, with its settings.
+    ///
+    /// Give it an `acquire_timeout` below your requests' patience, and `lock_timeout` or `statement_timeout`
+    /// to its connections: a statement that waits for a lock goes on after its caller gave up.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or is too old.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use session_runtime::PostgresStore;
+    /// use sqlx::postgres::PgPoolOptions;
+    ///
+    /// # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPoolOptions::new().max_connections(50).connect("postgres://localhost/shop").await?;
+    /// let store = PostgresStore::from_pool(pool).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn from_pool(pool: PgPool) -> Result<Self, StoreError> {
+        let store = Self(SqlStore::new(pool, None));
+        store.0.greet().await.map_err(|failure| StoreError::new("take over the pool", failure))?;
+        Ok(store)
+    }
+}
+
+fn pool(options: PgConnectOptions, patience: &Patience) -> PgPool {
+    let patience = patience.clone();
+    PgPoolOptions::new()
+        .max_connections(PostgresStore::MAX_CONNECTIONS)
+        .acquire_timeout(START_UP_PATIENCE)
+        .test_before_acquire(false)
+        .before_acquire(|connection, state| {
+            Box::pin(async move {
+                if state.idle_for > FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(move |connection, _| {
+            let set = format!("SET statement_timeout = {}", patience.millis());
+            Box::pin(async move { connection.execute(AssertSqlSafe(set)).await.map(drop) })
+        })
+        .connect_lazy_with(options)
+}
+
+delegate!(PostgresStore);
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}
+
+struct Client;
+
+impl Engine for Client {
+    type Database = Postgres;
+
+    const DIALECT: &'static Dialect = &DIALECT;
+
+    async fn fetch(connection: &mut PgConnection, query: &Query) -> Result<Vec<Cells>, sqlx::Error> {
+        let rows = statement(query).fetch_all(connection).await?;
+        rows.iter().map(|row| cells(row, &query.shape)).collect()
+    }
+
+    async fn execute(connection: &mut PgConnection, query: &Query) -> Result<u64, sqlx::Error> {
+        Ok(statement(query).execute(connection).await?.rows_affected())
+    }
+
+    async fn take(connection: &mut PgConnection, query: &Query, _: &str) -> Result<Vec<Cells>, sqlx::Error> {
+        Self::fetch(connection, query).await
+    }
+}
+
+fn statement(query: &Query) -> Statement<'_, Postgres, PgArguments> {
+    let statement = sqlx::query(AssertSqlSafe(query.sql.clone())).persistent(query.lasting);
+    query.values.iter().fold(statement, |statement, value| match value {
+        Parameter::Value(Value::Integer(integer)) => statement.bind(*integer),
+        Parameter::Value(Value::Real(real)) => statement.bind(*real),
+        Parameter::Value(Value::Text(text)) => statement.bind(text.as_str()),
+        Parameter::Value(Value::Blob(blob)) => statement.bind(blob.as_slice()),
+        Parameter::Null(ColumnType::Integer) => statement.bind(None::<i64>),
+        Parameter::Null(ColumnType::Real) => statement.bind(None::<f64>),
+        Parameter::Null(ColumnType::Text) => statement.bind(None::<&str>),
+        Parameter::Null(ColumnType::Blob) => statement.bind(None::<&[u8]>),
+    })
+}
+
+fn cells(row: &PgRow, shape: &[ColumnType]) -> Result<Cells, sqlx::Error> {
+    let cell = |(n, ty): (usize, &ColumnType)| {
+        Ok(match ty {
+            ColumnType::Integer => row.try_get::<Option<_>, _>(n)?.map(Value::Integer),
+            ColumnType::Real => row.try_get::<Option<_>, _>(n)?.map(Value::Real),
+            ColumnType::Text => row.try_get::<Option<_>, _>(n)?.map(Value::Text),
+            ColumnType::Blob => row.try_get::<Option<_>, _>(n)?.map(Value::Blob),
+        })
+    };
+    shape.iter().enumerate().map(cell).collect()
+}
+
+static DIALECT: Dialect = Dialect {
+    quote: '"',
+    name_length: (str::len, 63),
+    parameter: |n| format!("${n}"),
+    max_values: 65_535,
+    exact: |column| format!("{column} COLLATE \"C\""),
+    exact_hides_index: false,
+    skip: "OFFSET",
+    // An array is made once, where `IN` may ask again; who prunes at the same time takes other rows.
+    prune: |table, id, expiration, [time, limit]| {
+        format!(
+            "DELETE FROM {table} WHERE {id} = ANY(ARRAY(SELECT {id} FROM {table} WHERE {expiration} <= {time} \
+             ORDER BY {expiration} LIMIT {limit} FOR UPDATE SKIP LOCKED))"
+        )
+    },
+    take: |table, id, select| {
+        format!("DELETE FROM {table} WHERE {id} = ANY(ARRAY({select} FOR UPDATE)) RETURNING {id}")
+    },
+    // PostgreSQL, appendix A.
+    meaning: |code| match code {
+        "23505" => Meaning::Taken,
+        "40001" | "40P01" => Meaning::Undone,
+        // Shut down, crashed, or starting; a statement that took too long leaves its connection usable.
+        "57P01" | "57P02" | "57P03" => Meaning::Broken,
+        code if code.starts_with("22") || code.starts_with("23") => Meaning::Refused,
+        _ => Meaning::Other,
+    },
+    catalog: Catalog {
+        version: "SHOW server_version",
+        serves: |version| {
+            let major = version.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok());
+            if major.is_some_and(|major: u32| major >= 13) { Ok(()) } else { Err("PostgreSQL 13") }
+        },
+        subject: |_, quoted| quoted.to_owned(),
+        kind: "SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view' \
+               WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' ELSE 'relation' END \
+               FROM pg_class WHERE oid = to_regclass($1)",
+        columns: "SELECT attname::text, format_type(atttypid, atttypmod), attnotnull::int::bigint, \
+                  (atthasdef OR attidentity <> '')::int::bigint, (attgenerated <> '')::int::bigint, \
+                  (SELECT count(*) FROM pg_index WHERE indrelid = attrelid AND indisprimary \
+                  AND attnum = ANY(indkey)) \
+                  FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+        indexes: "SELECT attname::text FROM pg_index JOIN pg_attribute \
+                  ON attrelid = indrelid AND attnum = indkey[0] \
+                  WHERE indrelid = to_regclass($1) AND indpred IS NULL AND indisvalid",
+        names_have_case: true,
+        column_type: |ty| match ty {
+            ColumnType::Integer => "BIGINT",
+            ColumnType::Real => "DOUBLE PRECISION",
+            // Compared as bytes, and so are the entries of its indexes.
+            ColumnType::Text => "TEXT COLLATE \"C\"",
+            ColumnType::Blob => "BYTEA",
+        },
+        key_type: "BYTEA",
+        holds: |declared| match declared {
+            "bigint" => Some(ColumnType::Integer),
+            "double precision" => Some(ColumnType::Real),
+            "bytea" => Some(ColumnType::Blob),
+            declared if declared == "text" || declared.starts_with("character varying") => {
+                Some(ColumnType::Text)
+            }
+            _ => None,
+        },
+        table_options: "",
+        // Without a name it gets one that is free and short enough.
+        create_index: |table, column, _| format!("CREATE INDEX ON {table} ({column})"),
+        lock: |number| {
+            vec![
+                "BEGIN".to_owned(),
+                // An index of a large table takes its time, and a lock may be waited for, but not for ever.
+                "SET LOCAL statement_timeout = 0".to_owned(),
+                "SET LOCAL lock_timeout = '30s'".to_owned(),
+                format!("SELECT pg_advisory_xact_lock({number})"),
+            ]
+        },
+        unlock: |_| vec!["COMMIT".to_owned()],
+    },
+};

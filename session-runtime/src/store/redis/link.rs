@@ -1,0 +1,236 @@
+//! The connection: a URL enters, commands are answered by the server that is in charge of their key.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::io::tcp::TcpSettings;
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline,
+    RedisError, RedisFuture, Script, ServerErrorKind, TlsMode, Value,
+};
+use tokio::sync::Mutex;
+
+use super::START_UP_PATIENCE;
+
+/// After so long without an acknowledgement a connection counts as lost, and another is made.
+const LOST: Duration = Duration::from_secs(5);
+
+/// How long the setting up of a connection may take.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// A connection to one server, to the master that sentinels name, or to a cluster.
+#[derive(Clone)]
+pub(super) enum Link {
+    Single(ConnectionManager),
+    Cluster(ClusterConnection),
+    Sentinel(Watched),
+}
+
+impl Link {
+    /// Connects by a URL, whose scheme says to what: `redis`, `redis-cluster`, `redis-sentinel`, and the same
+    /// with `rediss` for TLS.
+    pub(super) async fn open(url: &str) -> Result<Self, RedisError> {
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| misspelt("the URL has no scheme"))?;
+        let (tls, topology) = match scheme.split_once('-') {
+            None => (scheme, None),
+            Some((tls, topology)) => (tls, Some(topology)),
+        };
+        if tls == "rediss" {
+            provide_tls();
+        }
+        match topology {
+            None => Self::single(url).await,
+            Some("cluster") => Self::cluster(tls, rest).await,
+            Some("sentinel") => Self::sentinel(tls, rest).await,
+            Some(_) => Err(misspelt("the URL is neither of a server, nor a cluster, nor sentinels")),
+        }
+    }
+
+    async fn single(url: &str) -> Result<Self, RedisError> {
+        let info = url.into_connection_info()?.set_tcp_settings(tcp_settings());
+        let config =
+            ConnectionManagerConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
+        let manager =
+            ConnectionManager::new_with_config(Client::open(info)?, config.set_number_of_retries(2));
+        Ok(Self::Single(manager.await?))
+    }
+
+    async fn cluster(tls: &str, rest: &str) -> Result<Self, RedisError> {
+        let (user, hosts) = rest.rsplit_once('@').map_or(("", rest), |(user, hosts)| (user, hosts));
+        let at = if user.is_empty() { "" } else { "@" };
+        let nodes = hosts.trim_end_matches('/').split(',').map(|host| format!("{tls}://{user}{at}{host}"));
+        let client = ClusterClient::builder(nodes)
+            .tcp_settings(tcp_settings())
+            .connection_timeout(CONNECT)
+            // The store has a deadline of its own; nothing may be left to wait in the connection behind it.
+            .response_timeout(START_UP_PATIENCE)
+            .retries(3)
+            .build()?;
+        Ok(Self::Cluster(client.get_async_connection().await?))
+    }
+
+    async fn sentinel(tls: &str, rest: &str) -> Result<Self, RedisError> {
+        let (hosts, master) = rest.rsplit_once('/').ok_or_else(|| misspelt("the URL names no master"))?;
+        let (user, hosts) = hosts.rsplit_once('@').map_or(("", hosts), |(user, hosts)| (user, hosts));
+        let mut sentinels = Vec::new();
+        for host in hosts.split(',') {
+            sentinels.push(format!("{tls}://{host}").into_connection_info()?.addr().clone());
+        }
+        let mut builder = SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)?
+            .set_client_to_redis_tcp_settings(tcp_settings());
+        // The credentials of any URL, decoded as those of a single server are.
+        let info = format!("{tls}://{user}@localhost").into_connection_info()?;
+        if let Some(name) = info.redis_settings().username() {
+            builder = builder.set_client_to_redis_username(name);
+        }
+        if let Some(password) = info.redis_settings().password() {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        if tls == "rediss" {
+            builder = builder
+                .set_client_to_redis_tls_mode(TlsMode::Secure)
+                .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+        }
+        let watched = Watched(Arc::new(Mutex::new(Master { client: builder.build()?, connection: None })));
+        watched.connection().await?;
+        Ok(Self::Sentinel(watched))
+    }
+
+    pub(super) async fn run(&self, script: &Script, call: &Call) -> Result<Vec<u8>, RedisError> {
+        let mut invocation = script.prepare_invoke();
+        for key in &call.keys {
+            invocation.key(key);
+        }
+        for value in &call.values {
+            invocation.arg(value.as_slice());
+        }
+        // By the script's hash; a server that does not have it is given the text.
+        invocation.invoke_async(&mut self.clone()).await
+    }
+
+    pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, RedisError> {
+        command.query_async(&mut self.clone()).await
+    }
+}
+
+/// The keys and values of a script.
+#[derive(Default)]
+pub(super) struct Call {
+    pub(super) keys: Vec<String>,
+    pub(super) values: Vec<Vec<u8>>,
+}
+
+impl Call {
+    pub(super) fn new<const N: usize>(keys: [String; N]) -> Self {
+        Self { keys: keys.into(), values: Vec::new() }
+    }
+
+    pub(super) fn value(mut self, value: impl Into<Vec<u8>>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+}
+
+impl ConnectionLike for Link {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Single(connection) => connection.req_packed_command(command),
+            Self::Cluster(connection) => connection.req_packed_command(command),
+            Self::Sentinel(watched) => Box::pin(watched.send(command)),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Sentinel(watched) => Box::pin(async move {
+                watched.connection().await?.req_packed_commands(pipeline, offset, count).await
+            }),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}
+
+/// The master that sentinels name, asked for again when it fails.
+#[derive(Clone)]
+pub(super) struct Watched(Arc<Mutex<Master>>);
+
+struct Master {
+    client: SentinelClient,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl Watched {
+    async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
+        let mut master = self.0.lock().await;
+        if let Some(connection) = &master.connection {
+            return Ok(connection.clone());
+        }
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
+        let connection = master.client.get_async_connection_with_config(&config).await?;
+        master.connection = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
+        let answer = self.connection().await?.req_packed_command(command).await;
+        if answer.as_ref().is_err_and(is_of_master) {
+            self.0.lock().await.connection = None;
+        }
+        answer
+    }
+}
+
+/// Whether another server may be the master by now: this one is gone, or was told to follow.
+fn is_of_master(error: &RedisError) -> bool {
+    error.is_unrecoverable_error()
+        || error.is_io_error()
+        || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+}
+
+#[cfg(any(target_os = "android", target_os = "linux"))]
+fn tcp_settings() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true).set_user_timeout(LOST)
+}
+
+#[cfg(not(any(target_os = "android", target_os = "linux")))]
+fn tcp_settings() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
+}
+
+/// Names the cryptography that TLS uses, unless the program has: rustls chooses none by itself.
+fn provide_tls() {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // It fails where another thread was faster, which does as well.
+        drop(rustls::crypto::ring::default_provider().install_default());
+    }
+}
+
+fn misspelt(reason: &'static str) -> RedisError {
+    (ErrorKind::InvalidClientConfig, reason).into()
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Single(_) => "Single",
+            Self::Cluster(_) => "Cluster",
+            Self::Sentinel(_) => "Sentinel",
+        })
+    }
+}

@@ -1,0 +1,206 @@
+//! What stores do while their servers are away, and when they are back.
+//!
+//! Run by `tests/servers cargo test -p databag-tests --features servers`. The servers are stopped and paused
+//! here, so these tests have a program of their own, and take turns.
+
+use std::net::TcpListener;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use databag_tests::rows::{row, table, touch};
+use databag_tests::server::{Server, url};
+use session_runtime::store::{Filter, Outcome, Page};
+use session_runtime::{Directory, MysqlStore, PostgresStore, RedisStore, Store, StoreError};
+
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// What a call may take beyond the deadline, on a busy machine.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// How long a server takes to be back.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+static TURN: Mutex<()> = Mutex::new(());
+
+async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let begun = Instant::now();
+    let result = call.await;
+    assert!(begun.elapsed() < DEADLINE + MARGIN, "the call took {:?}", begun.elapsed());
+    result
+}
+
+/// Every call fails within the deadline: none is answered as if there were no row.
+async fn is_away<S: Directory>(store: &S) {
+    let stored = row(1);
+    in_time(store.load(stored.id)).await.expect_err("a load");
+    in_time(store.insert(row(2))).await.expect_err("an insert");
+    in_time(store.update(touch(&stored))).await.expect_err("an update");
+    in_time(store.delete(row(3).id)).await.expect_err("a deletion");
+    in_time(store.find(&Filter::All, Page { after: None, limit: 1 })).await.expect_err("a listing");
+    in_time(store.prune(stored.created, 1)).await.expect_err("pruning");
+    in_time(store.health()).await.expect_err("the health check");
+}
+
+/// The same handle works again, and what was acknowledged is there.
+async fn comes_back<S: Directory>(store: &S) {
+    let begun = Instant::now();
+    while let Err(error) = in_time(store.health()).await {
+        assert!(begun.elapsed() < RECOVERY, "it does not come back: {error}: {:?}", error);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut stored = None;
+    while stored.is_none() {
+        // Connections that broke while they were idle are found out one by one.
+        stored = in_time(store.load(row(1).id)).await.ok();
+        assert!(begun.elapsed() < RECOVERY);
+    }
+    let stored = stored.flatten().expect("it was acknowledged");
+    let mut outcome = in_time(store.update(touch(&stored))).await;
+    while outcome.is_err() && begun.elapsed() < RECOVERY {
+        let stored = in_time(store.load(row(1).id)).await.expect("it is back").expect("it was acknowledged");
+        outcome = in_time(store.update(touch(&stored))).await;
+    }
+    assert_eq!(outcome.expect("it is back"), Outcome::Stored);
+}
+
+async fn survives<S: Directory + Clone>(mut store: S, servers: &[Server]) {
+    let table = table("outage");
+    store.prepare(&table, DEADLINE).await.expect("the server answers");
+    store.insert(row(1)).await.expect("the server answers");
+    for server in servers {
+        server.pause();
+    }
+    is_away(&store).await;
+    for server in servers {
+        server.resume();
+    }
+    comes_back(&store).await;
+    for server in servers {
+        server.kill();
+    }
+    is_away(&store).await;
+    for server in servers {
+        server.restart();
+    }
+    comes_back(&store).await;
+    // Nothing that was given up takes effect later, but for what had reached the server.
+    assert!(store.load(row(1).id).await.expect("it is back").is_some());
+}
+
+fn turn() -> std::sync::MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn postgres_comes_back() {
+    let _turn = turn();
+    let store = PostgresStore::connect(&url("POSTGRES_URL")).await.expect("the server answers");
+    survives(store, &[Server("postgres")]).await;
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn mysql_comes_back() {
+    let _turn = turn();
+    let store = MysqlStore::connect(&url("MYSQL_URL")).await.expect("the server answers");
+    survives(store, &[Server("mysql")]).await;
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn redis_comes_back() {
+    let _turn = turn();
+    let store = RedisStore::connect(&url("REDIS_URL")).await.expect("the server answers");
+    survives(store, &[Server("redis")]).await;
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_redis_cluster_comes_back() {
+    let _turn = turn();
+    let store = RedisStore::connect(&url("REDIS_CLUSTER_URL")).await.expect("the cluster answers");
+    survives(store, &[Server("cluster-1"), Server("cluster-2"), Server("cluster-3")]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_never_answers_is_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let begun = Instant::now();
+    let (postgres, mysql) = (format!("postgres://a@{address}/a"), format!("mysql://a@{address}/a"));
+    let (redis, cluster) = (format!("redis://{address}"), format!("redis-cluster://{address}"));
+    let (postgres, mysql, redis, cluster) = tokio::join!(
+        PostgresStore::connect(&postgres),
+        MysqlStore::connect(&mysql),
+        RedisStore::connect(&redis),
+        RedisStore::connect(&cluster)
+    );
+    postgres.expect_err("nobody answers");
+    mysql.expect_err("nobody answers");
+    redis.expect_err("nobody answers");
+    cluster.expect_err("nobody answers");
+    assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_pool_without_a_free_connection_is_an_error_at_the_deadline() {
+    let _turn = turn();
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&url("POSTGRES_URL")).await;
+    let pool = pool.expect("the server answers");
+    let mut store = PostgresStore::from_pool(pool.clone()).await.expect("the server answers");
+    store.prepare(&table("exhausted"), DEADLINE).await.expect("the server answers");
+    store.insert(row(1)).await.expect("there is a connection");
+    let held = pool.acquire().await.expect("there is a connection");
+    in_time(store.load(row(1).id)).await.expect_err("there is no connection");
+    drop(held);
+    assert!(in_time(store.load(row(1).id)).await.expect("there is a connection").is_some());
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_statement_that_waits_for_a_lock_is_not_made_after_its_caller_gave_up() {
+    let _turn = turn();
+    let mut store = PostgresStore::connect(&url("POSTGRES_URL")).await.expect("the server answers");
+    let table = table("locked");
+    store.prepare(&table, DEADLINE).await.expect("the server answers");
+    store.insert(row(1)).await.expect("the server answers");
+    let pool = sqlx::PgPool::connect(&url("POSTGRES_URL")).await.expect("the server answers");
+    let mut lock = pool.begin().await.expect("the server answers");
+    let select = format!("SELECT 1 FROM \"{}\" FOR UPDATE", table.name);
+    sqlx::query(sqlx::AssertSqlSafe(select)).execute(&mut *lock).await.expect("it is locked");
+    in_time(store.update(touch(&row(1)))).await.expect_err("it is locked");
+    tokio::time::sleep(DEADLINE).await;
+    lock.rollback().await.expect("the server answers");
+    tokio::time::sleep(DEADLINE).await;
+    assert_eq!(store.load(row(1).id).await.expect("it answers").expect("it is there").revision, 1);
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_write_without_its_replicas_is_an_error() {
+    let _turn = turn();
+    for variable in ["REDIS_URL", "REDIS_CLUSTER_URL"] {
+        let mut store =
+            RedisStore::connect(&url(variable)).await.expect("the server answers").min_replicas(1);
+        store.prepare(&table("replicas"), DEADLINE).await.expect("the server answers");
+        in_time(store.insert(row(1))).await.expect_err("there is no replica");
+        in_time(store.clone().min_replicas(0).load(row(1).id)).await.expect("reading needs none");
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn the_replica_that_sentinels_promote_is_found() {
+    let _turn = turn();
+    let store = RedisStore::connect(&url("REDIS_SENTINEL_URL")).await.expect("the sentinel answers");
+    let mut careful = store.min_replicas(1);
+    careful.prepare(&table("failover"), DEADLINE).await.expect("the master answers");
+    careful.insert(row(1)).await.expect("the replica has it");
+    let store = careful.clone().min_replicas(0);
+    Server("master").kill();
+    is_away(&store).await;
+    comes_back(&store).await;
+    in_time(careful.insert(row(4))).await.expect_err("no replica is left");
+}

@@ -1,0 +1,344 @@
+//! Every store on its real server: the suite, and what only that server can do wrong.
+//!
+//! Run by `tests/servers cargo test -p databag-tests --features servers`. Without a server its tests fail.
+
+use databag_tests::rows::{row, table, touch};
+use session_runtime::store::{
+    ColumnRef, Comparison, Filter, Outcome, Page, Row, Scope, Table, TableColumn, Update,
+};
+use session_runtime::{ColumnType, Directory, SessionId, Store, Value};
+
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+fn tenant() -> TableColumn {
+    TableColumn { name: "tenant".to_owned(), ty: ColumnType::Text, index: true }
+}
+
+async fn gains_a_column<S: Directory>(open: impl AsyncFn() -> S) {
+    let (mut old, mut new) = (open().await, open().await);
+    let mut table = table("columns");
+    old.prepare(&table, DEADLINE).await.expect("a new table");
+    old.insert(row(1)).await.expect("it fits");
+    table.projected.push(tenant());
+    new.prepare(&table, DEADLINE).await.expect("a missing column is added");
+    let mut loaded = new.load(row(1).id).await.expect("it answers").expect("it is there");
+    assert_eq!(loaded.columns, [None]);
+    loaded.columns = vec![Some(Value::Text("acme".to_owned()))];
+    let update = Update { scope: Scope::Row, ..touch(&loaded) };
+    assert_eq!(new.update(update).await.expect("it answers"), Outcome::Stored);
+    // The old node does not know the column, goes on, and does not erase it.
+    let seen = old.load(row(1).id).await.expect("it answers").expect("it is there");
+    assert!(seen.columns.is_empty());
+    let update = Update { scope: Scope::Row, ..touch(&seen) };
+    assert_eq!(old.update(update).await.expect("it answers"), Outcome::Stored);
+    let kept = new.load(row(1).id).await.expect("it answers").expect("it is there");
+    assert_eq!(kept.columns, [Some(Value::Text("acme".to_owned()))]);
+}
+
+async fn takes_any_name<S: Directory>(open: impl AsyncFn() -> S, [one, two, three]: [&str; 3]) {
+    let mut store = open().await;
+    let odd = Table {
+        name: one.to_owned(),
+        state: two.to_owned(),
+        created: "where".to_owned(),
+        projected: vec![TableColumn { name: three.to_owned(), ..tenant() }],
+        ..table("names")
+    };
+    store.prepare(&odd, DEADLINE).await.expect("every name is quoted");
+    let stored = Row { columns: vec![None], ..row(1) };
+    store.insert(stored.clone()).await.expect("it fits");
+    assert_eq!(store.update(touch(&stored)).await.expect("it answers"), Outcome::Stored);
+    assert_eq!(store.remove(&Filter::All).await.expect("it answers"), [stored.id]);
+}
+
+async fn refuses<S: Store + std::fmt::Debug>(
+    open: impl AsyncFn() -> S,
+    cases: &[(&str, &str, &str)],
+    create: impl AsyncFn(&str, (&str, &str)),
+) {
+    for (from, to, named) in cases {
+        let table = table("unfit");
+        create(&table.name, (from, to)).await;
+        let mut store = open().await;
+        match store.prepare(&table, DEADLINE).await {
+            Ok(()) => {
+                assert_eq!(*named, "", "{to:?} was accepted");
+                store.insert(row(1)).await.expect("it fits");
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).expect("a cause").to_string();
+                assert!(!named.is_empty() && cause.contains(named), "{to:?}: {cause}");
+                assert!(cause.contains(&table.name), "{cause}");
+            }
+        }
+    }
+}
+
+async fn starts_at_once<S: Directory>(open: impl AsyncFn() -> S) {
+    let table = {
+        let mut table = table("start");
+        table.projected.push(tenant());
+        table
+    };
+    let stores = futures_util::future::join_all((0..8).map(|_| open())).await;
+    let prepared = stores.into_iter().map(async |mut store| {
+        store.prepare(&table, DEADLINE).await.expect("one creates the table, the others find it");
+        store
+    });
+    for store in futures_util::future::join_all(prepared).await {
+        assert_eq!(store.count(&Filter::All).await.expect("it answers"), 0);
+    }
+}
+
+mod postgres {
+    use databag_tests::server;
+    use session_runtime::PostgresStore;
+    use session_runtime::store::suite;
+
+    async fn store() -> PostgresStore {
+        PostgresStore::connect(&server::url("POSTGRES_URL")).await.expect("the server answers")
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_promises_of_a_store() {
+        suite::run(store).await;
+    }
+    /// Reserved words, quotes, spaces, as long as a name may be.
+    const NAMES: [&str; 3] = [
+        "select \"from\" x; --",
+        "\u{FC}ser \u{1F36A}",
+        "n123456789012345678901234567890123456789012345678901234567890x",
+    ];
+
+    const GOOD: &str =
+        "id BYTEA PRIMARY KEY, state BYTEA, created BIGINT, expiration BIGINT, revision BIGINT";
+
+    /// What of a table that fits is replaced, by what, and what the error names.
+    const UNFIT: &[(&str, &str, &str)] = &[
+        ("state BYTEA", "state TEXT", "\"state\" declared text"),
+        ("created BIGINT", "created INTEGER", "\"created\" declared integer"),
+        ("created BIGINT", "created TIMESTAMPTZ", "timestamp with time zone"),
+        ("id BYTEA PRIMARY KEY", "id BYTEA", "primary key"),
+        ("id BYTEA PRIMARY KEY", "id TEXT PRIMARY KEY", "\"id\" declared text"),
+        (", revision BIGINT", "", "no column \"revision\""),
+        ("revision BIGINT", "revision BIGINT, user_id TEXT", "\"user_id\" declared text"),
+        ("revision BIGINT", "revision BIGINT, user_id BIGINT NOT NULL", "\"user_id\" that must be allowed"),
+        ("revision BIGINT", "revision BIGINT, other TEXT NOT NULL", "\"other\""),
+        ("revision BIGINT", "revision BIGINT, other TEXT NOT NULL DEFAULT ''", ""),
+        ("created BIGINT", "created BIGINT GENERATED ALWAYS AS (1) STORED", "generated"),
+    ];
+
+    async fn execute(table: &str, (from, to): (&str, &str)) {
+        let pool = sqlx::PgPool::connect(&server::url("POSTGRES_URL")).await.expect("the server answers");
+        let sql = format!("CREATE TABLE {table} ({})", GOOD.replace(from, to));
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.expect("it is a table");
+    }
+
+    #[tokio::test]
+    async fn a_column_that_is_missing_is_added_and_old_handles_go_on() {
+        super::gains_a_column(store).await;
+    }
+
+    #[tokio::test]
+    async fn any_name_that_can_be_quoted_serves() {
+        super::takes_any_name(store, NAMES).await;
+    }
+
+    #[tokio::test]
+    async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
+        super::refuses(store, UNFIT, execute).await;
+    }
+
+    #[tokio::test]
+    async fn several_processes_may_start_at_once() {
+        super::starts_at_once(store).await;
+    }
+
+    #[tokio::test]
+    async fn no_credential_is_in_debug_or_in_an_error() {
+        let store = format!("{:?}", store().await);
+        let error = format!("{:?}", PostgresStore::connect("postgres://eve:hunter2@127.0.0.1:1/x?x=%").await);
+        assert!(!store.contains("databag:") && !error.contains("hunter2"), "{store} {error}");
+    }
+}
+
+mod mysql {
+    use databag_tests::server;
+    use session_runtime::MysqlStore;
+    use session_runtime::store::suite;
+
+    async fn store() -> MysqlStore {
+        MysqlStore::connect(&server::url("MYSQL_URL")).await.expect("the server answers")
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_promises_of_a_store() {
+        suite::run(store).await;
+    }
+    /// Reserved words, quotes, spaces, as long as a name may be. Names have no characters beyond U+FFFF here.
+    const NAMES: [&str; 3] = [
+        "select `from` x; --",
+        "\u{FC}ser \u{20AC}",
+        "n1234567890123456789012345678901234567890123456789012345678901x",
+    ];
+
+    const GOOD: &str =
+        "id VARBINARY(32) PRIMARY KEY, state MEDIUMBLOB, created BIGINT, expiration BIGINT, revision BIGINT";
+
+    /// What of a table that fits is replaced, by what, and what the error names.
+    const UNFIT: &[(&str, &str, &str)] = &[
+        ("state MEDIUMBLOB", "state MEDIUMTEXT", "\"state\" declared mediumtext"),
+        ("created BIGINT", "created INT", "\"created\" declared int"),
+        ("created BIGINT", "created BIGINT UNSIGNED", "unsigned"),
+        ("created BIGINT", "created DATETIME", "datetime"),
+        ("VARBINARY(32) PRIMARY KEY", "VARBINARY(32)", "primary key"),
+        ("VARBINARY(32) PRIMARY KEY", "VARCHAR(32) PRIMARY KEY", "\"id\" declared varchar"),
+        (", revision BIGINT", "", "no column \"revision\""),
+        ("revision BIGINT", "revision BIGINT, user_id TEXT", "\"user_id\" declared text"),
+        ("revision BIGINT", "revision BIGINT, user_id BIGINT NOT NULL", "\"user_id\" that must be allowed"),
+        ("revision BIGINT", "revision BIGINT, other INT NOT NULL", "\"other\""),
+        ("revision BIGINT", "revision BIGINT, other INT NOT NULL DEFAULT 1", ""),
+        ("created BIGINT", "created BIGINT AS (1)", "generated"),
+    ];
+
+    async fn execute(table: &str, (from, to): (&str, &str)) {
+        let pool = sqlx::MySqlPool::connect(&server::url("MYSQL_URL")).await.expect("the server answers");
+        let sql = format!("CREATE TABLE {table} ({})", GOOD.replace(from, to));
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.expect("it is a table");
+    }
+
+    #[tokio::test]
+    async fn a_column_that_is_missing_is_added_and_old_handles_go_on() {
+        super::gains_a_column(store).await;
+    }
+
+    #[tokio::test]
+    async fn any_name_that_can_be_quoted_serves() {
+        super::takes_any_name(store, NAMES).await;
+    }
+
+    #[tokio::test]
+    async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
+        super::refuses(store, UNFIT, execute).await;
+    }
+
+    #[tokio::test]
+    async fn several_processes_may_start_at_once() {
+        super::starts_at_once(store).await;
+    }
+
+    #[tokio::test]
+    async fn no_credential_is_in_debug_or_in_an_error() {
+        let store = format!("{:?}", store().await);
+        let error = format!("{:?}", MysqlStore::connect("mysql://eve:hunter2@127.0.0.1:1/x?x=%").await);
+        assert!(!store.contains("databag:") && !error.contains("hunter2"), "{store} {error}");
+    }
+}
+
+mod redis {
+    use databag_tests::server;
+    use session_runtime::RedisStore;
+    use session_runtime::store::suite;
+
+    async fn store() -> RedisStore {
+        RedisStore::connect(&server::url("REDIS_URL")).await.expect("the server answers")
+    }
+
+    async fn cluster() -> RedisStore {
+        RedisStore::connect(&server::url("REDIS_CLUSTER_URL")).await.expect("the cluster answers")
+    }
+
+    #[tokio::test]
+    async fn it_keeps_the_promises_of_a_store() {
+        suite::run(store).await;
+    }
+
+    #[tokio::test]
+    async fn a_cluster_keeps_the_promises_of_a_store() {
+        suite::run(cluster).await;
+    }
+    const NAMES: [&str; 3] = ["a}b{c}", "\u{FC}ser \u{1F36A}", ":%7D"];
+
+    #[tokio::test]
+    async fn a_column_that_is_missing_is_added_and_old_handles_go_on() {
+        super::gains_a_column(store).await;
+    }
+
+    #[tokio::test]
+    async fn any_name_that_can_be_quoted_serves() {
+        super::takes_any_name(store, NAMES).await;
+    }
+
+    #[tokio::test]
+    async fn any_name_serves_in_a_cluster() {
+        super::takes_any_name(cluster, NAMES).await;
+    }
+
+    /// The raw fields of a row, by its key.
+    fn key(table: &str, id: super::SessionId) -> String {
+        format!("databag:{{{table}:{:02x}}}:{id}", id.as_bytes()[0])
+    }
+
+    /// A change of an id that stopped after its first step, and after its second.
+    #[tokio::test]
+    async fn a_crash_between_two_steps_of_a_new_id_leaves_one_id_that_works() {
+        use super::*;
+
+        let mut store = store().await;
+        let table = table("crash");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let client = ::redis::Client::open(server::url("REDIS_URL")).expect("a URL");
+        let mut raw = client.get_multiplexed_async_connection().await.expect("the server answers");
+        for steps in [1, 2] {
+            let (old, new) = (row(steps * 10), row(steps * 10 + 1));
+            let (old_key, new_key) = (key(&table.name, old.id), key(&table.name, new.id));
+            store.insert(old.clone()).await.expect("it fits");
+            store.insert(new.clone()).await.expect("it fits");
+            let mut step = ::redis::pipe();
+            step.hset(&new_key, "", format!("from:{}", old.id));
+            if steps == 2 {
+                step.del(&old_key).hset(&old_key, "", format!("to:{}", new.id));
+            }
+            let _: () = step.query_async(&mut raw).await.expect("the server answers");
+
+            let (works, other) = if steps == 1 { (&old, &new) } else { (&new, &old) };
+            // First the writes, which meet the marks as they were left.
+            assert_eq!(store.update(touch(other)).await.expect("it answers"), Outcome::Gone);
+            assert!(!store.delete(other.id).await.expect("it answers"));
+            assert_eq!(store.load(other.id).await.expect("it answers"), None);
+            assert_eq!(store.update(touch(works)).await.expect("it answers"), Outcome::Stored);
+            assert!(store.load(works.id).await.expect("it answers").is_some());
+            let listed: Vec<_> = store
+                .find(&Filter::All, Page { after: None, limit: 10 })
+                .await
+                .expect("it answers")
+                .iter()
+                .map(|row| row.id)
+                .collect();
+            assert!(listed.contains(&works.id) && !listed.contains(&other.id), "{listed:?}");
+            assert!(store.delete(works.id).await.expect("it answers"));
+            assert_eq!(store.load(works.id).await.expect("it answers"), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_sessions_of_a_user_are_found_again_after_their_set_was_lost() {
+        use super::*;
+
+        let mut store = store().await;
+        let table = table("heals");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let mut stored = row(7);
+        store.insert(stored.clone()).await.expect("it fits");
+        let client = ::redis::Client::open(server::url("REDIS_URL")).expect("a URL");
+        let mut raw = client.get_multiplexed_async_connection().await.expect("the server answers");
+        let set = format!("databag:{{{}:user:i7}}", table.name);
+        let _: () = ::redis::cmd("DEL").arg(&set).query_async(&mut raw).await.expect("the server answers");
+        // The next time that the session's life is prolonged.
+        stored.expiration = stored.expiration.saturating_add(DEADLINE);
+        let update = Update { scope: Scope::Expiration, ..touch(&stored) };
+        assert_eq!(store.update(update).await.expect("it answers"), Outcome::Stored);
+        let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Integer(7));
+        assert_eq!(store.count(&of_user).await.expect("it answers"), 1);
+    }
+}
