@@ -7,6 +7,7 @@ mod concurrency;
 mod content;
 mod cookies;
 mod directory;
+mod disk;
 mod extractors;
 mod faults;
 mod handlers;

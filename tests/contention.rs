@@ -1,0 +1,447 @@
+//! Requests that race each other, over real connections to several workers of a real server.
+//!
+//! Every second worker has sessions of its own on the same store, as another process has: what is not settled by
+//! the queue of one process is settled by the store. `RACES=n` says how often a log-out races a slow request per
+//! store; 100 by default.
+#![allow(missing_docs)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use databag_tests::{Client, Jar, Reply};
+use futures_util::future::join_all;
+use session_runtime::store::{Filter, Outcome, Page, Row, Table, Update};
+use session_runtime::{
+    Cleanup, Databag, Directory, Durability, Error, Keyring, MemoryStore, Session, SessionId,
+    SessionMiddleware, Sessions, SqliteStore, Store, StoreError, Timestamp,
+};
+
+/// A bag of fifty fields, and a setter by position.
+macro_rules! wide {
+    ($($field:ident)+) => {
+        #[derive(Databag)]
+        #[databag(cookie = "__Host-race")]
+        struct Wide {
+            #[databag(user_id)]
+            user_id: Option<i64>,
+            entries: BTreeMap<usize, usize>,
+            count: u64,
+            #[databag(merge = "sum")]
+            sum: u64,
+            $($field: usize,)+
+        }
+
+        impl Wide {
+            fn fields(&mut self) -> Vec<&mut usize> {
+                vec![$(&mut self.$field),+]
+            }
+        }
+    };
+}
+
+wide! {
+    f0 f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 f11 f12 f13 f14 f15 f16 f17 f18 f19 f20 f21 f22 f23 f24
+    f25 f26 f27 f28 f29 f30 f31 f32 f33 f34 f35 f36 f37 f38 f39 f40 f41 f42 f43 f44 f45 f46 f47 f48 f49
+}
+
+/// A store that takes its time for every call of a request.
+#[derive(Clone)]
+struct Slow<S> {
+    store: S,
+    delay: Duration,
+}
+
+impl<S> Slow<S> {
+    async fn wait(&self) {
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
+    }
+}
+
+impl<S: Store> Store for Slow<S> {
+    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
+        self.store.prepare(table, deadline).await
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+        self.wait().await;
+        self.store.load(id).await
+    }
+
+    async fn insert(&self, row: Row) -> Result<(), StoreError> {
+        self.wait().await;
+        self.store.insert(row).await
+    }
+
+    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+        self.wait().await;
+        self.store.update(update).await
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.wait().await;
+        self.store.delete(id).await
+    }
+
+    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.store.prune(now, limit).await
+    }
+}
+
+impl<S: Directory> Directory for Slow<S> {
+    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
+        self.store.find(filter, page).await
+    }
+
+    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
+        self.store.count(filter).await
+    }
+
+    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+        self.store.remove(filter).await
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        self.store.health().await
+    }
+}
+
+async fn field(mut session: Session<Wide>, field: web::Path<usize>) -> &'static str {
+    *session.fields()[*field] = *field + 1;
+    "set"
+}
+
+async fn entry(mut session: Session<Wide>, entry: web::Path<usize>) -> &'static str {
+    session.entries.insert(*entry, *entry + 1);
+    "set"
+}
+
+async fn count(mut session: Session<Wide>) -> Result<&'static str, Error> {
+    session.update(|bag| bag.count += 1).await?;
+    Ok("counted")
+}
+
+async fn add(mut session: Session<Wide>) -> &'static str {
+    session.sum += 1;
+    "added"
+}
+
+/// Does one thing slowly: tells whether it had a session to do it in.
+async fn slow(mut session: Session<Wide>, path: web::Path<(u64, u64)>) -> Result<&'static str, Error> {
+    let (what, micros) = *path;
+    let found = if session.is_new() { "none" } else { "found" };
+    let pause = tokio::time::sleep(Duration::from_micros(micros));
+    match what {
+        0 => {
+            pause.await;
+            session.count += 1;
+        }
+        1 => {
+            pause.await;
+            session.update(|bag| bag.count += 1).await?;
+        }
+        2 => {
+            session.entries.insert(1, 1);
+            pause.await;
+            session.save().await?;
+        }
+        3 => {
+            pause.await;
+            session.rotate();
+        }
+        4 => {
+            session.count += 1;
+            pause.await;
+            if !session.is_new() {
+                let user = session.user_id.unwrap_or_default();
+                session.log_in(user);
+            }
+        }
+        _ => {
+            pause.await;
+            session.remember(true);
+        }
+    }
+    Ok(found)
+}
+
+async fn log_out(mut session: Session<Wide>) -> &'static str {
+    let found = if session.is_new() { "none" } else { "found" };
+    session.log_out();
+    found
+}
+
+async fn look(session: Session<Wide>) -> &'static str {
+    if session.is_new() { "none" } else { "found" }
+}
+
+/// Sessions of two processes on one store, and a server of both.
+struct Races<S> {
+    sessions: Sessions<Wide, S>,
+    server: ServerHandle,
+    address: SocketAddr,
+}
+
+async fn races<S: Directory + Clone>(store: S) -> Races<S> {
+    let key = Keyring::generate();
+    let mut processes = Vec::new();
+    for _ in 0..2 {
+        let builder = Sessions::<Wide>::builder(store.clone())
+            .keyring(Keyring::parse(&key).expect("a key"))
+            .cleanup(Cleanup::Never)
+            .deadline(Duration::from_secs(20));
+        processes.push(builder.build().await.expect("good settings"));
+    }
+    let sessions = processes[0].clone();
+    let next = Arc::new(AtomicUsize::new(0));
+    let server = HttpServer::new(move || {
+        let process = next.fetch_add(1, Ordering::Relaxed) % processes.len();
+        App::new()
+            .wrap(SessionMiddleware::new(processes[process].clone()))
+            .route("/field/{field}", web::post().to(field))
+            .route("/entry/{entry}", web::post().to(entry))
+            .route("/count", web::post().to(count))
+            .route("/add", web::post().to(add))
+            .route("/slow/{what}/{micros}", web::post().to(slow))
+            .route("/logout", web::post().to(log_out))
+            .route("/look", web::post().to(look))
+    })
+    .workers(4)
+    // A tab that has nothing to do for a while keeps its connection.
+    .keep_alive(Duration::from_hours(1))
+    .disable_signals()
+    .bind("127.0.0.1:0")
+    .expect("a free port");
+    let address = server.addrs()[0];
+    let server = server.run();
+    let handle = server.handle();
+    actix_web::rt::spawn(server);
+    Races { sessions, server: handle, address }
+}
+
+impl<S: Directory> Races<S> {
+    /// Makes a session, and returns a jar with its cookie.
+    async fn session(&self, user: Option<i64>) -> (SessionId, Jar) {
+        let (token, session) =
+            self.sessions.create(Wide { user_id: user, ..Wide::defaults() }).await.expect("it is stored");
+        (session.id(), Jar::of(self.sessions.cookie(&token).stripped().to_string()))
+    }
+
+    /// Sends all of these at once.
+    async fn all(&self, jar: &Jar, paths: impl IntoIterator<Item = String>) -> Vec<Reply> {
+        let send = async |path: String| Client::new(self.address, jar.clone()).post(&path).await;
+        join_all(paths.into_iter().map(send)).await
+    }
+}
+
+fn sqlite(folder: &tempfile::TempDir, durability: Durability) -> SqliteStore {
+    let store = SqliteStore::open(folder.path().join("races.db")).expect("a database");
+    store.durability(durability)
+}
+
+fn answered_well(replies: &[Reply]) -> usize {
+    replies.iter().filter(|reply| reply.status == 200).count()
+}
+
+#[actix_web::test]
+async fn of_fifty_parallel_writers_none_is_lost_however_slow_the_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for delay in [0, 1, 5] {
+        let store = Slow { store: sqlite(&folder, Durability::Normal), delay: Duration::from_millis(delay) };
+        let races = races(store).await;
+        for kind in ["field", "entry"] {
+            let (id, jar) = races.session(None).await;
+            let replies = races.all(&jar, (0..50).map(|n| format!("/{kind}/{n}"))).await;
+            let answered = answered_well(&replies);
+            let mut bag = races.sessions.get(id).await.expect("answers").expect("alive").into_bag();
+            let present = match kind {
+                "field" => {
+                    let set = |(n, field): &(usize, &mut usize)| **field == n + 1;
+                    bag.fields().into_iter().enumerate().filter(set).count()
+                }
+                _ => bag.entries.iter().filter(|(n, entry)| **entry == **n + 1).count(),
+            };
+            println!(
+                "{kind}, a store that takes {delay} ms: {present} of 50 present, {answered} answered 200"
+            );
+            assert_eq!(present, 50, "{kind}, {delay} ms");
+            // 99 % of 50.
+            assert_eq!(answered, 50, "{kind}, {delay} ms");
+        }
+        races.server.stop(false).await;
+    }
+}
+
+#[actix_web::test]
+async fn twenty_parallel_increments_are_twenty_by_update_and_by_sum() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for delay in [0, 1, 5] {
+        let store = Slow { store: sqlite(&folder, Durability::Normal), delay: Duration::from_millis(delay) };
+        let races = races(store).await;
+        let (id, jar) = races.session(None).await;
+        for path in ["/count", "/add"] {
+            let replies = races.all(&jar, (0..20).map(|_| path.to_owned())).await;
+            assert_eq!(answered_well(&replies), 20, "{path}, {delay} ms");
+        }
+        let bag = races.sessions.get(id).await.expect("answers").expect("alive");
+        println!("a store that takes {delay} ms: {} counted by update, {} by sum", bag.count, bag.sum);
+        assert_eq!((bag.count, bag.sum), (20, 20), "{delay} ms");
+        races.server.stop(false).await;
+    }
+}
+
+/// What a log-out and a slow request can differ in; it depends on the number of the race alone.
+fn pauses(race: usize) -> (u64, u64, u64) {
+    let race = race as u64;
+    (race % 6, race * 7_919 % 2_500, race * 104_729 % 2_500)
+}
+
+/// Races a log-out against a slow request; returns whether both had the session.
+async fn race<S: Directory>(
+    races: &Races<S>,
+    number: usize,
+    [slow, out]: &mut [Client; 2],
+) -> Result<bool, String> {
+    let user = i64::try_from(number).expect("not so many");
+    let (id, jar) = races.session(Some(user)).await;
+    let old = Jar::of(jar.cookie().expect("a cookie"));
+    let other = Jar::of(jar.cookie().expect("a cookie"));
+    slow.use_jar(other.clone());
+    out.use_jar(jar);
+    let (what, work, wait) = pauses(number);
+    let path = format!("/slow/{what}/{work}");
+    let (late, left) = tokio::join!(slow.post(&path), async {
+        tokio::time::sleep(Duration::from_micros(wait)).await;
+        out.post("/logout").await
+    });
+    if ![200, 409].contains(&late.status) || ![200, 409].contains(&left.status) {
+        return Err(format!("{path}: {} and {}", late.status, left.status));
+    }
+    // Whose request came so late that it found no session has a new one, or none, as anybody has.
+    let both = late.body != "none" && left.body == "found";
+    if left.status == 200 && both {
+        for (name, jar) in [("the old", old), ("the slow request's", other)] {
+            out.use_jar(jar);
+            if out.post("/look").await.body != "none" {
+                return Err(format!("{path}, logged out after {wait} µs: {name} cookie opens a session"));
+            }
+        }
+        let alive = races.sessions.of_user(user).await.map_err(|error| error.to_string())?;
+        if !alive.is_empty() || races.sessions.get(id).await.map_err(|error| error.to_string())?.is_some() {
+            return Err(format!("{path}, logged out after {wait} µs: it is listed"));
+        }
+    }
+    Ok(both)
+}
+
+async fn race_often<S: Directory + Clone>(name: &str, store: S) {
+    const LANES: usize = 4;
+    let often = std::env::var("RACES").map_or(100, |often| often.parse().expect("RACES is a number"));
+    let races = races(store).await;
+    let since = std::time::Instant::now();
+    let lanes = (0..LANES).map(async |lane| {
+        let mut clients = [(); 2].map(|()| Client::new(races.address, Jar::default()));
+        let (mut met, mut revived) = (0, Vec::new());
+        for number in (lane..often).step_by(LANES) {
+            match race(&races, number, &mut clients).await {
+                Ok(both) => met += usize::from(both),
+                Err(error) => revived.push(format!("race {number}: {error}")),
+            }
+        }
+        (met, revived)
+    });
+    let (met, revived): (Vec<_>, Vec<_>) = join_all(lanes).await.into_iter().unzip();
+    let (met, revived) = (met.into_iter().sum::<usize>(), revived.concat());
+    println!("{name}: {often} races in {:.1?}, both had the session in {met}", since.elapsed());
+    println!("{name}: {} revived", revived.len());
+    assert!(revived.is_empty(), "{name}; RACES={often} repeats them: {revived:#?}");
+    assert!(met * 2 > often, "{name}: only {met} of {often} were races");
+    races.server.stop(false).await;
+}
+
+#[actix_web::test]
+async fn a_log_out_is_final_against_a_slow_request_in_sqlite_under_full_durability() {
+    let folder = tempfile::tempdir().expect("a folder");
+    race_often("SQLite, Full", sqlite(&folder, Durability::Full)).await;
+}
+
+#[actix_web::test]
+async fn a_log_out_is_final_against_a_slow_request_in_sqlite_under_normal_durability() {
+    let folder = tempfile::tempdir().expect("a folder");
+    race_often("SQLite, Normal", sqlite(&folder, Durability::Normal)).await;
+}
+
+#[actix_web::test]
+async fn a_log_out_is_final_against_a_slow_request_in_memory() {
+    race_often("memory", MemoryStore::new()).await;
+}
+
+/// A store that writes rows that are gone, to see that it is found out.
+#[derive(Clone)]
+struct Upsert(MemoryStore);
+
+impl Store for Upsert {
+    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
+        self.0.prepare(table, deadline).await
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+        self.0.load(id).await
+    }
+
+    async fn insert(&self, row: Row) -> Result<(), StoreError> {
+        self.0.insert(row).await
+    }
+
+    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+        let row = update.row.clone();
+        match self.0.update(update).await? {
+            Outcome::Gone => self.0.insert(row).await.map(|()| Outcome::Stored),
+            outcome => Ok(outcome),
+        }
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.0.delete(id).await
+    }
+
+    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        self.0.prune(now, limit).await
+    }
+}
+
+impl Directory for Upsert {
+    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
+        self.0.find(filter, page).await
+    }
+
+    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
+        self.0.count(filter).await
+    }
+
+    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+        self.0.remove(filter).await
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        self.0.health().await
+    }
+}
+
+#[actix_web::test]
+async fn a_store_that_revives_sessions_is_found_out() {
+    let races = races(Upsert(MemoryStore::new())).await;
+    let mut clients = [(); 2].map(|()| Client::new(races.address, Jar::default()));
+    for number in 0..2_000 {
+        if race(&races, number, &mut clients).await.is_err() {
+            return races.server.stop(false).await;
+        }
+    }
+    panic!("no race has shown that the store revives sessions");
+}
