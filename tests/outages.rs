@@ -45,7 +45,7 @@ async fn is_away<S: Directory>(store: &S) {
 async fn comes_back<S: Directory>(store: &S) {
     let begun = Instant::now();
     while let Err(error) = in_time(store.health()).await {
-        assert!(begun.elapsed() < RECOVERY, "it does not come back: {error}: {:?}", error);
+        assert!(begun.elapsed() < RECOVERY, "it does not come back: {error}: {error:?}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let mut stored = None;

@@ -1,7 +1,7 @@
 //! Redis and Valkey: one server, a master behind sentinels, or a cluster.
 //!
-//! Rows and filters enter, rows and outcomes leave. A row is a hash ([`fields`]), every change of it is one
-//! script ([`scripts`]), sent over a connection that knows where its key lives ([`link`]).
+//! Rows and filters enter, rows and outcomes leave. A row is a hash (`fields`), every change of it is one
+//! script (`scripts`), sent over a connection that knows where its key lives (`link`).
 //!
 //! # Keys
 //!
@@ -28,7 +28,8 @@
 //! 3  take the mark from the new row        gone            usable
 //! ```
 //!
-//! Whoever meets a row marked `from:old` looks at the old id: where that says `to:new` the row is taken at its
+//! The id that is new belongs to one caller alone, so a step can be made again, as a client of a cluster does when its
+//! connection breaks under it. Whoever meets a row marked `from:old` looks at the old id: where that says `to:new` the row is taken at its
 //! word, and step 3 made up for; otherwise there is no such row yet. So after a crash between any two steps
 //! exactly one of the two ids can be used. Marks expire with their rows.
 
@@ -277,7 +278,7 @@ enum Answer {
     Gone,
     Taken,
     /// The row was given to another id.
-    To,
+    To(SessionId),
     /// The row is on its way from another id.
     From(SessionId),
 }
@@ -323,11 +324,11 @@ impl Rows<'_> {
             b"conflict" => Answer::Conflict,
             b"gone" => Answer::Gone,
             b"taken" => Answer::Taken,
-            mark if mark.starts_with(TO.as_bytes()) => Answer::To,
-            mark => match mark.strip_prefix(FROM.as_bytes()).and_then(id) {
-                Some(from) => Answer::From(from),
-                None => return Err(Failure::malformed("", "a mark")),
-            },
+            mark => {
+                let to = mark.strip_prefix(TO.as_bytes()).and_then(id).map(Answer::To);
+                let from = mark.strip_prefix(FROM.as_bytes()).and_then(id).map(Answer::From);
+                to.or(from).ok_or_else(|| Failure::malformed(MARK, "a mark"))?
+            }
         })
     }
 
@@ -454,7 +455,7 @@ impl Rows<'_> {
                 }
                 Answer::Conflict => return Ok(Outcome::Conflict),
                 Answer::From(from) if self.has_arrived(from, update.id).await? => {}
-                Answer::From(_) | Answer::Gone | Answer::To | Answer::Taken => return Ok(Outcome::Gone),
+                Answer::From(_) | Answer::Gone | Answer::To(_) | Answer::Taken => return Ok(Outcome::Gone),
             }
         }
     }
@@ -480,6 +481,8 @@ impl Rows<'_> {
             .value(expected.to_string())
             .value(expiration)
             .value(end(row.expiration))
+            .value(CALL)
+            .value(call_number()?)
             .value(fields.absent.len().to_string());
         for name in fields.absent {
             call = call.value(name);
@@ -508,6 +511,8 @@ impl Rows<'_> {
             .value(format!("{TO}{}", row.id))
             .value(end(row.expiration));
         let outcome = match self.run(&scripts::GIVE, give).await? {
+            // Given away to this id by this very call, which was sent again when its connection broke.
+            Answer::To(to) if to == row.id => Outcome::Stored,
             Answer::Stored => Outcome::Stored,
             Answer::Conflict => Outcome::Conflict,
             _ => Outcome::Gone,
@@ -687,10 +692,19 @@ impl Rows<'_> {
 
 /// The field that marks a row whose id is being changed.
 const MARK: &str = "";
+/// The field that tells by which call a row was last changed. No column has this name either.
+const CALL: &str = "\0";
 const TO: &str = "to:";
 const FROM: &str = "from:";
 
 static EVER: LazyLock<[String; 2]> = LazyLock::new(|| ["-inf".to_owned(), "+inf".to_owned()]);
+
+/// Tells a call apart from every other.
+fn call_number() -> Result<[u8; 12], Failure> {
+    let mut number = [0; 12];
+    getrandom::fill(&mut number).map_err(Failure::NoRandomness)?;
+    Ok(number)
+}
 
 fn shards() -> Vec<u8> {
     (0..=u8::MAX).collect()
@@ -769,6 +783,8 @@ enum Failure {
     NotPrepared,
     #[error("the deadline has passed")]
     Deadline,
+    #[error("the operating system gives no random numbers")]
+    NoRandomness(#[source] getrandom::Error),
     #[error("the table has no column {0:?}")]
     NoColumn(ColumnRef),
     #[error("the table has {table} projected columns, and the row {row}")]

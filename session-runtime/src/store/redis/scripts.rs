@@ -43,20 +43,23 @@ pub(super) static INSERT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Changes a row of the expected revision.
+/// Changes a row of the expected revision. One that this very call has changed already is no conflict: a client of
+/// a cluster sends a call again when its connection broke, whatever became of it.
 ///
 /// Keys: row, list. Values: id, name of the revision, expected revision, expiration or nothing, when the key
-/// goes, how many fields are removed, those fields, then fields and their values.
+/// goes, the name of the field that tells calls apart, what it says of this one, how many fields are removed, those
+/// fields, then fields and their values.
 pub(super) static UPDATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-        local there = redis.call('HMGET', KEYS[1], '', ARGV[2])
+        local there = redis.call('HMGET', KEYS[1], '', ARGV[2], ARGV[6])
         if there[1] then return there[1] end
         if not there[2] then return 'gone' end
+        if there[3] == ARGV[7] then return 'stored' end
         if there[2] ~= ARGV[3] then return 'conflict' end
-        local removed = tonumber(ARGV[6])
-        if removed > 0 then redis.call('HDEL', KEYS[1], unpack(ARGV, 7, 6 + removed)) end
-        redis.call('HSET', KEYS[1], unpack(ARGV, 7 + removed))
+        local removed = tonumber(ARGV[8])
+        if removed > 0 then redis.call('HDEL', KEYS[1], unpack(ARGV, 9, 8 + removed)) end
+        redis.call('HSET', KEYS[1], ARGV[6], ARGV[7], unpack(ARGV, 9 + removed))
         if ARGV[4] ~= '' then
             redis.call('PEXPIREAT', KEYS[1], ARGV[5])
             redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])

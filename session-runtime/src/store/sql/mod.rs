@@ -246,7 +246,7 @@ impl<E: Engine> SqlStore<E> {
             match attempt {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(Failure::Undone(_))) => tokio::time::sleep(PAUSE).await,
-                Ok(Err(Failure::Broken(_))) if work == Work::Fetch => {}
+                Ok(Err(Failure::Broken(_))) if work == Work::Fetch => tokio::time::sleep(PAUSE).await,
                 Ok(Err(failure)) => return Err(StoreError::new(operation, failure)),
                 Err(_) => return Err(StoreError::deadline(operation)),
             }
