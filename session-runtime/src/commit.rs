@@ -62,10 +62,10 @@ pub(crate) fn plan<T: Databag>(
         let token = active.token.clone().unwrap_or_else(fresh);
         return draft.step(rules, active, now, Life::New, Some(token)).map(Plan::Create);
     };
+    let changed = draft.changed || active.remembered != stored.header.remembered;
     // It expired while the request was in flight: what it held is not to come back.
     if stored.expiration <= now && active.intent != Intent::Leave {
-        let remembered = active.remembered != stored.header.remembered;
-        let asked = draft.changed || remembered || active.intent > Intent::Continue;
+        let asked = changed || active.intent > Intent::Continue;
         return if asked { Err(Error::Ended) } else { Ok(Plan::Keep) };
     }
     let user = T::SCHEMA.fields.iter().position(|field| matches!(field.role, Role::User(_)));
@@ -78,8 +78,7 @@ pub(crate) fn plan<T: Databag>(
         _ if user_changed => draft.step(rules, active, now, Life::New, Some(fresh())).map(Plan::Rotate),
         Intent::Rotate => draft.step(rules, active, now, Life::Extended, Some(fresh())).map(Plan::Rotate),
         Intent::Continue | Intent::Keep => {
-            let remembered = active.remembered != stored.header.remembered;
-            if draft.changed || remembered || active.intent == Intent::Keep {
+            if changed || active.intent == Intent::Keep {
                 draft.step(rules, active, now, Life::Extended, None).map(Plan::Write)
             } else if draft.flash_read || touch_is_due(rules, active, now) {
                 draft.step(rules, active, now, Life::Extended, None).map(Plan::Touch)

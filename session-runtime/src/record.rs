@@ -99,8 +99,7 @@ impl Fields {
 
     /// Decodes the fields into `bag`; what the record does not hold is left as it is.
     pub(crate) fn decode_into<T: Databag>(&self, bag: &mut T) -> Result<(), DecodeError> {
-        let sources: Vec<_> = self.spans.iter().cloned().map(Source::Exact).collect();
-        decode(bag, &self.bytes, &sources)
+        self.restore(bag, |_| true)
     }
 
     /// Decodes the fields that are `picked` into `bag`.
