@@ -429,7 +429,7 @@ fn settings_that_make_no_sense_are_refused_in_one_line() {
         ("SESSION_KEY", "secret"),
         ("SESSION_KEY", &KEY[..62]),
         ("SESSION_KEY", &"00".repeat(32)),
-        ("SHOP_STORE", "redis://127.0.0.1/"),
+        ("SHOP_STORE", "couchdb://127.0.0.1/"),
         ("SHOP_SECURE", "yes"),
         ("SHOP_IDLE", "soon"),
         ("SHOP_IDLE", "0s"),
@@ -475,6 +475,34 @@ fn the_database_is_where_the_setting_says_and_for_its_owner_only() {
         assert_eq!(mode(folder.path().join(file)), 0o600, "{file}");
     }
     assert!(!folder.path().join("shop.db").exists());
+}
+
+#[test]
+fn it_runs_without_a_database_too() {
+    for store in ["memory:", "cookie:"] {
+        let folder = folder();
+        let shop = Shop::new(SHOP, &folder).env("SHOP_STORE", store).start();
+        assert!(shop.printed().contains(store.trim_end_matches(':')), "{}", shop.printed());
+        let mut visitor = Visitor::of(&shop);
+        visitor.api("/cart", "sku=tea&qty=2");
+        visitor.api("/login", "user=7");
+        visitor.api("/theme", "theme=dark");
+        assert_eq!(visitor.api("/count", "")["count"], 1);
+        let session = visitor.session();
+        assert_eq!(
+            [&session["user_id"], &session["theme"], &session["cart"]["tea"]],
+            [&json!(7), &json!("dark"), &json!(2)],
+            "{store}"
+        );
+        // There is nobody to ask for the sessions of a user where each is with its visitor.
+        let devices = if store == "memory:" { 200 } else { 503 };
+        assert_eq!(visitor.get("/devices").status, devices, "{store}");
+        let mut copy = visitor.clone();
+        assert_eq!(visitor.api("/logout", "")["is_new"], true);
+        assert_eq!(copy.session()["is_new"], true, "{store}");
+        assert!(!folder.path().join("shop.db").exists());
+        shop.stop();
+    }
 }
 
 #[test]

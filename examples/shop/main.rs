@@ -21,12 +21,13 @@ use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, FromRequest, HttpRequest, HttpResponse, HttpServer, Responder, web};
 use serde::{Deserialize, Serialize};
 use session_runtime::{
-    Databag, LoggedIn, Session, SessionId, SessionMiddleware, Sessions, Snapshot, SqliteStore, Timestamp,
+    AnyStore, Databag, LoggedIn, Session, SessionId, SessionMiddleware, Sessions, Snapshot, SqliteStore,
+    StoreError, Timestamp,
 };
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::settings::Settings;
+use crate::settings::{Settings, Store};
 
 /// What the shop remembers of a visitor.
 #[derive(Databag)]
@@ -80,9 +81,7 @@ async fn start() -> Result<(), Failure> {
 
     let settings = Settings::from_env().map_err(Failure::settings)?;
     let keyring = key::keyring().map_err(Failure::settings)?;
-    let store = SqliteStore::open(&settings.database)
-        .map_err(|error| Failure::new(&error))?
-        .durability(settings.durability);
+    let store = open(&settings).await.map_err(|error| Failure::new(&error))?;
     let mut sessions =
         Sessions::<ShopSession>::builder(store).keyring(keyring).trusted_proxies(&settings.trusted_proxies);
     sessions = if settings.secure { sessions.production() } else { sessions.development() };
@@ -105,9 +104,16 @@ async fn start() -> Result<(), Failure> {
     let server =
         bound.map_err(|error| Failure::plain(format!("cannot listen on {}: {error}", settings.address)))?;
     for address in server.addrs() {
-        println!("shop: open http://{address}  (sessions in {})", settings.database.display());
+        println!("shop: open http://{address}  (sessions in {})", settings.store);
     }
     server.run().await.map_err(|error| Failure::new(&error))
+}
+
+async fn open(settings: &Settings) -> Result<AnyStore, StoreError> {
+    match &settings.store {
+        Store::Sqlite(path) => Ok(SqliteStore::open(path)?.durability(settings.durability).into()),
+        Store::Url(url) => AnyStore::connect(url).await,
+    }
 }
 
 fn routes(app: &mut web::ServiceConfig) {
@@ -235,7 +241,7 @@ async fn count_plain(mut session: Session<ShopSession>, reply: Reply) -> Answer 
 
 async fn devices(
     session: LoggedIn<ShopSession>,
-    sessions: web::Data<Sessions<ShopSession>>,
+    sessions: web::Data<Sessions<ShopSession, AnyStore>>,
 ) -> actix_web::Result<impl Responder> {
     let devices = sessions.of_user(session.user()).await?;
     Ok(web::Html::new(pages::devices(&session, &devices)))
@@ -243,7 +249,7 @@ async fn devices(
 
 async fn api_devices(
     session: LoggedIn<ShopSession>,
-    sessions: web::Data<Sessions<ShopSession>>,
+    sessions: web::Data<Sessions<ShopSession, AnyStore>>,
 ) -> actix_web::Result<impl Responder> {
     let devices = sessions.of_user(session.user()).await?;
     let devices: Vec<Device> = devices.iter().map(|device| Device::of(device, session.id())).collect();
@@ -257,7 +263,7 @@ struct Revoke {
 
 async fn revoke(
     mut session: LoggedIn<ShopSession>,
-    sessions: web::Data<Sessions<ShopSession>>,
+    sessions: web::Data<Sessions<ShopSession, AnyStore>>,
     form: web::Form<Revoke>,
     reply: Reply,
 ) -> Answer {
@@ -276,7 +282,7 @@ async fn revoke(
 
 async fn revoke_others(
     mut session: LoggedIn<ShopSession>,
-    sessions: web::Data<Sessions<ShopSession>>,
+    sessions: web::Data<Sessions<ShopSession, AnyStore>>,
     reply: Reply,
 ) -> Answer {
     let ended = sessions.revoke_user_except(session.user(), session.id()).await?;

@@ -3,8 +3,8 @@
 //! | variable | default | |
 //! | --- | --- | --- |
 //! | `SHOP_ADDR` | `127.0.0.1:8080` | where to listen |
-//! | `SHOP_STORE` | `sqlite:shop.db` | where the sessions are |
-//! | `SHOP_DURABILITY` | `full` | `full` or `normal`: what an acknowledged write survives |
+//! | `SHOP_STORE` | `sqlite:shop.db` | where the sessions are, as `AnyStore::connect` takes it |
+//! | `SHOP_DURABILITY` | `full` | `full` or `normal`: what an acknowledged write to SQLite survives |
 //! | `SHOP_SECURE` | `0` on loopback, else `1` | whether the cookie is for HTTPS only |
 //! | `SHOP_IDLE` | `30m` | how long a session lives without a request |
 //! | `SHOP_ABSOLUTE` | `12h` | how long a session lives at the most |
@@ -13,22 +13,58 @@
 //! | `RUST_LOG` | `info` | what is logged to stderr |
 
 use std::env::{self, VarError};
+use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use session_runtime::Durability;
 
+/// How the URLs of stores begin that are no files.
+const SCHEMES: [&str; 12] = [
+    "memory",
+    "cookie",
+    "redis",
+    "rediss",
+    "redis-cluster",
+    "rediss-cluster",
+    "redis-sentinel",
+    "rediss-sentinel",
+    "postgres",
+    "postgresql",
+    "mysql",
+    "mariadb",
+];
+
 pub(crate) struct Settings {
     /// As it was written.
     pub(crate) address: String,
     pub(crate) addresses: Vec<SocketAddr>,
-    pub(crate) database: PathBuf,
+    pub(crate) store: Store,
     pub(crate) durability: Durability,
     pub(crate) secure: bool,
     pub(crate) idle: Option<Duration>,
     pub(crate) absolute: Option<Duration>,
     pub(crate) trusted_proxies: Vec<String>,
+}
+
+/// Where the sessions are.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Store {
+    /// In a file of this machine.
+    Sqlite(PathBuf),
+    /// Where this URL says.
+    Url(String),
+}
+
+impl fmt::Display for Store {
+    /// Shows no more of a URL than its scheme: it may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Url(url) => f.write_str(scheme(url)),
+        }
+    }
 }
 
 impl Settings {
@@ -66,7 +102,7 @@ impl Settings {
         let proxies = variable("SHOP_TRUSTED_PROXIES")?.unwrap_or_default();
         let proxies = proxies.split(',').map(str::trim).filter(|proxy| !proxy.is_empty());
         Ok(Self {
-            database: sqlite_path(&store)?,
+            store: parse_store(&store)?,
             durability: match one_of("SHOP_DURABILITY", ["full", "normal"])? {
                 Some(1) => Durability::Normal,
                 _ => Durability::Full,
@@ -84,15 +120,22 @@ impl Settings {
     }
 }
 
-/// Reads the URL of an SQLite database: `sqlite:shop.db`, `sqlite:/var/lib/shop.db` or
-/// `sqlite:///var/lib/shop.db`.
-fn sqlite_path(url: &str) -> Result<PathBuf, String> {
+/// Reads where the sessions are: `sqlite:shop.db`, `sqlite:///var/lib/shop.db`, or the URL of another store.
+fn parse_store(url: &str) -> Result<Store, String> {
     let path = url.strip_prefix("sqlite:").map(|path| path.strip_prefix("//").unwrap_or(path));
     match path {
-        Some(path) if !path.is_empty() => Ok(path.into()),
+        Some(path) if !path.is_empty() => Ok(Store::Sqlite(path.into())),
+        None if SCHEMES.contains(&scheme(url)) => Ok(Store::Url(url.to_owned())),
         // It may hold a password.
-        _ => Err("SHOP_STORE is no store that this shop knows; it is written as `sqlite:shop.db`".to_owned()),
+        _ => Err(format!(
+            "SHOP_STORE is no store that this shop knows; it is written as `sqlite:shop.db`, or begins with one of {}",
+            SCHEMES.join(", "),
+        )),
     }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or("", |(scheme, _)| scheme)
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {
@@ -126,7 +169,7 @@ mod tests {
     fn an_empty_environment_is_a_shop_on_this_machine() {
         let settings = read(&[]).expect("all have defaults");
         assert_eq!(settings.addresses, ["127.0.0.1:8080".parse().expect("an address")]);
-        assert_eq!(settings.database, PathBuf::from("shop.db"));
+        assert_eq!(settings.store, Store::Sqlite(PathBuf::from("shop.db")));
         assert_eq!(settings.durability, Durability::Full);
         assert!(!settings.secure);
     }
@@ -146,7 +189,7 @@ mod tests {
         let bad = [
             ("SHOP_ADDR", "8080"),
             ("SHOP_STORE", "shop.db"),
-            ("SHOP_STORE", "redis://127.0.0.1"),
+            ("SHOP_STORE", "couchdb://127.0.0.1"),
             ("SHOP_STORE", "sqlite:"),
             ("SHOP_DURABILITY", "FULL"),
             ("SHOP_SECURE", "yes"),
@@ -163,8 +206,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_store_is_not_repeated() {
-        assert!(!refusal("SHOP_STORE", "postgres://shop:hunter2@db/shop").contains("hunter2"));
+    fn no_password_of_a_store_is_shown() {
+        assert!(!refusal("SHOP_STORE", "postgre://shop:hunter2@db/shop").contains("hunter2"));
+        let settings = read(&[("SHOP_STORE", "postgres://shop:hunter2@db/shop")]).expect("a store");
+        assert_eq!(settings.store.to_string(), "postgres");
     }
 
     #[test]
@@ -178,11 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_named_by_a_url() {
+    fn a_file_is_named_by_a_url() {
         for (url, path) in
             [("sqlite:a/b.db", "a/b.db"), ("sqlite:/a/b.db", "/a/b.db"), ("sqlite:///a/b.db", "/a/b.db")]
         {
-            assert_eq!(sqlite_path(url), Ok(PathBuf::from(path)));
+            assert_eq!(parse_store(url), Ok(Store::Sqlite(path.into())));
         }
     }
 }

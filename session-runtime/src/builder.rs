@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::bag::{Bind, Databag, Role};
 use crate::clock::{Clock, Steady};
 use crate::codec::{Codec as _, Framing};
-use crate::envelope::{Keyring, Protection};
+use crate::envelope::{Keyring, OVERHEAD, Protection};
 use crate::error::{Error, Rejection};
 use crate::hooks::Hooks;
 use crate::load::Rules;
@@ -17,7 +17,7 @@ use crate::recent::Recent;
 use crate::record::{DecodeError, Fields, Layout};
 use crate::refused::Refused;
 use crate::sessions::{Answer, Chain, Core, PRUNE_BATCH, Sessions};
-use crate::store::{Store, Table, TableColumn};
+use crate::store::{Store, Table, TableColumn, cookie};
 use crate::token::{SessionId, TokenSource};
 
 const CLEANUP_PAUSE: Duration = Duration::from_mins(30);
@@ -184,7 +184,7 @@ impl<T: Databag, S: Store, P> Builder<T, S, P> {
     }
 
     /// Sets how large a record may be, in bytes; 64 KiB by default. A larger one is answered 500 and not
-    /// stored: without a bound, visitors fill the store.
+    /// stored: without a bound, visitors fill the store. In a cookie it is no larger than the cookie can be.
     pub fn max_state_bytes(self, bytes: usize) -> Self {
         self.set(|settings| settings.max_state_bytes = bytes)
     }
@@ -281,11 +281,31 @@ impl<S: Store> Settings<S> {
         }
         #[cfg(feature = "actix")]
         let web = web.check(strict)?;
+        #[cfg(feature = "actix")]
+        let cookie_name = web.cookie.name();
+        #[cfg(not(feature = "actix"))]
+        let cookie_name = T::SCHEMA.cookie.name;
+
+        let in_cookie = !store.keeps_rows();
+        config(
+            !(in_cookie && plain),
+            "sessions in cookies have to be sealed, or every visitor could be anybody: use `keyring`",
+        )?;
+        config(
+            !(in_cookie && T::SCHEMA.max_per_user.is_some()),
+            "`max_per_user` needs a store that keeps rows, such as `SqliteStore`: nobody counts cookies",
+        )?;
+        let max_state_bytes = if in_cookie {
+            max_state_bytes.min(cookie::room(cookie_name).saturating_sub(OVERHEAD))
+        } else {
+            max_state_bytes
+        };
 
         let rules = Rules {
             layout: Layout::of::<T>().map_err(|source| Error::Encode { field: "", source })?,
             defaults: defaults::<T>()?,
             protection,
+            in_cookie,
             idle,
             absolute,
             bind_ip: bind_ip.or(declared).unwrap_or(Bind::Off),

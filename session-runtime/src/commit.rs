@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use crate::bag::{Databag, Projection, Role};
 use crate::clock::Timestamp;
-use crate::codec::Codec as _;
 use crate::envelope::Binding;
 use crate::error::Error;
 use crate::load::{Active, Intent, Rules, Stored};
 use crate::record::{Fields, Header, assemble};
-use crate::store::{Row, Scope};
+use crate::store::{Row, Scope, cookie};
 use crate::token::Token;
 
 /// What is to be done with a session's row.
@@ -36,6 +35,7 @@ pub(crate) enum Plan {
 pub(crate) struct Step {
     pub(crate) row: Row,
     pub(crate) scope: Scope,
+    /// The token from then on, where it is another one.
     pub(crate) token: Option<Token>,
     pub(crate) stored: Stored,
     pub(crate) base: Fields,
@@ -212,7 +212,7 @@ impl Draft {
         }
         let carried = carried.iter().filter(|carried| carried.is_kept(changed)).cloned().collect();
         let binding = Binding { bag: T::SCHEMA.name, id, created, expiration, revision };
-        let state = rules.protection.seal(T::Codec::FRAMING, &binding, record);
+        let state = rules.protection.seal(rules.place::<T>(), &binding, record);
 
         let scope = match stored {
             Some(stored) if token.is_none() && stored.projection == self.projection => {
@@ -230,6 +230,7 @@ impl Draft {
             revision,
             columns: self.projection.columns.clone(),
         };
+        let token = if rules.in_cookie { cookie::pack(&row) } else { token };
         let stored = Stored { created, expiration, revision, projection: self.projection, header, carried };
         Ok(Step { row, scope, token, stored, base: self.fields })
     }

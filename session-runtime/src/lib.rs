@@ -132,6 +132,16 @@ pub use envelope::{KeyError, Keyring};
 pub use error::{Error, Rejection};
 pub use session::{LoggedIn, Session, SessionRef};
 pub use sessions::{Answer, Find, Sessions, Snapshot};
+#[cfg(any(
+    feature = "sqlite",
+    feature = "memory",
+    feature = "redis",
+    feature = "postgres",
+    feature = "mysql"
+))]
+pub use store::any::AnyStore;
+#[cfg(feature = "cookie")]
+pub use store::cookie::CookieStore;
 #[cfg(feature = "memory")]
 pub use store::memory::MemoryStore;
 #[cfg(feature = "mysql")]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::bag::{Bind, Databag, Projection, Role};
 use crate::clock::Timestamp;
 use crate::codec::Codec as _;
-use crate::envelope::{Binding, OpenError, Protection};
+use crate::envelope::{Binding, OpenError, Place, Protection};
 use crate::error::{Error, Rejection};
 use crate::record::{self, Carried, EncodeError, Fields, Header, Layout};
 use crate::store::Row;
@@ -21,11 +21,20 @@ pub(crate) struct Rules {
     /// The fields of a new session.
     pub(crate) defaults: Fields,
     pub(crate) protection: Protection,
+    /// Whether sessions are in their visitors' cookies, and no row of them is kept.
+    pub(crate) in_cookie: bool,
     pub(crate) idle: Duration,
     pub(crate) absolute: Duration,
     pub(crate) bind_ip: Bind,
     pub(crate) bind_agent: bool,
     pub(crate) max_state_bytes: usize,
+}
+
+impl Rules {
+    /// Returns where the records of a bag go.
+    pub(crate) fn place<T: Databag>(&self) -> Place {
+        if self.in_cookie { Place::Cookie } else { Place::in_row(T::Codec::FRAMING) }
+    }
 }
 
 /// Who asks.
@@ -136,7 +145,7 @@ pub(crate) fn open<T: Databag>(
         expiration: row.expiration,
         revision: row.revision,
     };
-    let record = match rules.protection.open(T::Codec::FRAMING, &binding, &row.state) {
+    let record = match rules.protection.open(rules.place::<T>(), &binding, &row.state) {
         Ok(record) => record,
         Err(OpenError::UnknownKey(id)) => {
             return Err(Error::UnknownKey { id: Hex(&id).to_string() });
@@ -153,7 +162,12 @@ pub(crate) fn open<T: Databag>(
     let mut bag = loaded.bag;
     let mut sealed = Projection::default();
     bag.project(&mut sealed);
-    let projection = Projection { user: row.user, ip: row.ip, columns: row.columns };
+    let projection = if rules.in_cookie {
+        // There are no columns that could say anything else.
+        sealed.clone()
+    } else {
+        Projection { user: row.user, ip: row.ip, columns: row.columns }
+    };
     if !agree::<T>(&sealed, &projection, &loaded.projected) {
         return Ok(Verdict::Rejected(Rejection::Tampered));
     }

@@ -571,6 +571,9 @@ impl<T: Databag> Slot<T> {
                     "a `SessionRef` is still held after the handler has answered: drop it before".to_owned(),
                 )),
             }
+        } else if muted && self.core.rules.in_cookie {
+            // To move its date is the only thing that a touch could do, and the cookie is to stay away.
+            Ok(None)
         } else {
             self.core.touch(&active).await
         };
@@ -590,7 +593,9 @@ impl<T: Databag> Slot<T> {
         };
         let known = self.known.get();
         let sent = self.sent.take();
-        let sent = sent.filter(|sent| !muted || known.is_none_or(|known| sent.names_other_than(known)));
+        let carries = self.core.rules.in_cookie;
+        let sent =
+            sent.filter(|sent| !muted || carries || known.is_none_or(|known| sent.names_other_than(known)));
         Closed { sent, error }
     }
 

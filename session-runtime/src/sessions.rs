@@ -20,7 +20,6 @@ use zeroize::Zeroizing;
 use crate::bag::{Databag, HasUser};
 use crate::builder::Builder;
 use crate::clock::{Steady, Timestamp};
-use crate::codec::Codec as _;
 use crate::column::Condition;
 use crate::commit::{Plan, Step, plan, plan_touch};
 use crate::error::{Error, Rejection};
@@ -33,7 +32,7 @@ use crate::record::{DecodeError, Fields};
 use crate::refused::Refused;
 use crate::store::{
     AnyRows, ColumnRef, Comparison, DefaultStore, Directory, Filter, Outcome, Page, Row, Store, StoreError,
-    Update,
+    Update, cookie,
 };
 use crate::token::{SessionId, Token, TokenSource};
 use crate::value::{ColumnValue as _, Value};
@@ -120,14 +119,28 @@ impl Core {
         visitor: Option<Visitor>,
     ) -> Result<Verdict<T>, Error> {
         let id = token.session_id();
-        if self.refused.contains(id) {
+        if self.is_over(id) {
             return Ok(Verdict::Rejected(Rejection::Unknown));
         }
-        let until = Instant::now() + self.deadline;
-        match self.within(until, "load a row", self.store.load(id)).await? {
-            Some(row) => open(&self.rules, row, Some(token), visitor, self.now()),
-            None => Ok(Verdict::Rejected(Rejection::Unknown)),
+        let row = match (token.carried(), self.rules.in_cookie) {
+            (None, false) => {
+                let until = Instant::now() + self.deadline;
+                let row = self.within(until, "load a row", self.store.load(id)).await?;
+                row.ok_or(Rejection::Unknown)
+            }
+            (Some(carried), true) => cookie::unpack(carried).ok_or(Rejection::Malformed),
+            // A cookie from before the store was changed.
+            _ => Err(Rejection::Malformed),
+        };
+        match row {
+            Ok(row) => open(&self.rules, row, Some(token), visitor, self.now()),
+            Err(rejection) => Ok(Verdict::Rejected(rejection)),
         }
+    }
+
+    /// Tells whether this process knows that a session has ended where the store does not.
+    fn is_over(&self, id: SessionId) -> bool {
+        self.refused.contains(id) || (self.rules.in_cookie && self.recent.fate(id).is_some())
     }
 
     /// Stores what has become of a session, and tells what the cookie has to say.
@@ -181,7 +194,9 @@ impl Core {
         let until = Instant::now() + self.deadline;
         let Plan::Touch(step) = plan_touch(&self.rules, active, self.now())? else { return Ok(None) };
         let touched = self.replace(active, &step, until).await;
-        Ok(Self::was_touched(active.id, touched).then(|| sent(active, step.row.expiration)).flatten())
+        let token = step.token.or_else(|| active.token.clone());
+        let sent = || sent(token, active.remembered, step.row.expiration);
+        Ok(Self::was_touched(active.id, touched).then(sent).flatten())
     }
 
     /// Logs what kept a touch from being stored. Whoever was first has moved the expiration too.
@@ -251,7 +266,7 @@ impl Core {
         until: Instant,
     ) -> Result<Carried, Error> {
         let old = active.id;
-        if !active.is_leaving() && self.refused.contains(old) {
+        if !active.is_leaving() && self.is_over(old) {
             return Err(Error::Ended);
         }
         match plan {
@@ -315,7 +330,10 @@ impl Core {
     /// [`Error::Ended`] if it is gone and this process does not know why: another one may have renamed it.
     async fn end(&self, mut id: SessionId, until: Instant) -> Result<(), Error> {
         loop {
-            if self.within(until, "delete a row", self.store.delete(id)).await? {
+            // A cookie's id is free to be ended at any time; what it goes on as is meant as well.
+            if let (true, Some(Fate::Renamed(next))) = (self.rules.in_cookie, self.recent.fate(id)) {
+                id = next;
+            } else if self.within(until, "delete a row", self.store.delete(id)).await? {
                 self.has_ended(id);
                 return Ok(());
             }
@@ -370,18 +388,23 @@ impl Core {
     fn renamed<T>(active: &mut Active<T>, step: Step) -> Option<Sent> {
         let expires = step.row.expiration;
         Self::adopt(active, step);
-        sent(active, expires)
+        sent(active.token.clone(), active.remembered, expires)
     }
 
-    /// Takes over what was stored under the same id. The cookie has news only if its date has.
+    /// Takes over what was stored under the same id. The cookie has news only if its date has, or if it
+    /// carries the session itself.
     fn refreshed<T>(active: &mut Active<T>, step: Step) -> Option<Sent> {
         let dates = |stored: &Stored| (stored.header.remembered, stored.expiration);
-        let news = active.stored.as_ref().map(dates) != Some(dates(&step.stored));
+        let news = step.token.is_some() || active.stored.as_ref().map(dates) != Some(dates(&step.stored));
         Self::renamed(active, step).filter(|_| news)
     }
 
     /// Loads what another writer has stored and moves the request's own changes on top of it.
     async fn rebase<T: Databag>(&self, active: &mut Active<T>, until: Instant) -> Result<(), Error> {
+        if self.rules.in_cookie {
+            // What the request has brought is all there is.
+            return Ok(());
+        }
         let Some(row) = self.within(until, "load a row", self.store.load(active.id)).await? else {
             // Who leaves learns what became of it when there is nothing left to end.
             return if active.is_leaving() { Ok(()) } else { Err(Error::Ended) };
@@ -456,8 +479,8 @@ fn not_touched(id: SessionId, error: &Error) {
 }
 
 /// What the cookie of a session has to say; nothing for one that was found by its id.
-fn sent<T>(active: &Active<T>, expires: Timestamp) -> Option<Sent> {
-    active.token.clone().map(|token| Sent::Token { token, remembered: active.remembered, expires })
+fn sent(token: Option<Token>, remembered: bool, expires: Timestamp) -> Option<Sent> {
+    token.map(|token| Sent::Token { token, remembered, expires })
 }
 
 /// What came of a [`Plan`].
@@ -559,11 +582,11 @@ impl<T: Databag, S: Store> Sessions<T, S> {
     ///
     /// If the session cannot be stored.
     pub async fn create(&self, bag: T) -> Result<(Token, Snapshot<T>), Error> {
-        let token = self.core.fresh_token();
-        let mut active = Active::<T>::fresh(token.clone(), Visitor::default())?;
+        let mut active = Active::<T>::fresh(self.core.fresh_token(), Visitor::default())?;
         active.bag = bag;
         active.intent = Intent::Keep;
         self.core.commit(&mut active).await?;
+        let token = active.token.clone().ok_or(Error::Ended)?;
         let snapshot = Snapshot::of(active).ok_or(Error::Ended)?;
         Ok((token, snapshot))
     }
@@ -595,6 +618,7 @@ impl<T: Databag, S: Store> Sessions<T, S> {
     ///
     /// If the store fails. This process then refuses the session all the same.
     pub async fn delete(&self, id: SessionId) -> Result<bool, Error> {
+        self.by_id()?;
         let until = Instant::now() + self.core.deadline;
         let outcome = self.core.within(until, "delete a row", Store::delete(&*self.store, id)).await;
         let deleted = self.core.or_refuse(true, id, outcome)?;
@@ -617,7 +641,24 @@ impl<T: Databag, S: Store> Sessions<T, S> {
         Ok(value)
     }
 
+    /// Refuses what has to find a session by its id, where there is no row of it.
+    fn by_id(&self) -> Result<(), Error> {
+        const {
+            assert!(
+                S::KEEPS_ROWS,
+                "sessions in `CookieStore` are with their visitors: none can be found, changed or ended by its id; use a \
+                 store that keeps rows, such as `SqliteStore`"
+            );
+        }
+        if self.core.rules.in_cookie {
+            let reason = "it is in the cookie of its visitor";
+            return Err(Error::Store(StoreError::new("find a session by its id", reason)));
+        }
+        Ok(())
+    }
+
     async fn active(&self, id: SessionId) -> Result<Option<Active<T>>, Error> {
+        self.by_id()?;
         if self.core.refused.contains(id) {
             return Ok(None);
         }
@@ -761,7 +802,7 @@ impl<T: Databag, S: Store> Sessions<T, S> {
     where
         S: Directory,
     {
-        let framing = T::Codec::FRAMING;
+        let place = self.core.rules.place::<T>();
         let total = self.count(Filter::All).await?;
         let (mut seen, mut resealed, mut after) = (0, 0, None);
         loop {
@@ -770,7 +811,7 @@ impl<T: Databag, S: Store> Sessions<T, S> {
             after = Some(last.id);
             seen += rows.len() as u64;
             for row in rows {
-                if self.core.rules.protection.is_current(framing, &row.state) {
+                if self.core.rules.protection.is_current(place, &row.state) {
                     continue;
                 }
                 if let Verdict::Live(mut active) =

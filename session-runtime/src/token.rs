@@ -1,7 +1,8 @@
 //! The token a cookie carries, and the public session id derived from it.
 //!
 //! A token is the whole credential: it is never logged and never printed. The session id is its
-//! hash, so whoever reads the store or a log cannot make a cookie from what is found there.
+//! hash, so whoever reads the store or a log cannot make a cookie from what is found there. Where the cookie
+//! is the store, the token is the sealed session, and says its id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,43 +16,80 @@ use zeroize::Zeroizing;
 /// The domain label of [`Token::session_id`].
 const ID_LABEL: &[u8] = b"databag session id v1\0";
 
-/// The secret that a browser presents: 32 random bytes, base64url in the cookie.
+/// The secret that a browser presents: 32 random bytes, base64url in the cookie. Where the sessions are in
+/// their cookies, it is the sealed session itself.
 ///
 /// It has no `Debug` that shows it, no `Display`, and is wiped from memory when dropped.
 #[derive(Clone)]
-pub struct Token(Zeroizing<[u8; 32]>);
+pub struct Token(Secret);
+
+#[derive(Clone)]
+enum Secret {
+    Random(Zeroizing<[u8; 32]>),
+    /// A session that is in its cookie, and the id it claims.
+    Carried(SessionId, Zeroizing<Vec<u8>>),
+}
 
 impl Token {
-    /// The length of a token as the cookie carries it, in characters.
+    /// The length of a random token as the cookie carries it, in characters.
     pub const ENCODED_LEN: usize = 43;
+
+    /// The longest that a cookie can carry, in characters (RFC 6265bis §5.7).
+    const MAX_ENCODED_LEN: usize = 4096;
 
     /// Makes a token from 32 bytes, which must come from a generator fit for keys.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Zeroizing::new(bytes))
+        Self(Secret::Random(Zeroizing::new(bytes)))
+    }
+
+    /// Makes a token of a session that is in its cookie. The first 32 bytes are its id.
+    pub(crate) fn carrying(bytes: Vec<u8>) -> Option<Self> {
+        let id = SessionId(*bytes.first_chunk()?);
+        Some(Self(Secret::Carried(id, Zeroizing::new(bytes))))
+    }
+
+    /// Returns the session that the token carries, if it carries one.
+    pub(crate) fn carried(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Secret::Random(_) => None,
+            Secret::Carried(_, bytes) => Some(bytes),
+        }
     }
 
     /// Reads a token as a cookie carries it.
     ///
     /// Only the canonical form is accepted: 43 characters of base64url (RFC 4648 §5) without
-    /// padding, the two unused bits of the last one zero. So no two cookie values are one token.
+    /// padding, or more for a sealed session, the unused bits of the last one zero. So no two cookie values are
+    /// one token.
     pub fn parse(encoded: &str) -> Option<Self> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        if encoded.len() != Self::ENCODED_LEN {
+        if encoded.len() > Self::MAX_ENCODED_LEN {
             return None;
         }
+        if encoded.len() > Self::ENCODED_LEN {
+            return Self::carrying(URL_SAFE_NO_PAD.decode(encoded).ok()?);
+        }
+        let mut bytes = Zeroizing::new([0; 32]);
         let length = URL_SAFE_NO_PAD.decode_slice(encoded, bytes.as_mut_slice()).ok()?;
-        (length == bytes.len()).then_some(Self(bytes))
+        (length == bytes.len()).then_some(Self(Secret::Random(bytes)))
     }
 
     /// Returns the token as the cookie carries it. The result is a secret.
     pub fn encode(&self) -> Zeroizing<String> {
-        Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0.as_slice()))
+        Zeroizing::new(match &self.0 {
+            Secret::Random(bytes) => URL_SAFE_NO_PAD.encode(bytes.as_slice()),
+            Secret::Carried(_, bytes) => URL_SAFE_NO_PAD.encode(bytes.as_slice()),
+        })
     }
 
-    /// Returns the public name of the session this token opens.
+    /// Returns the public name of the session this token opens, or claims to.
     pub fn session_id(&self) -> SessionId {
-        let hash = Sha256::new().chain_update(ID_LABEL).chain_update(self.0.as_slice());
-        SessionId(hash.finalize().into())
+        match &self.0 {
+            Secret::Random(bytes) => {
+                let hash = Sha256::new().chain_update(ID_LABEL).chain_update(bytes.as_slice());
+                SessionId(hash.finalize().into())
+            }
+            Secret::Carried(id, _) => *id,
+        }
     }
 }
 

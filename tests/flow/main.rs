@@ -13,6 +13,7 @@ mod faults;
 mod handlers;
 mod limits;
 mod logins;
+mod sealed;
 mod secrets;
 mod server;
 mod setup;

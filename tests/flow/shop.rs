@@ -218,7 +218,7 @@ pub(crate) fn show(id: SessionId, is_new: bool, shop: &Shop) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(body.to_string())
 }
 
-fn routes(app: &mut web::ServiceConfig) {
+pub(crate) fn routes(app: &mut web::ServiceConfig) {
     let post = web::post;
     app.route("/plain", web::get().to(async || "plain"))
         .route("/", web::get().to(async |s: SessionRef<Shop>| show(s.id(), s.is_new(), &s)))

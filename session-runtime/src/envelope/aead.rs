@@ -15,6 +15,7 @@ pub(super) const TAG_LEN: usize = 16;
 
 const SALT: &[u8] = b"databag master v1";
 const ROW_LABEL: &[u8] = b"row key";
+const COOKIE_LABEL: &[u8] = b"cookie key";
 const CSRF_LABEL: &[u8] = b"csrf key";
 const ID_LABEL: &[u8] = b"key id";
 
@@ -25,10 +26,18 @@ const SEALS_PER_KEY: u64 = 1 << 32;
 /// Names a master key without telling anything about it.
 pub(crate) type KeyId = [u8; 4];
 
+/// What an envelope is for. Each has a key of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Row,
+    Cookie,
+}
+
 /// The keys derived from one master.
 pub(crate) struct Key {
     id: KeyId,
     row: Aes256GcmSiv,
+    cookie: Aes256GcmSiv,
     csrf: Zeroizing<[u8; 32]>,
     seals: AtomicU64,
 }
@@ -41,6 +50,7 @@ impl Key {
         Self {
             id,
             row: Aes256GcmSiv::new((&*subkey(&hkdf, ROW_LABEL)).into()),
+            cookie: Aes256GcmSiv::new((&*subkey(&hkdf, COOKIE_LABEL)).into()),
             csrf: subkey(&hkdf, CSRF_LABEL),
             seals: AtomicU64::new(0),
         }
@@ -54,26 +64,42 @@ impl Key {
         &self.csrf
     }
 
+    fn cipher(&self, purpose: Purpose) -> &Aes256GcmSiv {
+        match purpose {
+            Purpose::Row => &self.row,
+            Purpose::Cookie => &self.cookie,
+        }
+    }
+
     /// Encrypts in place and returns the tag.
-    pub(super) fn encrypt(&self, nonce: [u8; NONCE_LEN], aad: &[u8], record: &mut [u8]) -> [u8; TAG_LEN] {
+    pub(super) fn encrypt(
+        &self,
+        purpose: Purpose,
+        nonce: [u8; NONCE_LEN],
+        aad: &[u8],
+        record: &mut [u8],
+    ) -> [u8; TAG_LEN] {
         if self.seals.fetch_add(1, Ordering::Relaxed) == SEALS_PER_KEY {
             tracing::warn!(
                 "the session key has sealed 2^32 records in this process: put a new one in front of it"
             );
         }
-        let tag = self.row.encrypt_inout_detached(&Nonce::from(nonce), aad, record.into());
+        let cipher = self.cipher(purpose);
+        let tag = cipher.encrypt_inout_detached(&Nonce::from(nonce), aad, record.into());
         tag.expect("a record is far below 64 GiB").into()
     }
 
     /// Decrypts in place; `record` means nothing if that fails.
     pub(super) fn decrypt(
         &self,
+        purpose: Purpose,
         nonce: [u8; NONCE_LEN],
         aad: &[u8],
         record: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> Result<(), aes_gcm_siv::Error> {
-        self.row.decrypt_inout_detached(&Nonce::from(nonce), aad, record.into(), &Tag::from(*tag))
+        let cipher = self.cipher(purpose);
+        cipher.decrypt_inout_detached(&Nonce::from(nonce), aad, record.into(), &Tag::from(*tag))
     }
 }
 

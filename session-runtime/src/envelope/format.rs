@@ -7,16 +7,20 @@
 //! ```
 //!
 //! The associated data binds an envelope to its place: one that is moved to another row, another bag or
-//! another time does not open. Integers are big-endian.
+//! another time does not open, nor does one of a row as a cookie or the other way round. Integers are big-endian.
 
-use super::aead::{Key, KeyId, NONCE_LEN, TAG_LEN};
+use super::aead::{Key, KeyId, NONCE_LEN, Purpose, TAG_LEN};
 use super::keys::Keyring;
 use crate::clock::Timestamp;
 use crate::token::SessionId;
 
 const VERSION: u8 = 1;
-const LABEL: &[u8] = b"databag row v1";
+const ROW_LABEL: &[u8] = b"databag row v1";
+const COOKIE_LABEL: &[u8] = b"databag cookie v1";
 const HEADER_LEN: usize = 1 + size_of::<KeyId>() + NONCE_LEN;
+
+/// How much longer an envelope is than its record, in bytes.
+pub(super) const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
 
 /// The place an envelope belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +33,12 @@ pub(crate) struct Binding<'a> {
 }
 
 impl Binding<'_> {
-    fn aad(&self, key: KeyId) -> Vec<u8> {
+    fn aad(&self, purpose: Purpose, key: KeyId) -> Vec<u8> {
         let mut aad = Vec::with_capacity(128);
-        aad.extend_from_slice(LABEL);
+        aad.extend_from_slice(match purpose {
+            Purpose::Row => ROW_LABEL,
+            Purpose::Cookie => COOKIE_LABEL,
+        });
         aad.push(VERSION);
         aad.extend_from_slice(&key);
         let parts: [&[u8]; 5] = [
@@ -61,18 +68,30 @@ pub(crate) enum OpenError {
     Forged,
 }
 
-pub(super) fn seal(key: &Key, nonce: [u8; NONCE_LEN], binding: &Binding<'_>, record: &[u8]) -> Vec<u8> {
-    let mut envelope = Vec::with_capacity(HEADER_LEN + record.len() + TAG_LEN);
+pub(super) fn seal(
+    key: &Key,
+    purpose: Purpose,
+    nonce: [u8; NONCE_LEN],
+    binding: &Binding<'_>,
+    record: &[u8],
+) -> Vec<u8> {
+    let mut envelope = Vec::with_capacity(record.len() + OVERHEAD);
     envelope.push(VERSION);
     envelope.extend_from_slice(&key.id());
     envelope.extend_from_slice(&nonce);
     envelope.extend_from_slice(record);
-    let tag = key.encrypt(nonce, &binding.aad(key.id()), &mut envelope[HEADER_LEN..]);
+    let aad = binding.aad(purpose, key.id());
+    let tag = key.encrypt(purpose, nonce, &aad, &mut envelope[HEADER_LEN..]);
     envelope.extend_from_slice(&tag);
     envelope
 }
 
-pub(super) fn open(keyring: &Keyring, binding: &Binding<'_>, envelope: &[u8]) -> Result<Vec<u8>, OpenError> {
+pub(super) fn open(
+    keyring: &Keyring,
+    purpose: Purpose,
+    binding: &Binding<'_>,
+    envelope: &[u8],
+) -> Result<Vec<u8>, OpenError> {
     let id = key_id(envelope).ok_or(OpenError::Malformed)?;
     let key = keyring.find(id).ok_or(OpenError::UnknownKey(id))?;
     let (header, sealed) = envelope.split_at(HEADER_LEN);
@@ -80,13 +99,14 @@ pub(super) fn open(keyring: &Keyring, binding: &Binding<'_>, envelope: &[u8]) ->
     let (ciphertext, tag) =
         sealed.split_last_chunk::<TAG_LEN>().expect("the length was checked with the key id");
     let mut record = ciphertext.to_vec();
-    key.decrypt(nonce, &binding.aad(id), &mut record, tag).map_err(|_| OpenError::Forged)?;
+    let aad = binding.aad(purpose, id);
+    key.decrypt(purpose, nonce, &aad, &mut record, tag).map_err(|_| OpenError::Forged)?;
     Ok(record)
 }
 
 /// Returns the id of the key that something of an envelope's form is sealed under.
 pub(super) fn key_id(envelope: &[u8]) -> Option<KeyId> {
-    let long_enough = envelope.len() >= HEADER_LEN + TAG_LEN;
+    let long_enough = envelope.len() >= OVERHEAD;
     let id = envelope.strip_prefix(&[VERSION])?.first_chunk()?;
     long_enough.then_some(*id)
 }
@@ -117,12 +137,28 @@ mod tests {
     }
 
     fn sealed() -> Vec<u8> {
-        seal(keyring().current(), [9; NONCE_LEN], &binding(), b"record")
+        seal(keyring().current(), Purpose::Row, [9; NONCE_LEN], &binding(), b"record")
+    }
+
+    fn open(keyring: &Keyring, binding: &Binding<'_>, envelope: &[u8]) -> Result<Vec<u8>, OpenError> {
+        super::open(keyring, Purpose::Row, binding, envelope)
     }
 
     #[test]
     fn what_is_sealed_opens() {
         assert_eq!(open(&keyring(), &binding(), &sealed()).as_deref(), Ok(&b"record"[..]));
+    }
+
+    #[test]
+    fn a_row_is_no_cookie() {
+        let cookie = seal(keyring().current(), Purpose::Cookie, [9; NONCE_LEN], &binding(), b"record");
+        assert_eq!(open(&keyring(), &binding(), &cookie), Err(OpenError::Forged));
+        let taken = super::open(&keyring(), Purpose::Cookie, &binding(), &sealed());
+        assert_eq!(taken, Err(OpenError::Forged));
+        assert_eq!(
+            Hex(&cookie).to_string(),
+            "011861462a0909090909090909090909090e0604dc9aa34ede333cf616119a17ace25e44ac4d6b"
+        );
     }
 
     #[test]

@@ -12,11 +12,43 @@ use zeroize::Zeroizing;
 
 use crate::codec::Framing;
 
+use self::aead::Purpose;
 pub(crate) use self::format::{Binding, OpenError};
 pub use self::keys::{KeyError, Keyring};
 
 /// The version byte of a record that is stored in the clear, in front of it.
 const PLAIN: u8 = 0;
+
+/// How much longer a sealed record is than the record, in bytes.
+pub(crate) const OVERHEAD: usize = format::OVERHEAD;
+
+/// Where the sealed record goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Into a row that holds bytes.
+    Bytes,
+    /// Into a row that holds text.
+    Text,
+    /// Into the cookie.
+    Cookie,
+}
+
+impl Place {
+    /// Returns the place in a row for a record so framed.
+    pub(crate) fn in_row(framing: Framing) -> Self {
+        match framing {
+            Framing::Binary => Self::Bytes,
+            Framing::JsonObject => Self::Text,
+        }
+    }
+
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::Bytes | Self::Text => Purpose::Row,
+            Self::Cookie => Purpose::Cookie,
+        }
+    }
+}
 
 /// How records are protected: all of an application's rows alike.
 #[derive(Debug)]
@@ -28,52 +60,53 @@ pub(crate) enum Protection {
 
 impl Protection {
     /// Turns a record into the state of a row.
-    pub(crate) fn seal(&self, framing: Framing, binding: &Binding<'_>, record: Vec<u8>) -> Vec<u8> {
-        match (self, framing) {
-            (Self::Sealed(keyring), Framing::Binary) => {
-                format::seal(keyring.current(), aead::nonce(), binding, &record)
+    pub(crate) fn seal(&self, place: Place, binding: &Binding<'_>, record: Vec<u8>) -> Vec<u8> {
+        match (self, place) {
+            (Self::Sealed(keyring), _) => {
+                let nonce = aead::nonce();
+                let envelope = format::seal(keyring.current(), place.purpose(), nonce, binding, &record);
+                if place == Place::Text { STANDARD.encode(envelope).into_bytes() } else { envelope }
             }
-            (Self::Sealed(keyring), Framing::JsonObject) => {
-                let envelope = format::seal(keyring.current(), aead::nonce(), binding, &record);
-                STANDARD.encode(envelope).into_bytes()
-            }
-            (Self::Plain, Framing::Binary) => [&[PLAIN], record.as_slice()].concat(),
-            (Self::Plain, Framing::JsonObject) => record,
+            (Self::Plain, Place::Text) => record,
+            (Self::Plain, Place::Bytes | Place::Cookie) => [&[PLAIN], record.as_slice()].concat(),
         }
     }
 
     /// Turns the state of a row back into the record. There is no fallback from one form to another.
     pub(crate) fn open(
         &self,
-        framing: Framing,
+        place: Place,
         binding: &Binding<'_>,
         state: &[u8],
     ) -> Result<Vec<u8>, OpenError> {
-        match (self, framing) {
-            (Self::Sealed(keyring), Framing::Binary) => format::open(keyring, binding, state),
-            (Self::Sealed(keyring), Framing::JsonObject) => {
+        match (self, place) {
+            (Self::Sealed(keyring), Place::Text) => {
                 let envelope = STANDARD.decode(state).map_err(|_| OpenError::Malformed)?;
-                format::open(keyring, binding, &envelope)
+                format::open(keyring, place.purpose(), binding, &envelope)
             }
-            (Self::Plain, Framing::Binary) => match state {
+            (Self::Sealed(keyring), Place::Bytes | Place::Cookie) => {
+                format::open(keyring, place.purpose(), binding, state)
+            }
+            (Self::Plain, Place::Text) if state.starts_with(b"{") => Ok(state.to_vec()),
+            (Self::Plain, Place::Text) => Err(STANDARD
+                .decode(state)
+                .map_or(OpenError::Malformed, |envelope| format::sealed_under(&envelope))),
+            (Self::Plain, Place::Bytes | Place::Cookie) => match state {
                 [PLAIN, record @ ..] => Ok(record.to_vec()),
                 _ => Err(format::sealed_under(state)),
             },
-            (Self::Plain, Framing::JsonObject) if state.starts_with(b"{") => Ok(state.to_vec()),
-            (Self::Plain, Framing::JsonObject) => Err(STANDARD
-                .decode(state)
-                .map_or(OpenError::Malformed, |envelope| format::sealed_under(&envelope))),
         }
     }
 
-    /// Tells whether a state is sealed under the current key already.
-    pub(crate) fn is_current(&self, framing: Framing, state: &[u8]) -> bool {
+    /// Tells whether the state of a row is sealed under the current key already.
+    pub(crate) fn is_current(&self, place: Place, state: &[u8]) -> bool {
         let Self::Sealed(keyring) = self else { return true };
-        match framing {
-            Framing::Binary => format::key_id(state) == Some(keyring.current().id()),
-            Framing::JsonObject => STANDARD
-                .decode(state)
-                .is_ok_and(|envelope| format::key_id(&envelope) == Some(keyring.current().id())),
+        let current = keyring.current().id();
+        match place {
+            Place::Bytes | Place::Cookie => format::key_id(state) == Some(current),
+            Place::Text => {
+                STANDARD.decode(state).is_ok_and(|envelope| format::key_id(&envelope) == Some(current))
+            }
         }
     }
 

@@ -14,6 +14,15 @@ use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
+#[cfg(any(
+    feature = "sqlite",
+    feature = "memory",
+    feature = "redis",
+    feature = "postgres",
+    feature = "mysql"
+))]
+pub mod any;
+pub mod cookie;
 #[cfg(any(feature = "memory", feature = "redis"))]
 mod filter;
 #[cfg(feature = "memory")]
@@ -269,6 +278,16 @@ pub struct Page {
 /// # }
 /// ```
 pub trait Store: Send + Sync + 'static {
+    /// Whether sessions are found by their ids. Those of `CookieStore` travel with their visitors.
+    #[doc(hidden)]
+    const KEEPS_ROWS: bool = true;
+
+    /// The same of this very store, where its type leaves it open.
+    #[doc(hidden)]
+    fn keeps_rows(&self) -> bool {
+        Self::KEEPS_ROWS
+    }
+
     /// Makes the store ready for a table: creates it, or adds what it lacks.
     ///
     /// Called once, before any other call, while sessions are built. `deadline` is how long a call
@@ -343,7 +362,7 @@ pub trait Store: Send + Sync + 'static {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` keeps no directory of its sessions",
     label = "this store cannot list, find or count sessions",
-    note = "use a store that keeps rows on the server, such as `SqliteStore`"
+    note = "a session in a cookie is known to its visitor alone; use a store that keeps rows, such as `SqliteStore`"
 )]
 pub trait Directory: Store {
     /// Returns a page of the rows that match, in the order of their ids.

@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use crate::bag::{CookieSchema, Persistence, SameSite};
 use crate::error::{Error, Rejection};
+use crate::store::cookie::MAX_COOKIE;
 use crate::token::Token;
-
-/// The longest name plus value, in bytes (RFC 6265bis §5.7).
-const MAX_LEN: usize = 4096;
 
 /// The longest life of a cookie (RFC 6265bis §5.6.2).
 const MAX_AGE: Duration = Duration::from_hours(400 * 24);
@@ -99,8 +97,8 @@ impl CookieSettings {
         }
         let attributes = self.attributes();
         // Set-Cookie as a whole is bounded too, by servers and proxies: 4096 is what all of them take.
-        if name.len() + Token::ENCODED_LEN > MAX_LEN || attributes.len() > MAX_LEN {
-            return refuse(format!("the cookie {name:?} takes more than {MAX_LEN} bytes"));
+        if name.len() + Token::ENCODED_LEN > MAX_COOKIE || attributes.len() > MAX_COOKIE {
+            return refuse(format!("the cookie {name:?} takes more than {MAX_COOKIE} bytes"));
         }
         Ok(CookieFormat { attributes, settings: self })
     }

@@ -1,0 +1,15 @@
+use session_runtime::{CookieStore, Databag, Sessions};
+
+#[derive(Databag)]
+struct Shop {
+    #[databag(user_id)]
+    account: Option<i64>,
+}
+
+async fn elsewhere(sessions: Sessions<Shop, CookieStore>) {
+    let _ = sessions.of_user(7).await;
+}
+
+fn main() {
+    let _ = elsewhere;
+}
