@@ -61,9 +61,11 @@
 //! | --- | --- | --- |
 //! | `sqlite` | yes | [`SqliteStore`] |
 //! | `memory` | no | `MemoryStore` |
+//! | `cookie` | no | `CookieStore`: the session is in the cookie, and no server keeps anything |
 //! | `postgres` | no | `PostgresStore` |
 //! | `mysql` | no | `MysqlStore`, for MySQL and MariaDB |
 //! | `redis` | no | `RedisStore`, for Redis and Valkey: one server, sentinels, a cluster |
+//! | `any` | no | all of them; [`AnyStore`] chooses by a URL among those that are built in |
 //! | `testing` | no | `store::suite`, which checks a store of your own |
 //! | `actix` | yes | [`SessionMiddleware`] and the extractors |
 //!
