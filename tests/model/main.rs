@@ -1,329 +1,139 @@
-//! `Sessions` against a plain model: whatever is asked of them, both answer the same.
+//! `Sessions` against a plain model: whatever is asked of them, both answer the same. In SQLite and in memory.
 //!
-//! Two processes share a store, a clock and two keys, each under another current one. `PROPTEST_CASES=n` says
-//! how many sequences are tried per store; a failure prints the shortest one that was found.
+//! `PROPTEST_CASES=n` says how many sequences are tried per store; a failure prints the shortest one that was found.
 #![allow(missing_docs)]
 
-use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+mod model;
 
-use databag_tests::ManualClock;
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
-use session_runtime::{
-    Cleanup, Clock as _, Databag, Directory, Error, Keyring, MemoryStore, SessionId, Sessions, Snapshot,
-    SqliteStore, Token,
-};
+use std::time::Duration;
 
-const IDLE: Duration = Duration::from_mins(30);
-const ABSOLUTE: Duration = Duration::from_mins(40);
+use session_runtime::store::{Filter, Outcome, Page, Row, Table, Update};
+use session_runtime::{Directory, MemoryStore, SessionId, SqliteStore, Store, StoreError, Timestamp};
 
-#[derive(Clone, Debug, PartialEq, Databag)]
-#[databag(idle = "30m", absolute = "40m")]
-struct Bag {
-    #[databag(user_id)]
-    user_id: Option<i64>,
-    #[databag(column, index)]
-    tenant: Option<String>,
-    #[databag(column)]
-    visits: u32,
-    notes: Vec<String>,
-}
+use self::model::try_all;
 
-/// A step. Processes are 0 and 1; sessions are meant by the order they were created in.
-#[derive(Clone, Debug)]
-enum Step {
-    Create { user: Option<i64>, tenant: Option<u8>, visits: u32 },
-    Load(usize),
-    Get(usize),
-    Update { session: usize, tenant: Option<u8>, note: String },
-    Delete(usize),
-    OfUser(i64),
-    RevokeUser(i64),
-    RevokeUserExcept(i64, usize),
-    FindByTenant(u8),
-    CountByVisits(u32),
-    DeleteByTenant(u8),
-    CountAll,
-    Advance(u64),
-    TurnBack(u64),
-    Prune,
-    ResealAll,
-    Clear,
-}
+const CASES: u32 = 256;
 
-fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
-    let (user, tenant, session) = (0_i64..4, 0_u8..3, 0_usize..12);
-    let step = prop_oneof![
-        8 => (proptest::option::of(user.clone()), proptest::option::of(tenant.clone()), 0_u32..4)
-            .prop_map(|(user, tenant, visits)| Step::Create { user, tenant, visits }),
-        3 => session.clone().prop_map(Step::Load),
-        3 => session.clone().prop_map(Step::Get),
-        6 => (session.clone(), proptest::option::of(tenant.clone()), "[a-z]{0,3}")
-            .prop_map(|(session, tenant, note)| Step::Update { session, tenant, note }),
-        2 => session.clone().prop_map(Step::Delete),
-        2 => user.clone().prop_map(Step::OfUser),
-        1 => user.clone().prop_map(Step::RevokeUser),
-        2 => (user, session).prop_map(|(user, session)| Step::RevokeUserExcept(user, session)),
-        2 => tenant.clone().prop_map(Step::FindByTenant),
-        2 => (0_u32..6).prop_map(Step::CountByVisits),
-        1 => tenant.prop_map(Step::DeleteByTenant),
-        1 => Just(Step::CountAll),
-        4 => (0_u64..25).prop_map(Step::Advance),
-        1 => (0_u64..15).prop_map(Step::TurnBack),
-        2 => Just(Step::Prune),
-        2 => Just(Step::ResealAll),
-        1 => prop_oneof![9 => Just(Step::CountAll), 1 => Just(Step::Clear)],
-    ];
-    proptest::collection::vec((0_usize..2, step), 1..60)
-}
-
-/// A session, as the model has it.
-#[derive(Clone, Debug)]
-struct Entry {
-    bag: Bag,
-    created: SystemTime,
-    expires: SystemTime,
-    /// The process whose current key it is sealed under.
-    sealed_by: usize,
-}
-
-/// Every session that has a row, expired or not.
-#[derive(Default)]
-struct Model {
-    entries: BTreeMap<SessionId, Entry>,
-    /// The latest time that each process was shown.
-    latest: [Option<SystemTime>; 2],
-    /// Whether a row that is added removes those that have expired, as in memory.
-    prunes_itself: bool,
-}
-
-impl Model {
-    /// A process does not let its clock run backwards.
-    fn now(&mut self, process: usize, shown: SystemTime) -> SystemTime {
-        let now = self.latest[process].map_or(shown, |latest| latest.max(shown));
-        self.latest[process] = Some(now);
-        now
-    }
-
-    fn live(&self, id: SessionId, now: SystemTime) -> Option<&Entry> {
-        self.entries.get(&id).filter(|entry| entry.expires > now)
-    }
-
-    fn find(&self, now: SystemTime, matches: impl Fn(&Bag) -> bool) -> Vec<SessionId> {
-        let found = self.entries.iter().filter(|(_, entry)| entry.expires > now && matches(&entry.bag));
-        found.map(|(id, _)| *id).collect()
-    }
-
-    /// Ends what matches, expired or not, and returns how many there were.
-    fn remove(&mut self, matches: impl Fn(SessionId, &Entry) -> bool) -> u64 {
-        let before = self.entries.len();
-        self.entries.retain(|id, entry| !matches(*id, entry));
-        (before - self.entries.len()) as u64
-    }
-}
-
-fn tenant(number: u8) -> String {
-    format!("tenant {number}")
-}
-
-fn ids(found: &[Snapshot<Bag>]) -> Vec<SessionId> {
-    found.iter().map(Snapshot::id).collect()
-}
-
-fn agree(found: Option<&Snapshot<Bag>>, expected: Option<&Entry>) -> bool {
-    match (found, expected) {
-        (None, None) => true,
-        (Some(found), Some(entry)) => {
-            **found == entry.bag && found.created() == entry.created && found.expires() == entry.expires
-        }
-        _ => false,
-    }
-}
-
-/// Takes all steps with both, and returns the first one whose results differ.
-async fn run<S: Directory + Clone>(
-    store: S,
-    prunes_itself: bool,
-    steps: &[(usize, Step)],
-) -> Result<(), String> {
-    let (clock, keys) = (ManualClock::default(), [Keyring::generate(), Keyring::generate()]);
-    let mut processes = Vec::new();
-    for process in 0..2 {
-        let keyring = format!("{},{}", keys[process].as_str(), keys[1 - process].as_str());
-        let builder = Sessions::<Bag>::builder(store.clone())
-            .keyring(Keyring::parse(&keyring).expect("keys"))
-            .cleanup(Cleanup::Never)
-            .clock(clock.clone());
-        processes.push(builder.build().await.expect("good settings"));
-    }
-    let (mut model, mut tokens) = (Model { prunes_itself, ..Model::default() }, Vec::new());
-    for (number, (process, step)) in steps.iter().enumerate() {
-        let same = take(&processes[*process], *process, &clock, &mut model, &mut tokens, step).await;
-        if !same.map_err(|error| format!("step {number}, {step:?}: {error}"))? {
-            return Err(format!("step {number} by process {process}, {step:?}: the results differ"));
-        }
-        // Both processes see every time that the clock shows, and agree on what is alive.
-        for (process, sessions) in processes.iter().enumerate() {
-            let count = sessions.count_all().await.map_err(|error| error.to_string())?;
-            let now = model.now(process, clock.now());
-            if count != model.find(now, |_| true).len() as u64 {
-                return Err(format!("after step {number}, {step:?}, process {process} counts {count}"));
-            }
-        }
-    }
-    // Whatever the results were, the sessions are the same in the end.
-    let now = model.now(0, clock.now());
-    for token in &tokens {
-        let found = processes[0].load(token).await.map_err(|error| error.to_string())?;
-        if !agree(found.as_ref(), model.live(token.session_id(), now)) {
-            return Err(format!("in the end, {:?} differs", token.session_id()));
-        }
-    }
-    Ok(())
-}
-
-/// Takes a step with both, and tells whether the results are the same.
-#[expect(clippy::too_many_lines, reason = "an arm for every step")]
-async fn take<S: Directory>(
-    sessions: &Sessions<Bag, S>,
-    process: usize,
-    clock: &ManualClock,
-    model: &mut Model,
-    tokens: &mut Vec<Token>,
-    step: &Step,
-) -> Result<bool, Error> {
-    let token = |session: usize| tokens.get(session).cloned();
-    Ok(match step {
-        Step::Create { user, tenant: of, visits } => {
-            let bag = Bag { user_id: *user, tenant: of.map(tenant), visits: *visits, notes: Vec::new() };
-            let (token, created) = sessions.create(bag.clone()).await?;
-            let now = model.now(process, clock.now());
-            let entry = Entry { bag, created: now, expires: now + IDLE.min(ABSOLUTE), sealed_by: process };
-            let same = agree(Some(&created), Some(&entry)) && created.id() == token.session_id();
-            if model.prunes_itself {
-                model.remove(|_, entry| entry.expires <= now);
-            }
-            model.entries.insert(token.session_id(), entry);
-            tokens.push(token);
-            same
-        }
-        Step::Load(session) | Step::Get(session) => {
-            let Some(token) = token(*session) else { return Ok(true) };
-            let found = match step {
-                Step::Load(_) => sessions.load(&token).await?,
-                _ => sessions.get(token.session_id()).await?,
-            };
-            let now = model.now(process, clock.now());
-            agree(found.as_ref(), model.live(token.session_id(), now))
-        }
-        Step::Update { session, tenant: of, note } => {
-            let Some(token) = token(*session) else { return Ok(true) };
-            let change = |bag: &mut Bag| {
-                bag.tenant = of.map(tenant);
-                bag.visits += 1;
-                bag.notes.push(note.clone());
-                bag.visits
-            };
-            let visits = match sessions.update(token.session_id(), change).await {
-                Ok(visits) => Some(visits),
-                Err(Error::Ended) => None,
-                Err(error) => return Err(error),
-            };
-            let now = model.now(process, clock.now());
-            let entry = model.entries.get_mut(&token.session_id()).filter(|entry| entry.expires > now);
-            let expected = entry.map(|entry| {
-                entry.sealed_by = process;
-                change(&mut entry.bag)
-            });
-            visits == expected
-        }
-        Step::Delete(session) => {
-            let Some(token) = token(*session) else { return Ok(true) };
-            let deleted = sessions.delete(token.session_id()).await?;
-            deleted == model.entries.remove(&token.session_id()).is_some()
-        }
-        Step::OfUser(user) => {
-            let found = sessions.of_user(*user).await?;
-            let now = model.now(process, clock.now());
-            ids(&found) == model.find(now, |bag| bag.user_id == Some(*user))
-        }
-        Step::RevokeUser(user) => {
-            let revoked = sessions.revoke_user(*user).await?;
-            revoked == model.remove(|_, entry| entry.bag.user_id == Some(*user))
-        }
-        Step::RevokeUserExcept(user, session) => {
-            let Some(kept) = token(*session).map(|token| token.session_id()) else { return Ok(true) };
-            let revoked = sessions.revoke_user_except(*user, kept).await?;
-            revoked == model.remove(|id, entry| id != kept && entry.bag.user_id == Some(*user))
-        }
-        Step::FindByTenant(number) => {
-            let of = tenant(*number);
-            let found = sessions.find(Bag::TENANT.eq(of.as_str())).await?;
-            let now = model.now(process, clock.now());
-            let all = found.iter().all(|found| agree(Some(found), model.live(found.id(), now)));
-            all && ids(&found) == model.find(now, |bag| bag.tenant.as_ref() == Some(&of))
-        }
-        Step::CountByVisits(visits) => {
-            let count = sessions.find(Bag::VISITS.ge(*visits)).count().await?;
-            let now = model.now(process, clock.now());
-            count == model.find(now, |bag| bag.visits >= *visits).len() as u64
-        }
-        Step::DeleteByTenant(number) => {
-            let of = tenant(*number);
-            let deleted = sessions.find(Bag::TENANT.eq(of.as_str())).delete().await?;
-            deleted == model.remove(|_, entry| entry.bag.tenant.as_ref() == Some(&of))
-        }
-        Step::CountAll => {
-            let count = sessions.count_all().await?;
-            let now = model.now(process, clock.now());
-            count == model.find(now, |_| true).len() as u64
-        }
-        Step::Advance(minutes) => {
-            clock.advance(Duration::from_mins(*minutes));
-            true
-        }
-        Step::TurnBack(minutes) => {
-            clock.turn_back(Duration::from_mins(*minutes));
-            true
-        }
-        Step::Prune => {
-            let pruned = sessions.prune().await?;
-            let now = model.now(process, clock.now());
-            pruned == model.remove(|_, entry| entry.expires <= now)
-        }
-        Step::ResealAll => {
-            let resealed = sessions.reseal_all(|_, _| {}).await?;
-            let now = model.now(process, clock.now());
-            let mut expected = 0;
-            let live = model.entries.values_mut().filter(|entry| entry.expires > now);
-            for entry in live.filter(|entry| entry.sealed_by != process) {
-                entry.sealed_by = process;
-                expected += 1;
-            }
-            resealed == expected
-        }
-        Step::Clear => sessions.clear().await? == model.remove(|_, _| true),
-    })
-}
-
-fn try_all<S: Directory + Clone>(prunes_itself: bool, store: impl Fn() -> S) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
-    let tried = runner.run(&steps(), |steps| {
-        runtime.block_on(run(store(), prunes_itself, &steps)).map_err(TestCaseError::fail)
-    });
-    if let Err(error) = tried {
-        panic!("{error}");
-    }
+/// Two handles of one store.
+fn twice<S: Clone>(store: S) -> [S; 2] {
+    [store.clone(), store]
 }
 
 #[test]
 fn sessions_in_sqlite_do_what_the_model_does() {
-    try_all(false, || SqliteStore::in_memory().expect("memory"));
+    let open = async || twice(SqliteStore::in_memory().expect("memory"));
+    try_all("SQLite", CASES, false, open).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
 fn sessions_in_memory_do_what_the_model_does() {
-    try_all(true, MemoryStore::new);
+    try_all("memory", CASES, true, async || twice(MemoryStore::new()))
+        .unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// A promise that a store can break: the model is worth what it finds of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// What has expired is listed, counted and removed as what lives.
+    ExpiryIsIgnored,
+    /// Pruning takes what lives.
+    PruneTakesAll,
+    /// An update is acknowledged and not made.
+    UpdateIsForgotten,
+    /// A row that is deleted stays.
+    DeleteIsForgotten,
+    /// A listing lacks its first row.
+    ListingIsShort,
+}
+
+#[derive(Clone)]
+struct Faulty {
+    store: MemoryStore,
+    fault: Fault,
+}
+
+impl Faulty {
+    fn filter(&self, filter: &Filter) -> Filter {
+        match filter {
+            Filter::LiveAt(_) if self.fault == Fault::ExpiryIsIgnored => Filter::All,
+            Filter::Not(one) => Filter::Not(Box::new(self.filter(one))),
+            Filter::And(one, other) => Filter::And(Box::new(self.filter(one)), Box::new(self.filter(other))),
+            Filter::Or(one, other) => Filter::Or(Box::new(self.filter(one)), Box::new(self.filter(other))),
+            other => other.clone(),
+        }
+    }
+}
+
+impl Store for Faulty {
+    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
+        self.store.prepare(table, deadline).await
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+        self.store.load(id).await
+    }
+
+    async fn insert(&self, row: Row) -> Result<(), StoreError> {
+        self.store.insert(row).await
+    }
+
+    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+        if self.fault == Fault::UpdateIsForgotten {
+            Ok(Outcome::Stored)
+        } else {
+            self.store.update(update).await
+        }
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        if self.fault == Fault::DeleteIsForgotten {
+            return Ok(self.store.load(id).await?.is_some());
+        }
+        self.store.delete(id).await
+    }
+
+    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let much_later = now.saturating_add(Duration::from_hours(24));
+        let now = if self.fault == Fault::PruneTakesAll { much_later } else { now };
+        self.store.prune(now, limit).await
+    }
+}
+
+impl Directory for Faulty {
+    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
+        let mut rows = self.store.find(&self.filter(filter), page).await?;
+        if self.fault == Fault::ListingIsShort {
+            rows.drain(..1.min(rows.len()));
+        }
+        Ok(rows)
+    }
+
+    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
+        self.store.count(&self.filter(filter)).await
+    }
+
+    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+        self.store.remove(&self.filter(filter)).await
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        self.store.health().await
+    }
+}
+
+#[test]
+fn every_planted_fault_is_found() {
+    for (fault, shown_by) in [
+        (Fault::ExpiryIsIgnored, "counts"),
+        (Fault::PruneTakesAll, "Prune"),
+        (Fault::UpdateIsForgotten, "differ"),
+        (Fault::DeleteIsForgotten, "Delete"),
+        (Fault::ListingIsShort, "differ"),
+    ] {
+        let open = async || twice(Faulty { store: MemoryStore::new(), fault });
+        let Err(found) = try_all("a faulty store", CASES, true, open) else {
+            panic!("nothing was found of {fault:?}")
+        };
+        assert!(found.contains(shown_by), "{fault:?}: {found}");
+    }
 }
