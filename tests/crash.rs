@@ -30,13 +30,16 @@ struct Writer {
 
 impl Writer {
     /// Checks what a shop has of this session, and goes on from there.
-    fn resume(&mut self, shop: &Running) {
+    fn resume(&mut self, shop: &Running) -> Result<(), String> {
         self.visitor.moves_to(shop);
         let count = self.visitor.session()["count"].as_u64().expect("a number");
         let possible = self.acknowledged..=self.acknowledged + u64::from(self.in_flight);
-        assert!(possible.contains(&count), "{count} is stored, and {possible:?} were possible");
+        if !possible.contains(&count) {
+            return Err(format!("{count} is stored, and {possible:?} were possible"));
+        }
         self.acknowledged = count;
         self.in_flight = false;
+        Ok(())
     }
 
     /// Counts until the shop is killed; one that is not has to answer until the load is over.
@@ -104,7 +107,8 @@ fn crash_often<const SHOPS: usize>(dies: impl Fn(u64, usize) -> bool) {
         // Who was at one shop comes to the next one, and finds there what the first has acknowledged.
         let place = |writer: usize| (writer + usize::try_from(cycle).expect("few")) % SHOPS;
         for (n, writer) in writers.iter_mut().enumerate() {
-            writer.resume(shops[place(n)].as_ref().expect("it runs"));
+            let found = writer.resume(shops[place(n)].as_ref().expect("it runs"));
+            found.unwrap_or_else(|lost| panic!("before cycle {cycle}, writer {n}: {lost}"));
         }
         thread::scope(|scope| {
             let counting: Vec<_> = writers
@@ -140,7 +144,9 @@ fn crash_often<const SHOPS: usize>(dies: impl Fn(u64, usize) -> bool) {
         assert_eq!(integrity(&folder), "ok", "after crash {cycle}");
     }
     for writer in &mut writers {
-        writer.resume(shops[0].as_ref().expect("it runs"));
+        writer
+            .resume(shops[0].as_ref().expect("it runs"))
+            .unwrap_or_else(|lost| panic!("in the end: {lost}"));
     }
     let counts = writers.map(|writer| writer.acknowledged);
     assert!(counts.iter().sum::<u64>() >= cycles * WRITES, "{counts:?}");
@@ -163,4 +169,36 @@ fn of_two_shops_on_one_file_none_loses_a_write_or_fails_when_one_or_both_are_kil
     crash_often::<2>(|cycle, shop| {
         [shop == 0, shop == 1, true][usize::try_from(cycle % 3).expect("an index")]
     });
+}
+
+/// Counts so often that `acknowledged` is reached.
+fn count_to(writer: &mut Writer, acknowledged: u64) {
+    while writer.acknowledged < acknowledged {
+        writer.acknowledged = writer.visitor.api("/count", "")["count"].as_u64().expect("a number");
+    }
+}
+
+#[test]
+fn a_write_that_is_lost_in_a_crash_is_noticed() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let path = |name: &str| folder.path().join(name);
+    let start = || Shop::new(env!("CARGO_BIN_EXE_shop"), &folder).start();
+    let shop = start();
+    let mut writer = Writer { visitor: Visitor::of(&shop), acknowledged: 0, in_flight: false };
+    count_to(&mut writer, 3);
+    shop.stop();
+    std::fs::copy(path("shop.db"), path("before")).expect("it can be copied");
+
+    let shop = start();
+    writer.resume(&shop).expect("nothing was lost");
+    count_to(&mut writer, 5);
+    shop.kill();
+    // As if what was acknowledged since had not been written.
+    std::fs::rename(path("before"), path("shop.db")).expect("it can be replaced");
+    for name in ["shop.db-wal", "shop.db-shm"] {
+        std::fs::remove_file(path(name)).expect("a crash leaves it");
+    }
+    let shop = start();
+    writer.in_flight = true;
+    writer.resume(&shop).expect_err("two writes are missing");
 }

@@ -182,17 +182,7 @@ fn answered_well(replies: &[Reply]) -> usize {
 pub(crate) async fn fifty_writers<S: Directory + Clone>(name: &str, store: S) {
     let races = races(store).await;
     for kind in ["field", "entry"] {
-        let (id, jar) = races.session(None).await;
-        let replies = races.all(&jar, (0..50).map(|n| format!("/{kind}/{n}"))).await;
-        let answered = answered_well(&replies);
-        let mut bag = races.sessions.get(id).await.expect("answers").expect("alive").into_bag();
-        let present = match kind {
-            "field" => {
-                let set = |(n, field): &(usize, &mut usize)| **field == n + 1;
-                bag.fields().into_iter().enumerate().filter(set).count()
-            }
-            _ => bag.entries.iter().filter(|(n, entry)| **entry == **n + 1).count(),
-        };
+        let (present, answered) = of_fifty(&races, kind).await;
         println!("{name}, {kind}: {present} of 50 present, {answered} answered 200");
         assert_eq!(present, 50, "{name}, {kind}");
         // 99 % of 50.
@@ -201,18 +191,39 @@ pub(crate) async fn fifty_writers<S: Directory + Clone>(name: &str, store: S) {
     races.server.stop(false).await;
 }
 
+/// Tells how many of fifty writes at once are there, and how many were answered well.
+pub(crate) async fn of_fifty<S: Directory>(races: &Races<S>, kind: &str) -> (usize, usize) {
+    let (id, jar) = races.session(None).await;
+    let replies = races.all(&jar, (0..50).map(|n| format!("/{kind}/{n}"))).await;
+    let mut bag = races.sessions.get(id).await.expect("answers").expect("alive").into_bag();
+    let present = match kind {
+        "field" => {
+            let set = |(n, field): &(usize, &mut usize)| **field == n + 1;
+            bag.fields().into_iter().enumerate().filter(set).count()
+        }
+        _ => bag.entries.iter().filter(|(n, entry)| **entry == **n + 1).count(),
+    };
+    (present, answered_well(&replies))
+}
+
 /// Lets twenty requests count by `update`, and twenty by a field that sums.
 pub(crate) async fn twenty_increments<S: Directory + Clone>(name: &str, store: S) {
     let races = races(store).await;
+    let (counted, summed, answered) = of_twenty(&races).await;
+    println!("{name}: of 20 increments {counted} by update, {summed} by sum");
+    assert_eq!((counted, summed, answered), (20, 20, 40), "{name}");
+    races.server.stop(false).await;
+}
+
+/// Tells what twenty increments of each kind have come to, and how many of them were answered well.
+pub(crate) async fn of_twenty<S: Directory>(races: &Races<S>) -> (u64, u64, usize) {
     let (id, jar) = races.session(None).await;
+    let mut answered = 0;
     for path in ["/count", "/add"] {
-        let replies = races.all(&jar, (0..20).map(|_| path.to_owned())).await;
-        assert_eq!(answered_well(&replies), 20, "{name}, {path}");
+        answered += answered_well(&races.all(&jar, (0..20).map(|_| path.to_owned())).await);
     }
     let bag = races.sessions.get(id).await.expect("answers").expect("alive");
-    println!("{name}: of 20 increments {} by update, {} by sum", bag.count, bag.sum);
-    assert_eq!((bag.count, bag.sum), (20, 20), "{name}");
-    races.server.stop(false).await;
+    (bag.count, bag.sum, answered)
 }
 
 /// What a log-out and a slow request can differ in; it depends on the number of the race alone.

@@ -11,7 +11,7 @@ use session_runtime::{
     Directory, Durability, MemoryStore, SessionId, SqliteStore, Store, StoreError, Timestamp,
 };
 
-use self::collide::{fifty_writers, race, race_often, races, twenty_increments};
+use self::collide::{fifty_writers, of_fifty, of_twenty, race, race_often, races, twenty_increments};
 
 /// A store that takes its time for every call of a request.
 #[derive(Clone)]
@@ -124,11 +124,19 @@ async fn a_log_out_is_final_against_a_slow_request_in_memory() {
     race_often("memory", MemoryStore::new()).await;
 }
 
-/// A store that writes rows that are gone, to see that it is found out.
-#[derive(Clone)]
-struct Upsert(MemoryStore);
+/// A promise that a store can break: the proofs are worth what they find of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// A row that is gone is written all the same.
+    Upsert,
+    /// A row is written whatever its revision is.
+    NoCompare,
+}
 
-impl Store for Upsert {
+#[derive(Clone)]
+struct Faulty(MemoryStore, Fault);
+
+impl Store for Faulty {
     async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
         self.0.prepare(table, deadline).await
     }
@@ -141,10 +149,13 @@ impl Store for Upsert {
         self.0.insert(row).await
     }
 
-    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+    async fn update(&self, mut update: Update) -> Result<Outcome, StoreError> {
         let row = update.row.clone();
+        if let (Fault::NoCompare, Some(stored)) = (self.1, self.0.load(update.id).await?) {
+            update.expected = stored.revision;
+        }
         match self.0.update(update).await? {
-            Outcome::Gone => self.0.insert(row).await.map(|()| Outcome::Stored),
+            Outcome::Gone if self.1 == Fault::Upsert => self.0.insert(row).await.map(|()| Outcome::Stored),
             outcome => Ok(outcome),
         }
     }
@@ -158,7 +169,7 @@ impl Store for Upsert {
     }
 }
 
-impl Directory for Upsert {
+impl Directory for Faulty {
     async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
         self.0.find(filter, page).await
     }
@@ -178,12 +189,25 @@ impl Directory for Upsert {
 
 #[actix_web::test]
 async fn a_store_that_revives_sessions_is_found_out() {
-    let races = races(Upsert(MemoryStore::new())).await;
+    let races = races(Faulty(MemoryStore::new(), Fault::Upsert)).await;
     let mut clients = [(); 2].map(|()| Client::new(races.address, Jar::default()));
     for number in 0..2_000 {
-        if race(&races, number, &mut clients).await.is_err() {
+        if race(&races, number, &mut clients).await.is_err_and(|error| error.contains("logged out after")) {
             return races.server.stop(false).await;
         }
     }
     panic!("no race has shown that the store revives sessions");
+}
+
+#[actix_web::test]
+async fn a_store_that_compares_no_revision_is_found_out() {
+    let store = Faulty(MemoryStore::new(), Fault::NoCompare);
+    let races = races(Slow { store, delay: Duration::from_millis(1) }).await;
+    for kind in ["field", "entry"] {
+        let (present, answered) = of_fifty(&races, kind).await;
+        assert!(present < 50, "{kind}: all of {answered} are there");
+    }
+    let (counted, summed, _) = of_twenty(&races).await;
+    assert!(counted < 20 && summed < 20, "{counted} and {summed} are counted");
+    races.server.stop(false).await;
 }
