@@ -30,6 +30,8 @@ use self::store::{Broken, SimStore};
 const BROWSERS: usize = 4;
 const REQUESTS: u64 = 200;
 const MINUTES: u64 = 10;
+/// What the server's clock shows at first.
+const BEGINNING: Millis = 1_700_000_000_000;
 const KEY: &str = "5f0c9a1e7d3b48266e91c4f87a2d50b3e8164c9f03a7d5be21946f8c7b3ad0e5";
 
 /// Runs one seed and returns what was wrong.
@@ -53,7 +55,8 @@ struct Watch {
 impl Watch {
     fn shown(&self) -> Millis {
         let passed = i64::try_from(self.began.elapsed().as_millis()).expect("ten minutes");
-        u64::try_from(1_700_000_000_000 + passed + self.off.load(Ordering::Relaxed)).expect("this century")
+        let since = passed + self.off.load(Ordering::Relaxed);
+        BEGINNING.checked_add_signed(since).expect("this century")
     }
 
     fn latest(&self) -> Millis {
@@ -87,6 +90,7 @@ async fn run(seed: u64, broken: Option<Broken>) -> Vec<String> {
         move || {
             let shown = watch.shown();
             watch.latest.fetch_max(shown, Ordering::Relaxed);
+            let shown = if broken == Some(Broken::ClockStopped) { BEGINNING } else { shown };
             SystemTime::UNIX_EPOCH + Duration::from_millis(shown)
         }
     };
@@ -99,8 +103,12 @@ async fn run(seed: u64, broken: Option<Broken>) -> Vec<String> {
         }
         token
     };
-    let sessions = Sessions::<Sim>::builder(store.clone())
-        .keyring(Keyring::parse(KEY).expect("a key"))
+    let builder = Sessions::<Sim>::builder(store.clone());
+    let builder = match broken {
+        Some(Broken::ExpiryIgnored) => builder.danger_plaintext(),
+        _ => builder.keyring(Keyring::parse(KEY).expect("a key")),
+    };
+    let sessions = builder
         .cleanup(Cleanup::Every(Duration::from_mins(1)))
         .clock(clock)
         .token_source(token)
@@ -310,32 +318,50 @@ fn a_seed_gives_the_same_run_every_time() {
     }
 }
 
-/// Tells whether a store that breaks a promise is found out within some seeds.
-fn is_found_out(broken: Broken) -> bool {
-    (1..=200).any(|seed| !simulate(seed, Some(broken)).is_empty())
+/// Tells whether some answer shows, within some seeds, what comes of a broken promise.
+fn is_found_out(broken: Broken, shown: &str) -> bool {
+    (1..=200).any(|seed| simulate(seed, Some(broken)).iter().any(|violation| violation.contains(shown)))
 }
 
 #[test]
 fn a_store_that_writes_rows_that_are_gone_is_found_out() {
-    assert!(is_found_out(Broken::Upsert));
+    assert!(is_found_out(Broken::Upsert, "which had ended"));
 }
 
 #[test]
 fn a_store_that_compares_no_revisions_is_found_out() {
-    assert!(is_found_out(Broken::NoCompare));
+    assert!(is_found_out(Broken::NoCompare, "lost the writes of"));
 }
 
 #[test]
 fn a_store_that_answers_before_it_has_written_is_found_out() {
-    assert!(is_found_out(Broken::EarlyAnswer));
+    assert!(is_found_out(Broken::EarlyAnswer, "lost the writes of"));
 }
 
 #[test]
 fn a_store_that_rotates_in_two_steps_is_found_out() {
-    assert!(is_found_out(Broken::TwoSteps));
+    assert!(is_found_out(Broken::TwoSteps, "by a token that was replaced"));
 }
 
 #[test]
 fn a_store_that_does_not_move_expirations_is_found_out() {
-    assert!(is_found_out(Broken::StuckExpiration));
+    assert!(is_found_out(Broken::StuckExpiration, "which lives"));
+}
+
+#[test]
+fn a_store_that_ignores_expiry_is_found_out() {
+    assert!(is_found_out(Broken::ExpiryIgnored, "which had expired"));
+}
+
+#[test]
+fn of_sealed_rows_no_store_can_ignore_expiry() {
+    // Somebody who lives is missed, since the expiration is sealed with the row; nobody is let in by a wrong one.
+    let violations: Vec<_> = (1..=20).flat_map(|seed| simulate(seed, Some(Broken::ExpiryForged))).collect();
+    assert!(violations.iter().any(|violation| violation.contains("which lives")));
+    assert!(!violations.iter().any(|violation| violation.contains("which had expired")), "{violations:#?}");
+}
+
+#[test]
+fn a_server_that_looks_at_no_expiration_is_found_out() {
+    assert!(is_found_out(Broken::ClockStopped, "which had expired"));
 }

@@ -26,6 +26,13 @@ pub(crate) enum Broken {
     TwoSteps,
     /// A row that is written keeps its old expiration.
     StuckExpiration,
+    /// A row is said to live an hour longer than it does. Nothing is sealed: so nothing else can tell.
+    ExpiryIgnored,
+    /// The same, of sealed rows.
+    ExpiryForged,
+    /// No fault of the store: the server's clock stands still, and so whoever is to look at the expiration of
+    /// what the store returns finds it in the future.
+    ClockStopped,
 }
 
 #[derive(Clone)]
@@ -174,7 +181,11 @@ impl Store for SimStore {
     }
 
     async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
-        self.call(async || self.rows.load(id).await).await
+        let mut row = self.call(async || self.rows.load(id).await).await?;
+        if let (Some(Broken::ExpiryIgnored | Broken::ExpiryForged), Some(row)) = (self.broken, &mut row) {
+            row.expiration = row.expiration.saturating_add(Duration::from_hours(1));
+        }
+        Ok(row)
     }
 
     async fn insert(&self, row: Row) -> Result<(), StoreError> {

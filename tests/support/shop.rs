@@ -1,6 +1,8 @@
 //! The demo as a process of its own, and the browsers that visit it.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
+
+/// `nobody` and its group.
+const NOBODY: u32 = 65_534;
 
 /// A shop that is to be started, in a folder with its database, its key and its log.
 ///
@@ -39,6 +44,38 @@ impl Shop {
         }
         command.env("SHOP_ADDR", "127.0.0.1:0");
         Self { command, folder }
+    }
+
+    /// Prepares the program at `binary` to be run by an ordinary user, even where root runs the tests: to root
+    /// permissions mean nothing.
+    ///
+    /// The folder and what is in it become that user's. So does a copy of the program, since the one that was
+    /// built may be where nobody but root can go.
+    ///
+    /// # Panics
+    ///
+    /// If root cannot do that.
+    pub fn unprivileged(binary: &str, folder: impl AsRef<Path>) -> Self {
+        let folder = folder.as_ref();
+        let runs_as = std::fs::metadata("/proc/self").expect("there is this process").uid();
+        if runs_as != 0 {
+            return Self::new(binary, folder);
+        }
+        let copy = folder.join("program");
+        if !copy.exists() {
+            // By a process of its own: a program cannot be run while it is open for writing anywhere, and what this
+            // process has open, every program has that another thread is about to run.
+            let copied = Command::new("cp").args([Path::new(binary), &copy]).status();
+            assert!(copied.is_ok_and(|status| status.success()), "{binary} cannot be copied");
+            let within = std::fs::read_dir(folder).expect("it can be listed");
+            let within = within.map(|entry| entry.expect("it can be listed").path());
+            for path in within.chain([folder.to_owned()]) {
+                chown(path, Some(NOBODY), Some(NOBODY)).expect("root may give it away");
+            }
+        }
+        let mut shop = Self::new(copy.to_str().expect("a path in UTF-8"), folder);
+        shop.command.uid(NOBODY).gid(NOBODY);
+        shop
     }
 
     /// Sets a variable of its environment.
@@ -284,6 +321,8 @@ pub struct Answer {
     pub status: u16,
     /// The `Location`, where there is one.
     pub location: Option<String>,
+    /// The `Retry-After`, where there is one.
+    pub retry_after: Option<String>,
     /// The values of all `Set-Cookie` headers.
     pub set_cookie: Vec<String>,
     /// The body.
@@ -294,9 +333,10 @@ impl Answer {
     fn read(mut response: Response<ureq::Body>) -> Result<Self, ureq::Error> {
         let headers = response.headers();
         let texts = |name| headers.get_all(name).iter().map(|value| value.to_str().expect("text").to_owned());
-        let (location, set_cookie) = (texts("location").next(), texts("set-cookie").collect());
+        let [location, retry_after] = ["location", "retry-after"].map(|name| texts(name).next());
+        let set_cookie = texts("set-cookie").collect();
         let body = response.body_mut().read_to_string()?;
-        Ok(Self { status: response.status().as_u16(), location, set_cookie, body })
+        Ok(Self { status: response.status().as_u16(), location, retry_after, set_cookie, body })
     }
 
     /// Returns the JSON of an answer that is 200.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::{Durability, Failure};
 
@@ -65,8 +65,12 @@ impl File {
 
     /// Opens a connection that writes, waiting so long for locks.
     pub(super) fn writer(&self, patience: Duration) -> Result<Link, Failure> {
+        self.let_companions_be_written();
         let connection = Connection::open_with_flags(&self.path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
-        Link::writer(connection, patience)
+        Link::writer(connection, patience).map_err(|failure| match failure.extended_code() {
+            Some(ffi::SQLITE_READONLY_DIRECTORY) => Failure::Folder { path: self.path.clone() },
+            _ => failure,
+        })
     }
 
     /// Opens a connection that only reads, and that never waits for a lock.
@@ -77,6 +81,32 @@ impl File {
         Ok(Link::new(connection))
     }
 
+    /// Lets whoever may write the file write its companions.
+    ///
+    /// SQLite makes them with the permissions that the file has at the time. When a file that could only be
+    /// read can be written again, they would be what still cannot.
+    #[cfg(unix)]
+    fn let_companions_be_written(&self) {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        const OWNER_WRITES: u32 = 0o200;
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let Ok(metadata) = fs::metadata(&path) else { return };
+        let writers = metadata.permissions().mode() & 0o222;
+        for suffix in ["-wal", "-shm"] {
+            let companion = companion(&path, suffix);
+            let Ok(metadata) = fs::metadata(&companion) else { continue };
+            let mode = metadata.permissions().mode() & 0o7777;
+            if writers & !mode & OWNER_WRITES != 0 {
+                // Where it is not ours, the next write tells.
+                drop(fs::set_permissions(&companion, fs::Permissions::from_mode(mode | writers)));
+            }
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn let_companions_be_written(&self) {}
+
     /// Takes away what others may do with the file and its companions.
     #[cfg(unix)]
     pub(super) fn make_private(&self) {
@@ -85,9 +115,7 @@ impl File {
         // SQLite keeps the companions beside the file that a link leads to.
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         for suffix in ["", "-wal", "-shm"] {
-            let mut companion = path.clone().into_os_string();
-            companion.push(suffix);
-            let companion = PathBuf::from(companion);
+            let companion = companion(&path, suffix);
             let Ok(metadata) = fs::metadata(&companion) else { continue };
             let mode = metadata.permissions().mode() & 0o7777;
             let private = mode & 0o7700;
@@ -108,6 +136,13 @@ impl File {
 
     #[cfg(not(unix))]
     pub(super) fn make_private(&self) {}
+}
+
+#[cfg(unix)]
+fn companion(path: &Path, suffix: &str) -> PathBuf {
+    let mut companion = path.as_os_str().to_owned();
+    companion.push(suffix);
+    companion.into()
 }
 
 fn create_private(path: &Path) -> io::Result<()> {

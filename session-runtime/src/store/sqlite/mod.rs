@@ -87,10 +87,10 @@ impl Durability {
     }
 }
 
-/// Fields are dropped in this order: the writer closes the file last, and leaves no log behind.
+/// The writer closes the file last, after all readers, and leaves no log behind.
 struct Database {
-    readers: Readers,
-    listings: Readers,
+    readers: Arc<Readers>,
+    listings: Arc<Readers>,
     writer: Writer,
 }
 
@@ -185,7 +185,9 @@ impl SqliteStore {
             }
             None => (Readers::shared(slot.clone()), Readers::shared(slot.clone()), None),
         };
-        let database = Database { readers, listings, writer: Writer::start(file, slot)? };
+        let (readers, listings) = (Arc::new(readers), Arc::new(listings));
+        let writer = Writer::start(file, slot, [readers.clone(), listings.clone()])?;
+        let database = Database { readers, listings, writer };
         Ok(Self { database: Arc::new(database), durability: Durability::default(), table: None })
     }
 
@@ -340,6 +342,8 @@ enum Failure {
     Sqlite(#[from] rusqlite::Error),
     #[error("the database file {path:?} cannot be created; is its folder there?")]
     Create { path: PathBuf, source: io::Error },
+    #[error("the folder of {path:?} cannot be written, and SQLite has to make files beside the database")]
+    Folder { path: PathBuf },
     #[error("a database in memory is made by `SqliteStore::in_memory`, not by a path")]
     NoPath,
     #[error("SQLite {linked} is linked, but 3.51.3 or later is needed", linked = rusqlite::version())]
@@ -396,6 +400,13 @@ impl Failure {
                         | ErrorCode::FileLockingProtocolFailed
                 )
             )
+    }
+
+    fn extended_code(&self) -> Option<i32> {
+        match self {
+            Self::Sqlite(error) => error.sqlite_error().map(|error| error.extended_code),
+            _ => None,
+        }
     }
 
     fn code(&self) -> Option<ErrorCode> {

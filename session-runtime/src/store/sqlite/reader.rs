@@ -5,7 +5,7 @@
 //! read that finds the database locked, goes to a thread where waiting is allowed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, TryLockError};
+use std::sync::{Arc, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -28,6 +28,17 @@ impl Readers {
     /// Reads over the writer's own connection: all there is of a database in memory.
     pub(super) fn shared(slot: Slot) -> Self {
         Self { file: None, slots: Box::new([slot]) }
+    }
+
+    /// Closes every connection to the file, and lets none be opened for as long as the result is kept.
+    pub(super) fn close(&self) -> Vec<MutexGuard<'_, Option<Link>>> {
+        // Without a file the connection is the writer's.
+        let slots = if self.file.is_some() { &*self.slots } else { &[] };
+        let mut closed: Vec<_> = slots.iter().map(|slot| lock(slot)).collect();
+        for slot in &mut closed {
+            **slot = None;
+        }
+        closed
     }
 
     /// Reads at once, or not at all: `None` if every connection is in use or the database is locked.

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::file::{File, Link, Slot, lock};
+use super::reader::Readers;
 use super::{Durability, Failure};
 
 /// More would make the first of a transaction wait for the last.
@@ -55,12 +56,17 @@ enum Message {
 }
 
 impl Writer {
-    /// Starts the thread. A connection that breaks is opened again from the file, if there is one.
-    pub(super) fn start(file: Option<Arc<File>>, slot: Slot) -> Result<Self, Failure> {
+    /// Starts the thread. A connection that breaks is opened again from the file, if there is one, and
+    /// with it those of all readers.
+    pub(super) fn start(
+        file: Option<Arc<File>>,
+        slot: Slot,
+        readers: [Arc<Readers>; 2],
+    ) -> Result<Self, Failure> {
         let (queue, messages) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let worker =
-            Worker { messages, waiting: waiting.clone(), log: file.map(Log::new), slot: slot.clone() };
+        let (log, shared) = (file.map(Log::new), slot.clone());
+        let worker = Worker { messages, waiting: waiting.clone(), slot: shared, log, readers };
         let thread = thread::Builder::new().name("databag-sqlite".to_owned()).spawn(|| worker.run());
         Ok(Self { queue: Some(queue), waiting, thread: Some(thread.map_err(Failure::Thread)?), slot })
     }
@@ -176,10 +182,12 @@ struct Worker {
     waiting: Arc<AtomicUsize>,
     slot: Slot,
     log: Option<Log>,
+    readers: [Arc<Readers>; 2],
 }
 
 impl Worker {
     fn run(mut self) {
+        let slot = self.slot.clone();
         while let Ok(first) = self.messages.recv() {
             let mut batch = Vec::new();
             let mut log_is_due = false;
@@ -191,7 +199,7 @@ impl Worker {
                     Message::TendLog => log_is_due = true,
                 }
             }
-            let mut slot = lock(&self.slot);
+            let mut slot = lock(&slot);
             log_is_due |= self.commit(&mut slot, batch);
             if let (Some(log), Some(link)) = (&mut self.log, &*slot)
                 && (log_is_due || log.checkpoint.is_some())
@@ -202,11 +210,14 @@ impl Worker {
             self.waiting.fetch_sub(taken, Ordering::Relaxed);
         }
         drop(self.log.take());
-        *lock(&self.slot) = None;
+        for readers in &self.readers {
+            drop(readers.close());
+        }
+        *lock(&slot) = None;
     }
 
     /// Commits a batch, or refuses it as a whole. Tells whether it is time to tend to the log.
-    fn commit(&self, slot: &mut Option<Link>, mut batch: Vec<Box<dyn Change>>) -> bool {
+    fn commit(&mut self, slot: &mut Option<Link>, mut batch: Vec<Box<dyn Change>>) -> bool {
         loop {
             for late in batch.extract_if(.., |change| change.terms().deadline <= Instant::now()) {
                 late.answer(Err(Arc::new(Failure::Deadline)));
@@ -234,11 +245,14 @@ impl Worker {
         }
     }
 
-    fn connected<'a>(&self, slot: &'a mut Option<Link>) -> Result<&'a mut Link, Failure> {
-        if let Some(log) = &self.log
+    fn connected<'a>(&mut self, slot: &'a mut Option<Link>) -> Result<&'a mut Link, Failure> {
+        if let Some(log) = &mut self.log
             && slot.as_ref().is_none_or(|link| link.broken)
         {
-            // Closed before it is opened again: SQLite shares locks between connections to one file.
+            // All are closed before one is opened again: SQLite shares between the connections to one
+            // file its locks, and that the shared memory beside it could only be opened for reading.
+            log.join();
+            let _closed = self.readers.each_ref().map(|readers| readers.close());
             *slot = None;
             *slot = Some(log.file.writer(Duration::ZERO)?);
         }

@@ -1,32 +1,29 @@
-//! Requests that race each other, over real connections to several workers of a real server.
+//! The requests that collide, the server that takes them, and what has to be true of the store afterwards.
 //!
 //! Every second worker has sessions of its own on the same store, as another process has: what is not settled by
 //! the queue of one process is settled by the store. `RACES=n` says how often a log-out races a slow request per
 //! store; 100 by default.
-#![allow(missing_docs)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use databag_tests::{Client, Jar, Reply};
 use futures_util::future::join_all;
-use session_runtime::store::{Filter, Outcome, Page, Row, Table, Update};
 use session_runtime::{
-    Cleanup, Databag, Directory, Durability, Error, Keyring, MemoryStore, Session, SessionId,
-    SessionMiddleware, Sessions, SqliteStore, Store, StoreError, Timestamp,
+    Cleanup, Databag, Directory, Error, Keyring, Session, SessionId, SessionMiddleware, Sessions,
 };
 
 /// A bag of fifty fields, and a setter by position.
 macro_rules! wide {
     ($($field:ident)+) => {
         #[derive(Databag)]
-        #[databag(cookie = "__Host-race")]
-        struct Wide {
+        #[databag(table = "contention", cookie = "__Host-race")]
+        pub(crate) struct Wide {
             #[databag(user_id)]
             user_id: Option<i64>,
             entries: BTreeMap<usize, usize>,
@@ -47,69 +44,6 @@ macro_rules! wide {
 wide! {
     f0 f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 f11 f12 f13 f14 f15 f16 f17 f18 f19 f20 f21 f22 f23 f24
     f25 f26 f27 f28 f29 f30 f31 f32 f33 f34 f35 f36 f37 f38 f39 f40 f41 f42 f43 f44 f45 f46 f47 f48 f49
-}
-
-/// A store that takes its time for every call of a request.
-#[derive(Clone)]
-struct Slow<S> {
-    store: S,
-    delay: Duration,
-}
-
-impl<S> Slow<S> {
-    async fn wait(&self) {
-        if !self.delay.is_zero() {
-            tokio::time::sleep(self.delay).await;
-        }
-    }
-}
-
-impl<S: Store> Store for Slow<S> {
-    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
-        self.store.prepare(table, deadline).await
-    }
-
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
-        self.wait().await;
-        self.store.load(id).await
-    }
-
-    async fn insert(&self, row: Row) -> Result<(), StoreError> {
-        self.wait().await;
-        self.store.insert(row).await
-    }
-
-    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
-        self.wait().await;
-        self.store.update(update).await
-    }
-
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.wait().await;
-        self.store.delete(id).await
-    }
-
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.store.prune(now, limit).await
-    }
-}
-
-impl<S: Directory> Directory for Slow<S> {
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
-        self.store.find(filter, page).await
-    }
-
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
-        self.store.count(filter).await
-    }
-
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
-        self.store.remove(filter).await
-    }
-
-    async fn health(&self) -> Result<(), StoreError> {
-        self.store.health().await
-    }
 }
 
 async fn field(mut session: Session<Wide>, field: web::Path<usize>) -> &'static str {
@@ -182,13 +116,13 @@ async fn look(session: Session<Wide>) -> &'static str {
 }
 
 /// Sessions of two processes on one store, and a server of both.
-struct Races<S> {
+pub(crate) struct Races<S> {
     sessions: Sessions<Wide, S>,
-    server: ServerHandle,
-    address: SocketAddr,
+    pub(crate) server: ServerHandle,
+    pub(crate) address: SocketAddr,
 }
 
-async fn races<S: Directory + Clone>(store: S) -> Races<S> {
+pub(crate) async fn races<S: Directory + Clone>(store: S) -> Races<S> {
     let key = Keyring::generate();
     let mut processes = Vec::new();
     for _ in 0..2 {
@@ -240,60 +174,56 @@ impl<S: Directory> Races<S> {
     }
 }
 
-fn sqlite(folder: &tempfile::TempDir, durability: Durability) -> SqliteStore {
-    let store = SqliteStore::open(folder.path().join("races.db")).expect("a database");
-    store.durability(durability)
-}
-
 fn answered_well(replies: &[Reply]) -> usize {
     replies.iter().filter(|reply| reply.status == 200).count()
 }
 
-#[actix_web::test]
-async fn of_fifty_parallel_writers_none_is_lost_however_slow_the_store() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for delay in [0, 1, 5] {
-        let store = Slow { store: sqlite(&folder, Durability::Normal), delay: Duration::from_millis(delay) };
-        let races = races(store).await;
-        for kind in ["field", "entry"] {
-            let (id, jar) = races.session(None).await;
-            let replies = races.all(&jar, (0..50).map(|n| format!("/{kind}/{n}"))).await;
-            let answered = answered_well(&replies);
-            let mut bag = races.sessions.get(id).await.expect("answers").expect("alive").into_bag();
-            let present = match kind {
-                "field" => {
-                    let set = |(n, field): &(usize, &mut usize)| **field == n + 1;
-                    bag.fields().into_iter().enumerate().filter(set).count()
-                }
-                _ => bag.entries.iter().filter(|(n, entry)| **entry == **n + 1).count(),
-            };
-            println!(
-                "{kind}, a store that takes {delay} ms: {present} of 50 present, {answered} answered 200"
-            );
-            assert_eq!(present, 50, "{kind}, {delay} ms");
-            // 99 % of 50.
-            assert_eq!(answered, 50, "{kind}, {delay} ms");
-        }
-        races.server.stop(false).await;
+/// Lets fifty requests write fifty fields, and fifty add an entry each: all of them are there, and all answered.
+pub(crate) async fn fifty_writers<S: Directory + Clone>(name: &str, store: S) {
+    let races = races(store).await;
+    for kind in ["field", "entry"] {
+        let (present, answered) = of_fifty(&races, kind).await;
+        println!("{name}, {kind}: {present} of 50 present, {answered} answered 200");
+        assert_eq!(present, 50, "{name}, {kind}");
+        // 99 % of 50.
+        assert_eq!(answered, 50, "{name}, {kind}");
     }
+    races.server.stop(false).await;
 }
 
-#[actix_web::test]
-async fn twenty_parallel_increments_are_twenty_by_update_and_by_sum() {
-    let folder = tempfile::tempdir().expect("a folder");
-    for delay in [0, 1, 5] {
-        let store = Slow { store: sqlite(&folder, Durability::Normal), delay: Duration::from_millis(delay) };
-        let races = races(store).await;
-        let (id, jar) = races.session(None).await;
-        for path in ["/count", "/add"] {
-            let replies = races.all(&jar, (0..20).map(|_| path.to_owned())).await;
-            assert_eq!(answered_well(&replies), 20, "{path}, {delay} ms");
+/// Tells how many of fifty writes at once are there, and how many were answered well.
+pub(crate) async fn of_fifty<S: Directory>(races: &Races<S>, kind: &str) -> (usize, usize) {
+    let (id, jar) = races.session(None).await;
+    let replies = races.all(&jar, (0..50).map(|n| format!("/{kind}/{n}"))).await;
+    let mut bag = races.sessions.get(id).await.expect("answers").expect("alive").into_bag();
+    let present = match kind {
+        "field" => {
+            let set = |(n, field): &(usize, &mut usize)| **field == n + 1;
+            bag.fields().into_iter().enumerate().filter(set).count()
         }
-        let bag = races.sessions.get(id).await.expect("answers").expect("alive");
-        println!("a store that takes {delay} ms: {} counted by update, {} by sum", bag.count, bag.sum);
-        assert_eq!((bag.count, bag.sum), (20, 20), "{delay} ms");
-        races.server.stop(false).await;
+        _ => bag.entries.iter().filter(|(n, entry)| **entry == **n + 1).count(),
+    };
+    (present, answered_well(&replies))
+}
+
+/// Lets twenty requests count by `update`, and twenty by a field that sums.
+pub(crate) async fn twenty_increments<S: Directory + Clone>(name: &str, store: S) {
+    let races = races(store).await;
+    let (counted, summed, answered) = of_twenty(&races).await;
+    println!("{name}: of 20 increments {counted} by update, {summed} by sum");
+    assert_eq!((counted, summed, answered), (20, 20, 40), "{name}");
+    races.server.stop(false).await;
+}
+
+/// Tells what twenty increments of each kind have come to, and how many of them were answered well.
+pub(crate) async fn of_twenty<S: Directory>(races: &Races<S>) -> (u64, u64, usize) {
+    let (id, jar) = races.session(None).await;
+    let mut answered = 0;
+    for path in ["/count", "/add"] {
+        answered += answered_well(&races.all(&jar, (0..20).map(|_| path.to_owned())).await);
     }
+    let bag = races.sessions.get(id).await.expect("answers").expect("alive");
+    (bag.count, bag.sum, answered)
 }
 
 /// What a log-out and a slow request can differ in; it depends on the number of the race alone.
@@ -303,7 +233,7 @@ fn pauses(race: usize) -> (u64, u64, u64) {
 }
 
 /// Races a log-out against a slow request; returns whether both had the session.
-async fn race<S: Directory>(
+pub(crate) async fn race<S: Directory>(
     races: &Races<S>,
     number: usize,
     [slow, out]: &mut [Client; 2],
@@ -340,11 +270,12 @@ async fn race<S: Directory>(
     Ok(both)
 }
 
-async fn race_often<S: Directory + Clone>(name: &str, store: S) {
+/// Races log-outs against slow requests: prints how many, and how many revived a session.
+pub(crate) async fn race_often<S: Directory + Clone>(name: &str, store: S) {
     const LANES: usize = 4;
     let often = std::env::var("RACES").map_or(100, |often| often.parse().expect("RACES is a number"));
     let races = races(store).await;
-    let since = std::time::Instant::now();
+    let since = Instant::now();
     let lanes = (0..LANES).map(async |lane| {
         let mut clients = [(); 2].map(|()| Client::new(races.address, Jar::default()));
         let (mut met, mut revived) = (0, Vec::new());
@@ -361,87 +292,7 @@ async fn race_often<S: Directory + Clone>(name: &str, store: S) {
     println!("{name}: {often} races in {:.1?}, both had the session in {met}", since.elapsed());
     println!("{name}: {} revived", revived.len());
     assert!(revived.is_empty(), "{name}; RACES={often} repeats them: {revived:#?}");
-    assert!(met * 2 > often, "{name}: only {met} of {often} were races");
+    // So that it says something, however busy the machine is.
+    assert!(met * 10 > often, "{name}: only {met} of {often} were races");
     races.server.stop(false).await;
-}
-
-#[actix_web::test]
-async fn a_log_out_is_final_against_a_slow_request_in_sqlite_under_full_durability() {
-    let folder = tempfile::tempdir().expect("a folder");
-    race_often("SQLite, Full", sqlite(&folder, Durability::Full)).await;
-}
-
-#[actix_web::test]
-async fn a_log_out_is_final_against_a_slow_request_in_sqlite_under_normal_durability() {
-    let folder = tempfile::tempdir().expect("a folder");
-    race_often("SQLite, Normal", sqlite(&folder, Durability::Normal)).await;
-}
-
-#[actix_web::test]
-async fn a_log_out_is_final_against_a_slow_request_in_memory() {
-    race_often("memory", MemoryStore::new()).await;
-}
-
-/// A store that writes rows that are gone, to see that it is found out.
-#[derive(Clone)]
-struct Upsert(MemoryStore);
-
-impl Store for Upsert {
-    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
-        self.0.prepare(table, deadline).await
-    }
-
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
-        self.0.load(id).await
-    }
-
-    async fn insert(&self, row: Row) -> Result<(), StoreError> {
-        self.0.insert(row).await
-    }
-
-    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
-        let row = update.row.clone();
-        match self.0.update(update).await? {
-            Outcome::Gone => self.0.insert(row).await.map(|()| Outcome::Stored),
-            outcome => Ok(outcome),
-        }
-    }
-
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.0.delete(id).await
-    }
-
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.0.prune(now, limit).await
-    }
-}
-
-impl Directory for Upsert {
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
-        self.0.find(filter, page).await
-    }
-
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
-        self.0.count(filter).await
-    }
-
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
-        self.0.remove(filter).await
-    }
-
-    async fn health(&self) -> Result<(), StoreError> {
-        self.0.health().await
-    }
-}
-
-#[actix_web::test]
-async fn a_store_that_revives_sessions_is_found_out() {
-    let races = races(Upsert(MemoryStore::new())).await;
-    let mut clients = [(); 2].map(|()| Client::new(races.address, Jar::default()));
-    for number in 0..2_000 {
-        if race(&races, number, &mut clients).await.is_err() {
-            return races.server.stop(false).await;
-        }
-    }
-    panic!("no race has shown that the store revives sessions");
 }

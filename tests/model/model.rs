@@ -1,25 +1,23 @@
-//! `Sessions` against a plain model: whatever is asked of them, both answer the same.
+//! The model, the steps that are taken with it and with `Sessions`, and the comparison.
 //!
-//! Two processes share a store, a clock and two keys, each under another current one. `PROPTEST_CASES=n` says
-//! how many sequences are tried per store; a failure prints the shortest one that was found.
-#![allow(missing_docs)]
+//! Two processes share a store, a clock and two keys, each under another current one.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::time::{Duration, SystemTime};
 
 use databag_tests::ManualClock;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use session_runtime::{
-    Cleanup, Clock as _, Databag, Directory, Error, Keyring, MemoryStore, SessionId, Sessions, Snapshot,
-    SqliteStore, Token,
+    Cleanup, Clock as _, Databag, Directory, Error, Keyring, SessionId, Sessions, Snapshot, Token,
 };
 
 const IDLE: Duration = Duration::from_mins(30);
 const ABSOLUTE: Duration = Duration::from_mins(40);
 
 #[derive(Clone, Debug, PartialEq, Databag)]
-#[databag(idle = "30m", absolute = "40m")]
+#[databag(table = "model", idle = "30m", absolute = "40m")]
 struct Bag {
     #[databag(user_id)]
     user_id: Option<i64>,
@@ -142,21 +140,23 @@ fn agree(found: Option<&Snapshot<Bag>>, expected: Option<&Entry>) -> bool {
 }
 
 /// Takes all steps with both, and returns the first one whose results differ.
-async fn run<S: Directory + Clone>(
-    store: S,
+async fn run<S: Directory>(
+    stores: [S; 2],
     prunes_itself: bool,
     steps: &[(usize, Step)],
 ) -> Result<(), String> {
     let (clock, keys) = (ManualClock::default(), [Keyring::generate(), Keyring::generate()]);
     let mut processes = Vec::new();
-    for process in 0..2 {
+    for (process, store) in stores.into_iter().enumerate() {
         let keyring = format!("{},{}", keys[process].as_str(), keys[1 - process].as_str());
-        let builder = Sessions::<Bag>::builder(store.clone())
+        let builder = Sessions::<Bag>::builder(store)
             .keyring(Keyring::parse(&keyring).expect("keys"))
             .cleanup(Cleanup::Never)
             .clock(clock.clone());
         processes.push(builder.build().await.expect("good settings"));
     }
+    // A server may have the sessions of the sequence before.
+    processes[0].clear().await.map_err(|error| error.to_string())?;
     let (mut model, mut tokens) = (Model { prunes_itself, ..Model::default() }, Vec::new());
     for (number, (process, step)) in steps.iter().enumerate() {
         let same = take(&processes[*process], *process, &clock, &mut model, &mut tokens, step).await;
@@ -307,23 +307,26 @@ async fn take<S: Directory>(
     })
 }
 
-fn try_all<S: Directory + Clone>(prunes_itself: bool, store: impl Fn() -> S) {
+/// Tries so many sequences, or as many as `PROPTEST_CASES` says, with the two handles that two processes have of a
+/// store; returns the shortest sequence that was found whose results differ.
+pub(crate) fn try_all<S: Directory>(
+    name: &str,
+    cases: u32,
+    prunes_itself: bool,
+    open: impl AsyncFn() -> [S; 2],
+) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
-    let tried = runner.run(&steps(), |steps| {
-        runtime.block_on(run(store(), prunes_itself, &steps)).map_err(TestCaseError::fail)
-    });
-    if let Err(error) = tried {
-        panic!("{error}");
+    let mut config = Config { failure_persistence: None, ..Config::default() };
+    if env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
     }
-}
-
-#[test]
-fn sessions_in_sqlite_do_what_the_model_does() {
-    try_all(false, || SqliteStore::in_memory().expect("memory"));
-}
-
-#[test]
-fn sessions_in_memory_do_what_the_model_does() {
-    try_all(true, MemoryStore::new);
+    let cases = config.cases;
+    let since = std::time::Instant::now();
+    let tried = TestRunner::new(config).run(&steps(), |steps| {
+        let run = async { run(open().await, prunes_itself, &steps).await };
+        runtime.block_on(run).map_err(TestCaseError::fail)
+    });
+    tried.map_err(|error| error.to_string())?;
+    println!("{name}: {cases} sequences in {:.1?}", since.elapsed());
+    Ok(())
 }

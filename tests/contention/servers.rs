@@ -1,0 +1,87 @@
+//! Requests that race each other, over real connections to several workers of a real server: in stores on servers.
+//!
+//! Run by `tests/servers cargo test -p databag-tests --features servers --test races`.
+#![allow(missing_docs)]
+
+mod collide;
+
+use databag_tests::server::url;
+use session_runtime::{MysqlStore, PostgresStore, RedisStore};
+
+use self::collide::{fifty_writers, race_often, twenty_increments};
+
+async fn postgres() -> PostgresStore {
+    PostgresStore::connect(&url("POSTGRES_URL")).await.expect("the server answers")
+}
+
+async fn mysql() -> MysqlStore {
+    MysqlStore::connect(&url("MYSQL_URL")).await.expect("the server answers")
+}
+
+async fn redis() -> RedisStore {
+    RedisStore::connect(&url("REDIS_URL")).await.expect("the server answers")
+}
+
+async fn cluster() -> RedisStore {
+    RedisStore::connect(&url("REDIS_CLUSTER_URL")).await.expect("the cluster answers")
+}
+
+#[actix_web::test]
+async fn of_fifty_parallel_writers_none_is_lost_in_postgres() {
+    fifty_writers("PostgreSQL", postgres().await).await;
+}
+
+#[actix_web::test]
+async fn twenty_parallel_increments_are_twenty_in_postgres() {
+    twenty_increments("PostgreSQL", postgres().await).await;
+}
+
+#[actix_web::test]
+async fn a_log_out_is_final_against_a_slow_request_in_postgres() {
+    race_often("PostgreSQL", postgres().await).await;
+}
+
+#[actix_web::test]
+async fn of_fifty_parallel_writers_none_is_lost_in_mysql() {
+    fifty_writers("MariaDB", mysql().await).await;
+}
+
+#[actix_web::test]
+async fn twenty_parallel_increments_are_twenty_in_mysql() {
+    twenty_increments("MariaDB", mysql().await).await;
+}
+
+#[actix_web::test]
+async fn a_log_out_is_final_against_a_slow_request_in_mysql() {
+    race_often("MariaDB", mysql().await).await;
+}
+
+#[actix_web::test]
+async fn of_fifty_parallel_writers_none_is_lost_in_redis() {
+    fifty_writers("Redis", redis().await).await;
+}
+
+#[actix_web::test]
+async fn twenty_parallel_increments_are_twenty_in_redis() {
+    twenty_increments("Redis", redis().await).await;
+}
+
+#[actix_web::test]
+async fn a_log_out_is_final_against_a_slow_request_in_redis() {
+    race_often("Redis", redis().await).await;
+}
+
+#[actix_web::test]
+async fn of_fifty_parallel_writers_none_is_lost_in_a_redis_cluster() {
+    fifty_writers("Redis Cluster", cluster().await).await;
+}
+
+#[actix_web::test]
+async fn twenty_parallel_increments_are_twenty_in_a_redis_cluster() {
+    twenty_increments("Redis Cluster", cluster().await).await;
+}
+
+#[actix_web::test]
+async fn a_log_out_is_final_against_a_slow_request_in_a_redis_cluster() {
+    race_often("Redis Cluster", cluster().await).await;
+}

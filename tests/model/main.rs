@@ -1,0 +1,139 @@
+//! `Sessions` against a plain model: whatever is asked of them, both answer the same. In SQLite and in memory.
+//!
+//! `PROPTEST_CASES=n` says how many sequences are tried per store; a failure prints the shortest one that was found.
+#![allow(missing_docs)]
+
+mod model;
+
+use std::time::Duration;
+
+use session_runtime::store::{Filter, Outcome, Page, Row, Table, Update};
+use session_runtime::{Directory, MemoryStore, SessionId, SqliteStore, Store, StoreError, Timestamp};
+
+use self::model::try_all;
+
+const CASES: u32 = 256;
+
+/// Two handles of one store.
+fn twice<S: Clone>(store: S) -> [S; 2] {
+    [store.clone(), store]
+}
+
+#[test]
+fn sessions_in_sqlite_do_what_the_model_does() {
+    let open = async || twice(SqliteStore::in_memory().expect("memory"));
+    try_all("SQLite", CASES, false, open).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn sessions_in_memory_do_what_the_model_does() {
+    try_all("memory", CASES, true, async || twice(MemoryStore::new()))
+        .unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// A promise that a store can break: the model is worth what it finds of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// What has expired is listed, counted and removed as what lives.
+    ExpiryIsIgnored,
+    /// Pruning takes what lives.
+    PruneTakesAll,
+    /// An update is acknowledged and not made.
+    UpdateIsForgotten,
+    /// A row that is deleted stays.
+    DeleteIsForgotten,
+    /// A listing lacks its first row.
+    ListingIsShort,
+}
+
+#[derive(Clone)]
+struct Faulty {
+    store: MemoryStore,
+    fault: Fault,
+}
+
+impl Faulty {
+    fn filter(&self, filter: &Filter) -> Filter {
+        match filter {
+            Filter::LiveAt(_) if self.fault == Fault::ExpiryIsIgnored => Filter::All,
+            Filter::Not(one) => Filter::Not(Box::new(self.filter(one))),
+            Filter::And(one, other) => Filter::And(Box::new(self.filter(one)), Box::new(self.filter(other))),
+            Filter::Or(one, other) => Filter::Or(Box::new(self.filter(one)), Box::new(self.filter(other))),
+            other => other.clone(),
+        }
+    }
+}
+
+impl Store for Faulty {
+    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
+        self.store.prepare(table, deadline).await
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+        self.store.load(id).await
+    }
+
+    async fn insert(&self, row: Row) -> Result<(), StoreError> {
+        self.store.insert(row).await
+    }
+
+    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+        if self.fault == Fault::UpdateIsForgotten {
+            Ok(Outcome::Stored)
+        } else {
+            self.store.update(update).await
+        }
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        if self.fault == Fault::DeleteIsForgotten {
+            return Ok(self.store.load(id).await?.is_some());
+        }
+        self.store.delete(id).await
+    }
+
+    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+        let much_later = now.saturating_add(Duration::from_hours(24));
+        let now = if self.fault == Fault::PruneTakesAll { much_later } else { now };
+        self.store.prune(now, limit).await
+    }
+}
+
+impl Directory for Faulty {
+    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
+        let mut rows = self.store.find(&self.filter(filter), page).await?;
+        if self.fault == Fault::ListingIsShort {
+            rows.drain(..1.min(rows.len()));
+        }
+        Ok(rows)
+    }
+
+    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
+        self.store.count(&self.filter(filter)).await
+    }
+
+    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+        self.store.remove(&self.filter(filter)).await
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        self.store.health().await
+    }
+}
+
+#[test]
+fn every_planted_fault_is_found() {
+    for (fault, shown_by) in [
+        (Fault::ExpiryIsIgnored, "counts"),
+        (Fault::PruneTakesAll, "Prune"),
+        (Fault::UpdateIsForgotten, "differ"),
+        (Fault::DeleteIsForgotten, "Delete"),
+        (Fault::ListingIsShort, "differ"),
+    ] {
+        let open = async || twice(Faulty { store: MemoryStore::new(), fault });
+        let Err(found) = try_all("a faulty store", CASES, true, open) else {
+            panic!("nothing was found of {fault:?}")
+        };
+        assert!(found.contains(shown_by), "{fault:?}: {found}");
+    }
+}

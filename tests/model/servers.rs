@@ -1,0 +1,47 @@
+//! `Sessions` against a plain model: whatever is asked of them, both answer the same. In stores on servers.
+//!
+//! Run by `tests/servers cargo test -p databag-tests --features servers --test model_servers`. `PROPTEST_CASES=n` says
+//! how many sequences are tried per store; a failure prints the shortest one that was found.
+#![allow(missing_docs)]
+
+mod model;
+
+use databag_tests::server::url;
+use session_runtime::{Directory, MysqlStore, PostgresStore, RedisStore};
+use tokio::sync::OnceCell;
+
+use self::model::try_all;
+
+const CASES: u32 = 48;
+
+/// Compares with the model what two processes do that are connected once for all sequences.
+fn compare<S: Directory + Clone>(name: &str, connect: impl AsyncFn() -> S) {
+    let connected = OnceCell::new();
+    let both = async || [connect().await, connect().await];
+    let tried = try_all(name, CASES, false, async || connected.get_or_init(&both).await.clone());
+    tried.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn sessions_in_postgres_do_what_the_model_does() {
+    compare("PostgreSQL", async || {
+        PostgresStore::connect(&url("POSTGRES_URL")).await.expect("the server answers")
+    });
+}
+
+#[test]
+fn sessions_in_mysql_do_what_the_model_does() {
+    compare("MariaDB", async || MysqlStore::connect(&url("MYSQL_URL")).await.expect("the server answers"));
+}
+
+#[test]
+fn sessions_in_redis_do_what_the_model_does() {
+    compare("Redis", async || RedisStore::connect(&url("REDIS_URL")).await.expect("the server answers"));
+}
+
+#[test]
+fn sessions_in_a_redis_cluster_do_what_the_model_does() {
+    compare("Redis Cluster", async || {
+        RedisStore::connect(&url("REDIS_CLUSTER_URL")).await.expect("the cluster answers")
+    });
+}
