@@ -36,6 +36,7 @@
 mod fields;
 mod link;
 mod scripts;
+mod tls;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -126,13 +127,26 @@ impl RedisStore {
     /// | a cluster | `redis-cluster://user:password@host:port,host:port`, some of its nodes |
     /// | the master that sentinels name | `redis-sentinel://user:password@host:port,host:port/master` |
     ///
-    /// With `rediss`, `rediss-cluster` and `rediss-sentinel` the connection is TLS, with the roots that Mozilla
-    /// trusts. For other roots, or a certificate of the client's, hand over a connection
-    /// ([`from_manager`](Self::from_manager), [`from_cluster`](Self::from_cluster)).
+    /// `?protocol=resp3` chooses the protocol.
+    ///
+    /// # TLS
+    ///
+    /// With `rediss`, `rediss-cluster` and `rediss-sentinel` the connection is TLS, and the server has to be the one that
+    /// the URL, the cluster or the sentinels name, by a certificate that Mozilla's roots vouch for. Clusters and sentinels
+    /// name servers by address unless they are told to announce host names: certificates must be for what they name.
+    ///
+    /// | parameter | names a file in PEM that holds |
+    /// | --- | --- |
+    /// | `?tls-ca-cert-file=ca.pem` | the roots that vouch for the server, instead of Mozilla's |
+    /// | `&tls-cert-file=shop.pem` | the certificate that the client shows; servers ask for one unless told not to |
+    /// | `&tls-key-file=shop.key` | its key |
+    ///
+    /// The files are read once. With `redis` nothing is encrypted, the password included: who is on the way reads users,
+    /// addresses and columns; rows that are sealed stay unreadable, and tokens are never sent.
     ///
     /// # Errors
     ///
-    /// If the URL is none of these, the server does not answer, or it is too old.
+    /// If the URL is none of these, the server does not answer, is not the one it should be, or is too old.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         const OPERATION: &str = "connect to Redis";
         match timeout(START_UP_PATIENCE, Link::open(url)).await {
@@ -147,6 +161,22 @@ impl RedisStore {
     /// # Errors
     ///
     /// If the server does not answer, or is too old.
+    ///
+    /// # Examples
+    ///
+    /// Roots that are no file:
+    ///
+    /// ```no_run
+    /// use redis::{Client, TlsCertificates, aio::ConnectionManager};
+    /// use session_runtime::RedisStore;
+    ///
+    /// # async fn connect(pem: Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let certificates = TlsCertificates { root_cert: Some(pem), client_tls: None };
+    /// let client = Client::build_with_tls("rediss://:secret@cache.example", certificates)?;
+    /// let store = RedisStore::from_manager(ConnectionManager::new(client).await?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn from_manager(connection: ConnectionManager) -> Result<Self, StoreError> {
         let store = Self::new(Link::Single(connection)).await;
         store.map_err(|failure| StoreError::new("take over the connection", failure))
