@@ -59,13 +59,14 @@ impl MysqlStore {
     /// | nothing | if the server says that it can | anyone |
     /// | `?ssl-mode=DISABLED` | no | anyone |
     ///
-    /// Over a network that others use, ask for `VERIFY_IDENTITY`. With less, who can get in between can be the server: read
-    /// users, addresses and columns, hand out old rows, and be told the password. Rows that are sealed stay unreadable, and
-    /// tokens are never sent. So there is a warning in the log where the URL says nothing and the host is another machine.
+    /// Over a network that others use, ask for `VERIFY_IDENTITY`. With less, who can get in between can be the
+    /// server: read users, addresses and columns, hand out old rows, and be told the password. Rows that are
+    /// sealed stay unreadable, and tokens are never sent. So there is a warning in the log where the URL says
+    /// nothing and the host is another machine.
     ///
-    /// `&ssl-cert=` and `&ssl-key=` name the files of a certificate of the client's. A parameter about TLS that would have no
-    /// effect is refused: one that is misspelt, and roots without a mode that verifies. A password of MySQL's default
-    /// kind (`caching_sha2_password`) is sent over TLS only.
+    /// `&ssl-cert=` and `&ssl-key=` name the files of a certificate of the client's. A parameter about TLS that
+    /// would have no effect is refused: one that is misspelt, and roots without a mode that verifies. A password
+    /// of MySQL's default kind (`caching_sha2_password`) is sent over TLS only.
     ///
     /// # Errors
     ///

@@ -60,12 +60,13 @@ impl PostgresStore {
     /// | nothing | if the server says that it can | anyone |
     /// | `?sslmode=disable` | no | anyone |
     ///
-    /// Over a network that others use, ask for `verify-full`. With less, who can get in between can be the server: read
-    /// users, addresses and columns, hand out old rows, and be told the password. Rows that are sealed stay unreadable, and
-    /// tokens are never sent. So there is a warning in the log where the URL says nothing and the host is another machine.
+    /// Over a network that others use, ask for `verify-full`. With less, who can get in between can be the
+    /// server: read users, addresses and columns, hand out old rows, and be told the password. Rows that are
+    /// sealed stay unreadable, and tokens are never sent. So there is a warning in the log where the URL says
+    /// nothing and the host is another machine.
     ///
-    /// `&sslcert=` and `&sslkey=` name the files of a certificate of the client's. A parameter about TLS that would have no
-    /// effect is refused: one that is misspelt, and roots without a mode that verifies.
+    /// `&sslcert=` and `&sslkey=` name the files of a certificate of the client's. A parameter about TLS that
+    /// would have no effect is refused: one that is misspelt, and roots without a mode that verifies.
     ///
     /// # Errors
     ///

@@ -131,9 +131,10 @@ impl RedisStore {
     ///
     /// # TLS
     ///
-    /// With `rediss`, `rediss-cluster` and `rediss-sentinel` the connection is TLS, and the server has to be the one that
-    /// the URL, the cluster or the sentinels name, by a certificate that Mozilla's roots vouch for. Clusters and sentinels
-    /// name servers by address unless they are told to announce host names: certificates must be for what they name.
+    /// With `rediss`, `rediss-cluster` and `rediss-sentinel` the connection is TLS, and the server has to be the
+    /// one that the URL, the cluster or the sentinels name, by a certificate that Mozilla's roots vouch for.
+    /// Clusters and sentinels name servers by address unless they are told to announce host names: certificates
+    /// must be for what they name.
     ///
     /// | parameter | names a file in PEM that holds |
     /// | --- | --- |
@@ -141,8 +142,8 @@ impl RedisStore {
     /// | `&tls-cert-file=shop.pem` | the certificate that the client shows; servers ask for one unless told not to |
     /// | `&tls-key-file=shop.key` | its key |
     ///
-    /// The files are read once. With `redis` nothing is encrypted, the password included: who is on the way reads users,
-    /// addresses and columns; rows that are sealed stay unreadable, and tokens are never sent.
+    /// The files are read once. With `redis` nothing is encrypted, the password included: who is on the way reads
+    /// users, addresses and columns; rows that are sealed stay unreadable, and tokens are never sent.
     ///
     /// # Errors
     ///

@@ -18,8 +18,8 @@ const PROTOCOL: &str = "protocol";
 
 /// Takes the certificates out of a URL, and leaves the rest.
 pub(super) fn certificates(url: &str) -> Result<(String, Option<TlsCertificates>), RedisError> {
-    let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), None)) };
-    let (query, fragment) = query.split_once('#').unwrap_or((query, ""));
+    let (whole, fragment) = url.split_once('#').unwrap_or((url, ""));
+    let Some((base, query)) = whole.split_once('?') else { return Ok((url.to_owned(), None)) };
     let mut files = [(ROOTS, None), (CERTIFICATE, None), (KEY, None)];
     let mut rest = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {

@@ -46,8 +46,8 @@ pub(in crate::store) fn options<O: FromStr<Err = sqlx::Error>>(
             if mode == Mode::Open && !is_this_machine(&host) {
                 tracing::warn!(
                     host,
-                    "the connection to {} may be unencrypted, and anyone may be its server: add {} to the URL, or the mode \
-                     that is meant",
+                    "the connection to {} may be unencrypted, and anyone may be its server: add {} to the URL, \
+                     or the mode that is meant",
                     words.server,
                     words.verified
                 );
@@ -60,8 +60,9 @@ pub(in crate::store) fn options<O: FromStr<Err = sqlx::Error>>(
 /// Refuses a parameter that would have no effect, and returns the one that names whom to trust.
 fn check_names(url: &str, words: &Words) -> Result<Option<String>, Failure> {
     let mut roots = None;
+    let url = url.split_once('#').map_or(url, |(url, _)| url);
     let query = url.split_once('?').map_or("", |(_, query)| query);
-    for (name, _) in form_urlencoded::parse(query.split('#').next().unwrap_or_default().as_bytes()) {
+    for (name, _) in form_urlencoded::parse(query.as_bytes()) {
         let lower = name.to_ascii_lowercase();
         if words.roots.contains(&&*name) {
             roots = Some(name.into_owned());
