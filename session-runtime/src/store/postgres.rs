@@ -281,3 +281,19 @@ static DIALECT: Dialect = Dialect {
         unlock: |_| vec!["COMMIT".to_owned()],
     },
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_refused_whatever_its_version_looks_like() {
+        let serves = DIALECT.catalog.serves;
+        for version in ["13.0", "15.18 (Debian 15.18-0+deb12u1)", "17beta1", "18"] {
+            assert_eq!(serves(version), Ok(()), "{version}");
+        }
+        for version in ["12.22", "9.6.24", "12.22 (Debian 12.22-1)", ""] {
+            assert_eq!(serves(version), Err("PostgreSQL 13"), "{version}");
+        }
+    }
+}

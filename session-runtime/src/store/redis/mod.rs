@@ -368,8 +368,9 @@ impl Rows<'_> {
         if self.min_replicas == 0 {
             return Ok(());
         }
-        let left = self.deadline.saturating_duration_since(Instant::now()).as_millis();
-        let millis = u64::try_from(left).unwrap_or(u64::MAX).max(1);
+        // A tenth of what is left is for the way of the answer, which says more than that time is up.
+        let patience = self.deadline.saturating_duration_since(Instant::now()) * 9 / 10;
+        let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).max(1);
         let reached: u32 = self.link.ask(redis::cmd("WAIT").arg(self.min_replicas).arg(millis)).await?;
         if reached >= self.min_replicas {
             Ok(())
@@ -773,14 +774,7 @@ fn all_live_at(filter: &Filter) -> Option<Timestamp> {
 async fn check_server(link: &Link) -> Result<(), Failure> {
     let info: redis::Value = link.ask(&redis::cmd("INFO")).await?;
     for info in texts(info) {
-        let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let version = of("redis_version").unwrap_or_default();
-        let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
-        if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 2) {
-            return Err(Failure::OldServer(version.to_owned()));
-        }
-        let policy = of("maxmemory_policy").unwrap_or("noeviction");
-        if policy != "noeviction" && of("maxmemory").is_some_and(|limit| limit != "0") {
+        if let Some(policy) = eviction(&info)? {
             tracing::warn!(
                 policy,
                 "Redis may drop sessions when its memory is full: set maxmemory-policy to noeviction"
@@ -788,6 +782,18 @@ async fn check_server(link: &Link) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Reads what a server says of itself: by which policy it may drop sessions, unless it is too old.
+fn eviction(info: &str) -> Result<Option<&str>, Failure> {
+    let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let version = of("redis_version").unwrap_or("without a version");
+    let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
+    if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 2) {
+        return Err(Failure::OldServer(version.to_owned()));
+    }
+    let is_limited = of("maxmemory").is_some_and(|limit| limit != "0");
+    Ok(of("maxmemory_policy").filter(|policy| is_limited && *policy != "noeviction"))
 }
 
 /// The texts in an answer: one, or one of each node.
@@ -827,5 +833,37 @@ enum Failure {
 impl Failure {
     fn malformed(field: &str, expected: &'static str) -> Self {
         Self::Malformed { field: field.to_owned(), expected }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_refused_by_its_version() {
+        for version in ["6.2.0", "6.10.1", "7.0.15", "8.0.0-rc1", "10.0.0"] {
+            assert!(eviction(&format!("# Server\r\nredis_version:{version}\r\n")).is_ok(), "{version}");
+        }
+        for version in ["6.0.20", "5.0.14", "2.8.2400", "", "x"] {
+            let info = format!("redis_version:{version}\r\nvalkey_version:9.0.0\r\n");
+            assert!(eviction(&info).is_err(), "{version}");
+        }
+        let error = eviction("").expect_err("it does not say").to_string();
+        assert_eq!(error, "Redis without a version is too old: 6.2 or later is needed");
+    }
+
+    #[test]
+    fn a_policy_counts_where_there_is_a_limit() {
+        for (limit, policy, warned) in [
+            ("0", "allkeys-lru", None),
+            ("1048576", "noeviction", None),
+            ("1048576", "volatile-ttl", Some("volatile-ttl")),
+        ] {
+            let info = format!(
+                "redis_version:7.0.15\r\nmaxmemory:{limit}\r\nmaxmemory_human:1M\r\nmaxmemory_policy:{policy}\r\n"
+            );
+            assert_eq!(eviction(&info).expect("it is new enough"), warned);
+        }
     }
 }
