@@ -14,7 +14,6 @@ use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
-#[cfg(any(feature = "memory", feature = "redis"))]
 mod filter;
 #[cfg(feature = "memory")]
 pub mod memory;
