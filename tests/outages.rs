@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use databag_tests::Logs;
 use databag_tests::rows::{row, table, touch};
 use databag_tests::server::{Server, url};
 use session_runtime::store::{Filter, Outcome, Page};
@@ -192,13 +193,48 @@ async fn a_write_without_its_replicas_is_an_error() {
 
 #[tokio::test]
 #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
-async fn the_replica_that_sentinels_promote_is_found() {
+async fn a_server_that_may_drop_sessions_is_warned_of() {
+    let _turn = turn();
+    let client = redis::Client::open(url("REDIS_URL")).expect("a URL");
+    let mut raw = client.get_multiplexed_async_connection().await.expect("the server answers");
+    // As it is set: without a limit nothing is dropped, whatever the policy.
+    for (limit, policy, warnings) in
+        [("1gb", "allkeys-lru", 1), ("1gb", "noeviction", 0), ("0", "allkeys-lru", 0), ("0", "noeviction", 0)]
+    {
+        for (name, value) in [("maxmemory", limit), ("maxmemory-policy", policy)] {
+            let set = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec_async(&mut raw).await;
+            set.expect("it is a setting");
+        }
+        let (logs, _guard) = Logs::of_this_thread();
+        RedisStore::connect(&url("REDIS_URL")).await.expect("it is no reason to refuse it");
+        let told = logs.lines(&["WARN", "set maxmemory-policy to noeviction", policy]);
+        assert_eq!(told.len(), warnings, "{limit} {policy}: {}", logs.text());
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_careful_write_waits_for_its_replica_and_the_one_that_sentinels_promote_is_found() {
     let _turn = turn();
     let store = RedisStore::connect(&url("REDIS_SENTINEL_URL")).await.expect("the sentinel answers");
     let mut careful = store.min_replicas(1);
     careful.prepare(&table("failover"), DEADLINE).await.expect("the master answers");
     careful.insert(row(1)).await.expect("the replica has it");
     let store = careful.clone().min_replicas(0);
+
+    Server("replica").pause();
+    let late = in_time(careful.insert(row(2))).await.expect_err("the replica has it not");
+    let cause = std::error::Error::source(&late).expect("a cause").to_string();
+    assert!(cause.contains("0 replicas have the write, of 1 that must"), "{cause}");
+    in_time(store.insert(row(3))).await.expect("it asks for no replica");
+    Server("replica").resume();
+    let begun = Instant::now();
+    while in_time(careful.insert(row(5))).await.is_err() {
+        // One that was too late is there all the same, and in the way of its like.
+        in_time(store.delete(row(5).id)).await.expect("it asks for no replica");
+        assert!(begun.elapsed() < RECOVERY, "the replica does not catch up");
+    }
+
     Server("master").kill();
     is_away(&store).await;
     comes_back(&store).await;

@@ -3,10 +3,13 @@
 //! Run by `tests/servers cargo test -p databag-tests --features servers`. Without a server its tests fail.
 
 use databag_tests::rows::{row, table, touch};
+use databag_tests::server;
 use session_runtime::store::{
     ColumnRef, Comparison, Filter, Outcome, Page, Row, Scope, Table, TableColumn, Update,
 };
-use session_runtime::{ColumnType, Directory, SessionId, Store, Value};
+use session_runtime::{
+    ColumnType, Directory, MysqlStore, PostgresStore, RedisStore, SessionId, Store, StoreError, Value,
+};
 
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -90,19 +93,95 @@ async fn starts_at_once<S: Directory>(open: impl AsyncFn() -> S) {
     }
 }
 
+/// The real server, but for the first digit of its version.
+async fn refuses_an_old_server<S: std::fmt::Debug>(
+    variable: &str,
+    version: &str,
+    connect: impl AsyncFn(&str) -> Result<S, StoreError>,
+) {
+    let told = format!("0{}", &version[1..]);
+    let url = server::url(variable);
+    let address = server::address(&url);
+    let disguised = server::disguise(address, version, &told).to_string();
+    let error = connect(&url.replace(&address.to_string(), &disguised)).await.expect_err("it is too old");
+    let cause = std::error::Error::source(&error).expect("a cause").to_string();
+    assert!(cause.contains(&told) && cause.contains(" is too old: "), "{cause}");
+    assert!(cause.ends_with(" or later is needed"), "{cause}");
+}
+
+/// What is asked of every store. Its module has names that must be quoted (`NAMES`).
+macro_rules! every_store {
+    ($store:ident, $variable:literal, $refused:literal) => {
+        async fn store() -> $store {
+            $store::connect(&server::url($variable)).await.expect("the server answers")
+        }
+
+        #[tokio::test]
+        async fn it_keeps_the_promises_of_a_store() {
+            suite::run(store).await;
+        }
+
+        #[tokio::test]
+        async fn a_column_that_is_missing_is_added_and_old_handles_go_on() {
+            gains_a_column(store).await;
+        }
+
+        #[tokio::test]
+        async fn any_name_that_can_be_quoted_serves() {
+            takes_any_name(store, NAMES).await;
+        }
+
+        #[tokio::test]
+        async fn several_processes_may_start_at_once() {
+            starts_at_once(store).await;
+        }
+
+        #[tokio::test]
+        async fn no_credential_is_in_debug_or_in_an_error() {
+            let store = format!("{:?}", store().await);
+            let error = format!("{:?}", $store::connect($refused).await.expect_err("nobody is there"));
+            assert!(!store.contains("databag:") && !error.contains("hunter2"), "{store} {error}");
+        }
+    };
+}
+
+/// What is asked of a store that has tables. Its module has a table that fits (`GOOD`), and says what of it is replaced,
+/// by what, and what the error names (`UNFIT`).
+macro_rules! every_store_of_tables {
+    ($store:ident, $pool:ident, $variable:literal, $version:literal) => {
+        async fn pool() -> sqlx::$pool {
+            sqlx::$pool::connect(&server::url($variable)).await.expect("the server answers")
+        }
+
+        async fn create(table: &str, (from, to): (&str, &str)) {
+            let sql = format!("CREATE TABLE {table} ({})", GOOD.replace(from, to));
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool().await).await.expect("it is a table");
+        }
+
+        async fn version() -> String {
+            sqlx::query_scalar($version).fetch_one(&pool().await).await.expect("the server answers")
+        }
+
+        #[tokio::test]
+        async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
+            refuses(store, UNFIT, create).await;
+        }
+
+        #[tokio::test]
+        async fn an_old_server_is_refused() {
+            refuses_an_old_server($variable, &version().await, $store::connect).await;
+        }
+    };
+}
+
 mod postgres {
-    use databag_tests::server;
-    use session_runtime::PostgresStore;
     use session_runtime::store::suite;
 
-    async fn store() -> PostgresStore {
-        PostgresStore::connect(&server::url("POSTGRES_URL")).await.expect("the server answers")
-    }
+    use super::*;
 
-    #[tokio::test]
-    async fn it_keeps_the_promises_of_a_store() {
-        suite::run(store).await;
-    }
+    every_store!(PostgresStore, "POSTGRES_URL", "postgres://eve:hunter2@127.0.0.1:1/x?x=%");
+    every_store_of_tables!(PostgresStore, PgPool, "POSTGRES_URL", "SHOW server_version");
+
     /// Reserved words, quotes, spaces, as long as a name may be.
     const NAMES: [&str; 3] = [
         "select \"from\" x; --",
@@ -113,7 +192,6 @@ mod postgres {
     const GOOD: &str =
         "id BYTEA PRIMARY KEY, state BYTEA, created BIGINT, expiration BIGINT, revision BIGINT";
 
-    /// What of a table that fits is replaced, by what, and what the error names.
     const UNFIT: &[(&str, &str, &str)] = &[
         ("state BYTEA", "state TEXT", "\"state\" declared text"),
         ("created BIGINT", "created INTEGER", "\"created\" declared integer"),
@@ -127,54 +205,16 @@ mod postgres {
         ("revision BIGINT", "revision BIGINT, other TEXT NOT NULL DEFAULT ''", ""),
         ("created BIGINT", "created BIGINT GENERATED ALWAYS AS (1) STORED", "generated"),
     ];
-
-    async fn execute(table: &str, (from, to): (&str, &str)) {
-        let pool = sqlx::PgPool::connect(&server::url("POSTGRES_URL")).await.expect("the server answers");
-        let sql = format!("CREATE TABLE {table} ({})", GOOD.replace(from, to));
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.expect("it is a table");
-    }
-
-    #[tokio::test]
-    async fn a_column_that_is_missing_is_added_and_old_handles_go_on() {
-        super::gains_a_column(store).await;
-    }
-
-    #[tokio::test]
-    async fn any_name_that_can_be_quoted_serves() {
-        super::takes_any_name(store, NAMES).await;
-    }
-
-    #[tokio::test]
-    async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
-        super::refuses(store, UNFIT, execute).await;
-    }
-
-    #[tokio::test]
-    async fn several_processes_may_start_at_once() {
-        super::starts_at_once(store).await;
-    }
-
-    #[tokio::test]
-    async fn no_credential_is_in_debug_or_in_an_error() {
-        let store = format!("{:?}", store().await);
-        let error = format!("{:?}", PostgresStore::connect("postgres://eve:hunter2@127.0.0.1:1/x?x=%").await);
-        assert!(!store.contains("databag:") && !error.contains("hunter2"), "{store} {error}");
-    }
 }
 
 mod mysql {
-    use databag_tests::server;
-    use session_runtime::MysqlStore;
     use session_runtime::store::suite;
 
-    async fn store() -> MysqlStore {
-        MysqlStore::connect(&server::url("MYSQL_URL")).await.expect("the server answers")
-    }
+    use super::*;
 
-    #[tokio::test]
-    async fn it_keeps_the_promises_of_a_store() {
-        suite::run(store).await;
-    }
+    every_store!(MysqlStore, "MYSQL_URL", "mysql://eve:hunter2@127.0.0.1:1/x?x=%");
+    every_store_of_tables!(MysqlStore, MySqlPool, "MYSQL_URL", "SELECT VERSION()");
+
     /// Reserved words, quotes, spaces, as long as a name may be. Names have no characters beyond U+FFFF here.
     const NAMES: [&str; 3] = [
         "select `from` x; --",
@@ -185,7 +225,6 @@ mod mysql {
     const GOOD: &str =
         "id VARBINARY(32) PRIMARY KEY, state MEDIUMBLOB, created BIGINT, expiration BIGINT, revision BIGINT";
 
-    /// What of a table that fits is replaced, by what, and what the error names.
     const UNFIT: &[(&str, &str, &str)] = &[
         ("state MEDIUMBLOB", "state MEDIUMTEXT", "\"state\" declared mediumtext"),
         ("created BIGINT", "created INT", "\"created\" declared int"),
@@ -200,95 +239,60 @@ mod mysql {
         ("revision BIGINT", "revision BIGINT, other INT NOT NULL DEFAULT 1", ""),
         ("created BIGINT", "created BIGINT AS (1)", "generated"),
     ];
+}
 
-    async fn execute(table: &str, (from, to): (&str, &str)) {
-        let pool = sqlx::MySqlPool::connect(&server::url("MYSQL_URL")).await.expect("the server answers");
-        let sql = format!("CREATE TABLE {table} ({})", GOOD.replace(from, to));
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.expect("it is a table");
-    }
+mod redis_cluster {
+    use session_runtime::store::suite;
 
-    #[tokio::test]
-    async fn a_column_that_is_missing_is_added_and_old_handles_go_on() {
-        super::gains_a_column(store).await;
-    }
+    use super::redis::NAMES;
+    use super::*;
 
-    #[tokio::test]
-    async fn any_name_that_can_be_quoted_serves() {
-        super::takes_any_name(store, NAMES).await;
-    }
-
-    #[tokio::test]
-    async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
-        super::refuses(store, UNFIT, execute).await;
-    }
-
-    #[tokio::test]
-    async fn several_processes_may_start_at_once() {
-        super::starts_at_once(store).await;
-    }
-
-    #[tokio::test]
-    async fn no_credential_is_in_debug_or_in_an_error() {
-        let store = format!("{:?}", store().await);
-        let error = format!("{:?}", MysqlStore::connect("mysql://eve:hunter2@127.0.0.1:1/x?x=%").await);
-        assert!(!store.contains("databag:") && !error.contains("hunter2"), "{store} {error}");
-    }
+    every_store!(RedisStore, "REDIS_CLUSTER_URL", "redis-cluster://eve:hunter2@127.0.0.1:1");
 }
 
 mod redis {
-    use databag_tests::server;
-    use session_runtime::RedisStore;
+    use ::redis::aio::MultiplexedConnection;
     use session_runtime::store::suite;
 
-    async fn store() -> RedisStore {
-        RedisStore::connect(&server::url("REDIS_URL")).await.expect("the server answers")
+    use super::*;
+
+    every_store!(RedisStore, "REDIS_URL", "redis://eve:hunter2@127.0.0.1:1");
+
+    pub(super) const NAMES: [&str; 3] = ["a}b{c}", "\u{FC}ser \u{1F36A}", ":%7D"];
+
+    /// A connection beside the store's.
+    async fn raw() -> MultiplexedConnection {
+        let client = ::redis::Client::open(server::url("REDIS_URL")).expect("a URL");
+        client.get_multiplexed_async_connection().await.expect("the server answers")
     }
 
-    async fn cluster() -> RedisStore {
-        RedisStore::connect(&server::url("REDIS_CLUSTER_URL")).await.expect("the cluster answers")
-    }
-
-    #[tokio::test]
-    async fn it_keeps_the_promises_of_a_store() {
-        suite::run(store).await;
-    }
-
-    #[tokio::test]
-    async fn a_cluster_keeps_the_promises_of_a_store() {
-        suite::run(cluster).await;
-    }
-    const NAMES: [&str; 3] = ["a}b{c}", "\u{FC}ser \u{1F36A}", ":%7D"];
-
-    #[tokio::test]
-    async fn a_column_that_is_missing_is_added_and_old_handles_go_on() {
-        super::gains_a_column(store).await;
-    }
-
-    #[tokio::test]
-    async fn any_name_that_can_be_quoted_serves() {
-        super::takes_any_name(store, NAMES).await;
+    async fn version() -> String {
+        let info: String = ::redis::cmd("INFO")
+            .arg("server")
+            .query_async(&mut raw().await)
+            .await
+            .expect("the server answers");
+        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        version.expect("it says which").to_owned()
     }
 
     #[tokio::test]
-    async fn any_name_serves_in_a_cluster() {
-        super::takes_any_name(cluster, NAMES).await;
+    async fn an_old_server_is_refused() {
+        refuses_an_old_server("REDIS_URL", &version().await, RedisStore::connect).await;
     }
 
     /// The raw fields of a row, by its key.
-    fn key(table: &str, id: super::SessionId) -> String {
+    fn key(table: &str, id: SessionId) -> String {
         format!("databag:{{{table}:{:02x}}}:{id}", id.as_bytes()[0])
     }
 
     /// A change of an id that stopped after its first step, and after its second.
     #[tokio::test]
     async fn a_crash_between_two_steps_of_a_new_id_leaves_one_id_that_works() {
-        use super::*;
-
         let mut store = store().await;
         let table = table("crash");
         store.prepare(&table, DEADLINE).await.expect("it is ready");
-        let client = ::redis::Client::open(server::url("REDIS_URL")).expect("a URL");
-        let mut raw = client.get_multiplexed_async_connection().await.expect("the server answers");
+        let mut raw = raw().await;
         for steps in [1, 2] {
             let (old, new) = (row(steps * 10), row(steps * 10 + 1));
             let (old_key, new_key) = (key(&table.name, old.id), key(&table.name, new.id));
@@ -323,15 +327,12 @@ mod redis {
 
     #[tokio::test]
     async fn the_sessions_of_a_user_are_found_again_after_their_set_was_lost() {
-        use super::*;
-
         let mut store = store().await;
         let table = table("heals");
         store.prepare(&table, DEADLINE).await.expect("it is ready");
         let mut stored = row(7);
         store.insert(stored.clone()).await.expect("it fits");
-        let client = ::redis::Client::open(server::url("REDIS_URL")).expect("a URL");
-        let mut raw = client.get_multiplexed_async_connection().await.expect("the server answers");
+        let mut raw = raw().await;
         let set = format!("databag:{{{}:user:i7}}", table.name);
         let _: () = ::redis::cmd("DEL").arg(&set).query_async(&mut raw).await.expect("the server answers");
         // The next time that the session's life is prolonged.

@@ -1,5 +1,7 @@
 //! The servers that `tests/servers` has started: where they are, and how to do them harm.
 
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -13,6 +15,17 @@ use std::{env, fs, thread};
 pub fn url(variable: &str) -> String {
     env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run this by `tests/servers cargo test ..`"))
+}
+
+/// Returns the address in a URL, the first of several.
+///
+/// # Panics
+///
+/// If it has none.
+pub fn address(url: &str) -> SocketAddr {
+    let (_, rest) = url.split_once("://").expect("a scheme");
+    let host = rest.rsplit('@').next().and_then(|rest| rest.split(['/', ',', '?']).next());
+    host.and_then(|host| host.parse().ok()).unwrap_or_else(|| panic!("{url} has no address"))
 }
 
 /// A server, by the name that `tests/servers` gave it.
@@ -66,5 +79,49 @@ impl Server {
 
     fn file(self, extension: &str) -> PathBuf {
         PathBuf::from(url("SERVERS")).join(format!("{}.{extension}", self.0))
+    }
+}
+
+/// Opens a way to a server on which it says `told` wherever it says `real`; nothing else is changed. So a real server
+/// can be one of an old version, which no machine has any more.
+///
+/// # Panics
+///
+/// If the two differ in length, which messages state.
+pub fn disguise(server: SocketAddr, real: &str, told: &str) -> SocketAddr {
+    assert_eq!(real.len(), told.len(), "{real} cannot become {told}");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let (real, told) = (real.to_owned(), told.to_owned());
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) else { return };
+            let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { return };
+            let (real, told) = (real.clone(), told.clone());
+            thread::spawn(move || relay(from_client, server, |_| ()));
+            thread::spawn(move || {
+                relay(from_server, client, |bytes| {
+                    while let Some(at) =
+                        bytes.windows(real.len()).position(|window| window == real.as_bytes())
+                    {
+                        bytes[at..at + told.len()].copy_from_slice(told.as_bytes());
+                    }
+                })
+            });
+        }
+    });
+    address
+}
+
+/// Passes on what is said, until one side ends.
+fn relay(mut from: TcpStream, mut to: TcpStream, change: impl Fn(&mut [u8])) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return to.shutdown(Shutdown::Write);
+        }
+        change(&mut buffer[..read]);
+        to.write_all(&buffer[..read])?;
     }
 }

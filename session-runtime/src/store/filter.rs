@@ -6,7 +6,14 @@ use std::net::IpAddr;
 use super::{ColumnRef, Comparison, Filter, Row};
 use crate::value::Value;
 
-/// Tells whether a row is in a filter. What compares with `NULL` is not.
+impl Filter {
+    /// Tells whether a row is in the filter: for stores that have no query language.
+    pub fn matches(&self, row: &Row) -> bool {
+        matches(self, row)
+    }
+}
+
+/// What compares with `NULL` is in no comparison.
 pub(super) fn matches(filter: &Filter, row: &Row) -> bool {
     match filter {
         Filter::All => true,

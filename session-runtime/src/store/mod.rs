@@ -23,7 +23,6 @@ use crate::value::{ColumnType, Value};
 ))]
 pub mod any;
 pub mod cookie;
-#[cfg(any(feature = "memory", feature = "redis"))]
 mod filter;
 #[cfg(feature = "memory")]
 pub mod memory;

@@ -1,15 +1,16 @@
 //! MySQL and MariaDB: what its SQL is, and how its client is called.
 
 use std::fmt;
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::mysql::{
     MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow,
+    MySqlSslMode,
 };
 use sqlx::query::Query as Statement;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
+use super::sql::tls::{self, Mode, Words};
 use super::sql::{
     Catalog, Cells, Dialect, Engine, FRESH, Meaning, Parameter, Patience, Query, START_UP_PATIENCE, SqlStore,
     delegate,
@@ -48,17 +49,32 @@ impl MysqlStore {
 
     /// Connects to a server: `mysql://user:password@host:port/database`.
     ///
-    /// TLS is asked for by `?ssl-mode=VERIFY_IDENTITY`, with the roots that Mozilla trusts or those of
-    /// `&ssl-ca=file`. Without it the connection is encrypted if the server offers that, and no certificate is
-    /// looked at. A password of MySQL's default kind (`caching_sha2_password`) is sent over TLS only.
+    /// # TLS
+    ///
+    /// | in the URL | encrypted | the server is |
+    /// | --- | --- | --- |
+    /// | `?ssl-mode=VERIFY_IDENTITY` | yes | the host of the URL, by a certificate that Mozilla's roots vouch for |
+    /// | `?ssl-mode=VERIFY_IDENTITY&ssl-ca=ca.pem` | yes | the same, or one that the roots in this file vouch for |
+    /// | `?ssl-mode=REQUIRED` | yes | anyone |
+    /// | nothing | if the server says that it can | anyone |
+    /// | `?ssl-mode=DISABLED` | no | anyone |
+    ///
+    /// Over a network that others use, ask for `VERIFY_IDENTITY`. With less, who can get in between can be the
+    /// server: read users, addresses and columns, hand out old rows, and be told the password. Rows that are
+    /// sealed stay unreadable, and tokens are never sent. So there is a warning in the log where the URL says
+    /// nothing and the host is another machine.
+    ///
+    /// `&ssl-cert=` and `&ssl-key=` name the files of a certificate of the client's. A parameter about TLS that
+    /// would have no effect is refused: one that is misspelt, and roots without a mode that verifies. A password
+    /// of MySQL's default kind (`caching_sha2_password`) is sent over TLS only.
     ///
     /// # Errors
     ///
-    /// If the URL is none of MySQL, the server does not answer, or it is too old.
+    /// If the URL is none of MySQL, the server does not answer, is not the one it should be, or is too old.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         const OPERATION: &str = "connect to MySQL";
         let options =
-            MySqlConnectOptions::from_str(url).map_err(|error| StoreError::new(OPERATION, error))?;
+            tls::options(url, &WORDS, look).map_err(|failure| StoreError::new(OPERATION, failure))?;
         let patience = Patience::default();
         let pool = pool(options.disable_statement_logging(), &patience);
         let store = Self(SqlStore::new(pool, Some(patience)));
@@ -92,6 +108,23 @@ impl MysqlStore {
         store.0.greet().await.map_err(|failure| StoreError::new("take over the pool", failure))?;
         Ok(store)
     }
+}
+
+const WORDS: Words = Words {
+    server: "MySQL",
+    verified: "ssl-mode=VERIFY_IDENTITY",
+    roots: &["ssl-ca", "sslca"],
+    others: &["ssl-mode", "sslmode", "ssl-cert", "sslcert", "ssl-key", "sslkey"],
+};
+
+fn look(options: &MySqlConnectOptions) -> (Mode, String) {
+    let mode = match options.get_ssl_mode() {
+        MySqlSslMode::VerifyIdentity | MySqlSslMode::VerifyCa => Mode::Verified,
+        MySqlSslMode::Required | MySqlSslMode::Disabled => Mode::Chosen,
+        MySqlSslMode::Preferred => Mode::Open,
+    };
+    let socket = options.get_socket().map(|path| path.display().to_string());
+    (mode, socket.unwrap_or_else(|| options.get_host().to_owned()))
 }
 
 fn pool(options: MySqlConnectOptions, patience: &Patience) -> MySqlPool {

@@ -1,13 +1,15 @@
 //! PostgreSQL: what its SQL is, and how its client is called.
 
 use std::fmt;
-use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, Postgres};
+use sqlx::postgres::{
+    PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgSslMode, Postgres,
+};
 use sqlx::query::Query as Statement;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
+use super::sql::tls::{self, Mode, Words};
 use super::sql::{
     Catalog, Cells, Dialect, Engine, FRESH, Meaning, Parameter, Patience, Query, START_UP_PATIENCE, SqlStore,
     delegate,
@@ -46,17 +48,33 @@ impl PostgresStore {
 
     /// Connects to a server: `postgres://user:password@host:port/database`.
     ///
-    /// TLS is asked for by `?sslmode=verify-full`, with the roots that Mozilla trusts or those of
-    /// `&sslrootcert=file`. Without it the connection is encrypted if the server offers that, and no
-    /// certificate is looked at. `&statement-cache-capacity=0` is for a proxy that hands one connection from
-    /// client to client.
+    /// `?statement-cache-capacity=0` is for a proxy that hands one connection from client to client.
+    ///
+    /// # TLS
+    ///
+    /// | in the URL | encrypted | the server is |
+    /// | --- | --- | --- |
+    /// | `?sslmode=verify-full` | yes | the host of the URL, by a certificate that Mozilla's roots vouch for |
+    /// | `?sslmode=verify-full&sslrootcert=ca.pem` | yes | the same, or one that the roots in this file vouch for |
+    /// | `?sslmode=require` | yes | anyone |
+    /// | nothing | if the server says that it can | anyone |
+    /// | `?sslmode=disable` | no | anyone |
+    ///
+    /// Over a network that others use, ask for `verify-full`. With less, who can get in between can be the
+    /// server: read users, addresses and columns, hand out old rows, and be told the password. Rows that are
+    /// sealed stay unreadable, and tokens are never sent. So there is a warning in the log where the URL says
+    /// nothing and the host is another machine.
+    ///
+    /// `&sslcert=` and `&sslkey=` name the files of a certificate of the client's. A parameter about TLS that
+    /// would have no effect is refused: one that is misspelt, and roots without a mode that verifies.
     ///
     /// # Errors
     ///
-    /// If the URL is none of PostgreSQL, the server does not answer, or it is too old.
+    /// If the URL is none of PostgreSQL, the server does not answer, is not the one it should be, or is too old.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         const OPERATION: &str = "connect to PostgreSQL";
-        let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::new(OPERATION, error))?;
+        let options =
+            tls::options(url, &WORDS, look).map_err(|failure| StoreError::new(OPERATION, failure))?;
         let patience = Patience::default();
         let pool = pool(options.disable_statement_logging(), &patience);
         let store = Self(SqlStore::new(pool, Some(patience)));
@@ -90,6 +108,23 @@ impl PostgresStore {
         store.0.greet().await.map_err(|failure| StoreError::new("take over the pool", failure))?;
         Ok(store)
     }
+}
+
+const WORDS: Words = Words {
+    server: "PostgreSQL",
+    verified: "sslmode=verify-full",
+    roots: &["sslrootcert", "ssl-root-cert", "ssl-ca"],
+    others: &["sslmode", "ssl-mode", "sslcert", "ssl-cert", "sslkey", "ssl-key"],
+};
+
+fn look(options: &PgConnectOptions) -> (Mode, String) {
+    let mode = match options.get_ssl_mode() {
+        PgSslMode::VerifyFull | PgSslMode::VerifyCa => Mode::Verified,
+        PgSslMode::Require | PgSslMode::Disable => Mode::Chosen,
+        PgSslMode::Prefer | PgSslMode::Allow => Mode::Open,
+    };
+    let socket = options.get_socket().map(|path| path.display().to_string());
+    (mode, socket.unwrap_or_else(|| options.get_host().to_owned()))
 }
 
 fn pool(options: PgConnectOptions, patience: &Patience) -> PgPool {
@@ -246,3 +281,19 @@ static DIALECT: Dialect = Dialect {
         unlock: |_| vec!["COMMIT".to_owned()],
     },
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_refused_whatever_its_version_looks_like() {
+        let serves = DIALECT.catalog.serves;
+        for version in ["13.0", "15.18 (Debian 15.18-0+deb12u1)", "17beta1", "18"] {
+            assert_eq!(serves(version), Ok(()), "{version}");
+        }
+        for version in ["12.22", "9.6.24", "12.22 (Debian 12.22-1)", ""] {
+            assert_eq!(serves(version), Err("PostgreSQL 13"), "{version}");
+        }
+    }
+}

@@ -22,6 +22,7 @@ mod tests;
 use std::error::Error;
 use std::fmt::Debug;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::{join, join_all};
@@ -495,17 +496,26 @@ async fn an_update_racing_a_deletion_leaves_no_row<S: Store>(store: S) -> Verdic
     for n in 0..40 {
         let mut stored = of_user(n, 7);
         store.insert(stored.clone()).await?;
+        // Deleting may take a new connection, and that any time: only then it is known that a write comes late.
+        let is_deleted = AtomicBool::new(false);
+        let deletion = async {
+            let deleted = store.delete(id(n)).await;
+            is_deleted.store(true, Ordering::Relaxed);
+            deleted
+        };
         let writes = async {
-            for _ in 0..1_000 {
+            loop {
+                let is_late = is_deleted.load(Ordering::Relaxed);
                 let outcome = store.update(replace(&stored, Scope::Expiration, next(&stored))).await?;
-                if outcome != Outcome::Stored {
+                if is_late || outcome != Outcome::Stored {
                     return Ok::<_, super::StoreError>(outcome);
                 }
                 stored = next(&stored);
+                // A store that answers at once would keep the deletion from going on.
+                tokio::task::yield_now().await;
             }
-            Ok(Outcome::Stored)
         };
-        let (deleted, last) = join(store.delete(id(n)), writes).await;
+        let (deleted, last) = join(deletion, writes).await;
         ensure("deleting it", deleted?, true)?;
         // By the time it is told of, the row may have been there to conflict with.
         ensure("the last update", matches!(last?, Outcome::Gone | Outcome::Conflict), true)?;

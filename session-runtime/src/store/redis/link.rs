@@ -11,11 +11,11 @@ use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo as _, Pipeline,
-    RedisError, RedisFuture, Script, ServerErrorKind, TlsMode, Value,
+    RedisError, RedisFuture, Script, ServerErrorKind, TlsCertificates, TlsMode, Value,
 };
 use tokio::sync::Mutex;
 
-use super::START_UP_PATIENCE;
+use super::{START_UP_PATIENCE, tls};
 
 /// After so long without an acknowledgement a connection counts as lost, and another is made.
 const LOST: Duration = Duration::from_secs(5);
@@ -35,6 +35,7 @@ impl Link {
     /// Connects by a URL, whose scheme says to what: `redis`, `redis-cluster`, `redis-sentinel`, and the same
     /// with `rediss` for TLS.
     pub(super) async fn open(url: &str) -> Result<Self, RedisError> {
+        let (url, certificates) = tls::certificates(url)?;
         let (scheme, rest) = url.split_once("://").ok_or_else(|| misspelt("the URL has no scheme"))?;
         let (tls, topology) = match scheme.split_once('-') {
             None => (scheme, None),
@@ -44,37 +45,50 @@ impl Link {
             provide_tls();
         }
         match topology {
-            None => Self::single(url).await,
-            Some("cluster") => Self::cluster(tls, rest).await,
-            Some("sentinel") => Self::sentinel(tls, rest).await,
+            None => Self::single(&url, certificates).await,
+            Some("cluster") => Self::cluster(tls, rest, certificates).await,
+            Some("sentinel") => Self::sentinel(tls, rest, certificates).await,
             Some(_) => Err(misspelt("the URL is neither of a server, nor a cluster, nor sentinels")),
         }
     }
 
-    async fn single(url: &str) -> Result<Self, RedisError> {
+    async fn single(url: &str, certificates: Option<TlsCertificates>) -> Result<Self, RedisError> {
         let info = url.into_connection_info()?.set_tcp_settings(tcp_settings());
+        let client = match certificates {
+            Some(certificates) => Client::build_with_tls(info, certificates)?,
+            None => Client::open(info)?,
+        };
         let config =
             ConnectionManagerConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-        let manager =
-            ConnectionManager::new_with_config(Client::open(info)?, config.set_number_of_retries(2));
+        let manager = ConnectionManager::new_with_config(client, config.set_number_of_retries(2));
         Ok(Self::Single(manager.await?))
     }
 
-    async fn cluster(tls: &str, rest: &str) -> Result<Self, RedisError> {
+    async fn cluster(
+        tls: &str,
+        rest: &str,
+        certificates: Option<TlsCertificates>,
+    ) -> Result<Self, RedisError> {
         let (user, hosts) = rest.rsplit_once('@').map_or(("", rest), |(user, hosts)| (user, hosts));
         let at = if user.is_empty() { "" } else { "@" };
         let nodes = hosts.trim_end_matches('/').split(',').map(|host| format!("{tls}://{user}{at}{host}"));
-        let client = ClusterClient::builder(nodes)
+        let mut builder = ClusterClient::builder(nodes)
             .tcp_settings(tcp_settings())
             .connection_timeout(CONNECT)
             // The store has a deadline of its own; nothing may be left to wait in the connection behind it.
             .response_timeout(START_UP_PATIENCE)
-            .retries(3)
-            .build()?;
-        Ok(Self::Cluster(client.get_async_connection().await?))
+            .retries(3);
+        if let Some(certificates) = certificates {
+            builder = builder.certs(certificates);
+        }
+        Ok(Self::Cluster(builder.build()?.get_async_connection().await?))
     }
 
-    async fn sentinel(tls: &str, rest: &str) -> Result<Self, RedisError> {
+    async fn sentinel(
+        tls: &str,
+        rest: &str,
+        certificates: Option<TlsCertificates>,
+    ) -> Result<Self, RedisError> {
         let (hosts, master) = rest.rsplit_once('/').ok_or_else(|| misspelt("the URL names no master"))?;
         let (user, hosts) = hosts.rsplit_once('@').map_or(("", hosts), |(user, hosts)| (user, hosts));
         let mut sentinels = Vec::new();
@@ -95,6 +109,11 @@ impl Link {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure);
+        }
+        if let Some(certificates) = certificates {
+            builder = builder
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates);
         }
         let watched = Watched(Arc::new(Mutex::new(Master { client: builder.build()?, connection: None })));
         watched.connection().await?;
@@ -221,7 +240,7 @@ fn provide_tls() {
     }
 }
 
-fn misspelt(reason: &'static str) -> RedisError {
+pub(super) fn misspelt(reason: &'static str) -> RedisError {
     (ErrorKind::InvalidClientConfig, reason).into()
 }
 

@@ -36,6 +36,7 @@
 mod fields;
 mod link;
 mod scripts;
+mod tls;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -126,13 +127,27 @@ impl RedisStore {
     /// | a cluster | `redis-cluster://user:password@host:port,host:port`, some of its nodes |
     /// | the master that sentinels name | `redis-sentinel://user:password@host:port,host:port/master` |
     ///
-    /// With `rediss`, `rediss-cluster` and `rediss-sentinel` the connection is TLS, with the roots that Mozilla
-    /// trusts. For other roots, or a certificate of the client's, hand over a connection
-    /// ([`from_manager`](Self::from_manager), [`from_cluster`](Self::from_cluster)).
+    /// `?protocol=resp3` chooses the protocol.
+    ///
+    /// # TLS
+    ///
+    /// With `rediss`, `rediss-cluster` and `rediss-sentinel` the connection is TLS, and the server has to be the
+    /// one that the URL, the cluster or the sentinels name, by a certificate that Mozilla's roots vouch for.
+    /// Clusters and sentinels name servers by address unless they are told to announce host names: certificates
+    /// must be for what they name.
+    ///
+    /// | parameter | names a file in PEM that holds |
+    /// | --- | --- |
+    /// | `?tls-ca-cert-file=ca.pem` | the roots that vouch for the server, instead of Mozilla's |
+    /// | `&tls-cert-file=shop.pem` | the certificate that the client shows; servers ask for one unless told not to |
+    /// | `&tls-key-file=shop.key` | its key |
+    ///
+    /// The files are read once. With `redis` nothing is encrypted, the password included: who is on the way reads
+    /// users, addresses and columns; rows that are sealed stay unreadable, and tokens are never sent.
     ///
     /// # Errors
     ///
-    /// If the URL is none of these, the server does not answer, or it is too old.
+    /// If the URL is none of these, the server does not answer, is not the one it should be, or is too old.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         const OPERATION: &str = "connect to Redis";
         match timeout(START_UP_PATIENCE, Link::open(url)).await {
@@ -147,6 +162,22 @@ impl RedisStore {
     /// # Errors
     ///
     /// If the server does not answer, or is too old.
+    ///
+    /// # Examples
+    ///
+    /// Roots that are no file:
+    ///
+    /// ```no_run
+    /// use redis::{Client, TlsCertificates, aio::ConnectionManager};
+    /// use session_runtime::RedisStore;
+    ///
+    /// # async fn connect(pem: Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
+    /// let certificates = TlsCertificates { root_cert: Some(pem), client_tls: None };
+    /// let client = Client::build_with_tls("rediss://:secret@cache.example", certificates)?;
+    /// let store = RedisStore::from_manager(ConnectionManager::new(client).await?).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn from_manager(connection: ConnectionManager) -> Result<Self, StoreError> {
         let store = Self::new(Link::Single(connection)).await;
         store.map_err(|failure| StoreError::new("take over the connection", failure))
@@ -337,8 +368,9 @@ impl Rows<'_> {
         if self.min_replicas == 0 {
             return Ok(());
         }
-        let left = self.deadline.saturating_duration_since(Instant::now()).as_millis();
-        let millis = u64::try_from(left).unwrap_or(u64::MAX).max(1);
+        // A tenth of what is left is for the way of the answer, which says more than that time is up.
+        let patience = self.deadline.saturating_duration_since(Instant::now()) * 9 / 10;
+        let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).max(1);
         let reached: u32 = self.link.ask(redis::cmd("WAIT").arg(self.min_replicas).arg(millis)).await?;
         if reached >= self.min_replicas {
             Ok(())
@@ -742,14 +774,7 @@ fn all_live_at(filter: &Filter) -> Option<Timestamp> {
 async fn check_server(link: &Link) -> Result<(), Failure> {
     let info: redis::Value = link.ask(&redis::cmd("INFO")).await?;
     for info in texts(info) {
-        let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let version = of("redis_version").unwrap_or_default();
-        let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
-        if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 2) {
-            return Err(Failure::OldServer(version.to_owned()));
-        }
-        let policy = of("maxmemory_policy").unwrap_or("noeviction");
-        if policy != "noeviction" && of("maxmemory").is_some_and(|limit| limit != "0") {
+        if let Some(policy) = eviction(&info)? {
             tracing::warn!(
                 policy,
                 "Redis may drop sessions when its memory is full: set maxmemory-policy to noeviction"
@@ -757,6 +782,18 @@ async fn check_server(link: &Link) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Reads what a server says of itself: by which policy it may drop sessions, unless it is too old.
+fn eviction(info: &str) -> Result<Option<&str>, Failure> {
+    let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let version = of("redis_version").unwrap_or("without a version");
+    let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
+    if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 2) {
+        return Err(Failure::OldServer(version.to_owned()));
+    }
+    let is_limited = of("maxmemory").is_some_and(|limit| limit != "0");
+    Ok(of("maxmemory_policy").filter(|policy| is_limited && *policy != "noeviction"))
 }
 
 /// The texts in an answer: one, or one of each node.
@@ -796,5 +833,37 @@ enum Failure {
 impl Failure {
     fn malformed(field: &str, expected: &'static str) -> Self {
         Self::Malformed { field: field.to_owned(), expected }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_refused_by_its_version() {
+        for version in ["6.2.0", "6.10.1", "7.0.15", "8.0.0-rc1", "10.0.0"] {
+            assert!(eviction(&format!("# Server\r\nredis_version:{version}\r\n")).is_ok(), "{version}");
+        }
+        for version in ["6.0.20", "5.0.14", "2.8.2400", "", "x"] {
+            let info = format!("redis_version:{version}\r\nvalkey_version:9.0.0\r\n");
+            assert!(eviction(&info).is_err(), "{version}");
+        }
+        let error = eviction("").expect_err("it does not say").to_string();
+        assert_eq!(error, "Redis without a version is too old: 6.2 or later is needed");
+    }
+
+    #[test]
+    fn a_policy_counts_where_there_is_a_limit() {
+        for (limit, policy, warned) in [
+            ("0", "allkeys-lru", None),
+            ("1048576", "noeviction", None),
+            ("1048576", "volatile-ttl", Some("volatile-ttl")),
+        ] {
+            let info = format!(
+                "redis_version:7.0.15\r\nmaxmemory:{limit}\r\nmaxmemory_human:1M\r\nmaxmemory_policy:{policy}\r\n"
+            );
+            assert_eq!(eviction(&info).expect("it is new enough"), warned);
+        }
     }
 }

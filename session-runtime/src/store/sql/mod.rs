@@ -5,6 +5,7 @@
 
 mod rows;
 mod schema;
+pub(super) mod tls;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -328,6 +329,12 @@ pub(super) enum Failure {
     Taken,
     #[error("{found} is too old: {needed} or later is needed")]
     OldServer { found: String, needed: &'static str },
+    #[error("{parameter:?} is no parameter of the URL: TLS is asked for by `{verified}`")]
+    UnknownTls { parameter: String, verified: &'static str },
+    #[error(
+        "{parameter:?} has no effect, since the URL does not ask for the server to be verified: add `{verified}`"
+    )]
+    UnusedRoots { parameter: String, verified: &'static str },
     #[error("table {table:?} {reason}")]
     Unfit { table: String, reason: String },
     #[error("the store was not prepared for a table")]
