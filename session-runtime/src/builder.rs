@@ -305,7 +305,7 @@ impl<S: Store> Settings<S> {
             layout: Layout::of::<T>().map_err(|source| Error::Encode { field: "", source })?,
             defaults: defaults::<T>()?,
             protection,
-            in_cookie,
+            cookie: in_cookie.then(|| cookie_name.to_owned()),
             idle,
             absolute,
             bind_ip: bind_ip.or(declared).unwrap_or(Bind::Off),

@@ -230,7 +230,7 @@ impl Draft {
             revision,
             columns: self.projection.columns.clone(),
         };
-        let token = if rules.in_cookie { cookie::pack(&row) } else { token };
+        let token = if rules.in_cookie() { cookie::pack(&row) } else { token };
         let stored = Stored { created, expiration, revision, projection: self.projection, header, carried };
         Ok(Step { row, scope, token, stored, base: self.fields })
     }

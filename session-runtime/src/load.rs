@@ -21,8 +21,8 @@ pub(crate) struct Rules {
     /// The fields of a new session.
     pub(crate) defaults: Fields,
     pub(crate) protection: Protection,
-    /// Whether sessions are in their visitors' cookies, and no row of them is kept.
-    pub(crate) in_cookie: bool,
+    /// The name of the cookie that sessions are in, where no row of them is kept.
+    pub(crate) cookie: Option<String>,
     pub(crate) idle: Duration,
     pub(crate) absolute: Duration,
     pub(crate) bind_ip: Bind,
@@ -32,8 +32,13 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// Returns where the records of a bag go.
-    pub(crate) fn place<T: Databag>(&self) -> Place {
-        if self.in_cookie { Place::Cookie } else { Place::in_row(T::Codec::FRAMING) }
+    pub(crate) fn place<T: Databag>(&self) -> Place<'_> {
+        self.cookie.as_deref().map_or(Place::in_row(T::Codec::FRAMING), Place::Cookie)
+    }
+
+    /// Tells whether sessions are in their visitors' cookies.
+    pub(crate) fn in_cookie(&self) -> bool {
+        self.cookie.is_some()
     }
 }
 
@@ -162,7 +167,7 @@ pub(crate) fn open<T: Databag>(
     let mut bag = loaded.bag;
     let mut sealed = Projection::default();
     bag.project(&mut sealed);
-    let projection = if rules.in_cookie {
+    let projection = if rules.in_cookie() {
         // There are no columns that could say anything else.
         sealed.clone()
     } else {

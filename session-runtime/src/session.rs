@@ -481,7 +481,12 @@ impl<T: Databag> Slot<T> {
                     Ok(Verdict::Rejected(rejection)) => self.report(Some(id), rejection),
                     Err(error) => {
                         self.failed.set(true);
-                        Self::log(Some(id), &error, "a session could not be loaded");
+                        if matches!(error, Error::UnknownKey { .. }) && self.core.rules.in_cookie() {
+                            // Anyone can name a key in a cookie; that is no failure of ours to be counted.
+                            tracing::warn!(session = ?id, error = %Chain(&error), "a session could not be loaded");
+                        } else {
+                            Self::log(Some(id), &error, "a session could not be loaded");
+                        }
                         return Err(error);
                     }
                 }
@@ -560,10 +565,14 @@ impl<T: Databag> Slot<T> {
             }
         };
         let (id, leaves) = (active.id, active.intent == Intent::Leave);
+        let carries = self.core.rules.in_cookie();
         let stored = if muted && active.stored.is_none() {
             Ok(None)
         } else if self.unsure.get() {
             Err(Error::Store(StoreError::new("save the session", "see above")))
+        } else if muted && carries && (!self.used.get() || self.core.only_touches(&active)) {
+            // The cookie is to stay away, and nothing is lost without it.
+            Ok(None)
         } else if self.used.get() {
             match Rc::try_unwrap(active) {
                 Ok(mut active) => self.core.commit(&mut active).await,
@@ -571,9 +580,6 @@ impl<T: Databag> Slot<T> {
                     "a `SessionRef` is still held after the handler has answered: drop it before".to_owned(),
                 )),
             }
-        } else if muted && self.core.rules.in_cookie {
-            // To move its date is the only thing that a touch could do, and the cookie is to stay away.
-            Ok(None)
         } else {
             self.core.touch(&active).await
         };
@@ -593,7 +599,6 @@ impl<T: Databag> Slot<T> {
         };
         let known = self.known.get();
         let sent = self.sent.take();
-        let carries = self.core.rules.in_cookie;
         let sent =
             sent.filter(|sent| !muted || carries || known.is_none_or(|known| sent.names_other_than(known)));
         Closed { sent, error }
@@ -609,10 +614,15 @@ impl<T: Databag> Slot<T> {
         (self.core.hooks.rejected)(rejection);
         let (bag, session) = (std::any::type_name::<T>(), id.map(tracing::field::debug));
         match rejection {
-            Rejection::Tampered | Rejection::Undecodable { .. } => {
+            // In a row that is an attack on the store; a cookie can be made up by anyone.
+            Rejection::Tampered | Rejection::Undecodable { .. } if !self.core.rules.in_cookie() => {
                 tracing::warn!(bag, session, reason = %rejection, "a session is not accepted");
             }
-            Rejection::Address | Rejection::UserAgent | Rejection::Duplicate => {
+            Rejection::Tampered
+            | Rejection::Undecodable { .. }
+            | Rejection::Address
+            | Rejection::UserAgent
+            | Rejection::Duplicate => {
                 tracing::info!(bag, session, reason = %rejection, "a session is not accepted");
             }
             Rejection::Malformed | Rejection::Unknown | Rejection::Expired => {

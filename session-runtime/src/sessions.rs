@@ -122,7 +122,7 @@ impl Core {
         if self.is_over(id) {
             return Ok(Verdict::Rejected(Rejection::Unknown));
         }
-        let row = match (token.carried(), self.rules.in_cookie) {
+        let row = match (token.carried(), self.rules.in_cookie()) {
             (None, false) => {
                 let until = Instant::now() + self.deadline;
                 let row = self.within(until, "load a row", self.store.load(id)).await?;
@@ -140,7 +140,23 @@ impl Core {
 
     /// Tells whether this process knows that a session has ended where the store does not.
     fn is_over(&self, id: SessionId) -> bool {
-        self.refused.contains(id) || (self.rules.in_cookie && self.recent.fate(id).is_some())
+        self.refused.contains(id) || (self.rules.in_cookie() && self.recent.fate(id).is_some())
+    }
+
+    // A session in a cookie has no row: what this process remembers of it stands in for one.
+
+    async fn insert(&self, row: Row, until: Instant) -> Result<(), Error> {
+        if self.rules.in_cookie() {
+            return Ok(());
+        }
+        self.within(until, "add a row", self.store.insert(row)).await
+    }
+
+    async fn delete(&self, id: SessionId, until: Instant) -> Result<bool, Error> {
+        if self.rules.in_cookie() {
+            return Ok(self.recent.fate(id).is_none());
+        }
+        self.within(until, "delete a row", self.store.delete(id)).await
     }
 
     /// Stores what has become of a session, and tells what the cookie has to say.
@@ -250,6 +266,11 @@ impl Core {
         }
     }
 
+    /// Tells whether there is nothing to store but that the session was looked at.
+    pub(crate) fn only_touches<T: Databag>(&self, active: &Active<T>) -> bool {
+        matches!(self.plan(active), Ok(Plan::Touch(_)))
+    }
+
     fn plan<T: Databag>(&self, active: &Active<T>) -> Result<Plan, Error> {
         plan(&self.rules, active, self.now(), || self.fresh_token())
     }
@@ -272,7 +293,7 @@ impl Core {
         match plan {
             Plan::Keep => Ok(Carried::Out(None)),
             Plan::Create(step) => {
-                self.within(until, "add a row", self.store.insert(step.row.clone())).await?;
+                self.insert(step.row.clone(), until).await?;
                 (self.hooks.started)(step.row.id);
                 self.trim::<T>(step.row.user.as_ref(), until).await;
                 Ok(Carried::Out(Self::renamed(active, step)))
@@ -308,7 +329,7 @@ impl Core {
                     // Once it has ended, what the bag holds now begins another.
                     Outcome::Gone if leaves => {
                         self.end(old, until).await?;
-                        self.within(until, "add a row", self.store.insert(step.row.clone())).await?;
+                        self.insert(step.row.clone(), until).await?;
                         (self.hooks.started)(step.row.id);
                         Ok(Carried::Out(Self::renamed(active, step)))
                     }
@@ -330,10 +351,7 @@ impl Core {
     /// [`Error::Ended`] if it is gone and this process does not know why: another one may have renamed it.
     async fn end(&self, mut id: SessionId, until: Instant) -> Result<(), Error> {
         loop {
-            // A cookie's id is free to be ended at any time; what it goes on as is meant as well.
-            if let (true, Some(Fate::Renamed(next))) = (self.rules.in_cookie, self.recent.fate(id)) {
-                id = next;
-            } else if self.within(until, "delete a row", self.store.delete(id)).await? {
+            if self.delete(id, until).await? {
                 self.has_ended(id);
                 return Ok(());
             }
@@ -351,6 +369,9 @@ impl Core {
     }
 
     async fn replace<T>(&self, active: &Active<T>, step: &Step, until: Instant) -> Result<Outcome, Error> {
+        if self.rules.in_cookie() {
+            return Ok(if self.is_over(active.id) { Outcome::Gone } else { Outcome::Stored });
+        }
         let expected = active.stored.as_ref().map_or(0, |stored| stored.revision);
         let update = Update { id: active.id, expected, scope: step.scope, row: step.row.clone() };
         self.within(until, "update a row", self.store.update(update)).await
@@ -370,7 +391,16 @@ impl Core {
     /// Makes a session that was to end unusable here, if the store did not end it.
     fn or_refuse<R>(&self, leaves: bool, id: SessionId, outcome: Result<R, Error>) -> Result<R, Error> {
         if leaves && outcome.is_err() {
-            self.refused.insert(id, self.store.clone());
+            if self.rules.in_cookie() {
+                let next = |id: &SessionId| match self.recent.fate(*id) {
+                    Some(Fate::Renamed(next)) => Some(next),
+                    _ => None,
+                };
+                let last = std::iter::successors(Some(id), next).last().unwrap_or(id);
+                self.recent.note(last, Fate::Ended);
+            } else {
+                self.refused.insert(id, self.store.clone());
+            }
         }
         outcome
     }
@@ -401,7 +431,7 @@ impl Core {
 
     /// Loads what another writer has stored and moves the request's own changes on top of it.
     async fn rebase<T: Databag>(&self, active: &mut Active<T>, until: Instant) -> Result<(), Error> {
-        if self.rules.in_cookie {
+        if self.rules.in_cookie() {
             // What the request has brought is all there is.
             return Ok(());
         }
@@ -650,7 +680,7 @@ impl<T: Databag, S: Store> Sessions<T, S> {
                  store that keeps rows, such as `SqliteStore`"
             );
         }
-        if self.core.rules.in_cookie {
+        if self.core.rules.in_cookie() {
             let reason = "it is in the cookie of its visitor";
             return Err(Error::Store(StoreError::new("find a session by its id", reason)));
         }

@@ -83,7 +83,7 @@ pub(crate) fn core<T: Databag>() -> Core {
             layout: Layout::of::<T>().expect("the codec encodes `None`"),
             defaults: defaults::<T>().expect("the bag's defaults can be stored"),
             protection,
-            in_cookie: false,
+            cookie: None,
             idle: T::SCHEMA.idle,
             absolute: T::SCHEMA.absolute,
             bind_ip: Bind::Off,

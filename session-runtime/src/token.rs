@@ -13,6 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+/// The longest name plus value of a cookie, in bytes (RFC 6265bis §5.7).
+pub(crate) const MAX_COOKIE: usize = 4096;
+
 /// The domain label of [`Token::session_id`].
 const ID_LABEL: &[u8] = b"databag session id v1\0";
 
@@ -33,9 +36,6 @@ enum Secret {
 impl Token {
     /// The length of a random token as the cookie carries it, in characters.
     pub const ENCODED_LEN: usize = 43;
-
-    /// The longest that a cookie can carry, in characters (RFC 6265bis §5.7).
-    const MAX_ENCODED_LEN: usize = 4096;
 
     /// Makes a token from 32 bytes, which must come from a generator fit for keys.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -62,7 +62,7 @@ impl Token {
     /// padding, or more for a sealed session, the unused bits of the last one zero. So no two cookie values are
     /// one token.
     pub fn parse(encoded: &str) -> Option<Self> {
-        if encoded.len() > Self::MAX_ENCODED_LEN {
+        if encoded.len() > MAX_COOKIE {
             return None;
         }
         if encoded.len() > Self::ENCODED_LEN {

@@ -8,8 +8,10 @@ use actix_web::{App, Responder, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use databag_tests::{Browser, Logs, ManualClock, Site};
+use session_runtime::store::{Outcome, Row, Table, Update};
 use session_runtime::{
-    Builder, CookieStore, Databag, Error, Keyring, Protected, Rejection, Session, SessionMiddleware, Sessions,
+    Builder, CookieStore, Databag, Error, Keyring, Protected, Rejection, Session, SessionId,
+    SessionMiddleware, SessionRef, Sessions, Store, StoreError,
 };
 use tokio::sync::Semaphore;
 
@@ -48,6 +50,7 @@ async fn world_with(
         .wrap(SessionMiddleware::new(sessions.clone()))
         .configure(routes)
         .route("/pin/{length}", web::post().to(pin))
+        .route("/logout-with-too-much", web::post().to(log_out_with_too_much))
         .route("/save", web::post().to(save));
     let site = Site::new(actix_web::test::init_service(app).await);
     World { sessions, clock, events, site }
@@ -76,6 +79,25 @@ async fn slow(mut session: Session<Shop>, gate: web::Data<Gate>) -> impl Respond
     gate.open.acquire().await.expect("it is never closed").forget();
     *session.cart_mut().entry("late".to_owned()).or_default() += 1;
     "late"
+}
+
+async fn slow_look(session: SessionRef<Shop>, gate: web::Data<Gate>) -> impl Responder {
+    gate.arrived.add_permits(1);
+    gate.open.acquire().await.expect("it is never closed").forget();
+    session.id().to_string()
+}
+
+async fn slow_log_out(mut session: Session<Shop>, gate: web::Data<Gate>) -> impl Responder {
+    gate.arrived.add_permits(1);
+    gate.open.acquire().await.expect("it is never closed").forget();
+    session.log_out();
+    "out"
+}
+
+async fn log_out_with_too_much(mut session: Session<Shop>) -> impl Responder {
+    session.log_out();
+    session.set_pin("p".repeat(5000));
+    "out"
 }
 
 async fn save(mut session: Session<Shop>) -> Result<&'static str, Error> {
@@ -228,6 +250,27 @@ async fn a_log_out_is_final_in_the_browser_and_in_its_process() {
     assert_eq!(look(&thief).await["is_new"], true);
 }
 
+/// Runs requests while a slow one to `path` is in flight; returns the slow one's answer.
+async fn overtake(world: &World, browser: &Browser, path: &str, posts: &[&str]) -> databag_tests::Answer {
+    let gate = web::Data::new(Gate::default());
+    let app = App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .app_data(gate.clone())
+        .route("/slow", web::post().to(slow))
+        .route("/slow-look", web::post().to(slow_look))
+        .route("/slow-logout", web::post().to(slow_log_out));
+    let site = Site::new(actix_web::test::init_service(app).await);
+    let request = browser.copied().dress(TestRequest::post().uri(path));
+    let others = async {
+        gate.arrived.acquire().await.expect("open").forget();
+        for post in posts {
+            assert!(browser.post(post).await.status.is_success(), "{post}");
+        }
+        gate.open.add_permits(1);
+    };
+    futures_util::future::join(site.call(request), others).await.0
+}
+
 #[actix_web::test]
 async fn a_request_in_flight_does_not_bring_an_ended_session_back() {
     let ends: [&[&str]; 3] = [&["/logout"], &["/login/8"], &["/rotate", "/logout"]];
@@ -235,24 +278,97 @@ async fn a_request_in_flight_does_not_bring_an_ended_session_back() {
         let world = world().await;
         let browser = customer(&world).await;
         browser.post("/login/7").await;
-        let gate = web::Data::new(Gate::default());
-        let app = App::new()
-            .wrap(SessionMiddleware::new(world.sessions.clone()))
-            .app_data(gate.clone())
-            .route("/slow", web::post().to(slow));
-        let site = Site::new(actix_web::test::init_service(app).await);
-        let request = browser.copied().dress(TestRequest::post().uri("/slow"));
-        let others = async {
-            gate.arrived.acquire().await.expect("open").forget();
-            for post in posts {
-                assert!(browser.post(post).await.status.is_success(), "{post}");
-            }
-            gate.open.add_permits(1);
-        };
-        let (answer, ()) = futures_util::future::join(site.call(request), others).await;
+        // A touch is due, so that a mere look has something to say, too.
+        world.clock.advance(2 * MINUTE);
+        let answer = overtake(&world, &browser, "/slow", posts).await;
         assert_eq!(answer.status, StatusCode::CONFLICT, "{posts:?}");
         assert!(answer.set_cookies().is_empty(), "{posts:?}");
     }
+    for posts in ends {
+        let world = world().await;
+        let browser = customer(&world).await;
+        browser.post("/login/7").await;
+        world.clock.advance(2 * MINUTE);
+        let answer = overtake(&world, &browser, "/slow-look", posts).await;
+        assert_eq!(answer.status, StatusCode::OK, "{posts:?}");
+        assert!(answer.set_cookies().is_empty(), "{posts:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_log_out_ends_what_its_session_goes_on_as() {
+    for posts in [&["/rotate"][..], &["/rotate", "/rotate"], &["/theme/dark", "/rotate"]] {
+        let world = world().await;
+        let browser = customer(&world).await;
+        browser.post("/login/7").await;
+        if posts.len() == 2 {
+            // Something is kept, so that the log-out begins another session.
+            browser.post("/theme/dark").await;
+        }
+        let answer = overtake(&world, &browser, "/slow-logout", posts).await;
+        assert_eq!(answer.status, StatusCode::OK, "{posts:?}");
+        assert_eq!(look(&browser).await["user"], serde_json::Value::Null, "{posts:?}");
+        let mut kept = browser.copied();
+        kept.keep(&answer);
+        kept = kept.copied();
+        assert_eq!(look(&kept).await["user"], serde_json::Value::Null, "{posts:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_log_out_that_could_not_be_stored_is_one_all_the_same() {
+    let world = world().await;
+    let browser = customer(&world).await;
+    browser.post("/login/7").await;
+    let copy = browser.copied();
+    assert_eq!(browser.post("/logout-with-too-much").await.status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(browser.cookie(COOKIE), None);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(look(&copy).await["user"], serde_json::Value::Null);
+}
+
+#[actix_web::test]
+async fn a_cookie_is_good_under_its_own_name_only() {
+    let key = Keyring::generate();
+    let shop = world_with(ManualClock::default(), keys(&key), |builder| builder).await;
+    let admin = world_with(shop.clock.clone(), keys(&key), |builder| builder.cookie("__Host-admin")).await;
+    let cookie = world_cookie(&shop).await;
+    let browser = admin.site.browser();
+    browser.set_cookie("__Host-admin", &cookie);
+    assert_eq!(look(&browser).await["is_new"], true);
+    assert_eq!(admin.events.take(), rejected(Rejection::Tampered));
+}
+
+/// A store around another, as a user would write one; what it does not know of is left out.
+struct Wrapped(CookieStore);
+
+impl Store for Wrapped {
+    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
+        self.0.prepare(table, deadline).await
+    }
+
+    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+        self.0.load(id).await
+    }
+
+    async fn insert(&self, row: Row) -> Result<(), StoreError> {
+        self.0.insert(row).await
+    }
+
+    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+        self.0.update(update).await
+    }
+
+    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+        self.0.delete(id).await
+    }
+}
+
+#[actix_web::test]
+async fn a_store_around_it_keeps_nothing_and_says_so() {
+    let sessions = Sessions::<Shop>::builder(Wrapped(CookieStore)).keyring(key()).build().await;
+    let created = sessions.expect("good settings").create(Shop::defaults()).await;
+    assert!(matches!(created, Err(Error::Store(_))), "nobody has it");
 }
 
 #[actix_web::test]
@@ -369,7 +485,9 @@ async fn an_answer_that_keeps_the_cookie_off_loses_no_change() {
     let (token, _) = world.sessions.create(Shop::defaults()).await.expect("no call");
     browser.set_cookie(COOKIE, &token.encode());
     world.clock.advance(2 * MINUTE);
-    assert!(browser.get("/").await.set_cookies().is_empty(), "a look is worth no cookie");
+    for path in ["/", "/page"] {
+        assert!(browser.get(path).await.set_cookies().is_empty(), "a look is worth no cookie: {path}");
+    }
     assert_eq!(browser.post("/add/tea").await.set_cookies().len(), 1);
     assert_eq!(look(&browser).await["cart"], serde_json::json!({"tea": 1}));
 }

@@ -28,9 +28,10 @@ pub(crate) type KeyId = [u8; 4];
 
 /// What an envelope is for. Each has a key of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum Purpose<'a> {
     Row,
-    Cookie,
+    /// The cookie of this name.
+    Cookie(&'a str),
 }
 
 /// The keys derived from one master.
@@ -64,17 +65,17 @@ impl Key {
         &self.csrf
     }
 
-    fn cipher(&self, purpose: Purpose) -> &Aes256GcmSiv {
+    fn cipher(&self, purpose: Purpose<'_>) -> &Aes256GcmSiv {
         match purpose {
             Purpose::Row => &self.row,
-            Purpose::Cookie => &self.cookie,
+            Purpose::Cookie(_) => &self.cookie,
         }
     }
 
     /// Encrypts in place and returns the tag.
     pub(super) fn encrypt(
         &self,
-        purpose: Purpose,
+        purpose: Purpose<'_>,
         nonce: [u8; NONCE_LEN],
         aad: &[u8],
         record: &mut [u8],
@@ -92,7 +93,7 @@ impl Key {
     /// Decrypts in place; `record` means nothing if that fails.
     pub(super) fn decrypt(
         &self,
-        purpose: Purpose,
+        purpose: Purpose<'_>,
         nonce: [u8; NONCE_LEN],
         aad: &[u8],
         record: &mut [u8],

@@ -3,7 +3,8 @@
 //! ```text
 //! envelope  0x01 | key id (4) | nonce (12) | ciphertext | tag (16)
 //! aad       label, version, key id, then each behind its length (u32, big-endian):
-//!           bag name, session id (32), created (8), expiration (8), revision (8)
+//!           bag name, session id (32), created (8), expiration (8), revision (8),
+//!           and in a cookie the cookie's name
 //! ```
 //!
 //! The associated data binds an envelope to its place: one that is moved to another row, another bag or
@@ -33,12 +34,13 @@ pub(crate) struct Binding<'a> {
 }
 
 impl Binding<'_> {
-    fn aad(&self, purpose: Purpose, key: KeyId) -> Vec<u8> {
+    fn aad(&self, purpose: Purpose<'_>, key: KeyId) -> Vec<u8> {
         let mut aad = Vec::with_capacity(128);
-        aad.extend_from_slice(match purpose {
-            Purpose::Row => ROW_LABEL,
-            Purpose::Cookie => COOKIE_LABEL,
-        });
+        let (label, cookie) = match purpose {
+            Purpose::Row => (ROW_LABEL, None),
+            Purpose::Cookie(name) => (COOKIE_LABEL, Some(name.as_bytes())),
+        };
+        aad.extend_from_slice(label);
         aad.push(VERSION);
         aad.extend_from_slice(&key);
         let parts: [&[u8]; 5] = [
@@ -48,8 +50,8 @@ impl Binding<'_> {
             &self.expiration.as_millis().to_be_bytes(),
             &self.revision.to_be_bytes(),
         ];
-        for part in parts {
-            let length = u32::try_from(part.len()).expect("the derive bounds a bag's name");
+        for part in parts.into_iter().chain(cookie) {
+            let length = u32::try_from(part.len()).expect("names are bounded");
             aad.extend_from_slice(&length.to_be_bytes());
             aad.extend_from_slice(part);
         }
@@ -70,7 +72,7 @@ pub(crate) enum OpenError {
 
 pub(super) fn seal(
     key: &Key,
-    purpose: Purpose,
+    purpose: Purpose<'_>,
     nonce: [u8; NONCE_LEN],
     binding: &Binding<'_>,
     record: &[u8],
@@ -88,7 +90,7 @@ pub(super) fn seal(
 
 pub(super) fn open(
     keyring: &Keyring,
-    purpose: Purpose,
+    purpose: Purpose<'_>,
     binding: &Binding<'_>,
     envelope: &[u8],
 ) -> Result<Vec<u8>, OpenError> {
@@ -151,13 +153,16 @@ mod tests {
 
     #[test]
     fn a_row_is_no_cookie() {
-        let cookie = seal(keyring().current(), Purpose::Cookie, [9; NONCE_LEN], &binding(), b"record");
+        let purpose = Purpose::Cookie("shop");
+        let cookie = seal(keyring().current(), purpose, [9; NONCE_LEN], &binding(), b"record");
         assert_eq!(open(&keyring(), &binding(), &cookie), Err(OpenError::Forged));
-        let taken = super::open(&keyring(), Purpose::Cookie, &binding(), &sealed());
+        let taken = super::open(&keyring(), purpose, &binding(), &sealed());
         assert_eq!(taken, Err(OpenError::Forged));
+        let renamed = super::open(&keyring(), Purpose::Cookie("admin"), &binding(), &cookie);
+        assert_eq!(renamed, Err(OpenError::Forged), "CVE-2022-46170: the cookie of another name");
         assert_eq!(
             Hex(&cookie).to_string(),
-            "011861462a0909090909090909090909090e0604dc9aa34ede333cf616119a17ace25e44ac4d6b"
+            "011861462a09090909090909090909090959fe4797647c672f272bd3ee3980aa408b3ff57b5796"
         );
     }
 

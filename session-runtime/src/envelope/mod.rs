@@ -24,16 +24,16 @@ pub(crate) const OVERHEAD: usize = format::OVERHEAD;
 
 /// Where the sealed record goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Place<'a> {
     /// Into a row that holds bytes.
     Bytes,
     /// Into a row that holds text.
     Text,
-    /// Into the cookie.
-    Cookie,
+    /// Into the cookie of this name.
+    Cookie(&'a str),
 }
 
-impl Place {
+impl<'a> Place<'a> {
     /// Returns the place in a row for a record so framed.
     pub(crate) fn in_row(framing: Framing) -> Self {
         match framing {
@@ -42,10 +42,10 @@ impl Place {
         }
     }
 
-    fn purpose(self) -> Purpose {
+    fn purpose(self) -> Purpose<'a> {
         match self {
             Self::Bytes | Self::Text => Purpose::Row,
-            Self::Cookie => Purpose::Cookie,
+            Self::Cookie(name) => Purpose::Cookie(name),
         }
     }
 }
@@ -60,7 +60,7 @@ pub(crate) enum Protection {
 
 impl Protection {
     /// Turns a record into the state of a row.
-    pub(crate) fn seal(&self, place: Place, binding: &Binding<'_>, record: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn seal(&self, place: Place<'_>, binding: &Binding<'_>, record: Vec<u8>) -> Vec<u8> {
         match (self, place) {
             (Self::Sealed(keyring), _) => {
                 let nonce = aead::nonce();
@@ -68,14 +68,14 @@ impl Protection {
                 if place == Place::Text { STANDARD.encode(envelope).into_bytes() } else { envelope }
             }
             (Self::Plain, Place::Text) => record,
-            (Self::Plain, Place::Bytes | Place::Cookie) => [&[PLAIN], record.as_slice()].concat(),
+            (Self::Plain, Place::Bytes | Place::Cookie(_)) => [&[PLAIN], record.as_slice()].concat(),
         }
     }
 
     /// Turns the state of a row back into the record. There is no fallback from one form to another.
     pub(crate) fn open(
         &self,
-        place: Place,
+        place: Place<'_>,
         binding: &Binding<'_>,
         state: &[u8],
     ) -> Result<Vec<u8>, OpenError> {
@@ -84,14 +84,14 @@ impl Protection {
                 let envelope = STANDARD.decode(state).map_err(|_| OpenError::Malformed)?;
                 format::open(keyring, place.purpose(), binding, &envelope)
             }
-            (Self::Sealed(keyring), Place::Bytes | Place::Cookie) => {
+            (Self::Sealed(keyring), Place::Bytes | Place::Cookie(_)) => {
                 format::open(keyring, place.purpose(), binding, state)
             }
             (Self::Plain, Place::Text) if state.starts_with(b"{") => Ok(state.to_vec()),
             (Self::Plain, Place::Text) => Err(STANDARD
                 .decode(state)
                 .map_or(OpenError::Malformed, |envelope| format::sealed_under(&envelope))),
-            (Self::Plain, Place::Bytes | Place::Cookie) => match state {
+            (Self::Plain, Place::Bytes | Place::Cookie(_)) => match state {
                 [PLAIN, record @ ..] => Ok(record.to_vec()),
                 _ => Err(format::sealed_under(state)),
             },
@@ -99,11 +99,11 @@ impl Protection {
     }
 
     /// Tells whether the state of a row is sealed under the current key already.
-    pub(crate) fn is_current(&self, place: Place, state: &[u8]) -> bool {
+    pub(crate) fn is_current(&self, place: Place<'_>, state: &[u8]) -> bool {
         let Self::Sealed(keyring) = self else { return true };
         let current = keyring.current().id();
         match place {
-            Place::Bytes | Place::Cookie => format::key_id(state) == Some(current),
+            Place::Bytes | Place::Cookie(_) => format::key_id(state) == Some(current),
             Place::Text => {
                 STANDARD.decode(state).is_ok_and(|envelope| format::key_id(&envelope) == Some(current))
             }

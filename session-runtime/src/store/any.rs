@@ -114,8 +114,9 @@ impl AnyStore {
         match scheme {
             #[cfg(feature = "sqlite")]
             "sqlite" => {
-                let path = url.trim_start_matches("sqlite:");
+                let path = url.strip_prefix("sqlite:").unwrap_or_default();
                 match path.strip_prefix("//").unwrap_or(path) {
+                    path if path.contains('?') => Err(misspelt("`sqlite:` takes no options")),
                     "" => Err(misspelt("it names no file: write `sqlite:sessions.db`")),
                     ":memory:" => super::sqlite::SqliteStore::in_memory().map(Self::from),
                     path => super::sqlite::SqliteStore::open(path).map(Self::from),
@@ -265,6 +266,7 @@ mod tests {
             AnyStore::connect(&format!("{prefix}{}", path.display())).await.expect("it opens");
             assert!(path.exists(), "{prefix}");
         }
+        assert!(refusal("sqlite://shop.db?mode=rwc").await.contains("takes no options"));
         assert!(refusal("sqlite:").await.contains("names no file"));
         assert!(refusal("sqlite://").await.contains("names no file"));
     }

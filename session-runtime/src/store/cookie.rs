@@ -8,16 +8,13 @@
 
 use crate::clock::Timestamp;
 use crate::store::Row;
-use crate::token::{SessionId, Token};
+use crate::token::{MAX_COOKIE, SessionId, Token};
 
 #[cfg(feature = "cookie")]
 pub use self::keeper::CookieStore;
 
 const VERSION: u8 = 1;
 const HEADER_LEN: usize = size_of::<SessionId>() + 1 + 3 * size_of::<i64>();
-
-/// The longest name plus value of a cookie, in bytes (RFC 6265bis §5.7).
-pub(crate) const MAX_COOKIE: usize = 4096;
 
 /// Returns how long the state may be in a cookie of this name, in bytes.
 pub(crate) fn room(name: &str) -> usize {
@@ -71,20 +68,22 @@ mod keeper {
     /// Any number of processes that have the same keys share the sessions. When it began and until when it
     /// lives is sealed with a session, and checked by the server. Name and value of the cookie together may take
     /// 4096 bytes, so a session about 2900: a larger one is answered 500, and the log names its biggest field.
+    /// Proxies have to let headers of that length through (`proxy_buffer_size` of nginx is 4 KiB or 8 KiB).
     ///
     /// # What cannot be had without a row
     ///
     /// - **Revocation.** Nobody can list, find or end the sessions of a user, or one by its id: that does not
-    ///   compile. A log-out takes the cookie from the browser, and the process that saw it refuses the session
-    ///   for a while; whoever has a copy of the cookie is signed in elsewhere until it expires. Keep `idle` and
-    ///   `absolute` short, and prefer another store where sessions are worth stealing.
+    ///   compile. A log-out takes the cookie from the browser, and the process that saw it remembers that for
+    ///   the requests that are in flight. Whoever has a copy of the cookie can be signed in with it until it
+    ///   expires. Keep `idle` and `absolute` short, and prefer another store where sessions are worth stealing.
     /// - **The latest state.** Whoever has kept an earlier cookie can present it again until it expires, with
     ///   what the session held then: count nothing in it that a visitor would like to undo.
     /// - **Merging.** Of two requests that change a session at the same time, the browser keeps the cookie that
     ///   came last. Policies (`merge = ".."`) and `update` have nothing to compare with.
     /// - **`max_per_user`**, which is refused when sessions are built.
     ///
-    /// Sealing is required: a cookie in the clear could say anything, so `danger_plaintext` is refused.
+    /// Sealing is required: a cookie in the clear could say anything, so `danger_plaintext` is refused. Whoever has
+    /// the key can be anybody.
     ///
     /// # Examples
     ///
@@ -134,7 +133,8 @@ mod keeper {
         }
     }
 
-    /// Whatever is stored travels with the answer; there is nothing to do here, and nothing to find.
+    /// A row travels with the answer and is never handed to the store. Whoever does hand one over, such as a store
+    /// wrapped around this one, learns that it is kept by nobody.
     impl Store for CookieStore {
         const KEEPS_ROWS: bool = false;
 
@@ -143,20 +143,24 @@ mod keeper {
         }
 
         async fn load(&self, _: SessionId) -> Result<Option<Row>, StoreError> {
-            Err(StoreError::new("find a session by its id", "it is in the cookie of its visitor"))
+            Err(keeps_no_rows("load a row"))
         }
 
         async fn insert(&self, _: Row) -> Result<(), StoreError> {
-            Ok(())
+            Err(keeps_no_rows("add a row"))
         }
 
         async fn update(&self, _: Update) -> Result<Outcome, StoreError> {
-            Ok(Outcome::Stored)
+            Err(keeps_no_rows("update a row"))
         }
 
         async fn delete(&self, _: SessionId) -> Result<bool, StoreError> {
-            Ok(true)
+            Err(keeps_no_rows("delete a row"))
         }
+    }
+
+    fn keeps_no_rows(operation: &'static str) -> StoreError {
+        StoreError::new(operation, "`CookieStore` keeps none; it cannot be wrapped in another store")
     }
 }
 

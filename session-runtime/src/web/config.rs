@@ -179,7 +179,7 @@ impl<T: Databag, S: Store, P> Builder<T, S, P> {
 
     /// Keeps the cookie off answers that `skip` is true for, such as those a shared cache may keep. A new
     /// visitor's session is then not stored either; a session whose id changes gets its cookie all the same,
-    /// or it would be lost.
+    /// or it would be lost, as does every change of a session that is in its cookie.
     pub fn skip_cookie(
         self,
         skip: impl Fn(&HttpRequest, &ResponseHead) -> bool + Send + Sync + 'static,

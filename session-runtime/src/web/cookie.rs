@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::bag::{CookieSchema, Persistence, SameSite};
 use crate::error::{Error, Rejection};
-use crate::store::cookie::MAX_COOKIE;
-use crate::token::Token;
+use crate::token::{MAX_COOKIE, Token};
 
 /// The longest life of a cookie (RFC 6265bis §5.6.2).
 const MAX_AGE: Duration = Duration::from_hours(400 * 24);
