@@ -46,17 +46,32 @@ fn simulate(seed: u64, broken: Option<Broken>) -> Vec<String> {
 struct Watch {
     began: Instant,
     off: Arc<AtomicI64>,
-    /// The latest time that the server was shown: it lets no clock fall behind that.
+    /// The latest that it may be for the server: it lets no clock fall far behind that.
     latest: Arc<AtomicU64>,
+    /// When it looked last, in milliseconds since the beginning.
+    looked: Arc<AtomicU64>,
     /// How often it was set back.
     set_back: Arc<AtomicU64>,
 }
 
 impl Watch {
+    fn passed(&self) -> Millis {
+        u64::try_from(self.began.elapsed().as_millis()).expect("ten minutes")
+    }
+
     fn shown(&self) -> Millis {
-        let passed = i64::try_from(self.began.elapsed().as_millis()).expect("ten minutes");
+        let passed = self.passed().cast_signed();
         let since = passed + self.off.load(Ordering::Relaxed);
         BEGINNING.checked_add_signed(since).expect("this century")
+    }
+
+    /// The server looks at it: time goes on for it where the clock has fallen behind by more than a minute.
+    fn look(&self) -> Millis {
+        let (shown, latest, passed) = (self.shown(), self.latest(), self.passed());
+        let expected = latest + passed - self.looked.swap(passed, Ordering::Relaxed);
+        let behind = expected.saturating_sub(shown) > 60_000;
+        self.latest.store(if behind { expected } else { latest.max(shown) }, Ordering::Relaxed);
+        shown
     }
 
     fn latest(&self) -> Millis {
@@ -83,13 +98,13 @@ async fn run(seed: u64, broken: Option<Broken>) -> Vec<String> {
         began: Instant::now(),
         off: Arc::default(),
         latest: Arc::default(),
+        looked: Arc::default(),
         set_back: Arc::default(),
     };
     let clock = {
         let watch = watch.clone();
         move || {
-            let shown = watch.shown();
-            watch.latest.fetch_max(shown, Ordering::Relaxed);
+            let shown = watch.look();
             let shown = if broken == Some(Broken::ClockStopped) { BEGINNING } else { shown };
             SystemTime::UNIX_EPOCH + Duration::from_millis(shown)
         }
