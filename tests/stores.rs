@@ -249,6 +249,37 @@ macro_rules! every_store_of_tables {
         }
 
         #[tokio::test]
+        async fn a_session_that_moves_behind_the_search_is_found() {
+            for is_trim in [false, true] {
+                let table = table("behind");
+                let store = prepared(&table).await;
+                let of_7 = |n| Row { user: Some(Value::Integer(7)), ..row(n) };
+                store.insert(of_7(6)).await.expect("it fits");
+                store.insert(of_7(8)).await.expect("it fits");
+                let mut lock = pool().await.begin().await.expect("the server answers");
+                let select = format!("SELECT 1 FROM {} WHERE id = {} FOR UPDATE", table.name, PARAMETERS[0]);
+                let select = sqlx::query(sqlx::AssertSqlSafe(select)).bind(vec![6_u8; 32]);
+                select.execute(&mut *lock).await.expect("it is locked");
+                let other = store.clone();
+                let ending = meanwhile(async move {
+                    match is_trim {
+                        true => other.trim(&Value::Integer(7), 0, row(7).created).await,
+                        false => other.remove(&is_user(7)).await,
+                    }
+                })
+                .await;
+                let moved =
+                    Update { row: Row { revision: 2, ..of_7(5) }, scope: Scope::Row, ..touch(&of_7(8)) };
+                assert_eq!(store.update(moved).await.expect("it answers"), Outcome::Stored);
+                lock.rollback().await.expect("the server answers");
+                let mut ended = ending.await.expect("no panic").expect("it answers");
+                ended.sort();
+                assert_eq!(store.count(&Filter::All).await.expect("it answers"), 0, "{ended:?}");
+                assert_eq!(ended, [row(5).id, row(6).id]);
+            }
+        }
+
+        #[tokio::test]
         async fn the_session_that_is_kept_is_kept_while_its_id_changes() {
             for to in [9, 5] {
                 let table = table("kept");
