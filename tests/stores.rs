@@ -307,9 +307,10 @@ macro_rules! every_store_of_tables {
             store.insert(row(1)).await.expect("it fits");
             store.insert(row(2)).await.expect("it fits");
             let mut rival = rename(&table, 2, 3).await;
-            // The server undoes who has done less, or has waited longer.
+            // The server undoes who has done less, or has waited longer. The search meets these rows last.
             let insert = format!(
-                "INSERT INTO {} (id, state, created, expiration, revision) VALUES ({}, 'x', 1, 1, 1)",
+                "INSERT INTO {} (id, state, created, expiration, revision, user_id) \
+                 VALUES ({}, 'x', 1, 9000000000000000, 1, 9)",
                 table.name, PARAMETERS[0]
             );
             for n in 100..150_u8 {
