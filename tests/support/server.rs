@@ -4,6 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fs, thread};
 
@@ -90,38 +91,60 @@ impl Server {
 /// If the two differ in length, which messages state.
 pub fn disguise(server: SocketAddr, real: &str, told: &str) -> SocketAddr {
     assert_eq!(real.len(), told.len(), "{real} cannot become {told}");
+    let (real, told) = (real.to_owned(), told.to_owned());
+    between(
+        move || server,
+        move |bytes| {
+            replace(bytes, &real, &told);
+            true
+        },
+    )
+}
+
+/// Writes another text of the same length wherever there is this one.
+pub fn replace(bytes: &mut [u8], real: &str, told: &str) {
+    while let Some(at) = bytes.windows(real.len()).position(|window| window == real.as_bytes()) {
+        bytes[at..at + told.len()].copy_from_slice(told.as_bytes());
+    }
+}
+
+/// Opens a way to a server, asked for anew for each connection, on which what it says can be changed. Where `hear` says
+/// `false` it is withheld, and the connection broken.
+///
+/// # Panics
+///
+/// If there is no port.
+pub fn between(
+    server: impl Fn() -> SocketAddr + Send + 'static,
+    hear: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it is bound");
-    let (real, told) = (real.to_owned(), told.to_owned());
+    let hear = Arc::new(hear);
     thread::spawn(move || {
         for client in listener.incoming() {
-            let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) else { return };
+            let (Ok(client), Ok(server)) = (client, TcpStream::connect(server())) else { return };
             let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { return };
-            let (real, told) = (real.clone(), told.clone());
-            thread::spawn(move || relay(from_client, server, |_| ()));
-            thread::spawn(move || {
-                relay(from_server, client, |bytes| {
-                    while let Some(at) =
-                        bytes.windows(real.len()).position(|window| window == real.as_bytes())
-                    {
-                        bytes[at..at + told.len()].copy_from_slice(told.as_bytes());
-                    }
-                })
-            });
+            let hear = Arc::clone(&hear);
+            thread::spawn(move || relay(from_client, server, |_| true));
+            thread::spawn(move || relay(from_server, client, |bytes| hear(bytes)));
         }
     });
     address
 }
 
-/// Passes on what is said, until one side ends.
-fn relay(mut from: TcpStream, mut to: TcpStream, change: impl Fn(&mut [u8])) -> io::Result<()> {
+/// Passes on what is said, until one side ends or is broken off.
+fn relay(mut from: TcpStream, mut to: TcpStream, hear: impl Fn(&mut [u8]) -> bool) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = from.read(&mut buffer)?;
         if read == 0 {
             return to.shutdown(Shutdown::Write);
         }
-        change(&mut buffer[..read]);
+        if !hear(&mut buffer[..read]) {
+            from.shutdown(Shutdown::Both)?;
+            return to.shutdown(Shutdown::Both);
+        }
         to.write_all(&buffer[..read])?;
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::aio::{ConnectionLike, ConnectionManager, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
@@ -26,9 +26,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// A connection to one server, to the master that sentinels name, or to a cluster.
 #[derive(Clone)]
 pub(super) enum Link {
-    Single(ConnectionManager),
+    Watched(Watched),
+    Managed(ConnectionManager),
     Cluster(ClusterConnection),
-    Sentinel(Watched),
 }
 
 impl Link {
@@ -58,10 +58,7 @@ impl Link {
             Some(certificates) => Client::build_with_tls(info, certificates)?,
             None => Client::open(info)?,
         };
-        let config =
-            ConnectionManagerConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-        let manager = ConnectionManager::new_with_config(client, config.set_number_of_retries(2));
-        Ok(Self::Single(manager.await?))
+        Ok(Self::Watched(Watched::open(Source::Server(client)).await?))
     }
 
     async fn cluster(
@@ -115,9 +112,7 @@ impl Link {
                 .set_client_to_redis_certificates(certificates.clone())
                 .set_client_to_sentinel_certificates(certificates);
         }
-        let watched = Watched(Arc::new(Mutex::new(Master { client: builder.build()?, connection: None })));
-        watched.connection().await?;
-        Ok(Self::Sentinel(watched))
+        Ok(Self::Watched(Watched::open(Source::Sentinels(builder.build()?)).await?))
     }
 
     pub(super) async fn run(&self, script: &Script, call: &Call) -> Result<Vec<u8>, RedisError> {
@@ -158,9 +153,9 @@ impl Call {
 impl ConnectionLike for Link {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
-            Self::Single(connection) => connection.req_packed_command(command),
+            Self::Watched(watched) => Box::pin(watched.send(command)),
+            Self::Managed(connection) => connection.req_packed_command(command),
             Self::Cluster(connection) => connection.req_packed_command(command),
-            Self::Sentinel(watched) => Box::pin(watched.send(command)),
         }
     }
 
@@ -171,11 +166,11 @@ impl ConnectionLike for Link {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
-            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Sentinel(watched) => Box::pin(async move {
+            Self::Watched(watched) => Box::pin(async move {
                 watched.connection().await?.req_packed_commands(pipeline, offset, count).await
             }),
+            Self::Managed(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
         }
     }
 
@@ -184,16 +179,29 @@ impl ConnectionLike for Link {
     }
 }
 
-/// The master that sentinels name, asked for again when it fails.
+/// The connection to a server that takes writes: made again, to whichever server it is by then, when it fails.
 #[derive(Clone)]
 pub(super) struct Watched(Arc<Mutex<Master>>);
 
 struct Master {
-    client: SentinelClient,
+    source: Source,
     connection: Option<MultiplexedConnection>,
 }
 
+/// Where the server is found.
+enum Source {
+    /// At one address, behind which another may take its place.
+    Server(Client),
+    Sentinels(SentinelClient),
+}
+
 impl Watched {
+    async fn open(source: Source) -> Result<Self, RedisError> {
+        let watched = Self(Arc::new(Mutex::new(Master { source, connection: None })));
+        watched.connection().await?;
+        Ok(watched)
+    }
+
     async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
         let mut master = self.0.lock().await;
         if let Some(connection) = &master.connection {
@@ -201,7 +209,10 @@ impl Watched {
         }
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-        let connection = master.client.get_async_connection_with_config(&config).await?;
+        let connection = match &mut master.source {
+            Source::Server(client) => client.get_multiplexed_async_connection_with_config(&config).await?,
+            Source::Sentinels(client) => client.get_async_connection_with_config(&config).await?,
+        };
         master.connection = Some(connection.clone());
         Ok(connection)
     }
@@ -215,11 +226,13 @@ impl Watched {
     }
 }
 
-/// Whether another server may be the master by now: this one is gone, or was told to follow.
+/// Whether another server may be the master by now: this one is gone, or was told to follow. Redis 6.2 wraps what a
+/// script was refused for.
 fn is_of_master(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_io_error()
         || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || error.detail().is_some_and(|detail| detail.contains("-READONLY "))
 }
 
 #[cfg(any(target_os = "android", target_os = "linux"))]
@@ -247,9 +260,9 @@ pub(super) fn misspelt(reason: &'static str) -> RedisError {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Single(_) => "Single",
+            Self::Watched(_) => "Watched",
+            Self::Managed(_) => "Managed",
             Self::Cluster(_) => "Cluster",
-            Self::Sentinel(_) => "Sentinel",
         })
     }
 }
