@@ -82,27 +82,37 @@ impl Link {
     }
 
     async fn sentinel(
-        tls: &str,
+        scheme: &str,
         rest: &str,
         certificates: Option<TlsCertificates>,
     ) -> Result<Self, RedisError> {
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (hosts, master) = rest.rsplit_once('/').ok_or_else(|| misspelt("the URL names no master"))?;
         let (user, hosts) = hosts.rsplit_once('@').map_or(("", hosts), |(user, hosts)| (user, hosts));
         let mut sentinels = Vec::new();
         for host in hosts.split(',') {
-            sentinels.push(format!("{tls}://{host}").into_connection_info()?.addr().clone());
+            sentinels.push(format!("{scheme}://{host}").into_connection_info()?.addr().clone());
         }
         let mut builder = SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)?
             .set_client_to_redis_tcp_settings(tcp_settings());
         // The credentials of any URL, decoded as those of a single server are.
-        let info = format!("{tls}://{user}@localhost").into_connection_info()?;
+        let info = format!("{scheme}://{user}@localhost/?{query}").into_connection_info()?;
+        let protocol = info.redis_settings().protocol();
+        builder = builder.set_client_to_redis_protocol(protocol).set_client_to_sentinel_protocol(protocol);
         if let Some(name) = info.redis_settings().username() {
             builder = builder.set_client_to_redis_username(name);
         }
         if let Some(password) = info.redis_settings().password() {
             builder = builder.set_client_to_redis_password(password);
         }
-        if tls == "rediss" {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            builder = match name.as_ref() {
+                tls::SENTINEL_USER => builder.set_client_to_sentinel_username(value),
+                tls::SENTINEL_PASSWORD => builder.set_client_to_sentinel_password(value),
+                _ => builder,
+            };
+        }
+        if scheme == "rediss" {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure);
@@ -219,6 +229,8 @@ impl Watched {
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
         let answer = self.connection().await?.req_packed_command(command).await;
+        // What the server refuses arrives as an answer.
+        let answer = answer.and_then(Value::extract_error);
         if answer.as_ref().is_err_and(is_of_master) {
             self.0.lock().await.connection = None;
         }

@@ -144,7 +144,8 @@ impl RedisStore {
     /// | a cluster | `redis-cluster://user:password@host:port,host:port`, some of its nodes |
     /// | the master that sentinels name | `redis-sentinel://user:password@host:port,host:port/master` |
     ///
-    /// `?protocol=resp3` chooses the protocol.
+    /// `?protocol=resp3` chooses the protocol. The user and password before the hosts are those of servers; sentinels
+    /// that want some are given theirs by `?sentinel-user=..&sentinel-password=..`.
     ///
     /// # TLS
     ///
