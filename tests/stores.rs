@@ -125,7 +125,7 @@ async fn misses_none<S: Directory + Clone>(mut store: S) {
     store.prepare(&table("revoked"), DEADLINE).await.expect("it is ready");
     let user = Value::Integer(7);
     let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
-    let mut changed = 0;
+    let mut met = 0;
     for round in 0..600_u32 {
         let id = |n: u32| {
             let mut id = [0; 32];
@@ -134,7 +134,7 @@ async fn misses_none<S: Directory + Clone>(mut store: S) {
         };
         let session = |n: u32| Row { id: id(n), revision: i64::from(n), user: Some(user.clone()), ..row(1) };
         store.insert(session(0)).await.expect("it fits");
-        let changes = async {
+        let renames = async {
             for n in 1..=4 {
                 let update =
                     Update { id: id(n - 1), expected: i64::from(n - 1), scope: Scope::Row, row: session(n) };
@@ -153,14 +153,14 @@ async fn misses_none<S: Directory + Clone>(mut store: S) {
                 Revocation::Trimming => store.trim(&user, 0, SystemTime::now().into()).await,
             }
         };
-        let (renamed, revoked) = tokio::join!(changes, revocation);
+        let (renamed, revoked) = tokio::join!(renames, revocation);
         let revoked = revoked.expect("it answers");
         let live = store.count(&of_user).await.expect("it answers");
         assert_eq!((live, revoked.len()), (0, 1), "{way:?}, {renamed} new ids, round {round}");
         assert_eq!(revoked, [id(renamed)], "{way:?}, round {round}");
-        changed += u32::from(renamed > 0 && renamed < 4);
+        met += u32::from(renamed > 0 && renamed < 4);
     }
-    assert!(changed > 50, "the two met in {changed} rounds of 600");
+    assert!(met > 50, "the two met in {met} rounds of 600");
 }
 
 /// What is asked of every store. Its module has names that must be quoted (`NAMES`).
@@ -417,6 +417,39 @@ mod redis {
         misses_none(store().await).await;
     }
 
+    /// A change of an id is done, the session is over, and only now its first step arrives, sent once more.
+    #[tokio::test]
+    async fn a_step_that_comes_too_late_brings_no_session_back() {
+        let mut store = store().await;
+        let table = table("late");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let (old, new) = (row(1), row(2));
+        store.insert(old.clone()).await.expect("it fits");
+        let renamed = Update { id: old.id, expected: 1, scope: Scope::Row, row: new.clone() };
+        assert_eq!(store.update(renamed).await.expect("it answers"), Outcome::Stored);
+        assert!(store.delete(new.id).await.expect("it answers"));
+        store.insert(new.clone()).await.expect("the id is free");
+        let mut mark = ::redis::cmd("HSET");
+        mark.arg(key(&table.name, new.id)).arg("").arg(format!("from:{}", old.id));
+        mark.exec_async(&mut raw().await).await.expect("the server answers");
+        assert_eq!(store.load(new.id).await.expect("it answers"), None);
+        assert_eq!(store.update(touch(&new)).await.expect("it answers"), Outcome::Gone);
+        assert!(!store.delete(new.id).await.expect("it answers"));
+        assert!(store.remove(&Filter::All).await.expect("it answers").is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_newer_protocol_serves_too() {
+        for variable in ["REDIS_URL", "REDIS_CLUSTER_URL", "REDIS_SENTINEL_URL"] {
+            let url = format!("{}?protocol=resp3", server::url(variable));
+            let mut store = RedisStore::connect(&url).await.expect("the server answers");
+            store.prepare(&table("resp3"), DEADLINE).await.expect("it is ready");
+            store.insert(row(1)).await.expect("it fits");
+            assert_eq!(store.load(row(1).id).await.expect("it answers").expect("it is there").id, row(1).id);
+            assert_eq!(store.remove(&Filter::All).await.expect("it answers"), [row(1).id]);
+        }
+    }
+
     /// The mark of a row is taken, and that of its old id gone, after a script has met the one and before the other is
     /// looked at.
     #[tokio::test]
@@ -531,11 +564,11 @@ mod redis {
         }
         let server = server::address(&server::url("REDIS_URL"));
         let said = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&said);
+        let sum = Arc::clone(&said);
         let url = server::between(
             move || server,
             move |bytes| {
-                counter.fetch_add(bytes.len(), Ordering::Relaxed);
+                sum.fetch_add(bytes.len(), Ordering::Relaxed);
                 true
             },
         );

@@ -66,9 +66,11 @@ impl Link {
         rest: &str,
         certificates: Option<TlsCertificates>,
     ) -> Result<Self, RedisError> {
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (user, hosts) = rest.rsplit_once('@').map_or(("", rest), |(user, hosts)| (user, hosts));
         let at = if user.is_empty() { "" } else { "@" };
-        let nodes = hosts.trim_end_matches('/').split(',').map(|host| format!("{tls}://{user}{at}{host}"));
+        let hosts = hosts.trim_end_matches('/').split(',');
+        let nodes = hosts.map(|host| format!("{tls}://{user}{at}{host}/?{query}"));
         let mut builder = ClusterClient::builder(nodes)
             .tcp_settings(tcp_settings())
             .connection_timeout(CONNECT)

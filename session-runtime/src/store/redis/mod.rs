@@ -411,12 +411,15 @@ impl Rows<'_> {
 
     /// Loads a row by an id that it has, or had a moment ago.
     async fn follow(&self, mut id: SessionId) -> Result<Option<Row>, Failure> {
+        let mut pending = None;
         loop {
             match self.look(id).await? {
                 Found::Moved(to) => id = to,
                 Found::Row(row) => return Ok(Some(row)),
-                Found::Pending(from, row) => return Ok(self.has_arrived(from, id).await?.then_some(row)),
-                Found::Nothing => return Ok(None),
+                Found::Pending(from, row) if self.has_arrived(from, id).await? => return Ok(Some(row)),
+                // It may have arrived since, and gone on.
+                Found::Pending(..) if pending != Some(id) => pending = Some(id),
+                Found::Pending(..) | Found::Nothing => return Ok(None),
             }
         }
     }
@@ -440,12 +443,13 @@ impl Rows<'_> {
     /// Whether a row that was on its way has arrived: the old id was given up for it. If so, its mark is taken.
     async fn has_arrived(&self, from: SessionId, id: SessionId) -> Result<bool, Failure> {
         let [old, _] = self.keys(from);
-        let mark: Option<String> = self.link.ask(redis::cmd("HGET").arg(&old).arg(MARK)).await?;
-        if mark == Some(format!("{TO}{id}")) {
+        let (mark, released): (Option<String>, Option<Vec<u8>>) =
+            self.link.ask(redis::cmd("HMGET").arg(&old).arg(MARK).arg(CALL)).await?;
+        if mark == Some(format!("{TO}{id}")) && released.is_none() {
             self.settle(from, id).await?;
             return Ok(true);
         }
-        // Somebody else may have taken the mark since, and the one of the old id be gone.
+        // Somebody else may have taken the mark since. One that is still there was left by a call that came too late.
         Ok(matches!(self.look(id).await?, Found::Row(_)))
     }
 
@@ -639,6 +643,8 @@ impl Rows<'_> {
             match self.take(id).await? {
                 Answer::Stored => return Ok(Some(id)),
                 Answer::To(to) => id = to,
+                // It went on since it was looked at.
+                Answer::From(_) => {}
                 _ => return Ok(None),
             }
         }
@@ -815,7 +821,8 @@ impl Rows<'_> {
 
 /// The field that marks a row whose id is being changed.
 const MARK: &str = "";
-/// The field that tells by which call a row was last changed. No column has this name either.
+/// The field that tells by which call a row was last changed. No column has this name either. Beside a mark `to:` it
+/// says that the new row needs that no longer.
 const CALL: &str = "\0";
 const TO: &str = "to:";
 const FROM: &str = "from:";

@@ -31,8 +31,8 @@ pub(super) static INDEX: LazyLock<Script> = LazyLock::new(|| {
 /// Adds a row that is not there. One that this very call has added already is: a client of a cluster sends a call again
 /// when its connection broke, whatever became of it.
 ///
-/// What a deletion or a change of the id has left is in nobody's way when that is done, as the field tells which calls
-/// and marks share. Some entries of the list that are dead go, more than are added, so that it does not grow for ever.
+/// A mark that a deletion or a change of the id has left, and is done with, makes room. Some entries of the list that
+/// are dead go too, more than are added, so that it does not grow for ever.
 ///
 /// Keys: row, list. Values: id, expiration, when the key goes, how long a row stays behind its expiration, the name of
 /// the field that tells calls apart, what it says of this one, then fields and their values.
@@ -117,7 +117,7 @@ pub(super) static SETTLE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Lets a mark go before long that nobody needs any more but those who are on their way.
+/// Says of a mark that its change of an id is done, and lets it go before long.
 ///
 /// Keys: row, list. Values: id, the mark, how long it stays, the name of the field that tells calls apart.
 pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
