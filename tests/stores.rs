@@ -134,7 +134,7 @@ async fn misses_none<S: Directory + Clone>(mut store: S) {
         };
         let session = |n: u32| Row { id: id(n), revision: i64::from(n), user: Some(user.clone()), ..row(1) };
         store.insert(session(0)).await.expect("it fits");
-        let renames = async {
+        let rotation = async {
             for n in 1..=4 {
                 let update =
                     Update { id: id(n - 1), expected: i64::from(n - 1), scope: Scope::Row, row: session(n) };
@@ -153,7 +153,7 @@ async fn misses_none<S: Directory + Clone>(mut store: S) {
                 Revocation::Trimming => store.trim(&user, 0, SystemTime::now().into()).await,
             }
         };
-        let (renamed, revoked) = tokio::join!(renames, revocation);
+        let (renamed, revoked) = tokio::join!(rotation, revocation);
         let revoked = revoked.expect("it answers");
         let live = store.count(&of_user).await.expect("it answers");
         assert_eq!((live, revoked.len()), (0, 1), "{way:?}, {renamed} new ids, round {round}");
