@@ -4,12 +4,13 @@
 //! here, so these tests have a program of their own, and take turns.
 
 use std::net::TcpListener;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use databag_tests::Logs;
 use databag_tests::rows::{row, table, touch};
-use databag_tests::server::{Server, url};
+use databag_tests::server::{Server, address, between, url};
+use redis::aio::MultiplexedConnection;
 use session_runtime::store::{Filter, Outcome, Page, Row};
 use session_runtime::{Directory, MysqlStore, PostgresStore, RedisStore, Store, StoreError};
 
@@ -151,16 +152,19 @@ async fn a_server_that_accepts_and_never_answers_is_an_error() {
     let begun = Instant::now();
     let (postgres, mysql) = (format!("postgres://a@{address}/a"), format!("mysql://a@{address}/a"));
     let (redis, cluster) = (format!("redis://{address}"), format!("redis-cluster://{address}"));
-    let (postgres, mysql, redis, cluster) = tokio::join!(
+    let sentinel = format!("redis-sentinel://{address}/databag");
+    let (postgres, mysql, redis, cluster, sentinel) = tokio::join!(
         PostgresStore::connect(&postgres),
         MysqlStore::connect(&mysql),
         RedisStore::connect(&redis),
-        RedisStore::connect(&cluster)
+        RedisStore::connect(&cluster),
+        RedisStore::connect(&sentinel)
     );
     postgres.expect_err("nobody answers");
     mysql.expect_err("nobody answers");
     redis.expect_err("nobody answers");
     cluster.expect_err("nobody answers");
+    sentinel.expect_err("nobody answers");
     assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
 }
 
@@ -243,7 +247,73 @@ async fn a_server_that_may_drop_sessions_is_warned_of() {
         RedisStore::connect(&url("REDIS_URL")).await.expect("it is no reason to refuse it");
         let told = logs.lines(&["WARN", "set maxmemory-policy to noeviction", policy]);
         assert_eq!(told.len(), warnings, "{limit} {policy}: {}", logs.text());
+        let indexes = logs.lines(&["WARN", "those of a user are found and revoked"]);
+        assert_eq!(indexes.len(), warnings, "{limit} {policy}: {}", logs.text());
     }
+}
+
+async fn raw_sentinel() -> MultiplexedConnection {
+    let url = format!("redis://{}", address(&url("REDIS_SENTINEL_URL")));
+    let client = redis::Client::open(url).expect("a URL");
+    client.get_multiplexed_async_connection().await.expect("the sentinel answers")
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn sentinels_that_want_a_password_are_given_theirs() {
+    let _turn = turn();
+    let mut raw = raw_sentinel().await;
+    let mut acl = async |words: &[&str]| {
+        redis::cmd("ACL").arg("SETUSER").arg(words).exec_async(&mut raw).await.expect("it is a rule");
+    };
+    let url = url("REDIS_SENTINEL_URL");
+    acl(&["shop", "on", ">open sesame", "~*", "&*", "+@all"]).await;
+    acl(&["default", "off"]).await;
+    let nobody = RedisStore::connect(&url).await;
+    let somebody = format!("{url}?sentinel-user=shop&sentinel-password=open+sesame&protocol=resp3");
+    let somebody = RedisStore::connect(&somebody).await;
+    acl(&["default", "on"]).await;
+    nobody.expect_err("it did not say who it is");
+    let mut store = somebody.expect("it said who it is");
+    store.prepare(&table("guarded"), DEADLINE).await.expect("the master answers");
+    in_time(store.insert(row(1))).await.expect("the master answers");
+}
+
+/// As a managed service fails over: one address, and the old master keeps the connections that it has.
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn the_server_that_takes_the_place_of_a_demoted_one_is_found() {
+    let _turn = turn();
+    let client = redis::Client::open(url("REDIS_URL")).expect("a URL");
+    let mut demoted = client.get_multiplexed_async_connection().await.expect("the server answers");
+    let mut sentinel = raw_sentinel().await;
+    let mut of_master = redis::cmd("SENTINEL");
+    of_master.arg("GET-MASTER-ADDR-BY-NAME").arg("databag");
+    let (host, port): (String, u16) = of_master.query_async(&mut sentinel).await.expect("it knows");
+    let promoted = format!("{host}:{port}").parse().expect("an address");
+
+    let now = Arc::new(Mutex::new(address(&url("REDIS_URL"))));
+    let target = Arc::clone(&now);
+    let endpoint = between(move || *target.lock().unwrap_or_else(PoisonError::into_inner), |_| true);
+    let mut store = RedisStore::connect(&format!("redis://{endpoint}")).await.expect("the server answers");
+    store.prepare(&table("endpoint"), DEADLINE).await.expect("the server answers");
+    store.insert(row(1)).await.expect("it is the master");
+
+    *now.lock().unwrap_or_else(PoisonError::into_inner) = promoted;
+    let replicate = |of: &'static str, port: &'static str| {
+        let mut command = redis::cmd("REPLICAOF");
+        command.arg(of).arg(port);
+        command
+    };
+    // Of nobody: it keeps its rows for the other tests.
+    replicate("127.0.0.1", "1").exec_async(&mut demoted).await.expect("it is demoted");
+    let first = in_time(store.insert(row(2))).await;
+    let second = in_time(store.insert(row(2))).await;
+    let health = in_time(store.health()).await;
+    replicate("NO", "ONE").exec_async(&mut demoted).await.expect("it is a master again");
+    first.expect_err("it is a replica");
+    second.expect("another has taken its place");
+    health.expect("another has taken its place");
 }
 
 #[tokio::test]

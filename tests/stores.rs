@@ -2,13 +2,16 @@
 //!
 //! Run by `tests/servers cargo test -p databag-tests --features servers`. Without a server its tests fail.
 
+use std::time::SystemTime;
+
 use databag_tests::rows::{row, table, touch};
 use databag_tests::server;
 use session_runtime::store::{
     ColumnRef, Comparison, Filter, Outcome, Page, Row, Scope, Table, TableColumn, Update,
 };
 use session_runtime::{
-    ColumnType, Directory, MysqlStore, PostgresStore, RedisStore, SessionId, Store, StoreError, Value,
+    ColumnType, Directory, MysqlStore, PostgresStore, RedisStore, SessionId, Store, StoreError, Timestamp,
+    Value,
 };
 
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -131,6 +134,57 @@ async fn meanwhile<T: Send + 'static>(
     let call = tokio::spawn(call);
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     call
+}
+
+/// Ends the sessions of a user, in one way or another.
+#[derive(Clone, Copy, Debug)]
+enum Revocation {
+    ByUser,
+    OfAll,
+    Trimming,
+}
+
+/// Hundreds of rounds: a session's id is changed, again and again, while it is revoked.
+async fn misses_none<S: Directory + Clone>(mut store: S) {
+    store.prepare(&table("revoked"), DEADLINE).await.expect("it is ready");
+    let user = Value::Integer(7);
+    let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
+    let mut met = 0;
+    for round in 0..600_u32 {
+        let id = |n: u32| {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&(8 * round + n).wrapping_mul(2_654_435_761).to_be_bytes());
+            SessionId::from_bytes(id)
+        };
+        let session = |n: u32| Row { id: id(n), revision: i64::from(n), user: Some(user.clone()), ..row(1) };
+        store.insert(session(0)).await.expect("it fits");
+        let rotation = async {
+            for n in 1..=4 {
+                let update =
+                    Update { id: id(n - 1), expected: i64::from(n - 1), scope: Scope::Row, row: session(n) };
+                if store.update(update).await.expect("it answers") != Outcome::Stored {
+                    return n - 1;
+                }
+            }
+            4
+        };
+        let way = [Revocation::ByUser, Revocation::Trimming, Revocation::OfAll][round as usize % 3];
+        let revocation = async {
+            tokio::time::sleep(DEADLINE / 500_000 * (round % 40)).await;
+            match way {
+                Revocation::ByUser => store.remove(&of_user).await,
+                Revocation::OfAll => store.remove(&Filter::All).await,
+                Revocation::Trimming => store.trim(&user, 0, SystemTime::now().into()).await,
+            }
+        };
+        let (renamed, revoked) = tokio::join!(rotation, revocation);
+        let revoked = revoked.expect("it answers");
+        let live = store.count(&of_user).await.expect("it answers");
+        assert_eq!((live, revoked.len()), (0, 1), "{way:?}, {renamed} new ids, round {round}");
+        assert_eq!(revoked, [id(renamed)], "{way:?}, round {round}");
+        met += u32::from(renamed > 0 && renamed < 4);
+    }
+    assert!(met > 50, "the two met in {met} rounds of 600");
 }
 
 /// What is asked of every store. Its module has names that must be quoted (`NAMES`).
@@ -544,15 +598,87 @@ mod mysql {
 }
 
 mod redis_cluster {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use session_runtime::store::suite;
 
     use super::redis::NAMES;
     use super::*;
 
     every_store!(RedisStore, "REDIS_CLUSTER_URL", "redis-cluster://eve:hunter2@127.0.0.1:1");
+
+    #[tokio::test]
+    async fn a_session_whose_id_is_changing_is_revoked() {
+        misses_none(store().await).await;
+    }
+
+    /// The way to a cluster on which the next answer that says `stored` is lost, with its connection, once it is armed.
+    fn lossy() -> (String, Arc<AtomicBool>) {
+        let url = server::url("REDIS_CLUSTER_URL");
+        let nodes: Vec<_> =
+            url.trim_start_matches("redis-cluster://").split(',').map(str::to_owned).collect();
+        let armed = Arc::new(AtomicBool::new(false));
+        let ways: Arc<std::sync::OnceLock<Vec<String>>> = Arc::default();
+        let opened = nodes.iter().map(|node| {
+            let (armed, ways, nodes) = (Arc::clone(&armed), Arc::clone(&ways), nodes.clone());
+            let address = node.parse().expect("an address");
+            let way = server::between(
+                move || address,
+                move |bytes| {
+                    // The cluster names its nodes; all have ports of five digits.
+                    for (node, way) in nodes.iter().zip(ways.get().into_iter().flatten()) {
+                        server::replace(bytes, &port(node), &port(way));
+                    }
+                    let is_done = bytes.windows(6).any(|word| word == b"stored");
+                    !(is_done && armed.swap(false, Ordering::SeqCst))
+                },
+            );
+            way.to_string()
+        });
+        let opened: Vec<_> = opened.collect();
+        ways.set(opened.clone()).expect("it is empty");
+        (format!("redis-cluster://{}", opened.join(",")), armed)
+    }
+
+    /// As slots name it, and redirections: `:16379`.
+    fn port(address: &str) -> String {
+        format!(":{}", address.rsplit(':').next().expect("a port"))
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_answer_is_lost_is_made_again_and_answered_the_same() {
+        let (url, armed) = lossy();
+        let mut store = RedisStore::connect(&url).await.expect("the cluster answers");
+        // Without a user each call but that of a new id is one script.
+        store.prepare(&Table { user: None, ..table("again") }, DEADLINE).await.expect("it is ready");
+        let lose = || armed.store(true, Ordering::SeqCst);
+        let is_lost = || assert!(!armed.load(Ordering::SeqCst), "no answer was lost");
+        for n in 1..=8 {
+            let stored = Row { user: None, ..row(n) };
+            lose();
+            store.insert(stored.clone()).await.expect("it is the same call");
+            is_lost();
+            lose();
+            assert_eq!(store.update(touch(&stored)).await.expect("it answers"), Outcome::Stored);
+            is_lost();
+            let renamed = Row { revision: 3, ..Row { user: None, ..row(n + 100) } };
+            let update = Update { id: stored.id, expected: 2, scope: Scope::Row, row: renamed.clone() };
+            lose();
+            assert_eq!(store.update(update).await.expect("it answers"), Outcome::Stored);
+            is_lost();
+            lose();
+            assert!(store.delete(renamed.id).await.expect("it answers"), "it was removed by this very call");
+            is_lost();
+            assert!(!store.delete(renamed.id).await.expect("it answers"), "another call finds nothing");
+        }
+    }
 }
 
 mod redis {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use ::redis::aio::MultiplexedConnection;
     use session_runtime::store::suite;
 
@@ -586,6 +712,176 @@ mod redis {
     /// The raw fields of a row, by its key.
     fn key(table: &str, id: SessionId) -> String {
         format!("databag:{{{table}:{:02x}}}:{id}", id.as_bytes()[0])
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_id_is_changing_is_revoked() {
+        misses_none(store().await).await;
+    }
+
+    /// A change of an id is done, the session is over, and only now its first step arrives, sent once more.
+    #[tokio::test]
+    async fn a_step_that_comes_too_late_brings_no_session_back() {
+        let mut store = store().await;
+        let table = table("late");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let (old, new) = (row(1), row(2));
+        store.insert(old.clone()).await.expect("it fits");
+        let renamed = Update { id: old.id, expected: 1, scope: Scope::Row, row: new.clone() };
+        assert_eq!(store.update(renamed).await.expect("it answers"), Outcome::Stored);
+        assert!(store.delete(new.id).await.expect("it answers"));
+        store.insert(new.clone()).await.expect("the id is free");
+        let mut mark = ::redis::cmd("HSET");
+        mark.arg(key(&table.name, new.id)).arg("").arg(format!("from:{}", old.id));
+        mark.exec_async(&mut raw().await).await.expect("the server answers");
+        assert_eq!(store.load(new.id).await.expect("it answers"), None);
+        assert_eq!(store.update(touch(&new)).await.expect("it answers"), Outcome::Gone);
+        assert!(!store.delete(new.id).await.expect("it answers"));
+        assert!(store.remove(&Filter::All).await.expect("it answers").is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_newer_protocol_serves_too() {
+        for variable in ["REDIS_URL", "REDIS_CLUSTER_URL", "REDIS_SENTINEL_URL"] {
+            let url = format!("{}?protocol=resp3", server::url(variable));
+            let mut store = RedisStore::connect(&url).await.expect("the server answers");
+            store.prepare(&table("resp3"), DEADLINE).await.expect("it is ready");
+            store.insert(row(1)).await.expect("it fits");
+            assert_eq!(store.load(row(1).id).await.expect("it answers").expect("it is there").id, row(1).id);
+            assert_eq!(store.remove(&Filter::All).await.expect("it answers"), [row(1).id]);
+        }
+    }
+
+    /// The mark of a row is taken, and that of its old id gone, after a script has met the one and before the other is
+    /// looked at.
+    #[tokio::test]
+    async fn a_mark_that_is_settled_meanwhile_hides_no_row() {
+        let server = server::address(&server::url("REDIS_URL"));
+        let table = table("settled");
+        let (old, new) = (row(1), row(2));
+        let (old_key, new_key) = (key(&table.name, old.id), key(&table.name, new.id));
+        let settled = new_key.clone();
+        let url = server::between(
+            move || server,
+            move |bytes| {
+                if bytes.windows(5).any(|word| word == b"from:") {
+                    let client = ::redis::Client::open(server::url("REDIS_URL")).expect("a URL");
+                    let mut raw = client.get_connection().expect("the server answers");
+                    let mut settle = ::redis::pipe();
+                    settle.hdel(&settled, "").del(&old_key);
+                    settle.query::<()>(&mut raw).expect("the server answers");
+                }
+                true
+            },
+        );
+        let mut store = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        store.insert(new.clone()).await.expect("it fits");
+        let mut raw = raw().await;
+        let mut meet = async || {
+            let mut mark = ::redis::cmd("HSET");
+            mark.arg(&new_key).arg("").arg(format!("from:{}", old.id));
+            let _: () = mark.query_async(&mut raw).await.expect("the server answers");
+        };
+        meet().await;
+        assert_eq!(store.load(new.id).await.expect("it answers"), Some(new.clone()));
+        meet().await;
+        assert_eq!(store.update(touch(&new)).await.expect("it answers"), Outcome::Stored);
+        meet().await;
+        assert!(store.delete(new.id).await.expect("it answers"));
+    }
+
+    /// The server forgets rows by itself: what lists them must not grow.
+    #[tokio::test]
+    async fn a_list_loses_the_entries_of_rows_that_the_server_has_dropped() {
+        let mut store = store().await;
+        let table = table("lists");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let mut raw = raw().await;
+        let list = format!("databag:{{{}:05}}", table.name);
+        let now: i64 = Timestamp::from(SystemTime::now()).as_millis();
+        let in_shard = |n: u8| {
+            let mut id = [n; 32];
+            id[0] = 5;
+            Row { id: SessionId::from_bytes(id), ..row(n) }
+        };
+        // Rows that ended an hour ago, and marks that did; beside them what ends in a minute.
+        let mut entries = ::redis::pipe();
+        for n in 0..40 {
+            let [dead, ended] = [100 + n, 150 + n].map(|n| in_shard(n).id.to_string());
+            entries.zadd(&list, dead, now - 3_600_000).zadd(&list, ended, -(now - 3_600_000));
+        }
+        let mark = in_shard(200).id.to_string();
+        entries.zadd(&list, mark, -(now + 60_000));
+        entries.query_async::<()>(&mut raw).await.expect("the server answers");
+        for n in 0..10 {
+            store.insert(in_shard(n)).await.expect("it fits");
+        }
+        let left: u64 = ::redis::cmd("ZCARD").arg(&list).query_async(&mut raw).await.expect("it answers");
+        assert_eq!(left, 11);
+        assert_eq!(store.count(&Filter::All).await.expect("it answers"), 10);
+        // A new id leaves as much, and no more than counts.
+        let renamed = Update { scope: Scope::Row, ..touch(&in_shard(0)) };
+        let renamed = Update { row: Row { id: in_shard(50).id, ..renamed.row.clone() }, ..renamed };
+        assert_eq!(store.update(renamed).await.expect("it answers"), Outcome::Stored);
+        let live = Filter::LiveAt(SystemTime::now().into());
+        assert_eq!(store.count(&live).await.expect("it answers"), 10);
+        assert_eq!(store.prune(SystemTime::now().into(), 100).await.expect("it answers"), 0);
+    }
+
+    /// What a table of many rows needs, in a deadline that is enough for a part.
+    #[tokio::test]
+    async fn removing_more_than_a_deadline_allows_gets_further_each_time() {
+        const ROWS: u32 = 4_000;
+        let mut store = store().await;
+        let table = table("many");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        for rows in (0..ROWS).collect::<Vec<_>>().chunks(500) {
+            let inserts = rows.iter().map(|n| {
+                let id = n.wrapping_mul(2_654_435_761).to_be_bytes().repeat(8);
+                let id = SessionId::from_bytes(id.try_into().expect("it has 32 bytes"));
+                store.insert(Row { id, user: None, ..row(1) })
+            });
+            futures_util::future::try_join_all(inserts).await.expect("they fit");
+        }
+        let mut hurried = store.clone();
+        hurried.prepare(&table, DEADLINE / 200).await.expect("it is ready");
+        let mut failed = 0;
+        while hurried.remove(&Filter::All).await.is_err() {
+            failed += 1;
+            let left = store.count(&Filter::All).await.expect("it answers");
+            assert!(failed < 400, "it does not get further: {left} rows are left");
+        }
+        assert!(failed > 0, "the deadline was enough");
+        assert_eq!(store.count(&Filter::All).await.expect("it answers"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_page_reads_no_more_lists_than_it_needs() {
+        let mut store = store().await;
+        let table = table("pages");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        for n in 0..=u8::MAX {
+            store.insert(row(n)).await.expect("it fits");
+        }
+        let server = server::address(&server::url("REDIS_URL"));
+        let said = Arc::new(AtomicUsize::new(0));
+        let sum = Arc::clone(&said);
+        let url = server::between(
+            move || server,
+            move |bytes| {
+                sum.fetch_add(bytes.len(), Ordering::Relaxed);
+                true
+            },
+        );
+        let mut counted = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
+        counted.prepare(&table, DEADLINE).await.expect("it is ready");
+        said.store(0, Ordering::Relaxed);
+        let page = Page { after: Some(row(9).id), limit: 1 };
+        assert_eq!(counted.find(&Filter::All, page).await.expect("it answers")[0].id, row(10).id);
+        // One row of 600 bytes and the few ids of the shards 9, 10 and 11, of 64 bytes; all ids have more than 16,000.
+        let said = said.load(Ordering::Relaxed);
+        assert!(said < 3_000, "the server said {said} bytes");
     }
 
     /// A change of an id that stopped after its first step, and after its second.

@@ -4,6 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fs, thread};
 
@@ -91,56 +92,79 @@ impl Server {
 pub fn disguise(server: SocketAddr, real: &str, told: &str) -> SocketAddr {
     assert_eq!(real.len(), told.len(), "{real} cannot become {told}");
     let (real, told) = (real.to_owned(), told.to_owned());
-    way(
-        server,
-        |_| (),
+    between(
+        move || server,
         move |bytes| {
-            while let Some(at) = bytes.windows(real.len()).position(|window| window == real.as_bytes()) {
-                bytes[at..at + told.len()].copy_from_slice(told.as_bytes());
-            }
+            replace(bytes, &real, &told);
+            true
         },
     )
 }
 
 /// Opens a way to a server that ends without a word, and stays open, when a client says something such. So does a
 /// host that loses its power or its network.
-pub fn silence(server: SocketAddr, is_last: impl Fn(&[u8]) -> bool + Clone + Send + 'static) -> SocketAddr {
-    let from_client = move |bytes: &mut [u8]| {
+pub fn silence(server: SocketAddr, is_last: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> SocketAddr {
+    let say = move |bytes: &mut [u8]| {
         while is_last(bytes) {
             thread::park();
         }
+        true
     };
-    way(server, from_client, |_| ())
+    way(move || server, say, |_| true)
+}
+
+/// Writes another text of the same length wherever there is this one.
+pub fn replace(bytes: &mut [u8], real: &str, told: &str) {
+    while let Some(at) = bytes.windows(real.len()).position(|window| window == real.as_bytes()) {
+        bytes[at..at + told.len()].copy_from_slice(told.as_bytes());
+    }
+}
+
+/// Opens a way to a server, asked for anew for each connection, on which what it says can be changed. Where `hear` says
+/// `false` it is withheld, and the connection broken.
+///
+/// # Panics
+///
+/// If there is no port.
+pub fn between(
+    server: impl Fn() -> SocketAddr + Send + 'static,
+    hear: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
+) -> SocketAddr {
+    way(server, |_| true, hear)
 }
 
 fn way(
-    server: SocketAddr,
-    change_request: impl Fn(&mut [u8]) + Clone + Send + 'static,
-    change_answer: impl Fn(&mut [u8]) + Clone + Send + 'static,
+    server: impl Fn() -> SocketAddr + Send + 'static,
+    say: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
+    hear: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
 ) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it is bound");
+    let (say, hear) = (Arc::new(say), Arc::new(hear));
     thread::spawn(move || {
         for client in listener.incoming() {
-            let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) else { return };
+            let (Ok(client), Ok(server)) = (client, TcpStream::connect(server())) else { return };
             let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { return };
-            let (change_request, change_answer) = (change_request.clone(), change_answer.clone());
-            thread::spawn(move || relay(from_client, server, change_request));
-            thread::spawn(move || relay(from_server, client, change_answer));
+            let (say, hear) = (Arc::clone(&say), Arc::clone(&hear));
+            thread::spawn(move || relay(from_client, server, |bytes| say(bytes)));
+            thread::spawn(move || relay(from_server, client, |bytes| hear(bytes)));
         }
     });
     address
 }
 
-/// Passes on what is said, until one side ends.
-fn relay(mut from: TcpStream, mut to: TcpStream, change: impl Fn(&mut [u8])) -> io::Result<()> {
+/// Passes on what is said, until one side ends or is broken off.
+fn relay(mut from: TcpStream, mut to: TcpStream, hear: impl Fn(&mut [u8]) -> bool) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = from.read(&mut buffer)?;
         if read == 0 {
             return to.shutdown(Shutdown::Write);
         }
-        change(&mut buffer[..read]);
+        if !hear(&mut buffer[..read]) {
+            from.shutdown(Shutdown::Both)?;
+            return to.shutdown(Shutdown::Both);
+        }
         to.write_all(&buffer[..read])?;
     }
 }

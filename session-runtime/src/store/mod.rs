@@ -378,11 +378,13 @@ pub trait Directory: Store {
     /// If the store cannot answer.
     fn count(&self, filter: &Filter) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
-    /// Removes all rows that match, in one step, and returns their ids.
+    /// Removes all rows that match, and returns their ids. A row whose id is changed meanwhile is removed all the same.
+    ///
+    /// In one step, where the store can; otherwise each row in a step of its own, and the store says so.
     ///
     /// # Errors
     ///
-    /// If the store cannot answer.
+    /// If the store cannot answer. Some rows may have been removed, where it is no single step.
     fn remove(&self, filter: &Filter) -> impl Future<Output = Result<Vec<SessionId>, StoreError>> + Send;
 
     /// Checks that the store answers reads and takes writes.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
+use redis::aio::{ConnectionLike, ConnectionManager, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
@@ -26,9 +26,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// A connection to one server, to the master that sentinels name, or to a cluster.
 #[derive(Clone)]
 pub(super) enum Link {
-    Single(ConnectionManager),
+    Watched(Watched),
+    Managed(ConnectionManager),
     Cluster(ClusterConnection),
-    Sentinel(Watched),
 }
 
 impl Link {
@@ -58,10 +58,7 @@ impl Link {
             Some(certificates) => Client::build_with_tls(info, certificates)?,
             None => Client::open(info)?,
         };
-        let config =
-            ConnectionManagerConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-        let manager = ConnectionManager::new_with_config(client, config.set_number_of_retries(2));
-        Ok(Self::Single(manager.await?))
+        Ok(Self::Watched(Watched::open(Source::Server(client)).await?))
     }
 
     async fn cluster(
@@ -69,9 +66,11 @@ impl Link {
         rest: &str,
         certificates: Option<TlsCertificates>,
     ) -> Result<Self, RedisError> {
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (user, hosts) = rest.rsplit_once('@').map_or(("", rest), |(user, hosts)| (user, hosts));
         let at = if user.is_empty() { "" } else { "@" };
-        let nodes = hosts.trim_end_matches('/').split(',').map(|host| format!("{tls}://{user}{at}{host}"));
+        let hosts = hosts.trim_end_matches('/').split(',');
+        let nodes = hosts.map(|host| format!("{tls}://{user}{at}{host}/?{query}"));
         let mut builder = ClusterClient::builder(nodes)
             .tcp_settings(tcp_settings())
             .connection_timeout(CONNECT)
@@ -85,27 +84,37 @@ impl Link {
     }
 
     async fn sentinel(
-        tls: &str,
+        scheme: &str,
         rest: &str,
         certificates: Option<TlsCertificates>,
     ) -> Result<Self, RedisError> {
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (hosts, master) = rest.rsplit_once('/').ok_or_else(|| misspelt("the URL names no master"))?;
         let (user, hosts) = hosts.rsplit_once('@').map_or(("", hosts), |(user, hosts)| (user, hosts));
         let mut sentinels = Vec::new();
         for host in hosts.split(',') {
-            sentinels.push(format!("{tls}://{host}").into_connection_info()?.addr().clone());
+            sentinels.push(format!("{scheme}://{host}").into_connection_info()?.addr().clone());
         }
         let mut builder = SentinelClientBuilder::new(sentinels, master, SentinelServerType::Master)?
             .set_client_to_redis_tcp_settings(tcp_settings());
         // The credentials of any URL, decoded as those of a single server are.
-        let info = format!("{tls}://{user}@localhost").into_connection_info()?;
+        let info = format!("{scheme}://{user}@localhost/?{query}").into_connection_info()?;
+        let protocol = info.redis_settings().protocol();
+        builder = builder.set_client_to_redis_protocol(protocol).set_client_to_sentinel_protocol(protocol);
         if let Some(name) = info.redis_settings().username() {
             builder = builder.set_client_to_redis_username(name);
         }
         if let Some(password) = info.redis_settings().password() {
             builder = builder.set_client_to_redis_password(password);
         }
-        if tls == "rediss" {
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            builder = match name.as_ref() {
+                tls::SENTINEL_USER => builder.set_client_to_sentinel_username(value),
+                tls::SENTINEL_PASSWORD => builder.set_client_to_sentinel_password(value),
+                _ => builder,
+            };
+        }
+        if scheme == "rediss" {
             builder = builder
                 .set_client_to_redis_tls_mode(TlsMode::Secure)
                 .set_client_to_sentinel_tls_mode(TlsMode::Secure);
@@ -115,9 +124,7 @@ impl Link {
                 .set_client_to_redis_certificates(certificates.clone())
                 .set_client_to_sentinel_certificates(certificates);
         }
-        let watched = Watched(Arc::new(Mutex::new(Master { client: builder.build()?, connection: None })));
-        watched.connection().await?;
-        Ok(Self::Sentinel(watched))
+        Ok(Self::Watched(Watched::open(Source::Sentinels(builder.build()?)).await?))
     }
 
     pub(super) async fn run(&self, script: &Script, call: &Call) -> Result<Vec<u8>, RedisError> {
@@ -158,9 +165,9 @@ impl Call {
 impl ConnectionLike for Link {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match self {
-            Self::Single(connection) => connection.req_packed_command(command),
+            Self::Watched(watched) => Box::pin(watched.send(command)),
+            Self::Managed(connection) => connection.req_packed_command(command),
             Self::Cluster(connection) => connection.req_packed_command(command),
-            Self::Sentinel(watched) => Box::pin(watched.send(command)),
         }
     }
 
@@ -171,11 +178,11 @@ impl ConnectionLike for Link {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
-            Self::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Self::Sentinel(watched) => Box::pin(async move {
+            Self::Watched(watched) => Box::pin(async move {
                 watched.connection().await?.req_packed_commands(pipeline, offset, count).await
             }),
+            Self::Managed(connection) => connection.req_packed_commands(pipeline, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
         }
     }
 
@@ -184,16 +191,29 @@ impl ConnectionLike for Link {
     }
 }
 
-/// The master that sentinels name, asked for again when it fails.
+/// The connection to a server that takes writes: made again, to whichever server it is by then, when it fails.
 #[derive(Clone)]
 pub(super) struct Watched(Arc<Mutex<Master>>);
 
 struct Master {
-    client: SentinelClient,
+    source: Source,
     connection: Option<MultiplexedConnection>,
 }
 
+/// Where the server is found.
+enum Source {
+    /// At one address, behind which another may take its place.
+    Server(Client),
+    Sentinels(SentinelClient),
+}
+
 impl Watched {
+    async fn open(source: Source) -> Result<Self, RedisError> {
+        let watched = Self(Arc::new(Mutex::new(Master { source, connection: None })));
+        watched.connection().await?;
+        Ok(watched)
+    }
+
     async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
         let mut master = self.0.lock().await;
         if let Some(connection) = &master.connection {
@@ -201,13 +221,18 @@ impl Watched {
         }
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-        let connection = master.client.get_async_connection_with_config(&config).await?;
+        let connection = match &mut master.source {
+            Source::Server(client) => client.get_multiplexed_async_connection_with_config(&config).await?,
+            Source::Sentinels(client) => client.get_async_connection_with_config(&config).await?,
+        };
         master.connection = Some(connection.clone());
         Ok(connection)
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
         let answer = self.connection().await?.req_packed_command(command).await;
+        // What the server refuses arrives as an answer.
+        let answer = answer.and_then(Value::extract_error);
         if answer.as_ref().is_err_and(is_of_master) {
             self.0.lock().await.connection = None;
         }
@@ -215,11 +240,13 @@ impl Watched {
     }
 }
 
-/// Whether another server may be the master by now: this one is gone, or was told to follow.
+/// Whether another server may be the master by now: this one is gone, or was told to follow. Redis 6.2 wraps what a
+/// script was refused for.
 fn is_of_master(error: &RedisError) -> bool {
     error.is_unrecoverable_error()
         || error.is_io_error()
         || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || error.detail().is_some_and(|detail| detail.contains("-READONLY "))
 }
 
 #[cfg(any(target_os = "android", target_os = "linux"))]
@@ -247,9 +274,9 @@ pub(super) fn misspelt(reason: &'static str) -> RedisError {
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Single(_) => "Single",
+            Self::Watched(_) => "Watched",
+            Self::Managed(_) => "Managed",
             Self::Cluster(_) => "Cluster",
-            Self::Sentinel(_) => "Sentinel",
         })
     }
 }

@@ -28,10 +28,19 @@
 //! 3  take the mark from the new row        gone            usable
 //! ```
 //!
-//! The id that is new belongs to one caller alone, so a step can be made again, as a client of a cluster does when its
-//! connection breaks under it. Whoever meets a row marked `from:old` looks at the old id: where that says `to:new` the row is taken at its
+//! Whoever meets a row marked `from:old` looks at the old id: where that says `to:new` the row is taken at its
 //! word, and step 3 made up for; otherwise there is no such row yet. So after a crash between any two steps
-//! exactly one of the two ids can be used. Marks expire with their rows.
+//! exactly one of the two ids can be used. Marks expire with their rows; a row that stopped at step 1 counts, where
+//! all that live are counted, until then.
+//!
+//! The mark `to:new` stays for a minute after step 3, in the list of its shard too, with the time of its end as a
+//! negative score. Revoking follows it: whoever read the old id before step 2 finds the session under its new one.
+//!
+//! # Calls that are made twice
+//!
+//! A client of a cluster sends a call again when its connection broke, whether it was carried out or not. So a script
+//! that adds, changes or removes a row leaves the number of its call there, and answers the same call the same again.
+//! What is left of a row that was removed is a mark `gone`, for a minute.
 
 mod fields;
 mod link;
@@ -65,6 +74,9 @@ const START_UP_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a row outlives its expiration: the server's clock may be ahead of ours.
 const SLACK: Duration = Duration::from_mins(5);
 
+/// How long a mark stays that nobody needs but those who are on their way: longer than calls take.
+const LINGER: Duration = Duration::from_mins(1);
+
 /// How many calls one listing makes at a time.
 const AT_ONCE: usize = 32;
 
@@ -82,13 +94,18 @@ const SHARDS: usize = 256;
 ///
 /// What an acknowledged write survives is the server's matter: see its `appendonly` and `appendfsync`, and
 /// [`min_replicas`](Self::min_replicas). Its `maxmemory-policy` should be `noeviction`; the store warns of any
-/// other where there is a limit, since an evicted session is a visitor logged out.
+/// other where there is a limit. An evicted session is a visitor logged out; and where the index of a user's sessions is
+/// evicted, those sessions live on, and are missed by whoever asks for the user's, to list, limit or revoke them, until
+/// they are next prolonged.
 ///
 /// # What can be asked for
 ///
 /// The sessions of a user are found by an index of their own. Every other question but how many live reads all
-/// rows of the table, a shard at a time: meant for tasks of an operator, not for requests. Removing many rows
-/// removes them one by one; each is removed whole or not at all.
+/// rows of the table, a few shards at a time: meant for tasks of an operator, not for requests.
+///
+/// Removing many rows is no single step: each is removed whole or not at all, a few at a time, before the next are
+/// read. Where that takes longer than the deadline it is an error, what was removed so far stays so, and whoever tries
+/// again gets further. A session whose id changes meanwhile is found under its new one.
 ///
 /// # Examples
 ///
@@ -127,7 +144,8 @@ impl RedisStore {
     /// | a cluster | `redis-cluster://user:password@host:port,host:port`, some of its nodes |
     /// | the master that sentinels name | `redis-sentinel://user:password@host:port,host:port/master` |
     ///
-    /// `?protocol=resp3` chooses the protocol.
+    /// `?protocol=resp3` chooses the protocol. The user and password before the hosts are those of servers; sentinels
+    /// that want some are given theirs by `?sentinel-user=..&sentinel-password=..`.
     ///
     /// # TLS
     ///
@@ -159,6 +177,9 @@ impl RedisStore {
 
     /// Takes a connection to one server that is there already.
     ///
+    /// It reconnects by its own rules: where its server is demoted to a replica and keeps the connection, writes fail
+    /// until that is closed. A store of [`connect`](Self::connect) leaves such a server.
+    ///
     /// # Errors
     ///
     /// If the server does not answer, or is too old.
@@ -179,7 +200,7 @@ impl RedisStore {
     /// # }
     /// ```
     pub async fn from_manager(connection: ConnectionManager) -> Result<Self, StoreError> {
-        let store = Self::new(Link::Single(connection)).await;
+        let store = Self::new(Link::Managed(connection)).await;
         store.map_err(|failure| StoreError::new("take over the connection", failure))
     }
 
@@ -321,6 +342,8 @@ enum Found {
     Row(Row),
     /// On its way from another id.
     Pending(SessionId, Row),
+    /// Given to another id.
+    Moved(SessionId),
 }
 
 impl Rows<'_> {
@@ -350,15 +373,14 @@ impl Rows<'_> {
 
     async fn run(&self, script: &Script, call: Call) -> Result<Answer, Failure> {
         let word = self.link.run(script, &call).await?;
-        let id = |hex: &[u8]| str::from_utf8(hex).ok().and_then(|hex| hex.parse().ok());
         Ok(match word.as_slice() {
             b"stored" => Answer::Stored,
             b"conflict" => Answer::Conflict,
             b"gone" => Answer::Gone,
             b"taken" => Answer::Taken,
             mark => {
-                let to = mark.strip_prefix(TO.as_bytes()).and_then(id).map(Answer::To);
-                let from = mark.strip_prefix(FROM.as_bytes()).and_then(id).map(Answer::From);
+                let to = marked(TO, mark).map(Answer::To);
+                let from = marked(FROM, mark).map(Answer::From);
                 to.or(from).ok_or_else(|| Failure::malformed(MARK, "a mark"))?
             }
         })
@@ -382,17 +404,23 @@ impl Rows<'_> {
 
     async fn load(&self, id: SessionId) -> Result<Option<Row>, Failure> {
         match self.look(id).await? {
-            Found::Nothing => Ok(None),
             Found::Row(row) => Ok(Some(row)),
-            Found::Pending(from, row) => {
-                if self.has_arrived(from, id).await? {
-                    return Ok(Some(row));
-                }
-                // The mark may have been taken away since.
-                Ok(match self.look(id).await? {
-                    Found::Row(row) => Some(row),
-                    Found::Nothing | Found::Pending(..) => None,
-                })
+            Found::Pending(from, row) => Ok(self.has_arrived(from, id).await?.then_some(row)),
+            Found::Nothing | Found::Moved(_) => Ok(None),
+        }
+    }
+
+    /// Loads a row by an id that it has, or had a moment ago.
+    async fn follow(&self, mut id: SessionId) -> Result<Option<Row>, Failure> {
+        let mut pending = None;
+        loop {
+            match self.look(id).await? {
+                Found::Moved(to) => id = to,
+                Found::Row(row) => return Ok(Some(row)),
+                Found::Pending(from, row) if self.has_arrived(from, id).await? => return Ok(Some(row)),
+                // It may have arrived since, and gone on.
+                Found::Pending(..) if pending != Some(id) => pending = Some(id),
+                Found::Pending(..) | Found::Nothing => return Ok(None),
             }
         }
     }
@@ -406,30 +434,36 @@ impl Rows<'_> {
         let Some(mark) = fields.remove(MARK.as_bytes()) else {
             return Ok(Found::Row(fields::row(self.table(), id, fields)?));
         };
-        let from = str::from_utf8(&mark).ok().and_then(|mark| mark.strip_prefix(FROM)?.parse().ok());
-        match from {
-            Some(from) => Ok(Found::Pending(from, fields::row(self.table(), id, fields)?)),
-            None => Ok(Found::Nothing),
-        }
+        Ok(match (marked(TO, &mark), marked(FROM, &mark)) {
+            (Some(to), _) => Found::Moved(to),
+            (_, Some(from)) => Found::Pending(from, fields::row(self.table(), id, fields)?),
+            (None, None) => Found::Nothing,
+        })
     }
 
-    /// Whether a row that is on its way has arrived: the old id was given up for it. If so, its mark is taken.
+    /// Whether a row that was on its way has arrived: the old id was given up for it. If so, its mark is taken.
     async fn has_arrived(&self, from: SessionId, id: SessionId) -> Result<bool, Failure> {
         let [old, _] = self.keys(from);
-        let mark: Option<String> = self.link.ask(redis::cmd("HGET").arg(&old).arg(MARK)).await?;
-        if mark != Some(format!("{TO}{id}")) {
-            return Ok(false);
+        let (mark, released): (Option<String>, Option<Vec<u8>>) =
+            self.link.ask(redis::cmd("HMGET").arg(&old).arg(MARK).arg(CALL)).await?;
+        if mark == Some(format!("{TO}{id}")) && released.is_none() {
+            self.settle(from, id).await?;
+            return Ok(true);
         }
-        self.settle(from, id).await?;
-        Ok(true)
+        // Somebody else may have taken the mark since. One that is still there was left by a call that came too late.
+        Ok(matches!(self.look(id).await?, Found::Row(_)))
     }
 
-    /// Takes the mark from the new row, and then, when nobody needs it any more, from the old one.
+    /// Takes the mark from the new row, and lets that of the old one go before long.
     async fn settle(&self, from: SessionId, id: SessionId) -> Result<(), Failure> {
         let [new, _] = self.keys(id);
         self.run(&scripts::SETTLE, Call::new([new]).value(format!("{FROM}{from}"))).await?;
-        let call = Call::new(self.keys(from)).value(from.to_string()).value(format!("{TO}{id}"));
-        self.run(&scripts::WITHDRAW, call).await?;
+        let call = Call::new(self.keys(from))
+            .value(from.to_string())
+            .value(format!("{TO}{id}"))
+            .value(LINGER.as_millis().to_string())
+            .value(CALL);
+        self.run(&scripts::RELEASE, call).await?;
         Ok(())
     }
 
@@ -444,7 +478,10 @@ impl Rows<'_> {
         let mut call = Call::new(self.keys(row.id))
             .value(row.id.to_string())
             .value(row.expiration.as_millis().to_string())
-            .value(end(row.expiration));
+            .value(end(row.expiration))
+            .value(SLACK.as_millis().to_string())
+            .value(CALL)
+            .value(call_number()?);
         for (name, value) in Fields::of(self.table(), row)?.present {
             call = call.value(name).value(value);
         }
@@ -563,6 +600,11 @@ impl Rows<'_> {
     }
 
     async fn delete(&self, id: SessionId) -> Result<bool, Failure> {
+        Ok(self.take(id).await? == Answer::Stored)
+    }
+
+    /// Removes a row, or tells what stands in its place.
+    async fn take(&self, id: SessionId) -> Result<Answer, Failure> {
         let user = match &self.table().user {
             Some(user) => {
                 let [key, _] = self.keys(id);
@@ -571,21 +613,47 @@ impl Rows<'_> {
             None => None,
         };
         loop {
-            match self.run(&scripts::DELETE, Call::new(self.keys(id)).value(id.to_string())).await? {
+            let call = Call::new(self.keys(id))
+                .value(id.to_string())
+                .value(CALL)
+                .value(call_number()?)
+                .value(LINGER.as_millis().to_string());
+            match self.run(&scripts::DELETE, call).await? {
                 Answer::Stored => break,
                 Answer::From(from) if self.has_arrived(from, id).await? => {}
-                _ => return Ok(false),
+                answer => return Ok(answer),
             }
         }
         let user = user.and_then(|user| fields::decode(&user));
         self.unlist_user(user.as_ref(), id).await?;
         self.acknowledged().await?;
-        Ok(true)
+        Ok(Answer::Stored)
+    }
+
+    /// Removes a row by an id that it has, or had a moment ago, if it is wanted, and returns which it had at last.
+    async fn revoke(
+        &self,
+        mut id: SessionId,
+        is_wanted: impl Fn(&Row) -> bool,
+    ) -> Result<Option<SessionId>, Failure> {
+        loop {
+            match self.follow(id).await? {
+                Some(row) if is_wanted(&row) => id = row.id,
+                _ => return Ok(None),
+            }
+            match self.take(id).await? {
+                Answer::Stored => return Ok(Some(id)),
+                Answer::To(to) => id = to,
+                // It went on since it was looked at.
+                Answer::From(_) => {}
+                _ => return Ok(None),
+            }
+        }
     }
 
     async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, Failure> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let range = ["-inf".to_owned(), now.as_millis().to_string()];
+        let range = ["0".to_owned(), now.as_millis().to_string()];
         let mut pruned = 0;
         for shards in shards().chunks(AT_ONCE) {
             let expired = self.members(shards, &range, limit - pruned).await?;
@@ -611,7 +679,8 @@ impl Rows<'_> {
         live.retain(|row| row.expiration > now);
         live.sort_unstable_by_key(|row| std::cmp::Reverse((row.created, row.id)));
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        self.delete_all(live.into_iter().skip(keep).map(|row| row.id)).await
+        let surplus: Vec<_> = live.into_iter().skip(keep).map(|row| row.id).collect();
+        self.revoke_all(&surplus, |row| row.user.as_ref() == Some(user)).await
     }
 
     async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Failure> {
@@ -625,9 +694,9 @@ impl Rows<'_> {
             return Ok(rows);
         }
         let mut found = Vec::new();
-        let first = page.after.map_or(0, |after| usize::from(after.as_bytes()[0]));
-        for shards in shards()[first..].chunks(AT_ONCE) {
-            let mut ids = self.members(shards, &EVER, usize::MAX).await?;
+        let first = page.after.map_or(0, |after| after.as_bytes()[0]);
+        for shards in groups(first) {
+            let mut ids = self.members(&shards, &LISTED, usize::MAX).await?;
             ids.retain(|id| page.after.is_none_or(|after| *id > after));
             ids.sort_unstable();
             for ids in ids.chunks(AT_ONCE) {
@@ -656,12 +725,29 @@ impl Rows<'_> {
             }
             return Ok(total);
         }
-        Ok(self.find(filter, Page { after: None, limit: u32::MAX }).await?.len() as u64)
+        if user_of(filter).is_some() {
+            return Ok(self.find(filter, Page { after: None, limit: u32::MAX }).await?.len() as u64);
+        }
+        let mut total = 0;
+        for shards in groups(0) {
+            for ids in self.members(&shards, &LISTED, usize::MAX).await?.chunks(AT_ONCE) {
+                total += self.load_all(ids).await?.iter().filter(|row| matches(filter, row)).count();
+            }
+        }
+        Ok(total as u64)
     }
 
     async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, Failure> {
-        let rows = self.find(filter, Page { after: None, limit: u32::MAX }).await?;
-        self.delete_all(rows.iter().map(|row| row.id)).await
+        let is_wanted = |row: &Row| matches(filter, row);
+        if let Some(user) = user_of(filter) {
+            return self.revoke_all(&self.ids_of(user).await?, is_wanted).await;
+        }
+        let mut removed = Vec::new();
+        for shards in groups(0) {
+            let ids = self.members(&shards, &EVER, usize::MAX).await?;
+            removed.extend(self.revoke_all(&ids, is_wanted).await?);
+        }
+        Ok(removed)
     }
 
     /// Writes where every write is refused that would be: by a replica, or a server that is full.
@@ -673,17 +759,25 @@ impl Rows<'_> {
         self.acknowledged().await
     }
 
+    /// The rows of a user, one whose id was changed meanwhile under its new one.
     async fn of_user(&self, user: &Value) -> Result<Vec<Row>, Failure> {
+        let mut rows = Vec::new();
+        for ids in self.ids_of(user).await?.chunks(AT_ONCE) {
+            for row in join_all(ids.iter().map(|id| self.follow(*id))).await {
+                rows.extend(row?);
+            }
+        }
+        rows.retain(|row| row.user.as_ref() == Some(user));
+        rows.sort_unstable_by_key(|row| row.id);
+        rows.dedup_by_key(|row| row.id);
+        Ok(rows)
+    }
+
+    async fn ids_of(&self, user: &Value) -> Result<Vec<SessionId>, Failure> {
         if self.table().user.is_none() {
             return Err(Failure::NoColumn(ColumnRef::User));
         }
-        let ids = self.range(self.user_key(user), &EVER, usize::MAX).await?;
-        let mut rows = Vec::new();
-        for ids in ids.chunks(AT_ONCE) {
-            rows.extend(self.load_all(ids).await?);
-        }
-        rows.retain(|row| row.user.as_ref() == Some(user));
-        Ok(rows)
+        self.range(self.user_key(user), &EVER, usize::MAX).await
     }
 
     async fn load_all(&self, ids: &[SessionId]) -> Result<Vec<Row>, Failure> {
@@ -691,18 +785,21 @@ impl Rows<'_> {
         rows.into_iter().filter_map(Result::transpose).collect()
     }
 
-    async fn delete_all(&self, ids: impl Iterator<Item = SessionId>) -> Result<Vec<SessionId>, Failure> {
-        let ids: Vec<_> = ids.collect();
-        let mut deleted = Vec::new();
+    async fn revoke_all(
+        &self,
+        ids: &[SessionId],
+        is_wanted: impl Fn(&Row) -> bool + Copy,
+    ) -> Result<Vec<SessionId>, Failure> {
+        let mut revoked = Vec::new();
         for ids in ids.chunks(AT_ONCE) {
-            for (id, was_there) in ids.iter().zip(join_all(ids.iter().map(|id| self.delete(*id))).await) {
-                deleted.extend(was_there?.then_some(*id));
+            for id in join_all(ids.iter().map(|id| self.revoke(*id, is_wanted))).await {
+                revoked.extend(id?);
             }
         }
-        Ok(deleted)
+        Ok(revoked)
     }
 
-    /// The ids of these shards whose expiration is in the range.
+    /// The ids of these shards whose score is in the range.
     async fn members(
         &self,
         shards: &[u8],
@@ -725,12 +822,20 @@ impl Rows<'_> {
 
 /// The field that marks a row whose id is being changed.
 const MARK: &str = "";
-/// The field that tells by which call a row was last changed. No column has this name either.
+/// The field that tells by which call a row was last changed. No column has this name either. Beside a mark `to:` it
+/// says that the new row needs that no longer.
 const CALL: &str = "\0";
 const TO: &str = "to:";
 const FROM: &str = "from:";
 
+/// The scores of rows, and those of rows and of marks.
+static LISTED: LazyLock<[String; 2]> = LazyLock::new(|| ["0".to_owned(), "+inf".to_owned()]);
 static EVER: LazyLock<[String; 2]> = LazyLock::new(|| ["-inf".to_owned(), "+inf".to_owned()]);
+
+/// The id that a mark of this kind names.
+fn marked(kind: &str, mark: &[u8]) -> Option<SessionId> {
+    str::from_utf8(mark).ok()?.strip_prefix(kind)?.parse().ok()
+}
 
 /// Tells a call apart from every other.
 fn call_number() -> Result<[u8; 12], Failure> {
@@ -741,6 +846,17 @@ fn call_number() -> Result<[u8; 12], Failure> {
 
 fn shards() -> Vec<u8> {
     (0..=u8::MAX).collect()
+}
+
+/// The shards from one on, as they are read: the first alone, then twice as many each time. A page of a large table
+/// needs few of them, and a small table few steps.
+fn groups(first: u8) -> impl Iterator<Item = Vec<u8>> {
+    let (mut rest, mut many) = (first..=u8::MAX, 1);
+    std::iter::from_fn(move || {
+        let group: Vec<_> = rest.by_ref().take(many).collect();
+        many = (2 * many).min(AT_ONCE);
+        (!group.is_empty()).then_some(group)
+    })
 }
 
 /// When the key of a row goes, as the server takes it.
@@ -778,7 +894,8 @@ async fn check_server(link: &Link) -> Result<(), Failure> {
         if let Some(policy) = eviction(&info)? {
             tracing::warn!(
                 policy,
-                "Redis may drop sessions when its memory is full: set maxmemory-policy to noeviction"
+                "Redis may drop sessions when its memory is full, and the indexes by which those of a user are \
+                 found and revoked: set maxmemory-policy to noeviction"
             );
         }
     }

@@ -28,16 +28,31 @@ pub(super) static INDEX: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Adds a row that is not there.
+/// Adds a row that is not there. One that this very call has added already is: a client of a cluster sends a call again
+/// when its connection broke, whatever became of it.
 ///
-/// Keys: row, list. Values: id, expiration, when the key goes, then fields and their values.
+/// A mark that a deletion or a change of the id has left, and is done with, makes room. Some entries of the list that
+/// are dead go too, more than are added, so that it does not grow for ever.
+///
+/// Keys: row, list. Values: id, expiration, when the key goes, how long a row stays behind its expiration, the name of
+/// the field that tells calls apart, what it says of this one, then fields and their values.
 pub(super) static INSERT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-        if redis.call('EXISTS', KEYS[1]) == 1 then return 'taken' end
-        redis.call('HSET', KEYS[1], unpack(ARGV, 4))
+        local there = redis.call('HMGET', KEYS[1], '', ARGV[5])
+        if there[2] == ARGV[6] then return 'stored' end
+        if there[1] and there[2] and string.sub(there[1], 1, 5) ~= 'from:' then
+            redis.call('DEL', KEYS[1])
+        elseif redis.call('EXISTS', KEYS[1]) == 1 then
+            return 'taken'
+        end
+        redis.call('HSET', KEYS[1], unpack(ARGV, 5))
         redis.call('PEXPIREAT', KEYS[1], ARGV[3])
         redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+        local now = redis.call('TIME')[1] * 1000
+        local range = { string.format('%.0f', -now), string.format('%.0f', now - ARGV[4]) }
+        local dead = redis.call('ZRANGEBYSCORE', KEYS[2], range[1], range[2], 'LIMIT', 0, 16)
+        if dead[1] then redis.call('ZREM', KEYS[2], unpack(dead)) end
         return 'stored'
         ",
     )
@@ -69,7 +84,8 @@ pub(super) static UPDATE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Gives a row of the expected revision away to another id.
+/// Gives a row of the expected revision away to another id. The list keeps the old one for as long as the mark is there,
+/// with a score below zero.
 ///
 /// Keys: row, list. Values: id, name of the revision, expected revision, the mark to leave, until when.
 pub(super) static GIVE: LazyLock<Script> = LazyLock::new(|| {
@@ -82,7 +98,7 @@ pub(super) static GIVE: LazyLock<Script> = LazyLock::new(|| {
         redis.call('DEL', KEYS[1])
         redis.call('HSET', KEYS[1], '', ARGV[4])
         redis.call('PEXPIREAT', KEYS[1], ARGV[5])
-        redis.call('ZREM', KEYS[2], ARGV[1])
+        redis.call('ZADD', KEYS[2], '-' .. ARGV[5], ARGV[1])
         return 'stored'
         ",
     )
@@ -96,6 +112,22 @@ pub(super) static SETTLE: LazyLock<Script> = LazyLock::new(|| {
         r"
         if redis.call('HGET', KEYS[1], '') ~= ARGV[1] then return 'gone' end
         redis.call('HDEL', KEYS[1], '')
+        return 'stored'
+        ",
+    )
+});
+
+/// Says of a mark that its change of an id is done, and lets it go before long.
+///
+/// Keys: row, list. Values: id, the mark, how long it stays, the name of the field that tells calls apart.
+pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        if redis.call('HGET', KEYS[1], '') ~= ARGV[2] then return 'gone' end
+        local last = string.format('%.0f', redis.call('TIME')[1] * 1000 + ARGV[3])
+        redis.call('HSET', KEYS[1], ARGV[4], '')
+        redis.call('PEXPIREAT', KEYS[1], last)
+        redis.call('ZADD', KEYS[2], '-' .. last, ARGV[1])
         return 'stored'
         ",
     )
@@ -115,16 +147,20 @@ pub(super) static WITHDRAW: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Removes a row.
+/// Removes a row, and leaves for a while by which call, which may be sent again.
 ///
-/// Keys: row, list. Values: id.
+/// Keys: row, list. Values: id, the name of the field that tells calls apart, what it says of this one, how long it
+/// stays.
 pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-        local mark = redis.call('HGET', KEYS[1], '')
-        if mark then return mark end
+        local there = redis.call('HMGET', KEYS[1], '', ARGV[2])
+        if there[1] == 'gone' and there[2] == ARGV[3] then return 'stored' end
+        if there[1] then return there[1] end
         redis.call('ZREM', KEYS[2], ARGV[1])
         if redis.call('DEL', KEYS[1]) == 0 then return 'gone' end
+        redis.call('HSET', KEYS[1], '', 'gone', ARGV[2], ARGV[3])
+        redis.call('PEXPIRE', KEYS[1], ARGV[4])
         return 'stored'
         ",
     )
@@ -138,6 +174,7 @@ pub(super) static PRUNE: LazyLock<Script> = LazyLock::new(|| {
         r"
         local expiration = redis.call('ZSCORE', KEYS[2], ARGV[1])
         if not expiration or tonumber(expiration) > tonumber(ARGV[2]) then return 'conflict' end
+        if tonumber(expiration) < 0 then return 'gone' end
         redis.call('ZREM', KEYS[2], ARGV[1])
         redis.call('DEL', KEYS[1])
         return 'stored'

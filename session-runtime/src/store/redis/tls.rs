@@ -16,20 +16,30 @@ const KEY: &str = "tls-key-file";
 /// The parameter that is the client's own.
 const PROTOCOL: &str = "protocol";
 
+/// Parameters of sentinels: who the client is to them.
+pub(super) const SENTINEL_USER: &str = "sentinel-user";
+pub(super) const SENTINEL_PASSWORD: &str = "sentinel-password";
+
 /// Takes the certificates out of a URL, and leaves the rest.
 pub(super) fn certificates(url: &str) -> Result<(String, Option<TlsCertificates>), RedisError> {
     let (whole, fragment) = url.split_once('#').unwrap_or((url, ""));
     let Some((base, query)) = whole.split_once('?') else { return Ok((url.to_owned(), None)) };
     let mut files = [(ROOTS, None), (CERTIFICATE, None), (KEY, None)];
     let mut rest = form_urlencoded::Serializer::new(String::new());
+    let is_of_sentinels = base.split_once("://").is_some_and(|(scheme, _)| scheme.ends_with("-sentinel"));
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         if let Some((_, file)) = files.iter_mut().find(|(known, _)| *known == name) {
             *file = Some(value.into_owned());
-        } else if name == PROTOCOL {
-            rest.append_pair(PROTOCOL, &value);
+        } else if name == PROTOCOL
+            || is_of_sentinels && [SENTINEL_USER, SENTINEL_PASSWORD].contains(&name.as_ref())
+        {
+            rest.append_pair(&name, &value);
         } else {
             // The client would pass over it in silence, whatever it was meant to secure.
-            let detail = format!("{name:?}; there are {ROOTS}, {CERTIFICATE}, {KEY} and {PROTOCOL}");
+            let detail = format!(
+                "{name:?}; there are {ROOTS}, {CERTIFICATE}, {KEY} and {PROTOCOL}, and for sentinels \
+                 {SENTINEL_USER} and {SENTINEL_PASSWORD}"
+            );
             return Err((ErrorKind::InvalidClientConfig, "unknown parameter of the URL", detail).into());
         }
     }
@@ -90,6 +100,7 @@ mod tests {
             "rediss://u:p%3F@a:1,b:2/m",
             "redis://a/?protocol=resp3",
             "rediss://a/#insecure",
+            "redis-sentinel://a:1,b:2/m?sentinel-user=u&sentinel-password=p%3F",
         ] {
             let (left, found) = certificates(url).expect("it is a URL");
             assert_eq!((left.as_str(), found.is_none()), (url, true));
@@ -99,6 +110,7 @@ mod tests {
     #[test]
     fn a_certificate_that_would_not_be_used_is_refused() {
         assert!(refusal("redis://a/?tls-ca-cert-file=ca.pem").contains("rediss"));
+        assert!(refusal("redis://a/?sentinel-password=x").contains("for sentinels"));
         assert!(refusal("rediss://a/?tls-cert-file=ca.pem").contains("tls-key-file"));
         assert!(refusal("rediss://a/?tls-ca-cert-file=no/such%20file").contains("\"no/such file\""));
         let text = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
