@@ -82,6 +82,7 @@ const _: () = {
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
                 0usize => {
+                    __databag::stored::<HashMap<String, u32>>();
                     __databag::equals::<
                         __databag::Bincode,
                         HashMap<String, u32>,

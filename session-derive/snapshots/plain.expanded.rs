@@ -77,6 +77,7 @@ const _: () = {
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
                 1usize => {
+                    __databag::stored::<Theme>();
                     __databag::equals::<
                         __databag::Bincode,
                         Theme,

@@ -73,6 +73,7 @@ const _: () = {
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
                 0usize => {
+                    __databag::stored::<Vec<T>>();
                     __databag::equals::<
                         __databag::Bincode,
                         Vec<T>,

@@ -311,8 +311,12 @@ fn equals(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
             return None;
         }
         let equality = equality(field, p);
+        let stored = assert_stored(field);
         Some(quote_spanned! {field.at=>
-            #index => #p::equals::<#codec, #ty>(&self.#ident, __encoded, #equality),
+            #index => {
+                #stored
+                #p::equals::<#codec, #ty>(&self.#ident, __encoded, #equality)
+            }
         })
     });
     (!arms.is_empty()).then(|| {

@@ -155,7 +155,8 @@ impl<'de, B, W: With<B>> Deserialize<'de> for Decoded<B, W> {
 
 /// Compares a field with an encoding: two of one value may differ, as the order of a `HashMap` does.
 pub fn equals<C: Codec, T: DeserializeOwned>(field: &T, encoded: &[u8], equality: Equality<T>) -> bool {
-    equality.is_some_and(|equal| C::decode(encoded).is_ok_and(|loaded| equal(field, &loaded)))
+    let Some(equal) = equality else { return false };
+    C::decode(encoded).is_ok_and(|loaded| equal(field, &loaded))
 }
 
 /// Finds the `==` of a type, where it has one.

@@ -262,8 +262,12 @@ where
     M: IntoIterator<Item = E> + Extend<E> + Default,
 {
     let read = |side: M| {
-        let entries = side.into_iter().map(|entry| Ok((key(&entry)?, single::<M, E>(entry))));
-        entries.collect::<Result<(Vec<_>, Vec<_>), CodecError>>()
+        let (mut keys, mut entries) = (Vec::new(), Vec::new());
+        for entry in side {
+            keys.push(key(&entry)?);
+            entries.push(single::<M, E>(entry));
+        }
+        Ok::<_, CodecError>((keys, entries))
     };
     let ((keys, base), (mine, ours), (other, theirs)) = (read(base)?, read(ours)?, read(theirs)?);
     let [changed, untouched] =
