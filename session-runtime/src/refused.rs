@@ -55,7 +55,11 @@ async fn delete(ids: Weak<Ids>, id: SessionId, store: Arc<dyn AnyRows>) {
         tokio::time::sleep(pause).await;
         let Some(ids) = ids.upgrade() else { return };
         // A call that is never answered must not be the last one.
-        if let Ok(Ok(_)) = tokio::time::timeout(LONGEST_PAUSE, store.delete(id)).await {
+        if let Ok(Ok(deleted)) = tokio::time::timeout(LONGEST_PAUSE, store.delete(id)).await {
+            if !deleted {
+                // A request may be renaming it at this moment, and has to find that it was to end.
+                tokio::time::sleep(LONGEST_PAUSE).await;
+            }
             ids.change(|set| set.remove(&id));
             return;
         }

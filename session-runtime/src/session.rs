@@ -148,22 +148,35 @@ impl<T: Databag> Session<T> {
     ///
     /// # Errors
     ///
-    /// If it cannot be stored; nothing was changed in the store then.
+    /// If it cannot be stored. When the store has failed, or this is not awaited to its end, nobody knows
+    /// whether it was: the request is then answered 503 and stores nothing more, unless
+    /// [`reload`](Self::reload) finds out.
     pub async fn save(&mut self) -> Result<(), Error> {
         let core = self.slot.core.clone();
         let id = self.active.id;
-        match core.commit(self.active_mut()).await {
+        self.begin_write()?;
+        let saved = core.commit(self.active_mut()).await;
+        self.slot.unsure.set(matches!(saved, Err(Error::Store(_))));
+        match saved {
             Ok(sent) => {
+                self.slot.leaving.set(None);
                 self.slot.note(sent);
                 Ok(())
             }
             Err(error) => {
                 Slot::<T>::log(Some(id), &error, "a session could not be stored");
-                // It may have been stored all the same: to store it again could count it twice.
-                self.slot.unsure.set(matches!(error, Error::Store(_)));
                 Err(error)
             }
         }
+    }
+
+    /// Refuses to write what may be written already: to store it again could count it twice. From here on
+    /// that holds until the store has answered. Whoever leaves takes nothing along that could be counted.
+    fn begin_write(&self) -> Result<(), Error> {
+        if self.slot.unsure.replace(true) && self.active.intent != Intent::Leave {
+            return Err(unsure());
+        }
+        Ok(())
     }
 
     /// Drops what has changed in this request and reads the session again. A new session starts over.
@@ -184,6 +197,8 @@ impl<T: Databag> Session<T> {
             }
         };
         *self.active_mut() = active;
+        self.slot.unsure.set(false);
+        self.slot.leaving.set(None);
         Ok(())
     }
 
@@ -194,7 +209,8 @@ impl<T: Databag> Session<T> {
     /// # Errors
     ///
     /// [`Error::Ended`] if the session was ended meanwhile, [`Error::Contended`] if others were first until
-    /// the deadline, and if the store fails. The session here is then as it was.
+    /// the deadline, and if the store fails. The session here is then as it was, but for fields marked `skip`;
+    /// what holds of the request after the store has failed, see at [`save`](Self::save).
     ///
     /// # Examples
     ///
@@ -214,9 +230,12 @@ impl<T: Databag> Session<T> {
     pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let core = self.slot.core.clone();
         let id = self.active.id;
+        self.begin_write()?;
         let updated = core.update(self.active_mut(), change).await;
+        self.slot.unsure.set(matches!(updated, Err(Error::Store(_))));
         let (value, sent) =
             updated.inspect_err(|error| Slot::<T>::log(Some(id), error, "a session could not be updated"))?;
+        self.slot.leaving.set(None);
         self.slot.note(sent);
         Ok(value)
     }
@@ -254,6 +273,8 @@ impl<T: Databag> Session<T> {
         active.remembered = false;
         // A session that is not stored has nothing to end, and may still be begun on purpose.
         active.intent = if active.stored.is_some() { Intent::Leave } else { Intent::Continue };
+        let leaving = active.is_leaving().then_some(active.id);
+        self.slot.leaving.set(leaving);
     }
 
     fn reset(&mut self, dropped: impl Fn(&Field) -> bool) {
@@ -406,6 +427,8 @@ pub(crate) struct Slot<T> {
     failed: Cell<bool>,
     /// Whether it is not known what is stored: a handler has saved the session, and no answer came.
     unsure: Cell<bool>,
+    /// The session that a handler wants to end.
+    leaving: Cell<Option<SessionId>>,
     /// The session that the browser knows.
     known: Cell<Option<SessionId>>,
     /// Whether the session was stored for the last time.
@@ -444,6 +467,7 @@ impl<T: Databag> Slot<T> {
             used: Cell::new(false),
             failed: Cell::new(false),
             unsure: Cell::new(false),
+            leaving: Cell::new(None),
             known: Cell::new(None),
             closed: Cell::new(false),
         }
@@ -538,6 +562,12 @@ impl<T: Databag> Slot<T> {
         )))
     }
 
+    /// Tells whether the session was stored for the last time.
+    #[cfg(feature = "actix")]
+    pub(crate) fn is_shut(&self) -> bool {
+        self.closed.get()
+    }
+
     /// Hands out no session for writing any more: nobody would store it.
     pub(crate) fn shut(&self) {
         self.closed.set(true);
@@ -561,6 +591,10 @@ impl<T: Databag> Slot<T> {
                      before, and let what goes on (a task, a streamed body) use `Sessions::update`",
                 ));
                 Self::log(None, &error, "a session could not be stored");
+                if let Some(id) = self.leaving.get() {
+                    let refused: Result<(), Error> = self.core.or_refuse(true, id, Err(error));
+                    return Closed { sent: Some(Sent::Removal), error: refused.err() };
+                }
                 return Closed { sent: self.sent.take(), error: Some(error) };
             }
         };
@@ -568,17 +602,17 @@ impl<T: Databag> Slot<T> {
         let carries = self.core.rules.in_cookie();
         let stored = if muted && active.stored.is_none() {
             Ok(None)
-        } else if self.unsure.get() {
-            Err(Error::Store(StoreError::new("save the session", "see above")))
+        } else if self.unsure.get() && !leaves {
+            Err(unsure())
         } else if muted && carries && (!self.used.get() || self.core.only_touches(&active)) {
             // The cookie is to stay away, and nothing is lost without it.
             Ok(None)
         } else if self.used.get() {
-            match Rc::try_unwrap(active) {
-                Ok(mut active) => self.core.commit(&mut active).await,
-                Err(_) => Err(Error::Usage(
-                    "a `SessionRef` is still held after the handler has answered: drop it before".to_owned(),
-                )),
+            if let Ok(mut active) = Rc::try_unwrap(active) {
+                self.core.commit(&mut active).await
+            } else {
+                let held = "a `SessionRef` is still held after the handler has answered: drop it before";
+                self.core.or_refuse(leaves, id, Err(Error::Usage(held.to_owned())))
             }
         } else {
             self.core.touch(&active).await
@@ -636,6 +670,10 @@ impl<T: Databag> Slot<T> {
         // The first field is what a metrics layer counts.
         tracing::error!(monotonic_counter.session_failures = 1_u64, bag, session, error = %Chain(error), "{message}");
     }
+}
+
+fn unsure() -> Error {
+    Error::Store(StoreError::new("save the session", "an earlier write of this request was not answered"))
 }
 
 /// Makes an error of what a developer has to mend. Its answer is opaque, so it goes to the log.

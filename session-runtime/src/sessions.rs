@@ -170,7 +170,14 @@ impl Core {
 
     async fn try_commit<T: Databag>(&self, active: &mut Active<T>) -> Result<Option<Sent>, Error> {
         let until = Instant::now() + self.deadline;
-        let plan = self.plan(active)?;
+        let plan = match self.plan(active) {
+            // What this request read has expired; another may have kept the session alive since.
+            Err(Error::Ended) => {
+                self.rebase(active, until).await?;
+                self.plan(active)?
+            }
+            plan => plan?,
+        };
         if matches!(plan, Plan::Keep) {
             return Ok(None);
         }
@@ -198,6 +205,7 @@ impl Core {
             match self.carry_out(active, plan, until).await? {
                 Carried::Out(sent) => return Ok(sent),
                 Carried::Conflict => {
+                    Self::again(until).await?;
                     self.rebase(active, until).await?;
                     plan = self.plan(active)?;
                 }
@@ -205,17 +213,36 @@ impl Core {
         }
     }
 
+    /// Lets others go on before a write is tried again, if there is time for that.
+    async fn again(until: Instant) -> Result<(), Error> {
+        tokio::task::yield_now().await;
+        if Instant::now() < until { Ok(()) } else { Err(Error::Contended) }
+    }
+
     /// Stores that a session was looked at. That is at no one's request: nothing is lost if it fails.
     pub(crate) async fn touch<T: Databag>(&self, active: &Active<T>) -> Result<Option<Sent>, Error> {
         let until = Instant::now() + self.deadline;
-        let Plan::Touch(step) = plan_touch(&self.rules, active, self.now())? else { return Ok(None) };
-        let touched = self.replace(active, &step, until).await;
-        let token = step.token.or_else(|| active.token.clone());
-        let sent = || sent(token, active.remembered, step.row.expiration);
-        Ok(Self::was_touched(active.id, touched).then(sent).flatten())
+        let mut fresh: Option<Active<T>> = None;
+        loop {
+            let active = fresh.as_ref().unwrap_or(active);
+            let Plan::Touch(step) = plan_touch(&self.rules, active, self.now())? else { return Ok(None) };
+            let touched = self.replace(active, &step, until).await;
+            if let (Ok(Outcome::Conflict), Some(token)) = (&touched, &active.token) {
+                // Whoever was first need not have moved the expiration.
+                Self::again(until).await?;
+                match self.load(token.clone(), None).await? {
+                    Verdict::Live(read) => fresh = Some(read),
+                    Verdict::Rejected(_) => return Ok(None),
+                }
+                continue;
+            }
+            let token = step.token.or_else(|| active.token.clone());
+            let sent = || sent(token, active.remembered, step.row.expiration);
+            return Ok(Self::was_touched(active.id, touched).then(sent).flatten());
+        }
     }
 
-    /// Logs what kept a touch from being stored. Whoever was first has moved the expiration too.
+    /// Logs what kept a touch from being stored.
     fn was_touched(id: SessionId, touched: Result<Outcome, Error>) -> bool {
         match touched {
             Ok(outcome) => outcome == Outcome::Stored,
@@ -263,6 +290,7 @@ impl Core {
             // stored, or, if it failed, must not be stored with the rest of the request.
             before.decode_into(&mut active.bag).map_err(undecodable)?;
             carried?;
+            Self::again(until).await?;
         }
     }
 
@@ -314,6 +342,11 @@ impl Core {
             Plan::Rotate(step) => {
                 let leaves = active.is_leaving();
                 match self.replace(active, &step, until).await? {
+                    // It was to end while this was under way, and could not be ended under its old id.
+                    Outcome::Stored if !leaves && self.refused.contains(old) => {
+                        self.refused.insert(step.row.id, self.store.clone());
+                        Err(Error::Ended)
+                    }
                     Outcome::Stored => {
                         if leaves {
                             self.has_ended(old);
@@ -389,17 +422,23 @@ impl Core {
     }
 
     /// Makes a session that was to end unusable here, if the store did not end it.
-    fn or_refuse<R>(&self, leaves: bool, id: SessionId, outcome: Result<R, Error>) -> Result<R, Error> {
+    pub(crate) fn or_refuse<R>(
+        &self,
+        leaves: bool,
+        id: SessionId,
+        outcome: Result<R, Error>,
+    ) -> Result<R, Error> {
         if leaves && outcome.is_err() {
+            // Others may have renamed it while this request was in flight.
+            let next = |id: &SessionId| match self.recent.fate(*id) {
+                Some(Fate::Renamed(next)) => Some(next),
+                _ => None,
+            };
+            let last = std::iter::successors(Some(id), next).last().unwrap_or(id);
             if self.rules.in_cookie() {
-                let next = |id: &SessionId| match self.recent.fate(*id) {
-                    Some(Fate::Renamed(next)) => Some(next),
-                    _ => None,
-                };
-                let last = std::iter::successors(Some(id), next).last().unwrap_or(id);
                 self.recent.note(last, Fate::Ended);
             } else {
-                self.refused.insert(id, self.store.clone());
+                self.refused.insert(last, self.store.clone());
             }
         }
         outcome
@@ -460,7 +499,7 @@ impl Core {
         }
         let stored = active.stored.as_ref();
         let untouched = stored.is_none_or(|stored| stored.header.remembered == active.remembered);
-        if untouched {
+        if untouched && !active.is_leaving() {
             active.remembered = theirs.remembered;
         }
         active.base = theirs.base;

@@ -18,4 +18,5 @@ mod secrets;
 mod server;
 mod setup;
 mod tampering;
+mod unsure;
 mod visitors;

@@ -4,6 +4,7 @@
 //! A route that asks for no session costs the slot and nothing else: no cookie is parsed, no store asked.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
@@ -114,18 +115,47 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let slot = Rc::new(Slot::<T>::new(self.core.clone()));
-        if let Err(error) = mount(&request, &slot) {
-            tracing::error!("{error}");
-            return Box::pin(ready(Ok(request.into_response(error.error_response()).map_into_right_body())));
-        }
+        let answered = match mount(&request, &slot) {
+            Ok(answered) => answered,
+            Err(error) => {
+                tracing::error!("{error}");
+                let response = request.into_response(error.error_response()).map_into_right_body();
+                return Box::pin(ready(Ok(response)));
+            }
+        };
         let answer = self.next.call(request);
-        Box::pin(async move { finish(slot, answer.await).await })
+        Box::pin(async move {
+            let unfinished = Unfinished { slot: slot.clone(), answered };
+            let answer = answer.await;
+            unfinished.answered.set(true);
+            finish(slot, answer).await
+        })
+    }
+}
+
+/// A request whose session is not stored yet. When its client hangs up while the session of another middleware
+/// is being stored, this one is stored as well: the handler has answered.
+struct Unfinished<T: Databag> {
+    slot: Rc<Slot<T>>,
+    answered: Rc<Cell<bool>>,
+}
+
+impl<T: Databag> Drop for Unfinished<T> {
+    fn drop(&mut self) {
+        if self.answered.get() && !self.slot.is_shut() && !self.slot.is_unasked() {
+            let slot = self.slot.clone();
+            actix_web::rt::spawn(async move { slot.close(false).await });
+        }
     }
 }
 
 /// The slots of a request: one for each session middleware it has passed.
 #[derive(Default)]
-struct Slots(Vec<Mounted>);
+struct Slots {
+    mounted: Vec<Mounted>,
+    /// Whether the handler has answered.
+    answered: Rc<Cell<bool>>,
+}
 
 struct Mounted {
     slot: Rc<dyn Any>,
@@ -133,12 +163,12 @@ struct Mounted {
     bag: &'static str,
 }
 
-fn mount<T: Databag>(request: &ServiceRequest, slot: &Rc<Slot<T>>) -> Result<(), Error> {
+fn mount<T: Databag>(request: &ServiceRequest, slot: &Rc<Slot<T>>) -> Result<Rc<Cell<bool>>, Error> {
     let mut extensions = request.extensions_mut();
     if !extensions.contains::<Slots>() {
         extensions.insert(Slots::default());
     }
-    let Some(Slots(mounted)) = extensions.get_mut::<Slots>() else { return Ok(()) };
+    let Slots { mounted, answered } = extensions.get_mut().expect("inserted above");
     let cookie = slot.core.web.cookie.name();
     let bag = std::any::type_name::<T>();
     if let Some(other) = mounted.iter().find(|other| other.core.web.cookie.name() == cookie) {
@@ -149,13 +179,13 @@ fn mount<T: Databag>(request: &ServiceRequest, slot: &Rc<Slot<T>>) -> Result<(),
         )));
     }
     mounted.push(Mounted { slot: slot.clone(), core: slot.core.clone(), bag });
-    Ok(())
+    Ok(answered.clone())
 }
 
 /// Finds the slot of the bag `T` in a request.
 pub(super) fn slot<T: Databag>(request: &HttpRequest) -> Result<Rc<Slot<T>>, Error> {
     let extensions = request.extensions();
-    let mut mounted = extensions.get::<Slots>().into_iter().flat_map(|Slots(mounted)| mounted);
+    let mut mounted = extensions.get::<Slots>().into_iter().flat_map(|slots| &slots.mounted);
     let slot = mounted.find_map(|mounted| mounted.slot.clone().downcast().ok());
     slot.or_else(|| request.app_data::<Rc<Slot<T>>>().cloned()).ok_or_else(|| {
         let bag = std::any::type_name::<T>();
@@ -203,7 +233,7 @@ async fn finish<T: Databag, B: MessageBody>(
 /// Returns what an answer says about sessions of other bags: they are stored, whatever becomes of this one.
 fn session_cookies<B>(answer: &ServiceResponse<B>) -> Vec<HeaderValue> {
     let extensions = answer.request().extensions();
-    let mounted = extensions.get::<Slots>().map_or(&[][..], |Slots(mounted)| mounted);
+    let mounted = extensions.get::<Slots>().map_or(&[][..], |slots| &slots.mounted);
     let is_one = |cookie: &&HeaderValue| {
         let name = cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
         mounted.iter().any(|mounted| mounted.core.web.cookie.name().as_bytes() == name)

@@ -265,6 +265,7 @@ impl Store for RedisStore {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Directory for RedisStore {
     async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
         self.within("find rows", async |rows| rows.find(filter, page).await).await

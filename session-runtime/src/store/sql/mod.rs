@@ -400,6 +400,7 @@ macro_rules! delegate {
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl Directory for $store {
             async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
                 self.0.find(filter, page).await
