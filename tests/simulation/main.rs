@@ -1,4 +1,5 @@
-//! The whole library in one thread, on a clock and with a chance of its own, over a store that fails.
+//! The whole library in one thread, on a clock and with a chance of its own, over a store that fails. Two processes
+//! share the store, and a browser is served now by one, now by the other.
 //!
 //! A seed decides everything: what browsers do, how long it takes, when the clock jumps, which call to the store
 //! is late or fails. `SEED=n` repeats one, `SEEDS=n` runs so many, from `FIRST_SEED` on.
@@ -258,6 +259,7 @@ where
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let mut token = jar.borrow().token.clone();
         let mut kind = *random.pick(&KINDS);
+        let mut companion = None;
         let mut takes = if random.percent(20) { random.below(3_000) } else { random.below(20) };
         if random.percent(10) && !jar.borrow().all.is_empty() {
             // Somebody tries a token that they have found.
@@ -270,14 +272,17 @@ where
             tokio::time::sleep(Duration::from_millis(until)).await;
             kind = *random.pick(&COMPANIONS);
             takes = random.below(4_000);
+            // Another may keep it alive.
+            companion =
+                random.percent(50).then(|| (*random.pick(&[Kind::Read, Kind::Add]), random.below(20)));
+        } else if matches!(kind, Kind::LogOut | Kind::Revoke) && random.percent(70) {
+            // Whoever leaves or is sent away has something under way, that is sooner or later than that.
+            let longest = if random.percent(50) { 40 } else { 3_000 };
+            companion = Some((*random.pick(&COMPANIONS), random.below(longest)));
         }
         let errand = Errand::by(&mut random, kind, takes, browser, token.clone());
-        if kind == Kind::LogOut && left > 0 && random.percent(70) {
-            // Whoever leaves has something under way, that is sooner or later than that.
+        if let Some((kind, takes)) = companion.filter(|_| left > 0) {
             left -= 1;
-            let kind = *random.pick(&COMPANIONS);
-            let longest = if random.percent(50) { 40 } else { 3_000 };
-            let takes = random.below(longest);
             let companion = Errand::by(&mut random, kind, takes, browser, token);
             tokio::join!(exchange(&world, &jar, errand), exchange(&world, &jar, companion));
         } else {
@@ -363,7 +368,7 @@ where
     B: MessageBody,
 {
     let path = match request.kind {
-        Kind::Revoke => return revoke(world, request).await,
+        Kind::Revoke => return revoke(world, request, task).await,
         Kind::Read => "/read",
         Kind::Peek => "/peek",
         Kind::Add => "/add",
@@ -396,7 +401,8 @@ where
 }
 
 /// Ends the session of the request's token, as somebody does who sees it in a list.
-async fn revoke<S>(world: &World<S>, request: &Request) -> Answer {
+async fn revoke<S>(world: &World<S>, request: &Request, task: &Task) -> Answer {
+    tokio::time::sleep(Duration::from_millis(task.takes)).await;
     let token = request.token.as_deref().and_then(Token::parse);
     let status = match token {
         None => 204,
@@ -469,6 +475,11 @@ fn a_store_that_writes_rows_that_are_gone_is_found_out() {
 #[test]
 fn a_store_that_compares_no_revisions_is_found_out() {
     assert!(is_found_out(Broken::NoCompare, "lost the writes of"));
+}
+
+#[test]
+fn a_service_that_is_unavailable_for_no_reason_is_found_out() {
+    assert!(is_found_out(Broken::Sulky, "while the store was well"));
 }
 
 #[test]

@@ -114,8 +114,11 @@ struct Token {
     dead: Option<u64>,
     /// When a process had failed to end it, and refuses it since.
     refused: [Option<(u64, Duration)>; PROCESSES],
-    /// Before this the session does not expire.
+    /// The process that has renamed it, and its name since.
+    renamed: Option<(usize, String)>,
+    /// Before this the session does not expire, as is known since then.
     lives_until: Millis,
+    known_since: Duration,
     /// The earliest that no activity moves this.
     least_absolute: Millis,
     /// From this on it has expired.
@@ -133,6 +136,8 @@ pub(crate) struct Model {
     order: u64,
     /// The latest time that the server has seen.
     latest: Millis,
+    /// How long the simulation takes so far.
+    passed: Duration,
     lineages: BTreeMap<u64, Lineage>,
     tokens: HashMap<String, Token>,
     pub(crate) violations: Vec<String>,
@@ -195,7 +200,7 @@ impl Model {
     /// long the simulation takes so far.
     pub(crate) fn end(&mut self, request: &Request, answer: &Answer, latest: Millis, passed: Duration) {
         self.step();
-        self.latest = latest;
+        (self.latest, self.passed) = (latest, passed);
         let success = answer.status.is_some_and(|status| (200..300).contains(&status));
         let view = answer.view.as_ref().filter(|_| success);
         self.check_status(request, answer);
@@ -218,11 +223,7 @@ impl Model {
         if request.kind.ends() && success && found {
             self.end_lineage_of(request);
         } else if request.kind.ends() && answer.status == Some(503) && answer.handled {
-            // The store could not end it; the process refuses its token.
-            let since = (self.order, passed);
-            if let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get_mut(token)) {
-                token.refused[request.process].get_or_insert(since);
-            }
+            self.refuse(request);
         }
         let Some(view) = view else {
             // What was saved before the rest failed has begun a session.
@@ -250,7 +251,10 @@ impl Model {
                 let token = request.token.as_ref().and_then(|token| self.tokens.get(token));
                 // Nobody can end a session that nobody knows yet.
                 let lives = token.map_or(request.kind != Kind::Revoke && request.token.is_none(), |token| {
-                    token.endangered.is_none() && self.latest < request.lives_until
+                    // Others may have kept it alive before this came to write.
+                    let meanwhile = answer.wrote.is_some_and(|wrote| token.known_since <= wrote.after);
+                    let until = if meanwhile { token.lives_until } else { request.lives_until };
+                    token.endangered.is_none() && self.latest < until
                 });
                 if lives {
                     self.violate(request, "was told that its session has ended, which lives");
@@ -348,11 +352,18 @@ impl Model {
             return;
         };
         lineage.known.extend(entries);
+        let set = answer.set.as_ref().filter(|set| !set.is_empty());
         let old = request.token.as_ref().and_then(|token| self.tokens.get_mut(token));
         if let Some(old) = old.filter(|old| old.lineage == view.lineage && request.kind.renames()) {
             old.dead.get_or_insert(self.order);
+            old.renamed = set.map(|set| (request.process, set.clone()));
+            // What could not be ended by its old name has none that is any better.
+            let refused = old.refused[request.process].map(|_| (self.order, self.passed));
+            if let Some(token) = set.and_then(|set| self.tokens.get_mut(set)) {
+                token.refused[request.process] = refused;
+                token.endangered = token.endangered.or(refused.map(|(since, _)| since));
+            }
         }
-        let set = answer.set.as_ref().filter(|set| !set.is_empty());
         let Some(token) = set.or(request.token.as_ref()).and_then(|token| self.tokens.get_mut(token)) else {
             return;
         };
@@ -367,7 +378,9 @@ impl Model {
         };
         if view.lineage == token.lineage && used && !answer.set_back {
             let least = (request.shown + IDLE).min(token.least_absolute).saturating_sub(STEP);
-            token.lives_until = token.lives_until.max(least);
+            if least > token.lives_until {
+                (token.lives_until, token.known_since) = (least, self.passed);
+            }
         }
     }
 
@@ -396,6 +409,16 @@ impl Model {
             ..Token::default()
         };
         self.tokens.insert(set.clone(), fresh);
+    }
+
+    /// Notes that the store could not end a session, and that the process refuses it by all names that it knows.
+    fn refuse(&mut self, request: &Request) {
+        let (process, since) = (request.process, (self.order, self.passed));
+        let mut next = request.token.clone();
+        while let Some(token) = next.and_then(|token| self.tokens.get_mut(&token)) {
+            token.refused[process].get_or_insert(since);
+            next = token.renamed.clone().filter(|(by, _)| *by == process).map(|(_, name)| name);
+        }
     }
 
     fn end_lineage_of(&mut self, request: &Request) {

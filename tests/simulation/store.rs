@@ -32,6 +32,8 @@ pub(crate) enum Broken {
     ExpiryIgnored,
     /// The same, of sealed rows.
     ExpiryForged,
+    /// A row cannot be read now and then, although everything is well.
+    Sulky,
     /// What is stored is answered as if another writer had been first.
     FalseConflict,
     /// No fault of the store: it fails by true chance, and not by the seed.
@@ -212,6 +214,9 @@ impl Store for SimStore {
 
     async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
         let mut row = self.call(async || self.rows.load(id).await).await?;
+        if self.broken == Some(Broken::Sulky) && self.state().random.percent(5) {
+            return Err(StoreError::new("load a row", "it does not feel like it"));
+        }
         if let (Some(Broken::ExpiryIgnored | Broken::ExpiryForged), Some(row)) = (self.broken, &mut row) {
             row.expiration = row.expiration.saturating_add(Duration::from_hours(1));
         }
