@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use databag_tests::Logs;
 use databag_tests::rows::{row, table, touch};
 use databag_tests::server::{Server, url};
-use session_runtime::store::{Filter, Outcome, Page};
+use session_runtime::store::{Filter, Outcome, Page, Row};
 use session_runtime::{Directory, MysqlStore, PostgresStore, RedisStore, Store, StoreError};
 
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -35,8 +35,8 @@ async fn is_away<S: Directory>(store: &S) {
     let stored = row(1);
     in_time(store.load(stored.id)).await.expect_err("a load");
     in_time(store.insert(row(2))).await.expect_err("an insert");
-    in_time(store.update(touch(&stored))).await.expect_err("an update");
     in_time(store.delete(row(3).id)).await.expect_err("a deletion");
+    in_time(store.update(touch(&row(4)))).await.expect_err("an update");
     in_time(store.find(&Filter::All, Page { after: None, limit: 1 })).await.expect_err("a listing");
     in_time(store.prune(stored.created, 1)).await.expect_err("pruning");
     in_time(store.health()).await.expect_err("the health check");
@@ -64,18 +64,21 @@ async fn comes_back<S: Directory>(store: &S) {
     assert_eq!(outcome.expect("it is back"), Outcome::Stored);
 }
 
+/// What is there of the rows that were to be written while the server was away: inserted, deleted and updated.
+async fn aftermath<S: Store>(store: &S) -> (Option<Row>, bool, Row) {
+    let inserted = store.load(row(2).id).await.expect("it is back");
+    let deleted = store.load(row(3).id).await.expect("it is back").is_none();
+    let updated = store.load(row(4).id).await.expect("it is back").expect("nobody deleted it");
+    (inserted, deleted, updated)
+}
+
 async fn survives<S: Directory + Clone>(mut store: S, servers: &[Server]) {
     let table = table("outage");
     store.prepare(&table, DEADLINE).await.expect("the server answers");
-    store.insert(row(1)).await.expect("the server answers");
-    for server in servers {
-        server.pause();
+    let (one, three, four) = (row(1), row(3), row(4));
+    for stored in [&one, &three, &four] {
+        store.insert(stored.clone()).await.expect("the server answers");
     }
-    is_away(&store).await;
-    for server in servers {
-        server.resume();
-    }
-    comes_back(&store).await;
     for server in servers {
         server.kill();
     }
@@ -84,8 +87,25 @@ async fn survives<S: Directory + Clone>(mut store: S, servers: &[Server]) {
         server.restart();
     }
     comes_back(&store).await;
-    // Nothing that was given up takes effect later, but for what had reached the server.
-    assert!(store.load(row(1).id).await.expect("it is back").is_some());
+    // Nothing that was given up takes effect later.
+    tokio::time::sleep(DEADLINE).await;
+    assert_eq!(aftermath(&store).await, (None, false, four.clone()));
+    for server in servers {
+        server.pause();
+    }
+    is_away(&store).await;
+    for server in servers {
+        server.resume();
+    }
+    comes_back(&store).await;
+    // What had reached the server before it was given up may have taken effect, as a whole, and at once.
+    tokio::time::sleep(DEADLINE).await;
+    let found = aftermath(&store).await;
+    let (inserted, _, updated) = &found;
+    assert!(inserted.as_ref().is_none_or(|inserted| inserted.state == row(2).state), "{inserted:?}");
+    assert!(*updated == four || *updated == touch(&four).row, "{updated:?}");
+    tokio::time::sleep(DEADLINE).await;
+    assert_eq!(aftermath(&store).await, found);
 }
 
 fn turn() -> std::sync::MutexGuard<'static, ()> {
@@ -144,39 +164,53 @@ async fn a_server_that_accepts_and_never_answers_is_an_error() {
     assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
 }
 
-#[tokio::test]
-#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
-async fn a_pool_without_a_free_connection_is_an_error_at_the_deadline() {
-    let _turn = turn();
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&url("POSTGRES_URL")).await;
-    let pool = pool.expect("the server answers");
-    let mut store = PostgresStore::from_pool(pool.clone()).await.expect("the server answers");
-    store.prepare(&table("exhausted"), DEADLINE).await.expect("the server answers");
-    store.insert(row(1)).await.expect("there is a connection");
-    let held = pool.acquire().await.expect("there is a connection");
-    in_time(store.load(row(1).id)).await.expect_err("there is no connection");
-    drop(held);
-    assert!(in_time(store.load(row(1).id)).await.expect("there is a connection").is_some());
+/// What is asked of a store that has a pool of connections and rows that are locked.
+macro_rules! every_pool {
+    ($module:ident, $store:ident, $variable:literal, $options:path) => {
+        mod $module {
+            use super::*;
+
+            #[tokio::test]
+            #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+            async fn a_pool_without_a_free_connection_is_an_error_at_the_deadline() {
+                let _turn = turn();
+                let options = <$options>::new().max_connections(1);
+                let pool = options.connect(&url($variable)).await.expect("the server answers");
+                let mut store = $store::from_pool(pool.clone()).await.expect("the server answers");
+                store.prepare(&table("exhausted"), DEADLINE).await.expect("the server answers");
+                store.insert(row(1)).await.expect("there is a connection");
+                let held = pool.acquire().await.expect("there is a connection");
+                in_time(store.load(row(1).id)).await.expect_err("there is no connection");
+                drop(held);
+                assert!(in_time(store.load(row(1).id)).await.expect("there is a connection").is_some());
+            }
+
+            #[tokio::test]
+            #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+            async fn a_statement_that_waits_for_a_lock_is_not_made_after_its_caller_gave_up() {
+                let _turn = turn();
+                let mut store = $store::connect(&url($variable)).await.expect("the server answers");
+                let table = table("locked");
+                store.prepare(&table, DEADLINE).await.expect("the server answers");
+                store.insert(row(1)).await.expect("the server answers");
+                let pool = <$options>::new().connect(&url($variable)).await.expect("the server answers");
+                let mut lock = pool.begin().await.expect("the server answers");
+                let select = format!("SELECT 1 FROM {} FOR UPDATE", table.name);
+                sqlx::query(sqlx::AssertSqlSafe(select)).execute(&mut *lock).await.expect("it is locked");
+                in_time(store.update(touch(&row(1)))).await.expect_err("it is locked");
+                // A server may count in seconds, and look each second.
+                tokio::time::sleep(2 * DEADLINE).await;
+                lock.rollback().await.expect("the server answers");
+                tokio::time::sleep(DEADLINE).await;
+                let row = store.load(row(1).id).await.expect("it answers").expect("it is there");
+                assert_eq!(row.revision, 1);
+            }
+        }
+    };
 }
 
-#[tokio::test]
-#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
-async fn a_statement_that_waits_for_a_lock_is_not_made_after_its_caller_gave_up() {
-    let _turn = turn();
-    let mut store = PostgresStore::connect(&url("POSTGRES_URL")).await.expect("the server answers");
-    let table = table("locked");
-    store.prepare(&table, DEADLINE).await.expect("the server answers");
-    store.insert(row(1)).await.expect("the server answers");
-    let pool = sqlx::PgPool::connect(&url("POSTGRES_URL")).await.expect("the server answers");
-    let mut lock = pool.begin().await.expect("the server answers");
-    let select = format!("SELECT 1 FROM \"{}\" FOR UPDATE", table.name);
-    sqlx::query(sqlx::AssertSqlSafe(select)).execute(&mut *lock).await.expect("it is locked");
-    in_time(store.update(touch(&row(1)))).await.expect_err("it is locked");
-    tokio::time::sleep(DEADLINE).await;
-    lock.rollback().await.expect("the server answers");
-    tokio::time::sleep(DEADLINE).await;
-    assert_eq!(store.load(row(1).id).await.expect("it answers").expect("it is there").revision, 1);
-}
+every_pool!(postgres, PostgresStore, "POSTGRES_URL", sqlx::postgres::PgPoolOptions);
+every_pool!(mysql, MysqlStore, "MYSQL_URL", sqlx::mysql::MySqlPoolOptions);
 
 #[tokio::test]
 #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]

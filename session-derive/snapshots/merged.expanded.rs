@@ -82,8 +82,14 @@ const _: () = {
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
                 0usize => {
-                    (&__databag::Equals(&self.cart, __encoded))
-                        .equals::<__databag::Bincode>()
+                    __databag::equals::<
+                        __databag::Bincode,
+                        HashMap<String, u32>,
+                    >(
+                        &self.cart,
+                        __encoded,
+                        (&__databag::Compared::<HashMap<String, u32>>::NEW).equality(),
+                    )
                 }
                 _ => false,
             }
@@ -93,11 +99,19 @@ const _: () = {
             __sides: __databag::Sides<'_>,
         ) -> __databag::Result<__databag::Settled, __databag::CodecError> {
             #[allow(unused_imports)]
-            use __databag::{LastByDefault as _, EntriesByDefault as _};
+            use __databag::{
+                ByEncoding as _, ByValue as _, EntriesByDefault as _, LastByDefault as _,
+            };
             match __field {
                 0usize => {
                     (&__databag::Unsaid::<HashMap<String, u32>>::NEW)
-                        .settle::<__databag::Bincode>(__sides)
+                        .settle::<
+                            __databag::Bincode,
+                        >(
+                            __sides,
+                            (&__databag::Compared::<HashMap<String, u32>>::NEW)
+                                .equality(),
+                        )
                 }
                 1usize => __sides.sum::<__databag::Bincode, u32>(),
                 2usize => __sides.function::<__databag::Bincode, String>(longer),

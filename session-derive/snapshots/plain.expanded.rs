@@ -77,8 +77,14 @@ const _: () = {
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
                 1usize => {
-                    (&__databag::Equals(&self.theme, __encoded))
-                        .equals::<__databag::Bincode>()
+                    __databag::equals::<
+                        __databag::Bincode,
+                        Theme,
+                    >(
+                        &self.theme,
+                        __encoded,
+                        (&__databag::Compared::<Theme>::NEW).equality(),
+                    )
                 }
                 _ => false,
             }
@@ -88,11 +94,25 @@ const _: () = {
             __sides: __databag::Sides<'_>,
         ) -> __databag::Result<__databag::Settled, __databag::CodecError> {
             #[allow(unused_imports)]
-            use __databag::{LastByDefault as _, EntriesByDefault as _};
+            use __databag::{
+                ByEncoding as _, ByValue as _, EntriesByDefault as _, LastByDefault as _,
+            };
             match __field {
                 0usize => {
                     (&__databag::Unsaid::<BTreeMap<String, u32>>::NEW)
-                        .settle::<__databag::Bincode>(__sides)
+                        .settle::<
+                            __databag::Bincode,
+                        >(
+                            __sides,
+                            (&__databag::Compared::<BTreeMap<String, u32>>::NEW)
+                                .equality(),
+                        )
+                }
+                1usize => {
+                    (&__databag::Unsaid::<Theme>::NEW)
+                        .settle::<
+                            __databag::Bincode,
+                        >(__sides, (&__databag::Compared::<Theme>::NEW).equality())
                 }
                 _ => __databag::Ok(__databag::Settled::Ours),
             }

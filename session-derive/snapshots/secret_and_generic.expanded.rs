@@ -73,8 +73,14 @@ const _: () = {
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
                 0usize => {
-                    (&__databag::Equals(&self.items, __encoded))
-                        .equals::<__databag::Bincode>()
+                    __databag::equals::<
+                        __databag::Bincode,
+                        Vec<T>,
+                    >(
+                        &self.items,
+                        __encoded,
+                        (&__databag::Compared::<Vec<T>>::NEW).equality(),
+                    )
                 }
                 _ => false,
             }

@@ -12,7 +12,7 @@ use syn::{Generics, Ident, Type, WherePredicate, parse_quote_spanned};
 
 use self::schema::schema;
 pub(crate) use self::surface::{accessors, constants, read_optional};
-use crate::ast::{self, Input, inside, is_canonical, is_generic, is_named};
+use crate::ast::{self, Input, inside, is_canonical, is_copied, is_generic, is_named};
 use crate::model::{Bag, Codec, Field, Merge, Policy, Role, Stored};
 
 /// Writes everything that a bag needs.
@@ -310,8 +310,9 @@ fn equals(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
         if stored.with.is_some() || is_canonical(ty) {
             return None;
         }
+        let equality = equality(field, p);
         Some(quote_spanned! {field.at=>
-            #index => (&#p::Equals(&self.#ident, __encoded)).equals::<#codec>(),
+            #index => #p::equals::<#codec, #ty>(&self.#ident, __encoded, #equality),
         })
     });
     (!arms.is_empty()).then(|| {
@@ -328,19 +329,35 @@ fn equals(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
     })
 }
 
+/// Writes how values of a field are compared, where the type has `==`.
+fn equality(field: &Field<'_>, p: &Ident) -> TokenStream {
+    let ty = field.ty;
+    quote_spanned!(field.at=> (&#p::Compared::<#ty>::NEW).equality())
+}
+
 /// Writes how fields are merged, unless the later writer wins all of them.
 fn merge(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
     let codec = codec(bag, p);
     let arms = stored_map(bag, |index, field, stored| {
         let ty = field.ty;
+        let equality = equality(field, p);
         let settled = match stored.merge {
-            Merge::Unsaid if stored.with.is_none() && has_entries(ty) => {
-                quote_spanned!(field.at=> (&#p::Unsaid::<#ty>::NEW).settle::<#codec>(__sides))
+            Merge::Unsaid if stored.with.is_none() && may_have_entries(ty) => {
+                quote_spanned!(field.at=> (&#p::Unsaid::<#ty>::NEW).settle::<#codec>(__sides, #equality))
             }
             Merge::Unsaid | Merge::Known(Policy::Last) => return None,
-            Merge::Known(Policy::Reject) => quote!(#p::Ok(#p::Settled::Refused)),
-            Merge::Known(Policy::Entries) => quote_spanned!(field.at=> __sides.entries::<#codec, #ty>()),
-            Merge::Known(Policy::Append) => quote_spanned!(field.at=> __sides.append::<#codec, #ty>()),
+            Merge::Known(Policy::Reject) if stored.with.is_some() || is_canonical(ty) => {
+                quote!(#p::Ok(#p::Settled::Refused))
+            }
+            Merge::Known(Policy::Reject) => {
+                quote_spanned!(field.at=> __sides.reject::<#codec, #ty>(#equality))
+            }
+            Merge::Known(Policy::Entries) => {
+                quote_spanned!(field.at=> __sides.entries::<#codec, #ty>(#equality))
+            }
+            Merge::Known(Policy::Append) => {
+                quote_spanned!(field.at=> __sides.append::<#codec, #ty>(#equality))
+            }
             Merge::Known(Policy::Sum) => quote_spanned!(field.at=> __sides.sum::<#codec, #ty>()),
             Merge::Known(Policy::Max) => quote_spanned!(field.at=> __sides.max::<#codec, #ty>()),
             Merge::Known(Policy::Min) => quote_spanned!(field.at=> __sides.min::<#codec, #ty>()),
@@ -358,7 +375,7 @@ fn merge(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
                 __sides: #p::Sides<'_>,
             ) -> #p::Result<#p::Settled, #p::CodecError> {
                 #[allow(unused_imports)]
-                use #p::{LastByDefault as _, EntriesByDefault as _};
+                use #p::{ByEncoding as _, ByValue as _, EntriesByDefault as _, LastByDefault as _};
                 match __field {
                     #arms
                     _ => #p::Ok(#p::Settled::Ours),
@@ -368,9 +385,13 @@ fn merge(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
     })
 }
 
-/// Tells whether a type goes by the name of a map or a set.
-fn has_entries(ty: &Type) -> bool {
-    is_named(ty, &["BTreeMap", "HashMap", "BTreeSet", "HashSet"])
+/// Tells whether a type may be a map or a set, by whatever name.
+fn may_have_entries(ty: &Type) -> bool {
+    const OTHERS: [&str; 5] = ["String", "Option", "Vec", "Box", "Duration"];
+    match ty {
+        Type::Array(_) | Type::Tuple(_) => false,
+        _ => !is_copied(ty) && !is_named(ty, &OTHERS),
+    }
 }
 
 /// Writes how projected fields are copied out, where there are any.

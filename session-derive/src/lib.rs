@@ -113,6 +113,26 @@ use crate::errors::Errors;
 /// Types are told by their names, as macros see nothing else: give a field `accessors = false` if its type is one
 /// of yours that is called `String`, `Vec` or `Option`.
 ///
+/// # Two requests at a time
+///
+/// Where two requests change one field, `merge` says what becomes of it:
+///
+/// | `merge = ..` | the field holds |
+/// | --- | --- |
+/// | `"last"`, the default | what the later request wrote |
+/// | `"entries"`, the default of `BTreeMap`, `HashMap`, `BTreeSet` and `HashSet` | the additions, changes and removals of both; of an entry that both changed, the later one |
+/// | `"append"` | a `Vec` without what either removed, then what the earlier request added, then what the later one did |
+/// | `"sum"` | both differences added up, held at the ends of the number's range |
+/// | `"max"`, `"min"` | the greater or the lesser value |
+/// | `"reject"` | what the earlier request wrote; the later one is answered 409 |
+/// | `path::to::function` | what `fn(base: &T, ours: &T, theirs: &T) -> T` returns |
+///
+/// A list that is held at a length, "the last ten", loses none that was added: it may be longer than that until it
+/// is cut again. An item that is changed in place counts as one removed and one added.
+///
+/// What has changed is told by `==` where a type has it, and by its encoding elsewhere: derive `PartialEq` for types
+/// that hold a `HashMap` or a `HashSet`, or another order of the same counts as a change.
+///
 /// # When the struct changes
 ///
 /// Sessions outlive deployments. A new field starts from its default in sessions that are stored already, a

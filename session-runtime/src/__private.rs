@@ -18,7 +18,7 @@ pub use crate::bag::{
 pub use crate::codec::{Bincode, Codec, CodecError, Json};
 pub use crate::column::Column;
 pub use crate::lock::assert_schema;
-pub use crate::merge::{Entries, Settled, Sides};
+pub use crate::merge::{Entries, Equality, Settled, Sides};
 pub use crate::record::{Decoder, Encoder};
 pub use crate::shape::Shapes;
 pub use crate::store::ColumnRef;
@@ -153,40 +153,48 @@ impl<'de, B, W: With<B>> Deserialize<'de> for Decoded<B, W> {
     }
 }
 
-/// Compares a field with an encoding, by `==` where the type has it.
-///
-/// Two encodings of one value may differ, as the order of a `HashMap` does. `Equals(&field, bytes)` picks
-/// the implementation by autoref: `(&Equals(..)).equals::<C>()` finds [`ByValue`] where `T` is `PartialEq`
-/// and [`ByEncoding`] elsewhere.
-#[derive(Debug)]
-pub struct Equals<'a, T>(pub &'a T, pub &'a [u8]);
-
-/// The type has `==`.
-pub trait ByValue {
-    fn equals<C: Codec>(&self) -> bool;
+/// Compares a field with an encoding: two of one value may differ, as the order of a `HashMap` does.
+pub fn equals<C: Codec, T: DeserializeOwned>(field: &T, encoded: &[u8], equality: Equality<T>) -> bool {
+    equality.is_some_and(|equal| C::decode(encoded).is_ok_and(|loaded| equal(field, &loaded)))
 }
 
-impl<T: PartialEq + DeserializeOwned> ByValue for Equals<'_, T> {
-    fn equals<C: Codec>(&self) -> bool {
-        C::decode::<T>(self.1).is_ok_and(|loaded| loaded == *self.0)
+/// Finds the `==` of a type, where it has one.
+///
+/// `(&Compared::<T>::NEW).equality()` picks the implementation by autoref: [`ByValue`] where `T` is
+/// `PartialEq`, and [`ByEncoding`] elsewhere.
+#[derive(Debug)]
+pub struct Compared<T>(PhantomData<fn() -> T>);
+
+impl<T> Compared<T> {
+    pub const NEW: Self = Self(PhantomData);
+}
+
+/// The type has `==`.
+pub trait ByValue<T> {
+    fn equality(&self) -> Equality<T>;
+}
+
+impl<T: PartialEq> ByValue<T> for Compared<T> {
+    fn equality(&self) -> Equality<T> {
+        Some(T::eq)
     }
 }
 
 /// The type has no `==`: a different encoding is a different value.
-pub trait ByEncoding {
-    fn equals<C: Codec>(&self) -> bool;
+pub trait ByEncoding<T> {
+    fn equality(&self) -> Equality<T>;
 }
 
-impl<T> ByEncoding for &Equals<'_, T> {
-    fn equals<C: Codec>(&self) -> bool {
-        false
+impl<T> ByEncoding<T> for &Compared<T> {
+    fn equality(&self) -> Equality<T> {
+        None
     }
 }
 
-/// Merges a map or a set for which the bag names no policy, or what goes by the name of one.
+/// Merges a field for which the bag names no policy, whatever its type is called there.
 ///
-/// As [`Equals`] does, `(&Unsaid::<T>::NEW).settle::<C>(sides)` finds [`EntriesByDefault`] where `T` has
-/// entries and [`LastByDefault`] elsewhere.
+/// As with [`Compared`], `(&Unsaid::<T>::NEW).settle::<C>(sides, equality)` finds [`EntriesByDefault`] where
+/// `T` is a map or a set and [`LastByDefault`] elsewhere.
 #[derive(Debug)]
 pub struct Unsaid<T>(PhantomData<fn() -> T>);
 
@@ -195,23 +203,23 @@ impl<T> Unsaid<T> {
 }
 
 /// The type has entries.
-pub trait EntriesByDefault {
-    fn settle<C: Codec>(&self, sides: Sides<'_>) -> Result<Settled, CodecError>;
+pub trait EntriesByDefault<T> {
+    fn settle<C: Codec>(&self, sides: Sides<'_>, equality: Equality<T>) -> Result<Settled, CodecError>;
 }
 
-impl<T: Entries + Serialize + DeserializeOwned> EntriesByDefault for Unsaid<T> {
-    fn settle<C: Codec>(&self, sides: Sides<'_>) -> Result<Settled, CodecError> {
-        sides.entries::<C, T>()
+impl<T: Entries + Serialize + DeserializeOwned> EntriesByDefault<T> for Unsaid<T> {
+    fn settle<C: Codec>(&self, sides: Sides<'_>, equality: Equality<T>) -> Result<Settled, CodecError> {
+        sides.entries::<C, T>(equality)
     }
 }
 
 /// The type has none: the later writer wins.
-pub trait LastByDefault {
-    fn settle<C: Codec>(&self, sides: Sides<'_>) -> Result<Settled, CodecError>;
+pub trait LastByDefault<T> {
+    fn settle<C: Codec>(&self, sides: Sides<'_>, equality: Equality<T>) -> Result<Settled, CodecError>;
 }
 
-impl<T> LastByDefault for &Unsaid<T> {
-    fn settle<C: Codec>(&self, _: Sides<'_>) -> Result<Settled, CodecError> {
+impl<T> LastByDefault<T> for &Unsaid<T> {
+    fn settle<C: Codec>(&self, _: Sides<'_>, _: Equality<T>) -> Result<Settled, CodecError> {
         Ok(Settled::Ours)
     }
 }

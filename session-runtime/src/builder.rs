@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use crate::bag::{Bind, Databag, Role};
 use crate::clock::{Clock, Steady};
@@ -25,6 +25,9 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const MAX_STATE_BYTES: usize = 64 * 1024;
 
 /// When expired rows are removed. Whatever is chosen, an expired session never opens.
+///
+/// Nothing is removed while the clock is more than a minute off from the time that has passed since the start: it
+/// was set, and may be wrong. After a day it is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cleanup {
@@ -393,18 +396,14 @@ fn table<T: Databag>() -> Table {
 /// Removes expired rows for as long as the sessions exist. Errors are logged; the next round tries again.
 async fn clean_up(core: Weak<Core>, pause: Duration) {
     loop {
-        let began = core.upgrade().map(|core| core.now());
-        let since = Instant::now();
         tokio::time::sleep(pause).await;
-        let (Some(core), Some(began)) = (core.upgrade(), began) else { return };
-        // When the two clocks of the machine disagree, one was set: wait until they agree again.
-        let shown = core.now().saturating_since(began);
-        if shown.abs_diff(since.elapsed()) > Duration::from_mins(1) {
-            tracing::warn!("the clock was set: expired sessions are not removed this time");
+        let Some(core) = core.upgrade() else { return };
+        let Some(now) = core.clock.agreed() else {
+            tracing::warn!("the clock was set: expired sessions are not removed until it is right again");
             continue;
-        }
+        };
         loop {
-            match core.store.prune(core.now(), PRUNE_BATCH).await {
+            match core.store.prune(now, PRUNE_BATCH).await {
                 Ok(0) => break,
                 // Requests go first.
                 Ok(_) => tokio::task::yield_now().await,

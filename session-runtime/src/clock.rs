@@ -2,8 +2,10 @@
 //!
 //! Everything below the edge takes the time as an argument; only [`Clock::now`] reads it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 /// A point in time in milliseconds since the unix epoch, as stores keep it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +30,10 @@ impl Timestamp {
     /// Returns the time from `earlier` to this one; zero if `earlier` is not earlier.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    fn abs_diff(self, other: Self) -> Duration {
+        Duration::from_millis(self.0.abs_diff(other.0))
     }
 }
 
@@ -84,55 +90,132 @@ impl<F: Fn() -> SystemTime + Send + Sync + 'static> Clock for F {
     }
 }
 
-/// A clock that does not run backwards, so that what has expired stays expired.
+/// The time that sessions go by: what the clock shows, unless the machine's other clock, which nobody can set,
+/// speaks against it.
 ///
-/// A clock that falls back by more than a day was wrong before, and is believed.
+/// A clock that is set forward is followed at once: a session that lives on too long is worse than one that
+/// ends too early. One that is set back is followed where the time since the start says that it was ahead by
+/// mistake before. Otherwise time just goes on, so that what has expired stays expired: until the clock has
+/// been apart for a whole day, and is believed.
 pub(crate) struct Steady {
     clock: Box<dyn Clock>,
-    latest: AtomicI64,
+    state: Mutex<State>,
+}
+
+/// As of the moment of `at`.
+struct State {
+    at: Instant,
+    /// What the clock would show if nobody had set it since the start.
+    counted: Timestamp,
+    /// What sessions were told last.
+    told: Timestamp,
+    /// Since when the clock has been showing something else than `counted`.
+    apart: Option<Instant>,
+}
+
+impl State {
+    /// How far the clock may be off without anybody having set it, or for so short a time that sessions wait for it.
+    const SLACK: Duration = Duration::from_mins(1);
+    /// After how long a clock that was set is believed.
+    const BELIEVED: Duration = Duration::from_hours(24);
+
+    fn advance(&mut self, at: Instant, shown: Timestamp) {
+        let passed = at.saturating_duration_since(self.at);
+        self.at = self.at.max(at);
+        self.counted = self.counted.saturating_add(passed);
+        if shown.abs_diff(self.counted) <= Self::SLACK {
+            self.apart = None;
+        } else if at.saturating_duration_since(*self.apart.get_or_insert(at)) >= Self::BELIEVED {
+            self.apart = None;
+            self.counted = shown;
+        }
+        let expected = self.told.saturating_add(passed);
+        self.told = if expected.saturating_since(shown) <= Self::SLACK {
+            self.told.max(shown)
+        } else if self.apart.is_none() {
+            shown
+        } else {
+            expected
+        };
+    }
 }
 
 impl Steady {
-    const HELD: Duration = Duration::from_hours(24);
-
     pub(crate) fn new(clock: Box<dyn Clock>) -> Self {
-        Self { clock, latest: AtomicI64::new(i64::MIN) }
+        let shown = Timestamp::from(clock.now());
+        let state = State { at: Instant::now(), counted: shown, told: shown, apart: None };
+        Self { clock, state: Mutex::new(state) }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        let now = Timestamp::from(self.clock.now());
-        let latest = Timestamp(self.latest.fetch_max(now.0, Ordering::Relaxed));
-        if latest <= now {
-            now
-        } else if latest.saturating_since(now) <= Self::HELD {
-            latest
-        } else {
-            self.latest.store(now.0, Ordering::Relaxed);
-            now
-        }
+        self.read().told
+    }
+
+    /// Returns the time if the clocks agree on it: what is deleted by mistake does not come back.
+    pub(crate) fn agreed(&self) -> Option<Timestamp> {
+        let state = self.read();
+        state.apart.is_none().then_some(state.told)
+    }
+
+    fn read(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.advance(Instant::now(), Timestamp::from(self.clock.now()));
+        state
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
+    const MINUTE: i64 = 60_000;
+    const HOUR: i64 = 60 * MINUTE;
+
+    /// Takes what has passed since the moment before and what the clock shows, and compares what is told and
+    /// whether the clocks agree.
+    fn follow(moments: &[(i64, i64, i64, bool)]) {
+        let mut at = Instant::now();
+        let start = Timestamp(0);
+        let mut state = State { at, counted: start, told: start, apart: None };
+        for &(passed, shown, told, agreed) in moments {
+            at += Timestamp(passed).saturating_since(start);
+            state.advance(at, Timestamp(shown));
+            assert_eq!((state.told.0, state.apart.is_none()), (told, agreed), "at {shown}");
+        }
+    }
+
     #[test]
-    fn a_steady_clock_does_not_run_backwards_unless_it_was_wrong_before() {
-        let time = Arc::new(AtomicI64::new(0));
-        let clock = {
-            let time = time.clone();
-            move || SystemTime::from(Timestamp(time.load(Ordering::Relaxed)))
-        };
-        let steady = Steady::new(Box::new(clock));
-        let day = 24 * 60 * 60 * 1000;
-        for (shown, believed) in
-            [(10, 10), (5, 10), (11, 11), (3 * day, 3 * day), (day + 1, day + 1), (20, day + 1)]
-        {
-            time.store(shown, Ordering::Relaxed);
-            assert_eq!(steady.now().as_millis(), believed, "at {shown}");
+    fn what_has_passed_has_passed_however_far_the_clock_is_set_back() {
+        follow(&[(HOUR, -25 * HOUR, HOUR, false)]);
+        follow(&[(31 * MINUTE, 31 * MINUTE, 31 * MINUTE, true), (0, -25 * HOUR, 31 * MINUTE, false)]);
+        follow(&[(10, 10, 10, true), (0, 5, 10, true), (1, 6, 10, true), (6, 12, 12, true)]);
+        let set_back =
+            [(0, -HOUR, 0, false), (MINUTE, MINUTE - HOUR, MINUTE, false), (0, MINUTE, MINUTE, true)];
+        follow(&set_back);
+    }
+
+    /// The machine slept, and its other clock with it; then the clock is set back.
+    #[test]
+    fn what_has_passed_while_the_machine_slept_has_passed() {
+        follow(&[(0, 31 * MINUTE, 31 * MINUTE, false), (0, -25 * HOUR, 31 * MINUTE, false)]);
+        follow(&[(0, 31 * MINUTE, 31 * MINUTE, false), (0, 20 * MINUTE, 31 * MINUTE, false)]);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_by_mistake_is_followed_back() {
+        let years = 10 * 365 * 24 * HOUR;
+        follow(&[(0, years, years, false), (HOUR, years + HOUR, years + HOUR, false), (0, HOUR, HOUR, true)]);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_believed_after_a_day() {
+        for shown in [-48 * HOUR, 48 * HOUR] {
+            let told = shown.max(0);
+            follow(&[
+                (0, shown, told, false),
+                (24 * HOUR - 1, shown + 24 * HOUR - 1, told + 24 * HOUR - 1, false),
+                (1, shown + 24 * HOUR, shown + 24 * HOUR, true),
+            ]);
         }
     }
 

@@ -76,6 +76,11 @@ impl Sides<'_> {
     }
 }
 
+/// `==`, where a type has it. Elsewhere values are compared by their encodings, and then the order of a
+/// `HashMap` inside of one is a change.
+#[doc(hidden)]
+pub type Equality<T> = Option<fn(&T, &T) -> bool>;
+
 /// The policies, as generated code calls them.
 #[doc(hidden)]
 impl Sides<'_> {
@@ -95,13 +100,32 @@ impl Sides<'_> {
     }
 
     /// `merge = "entries"`
-    pub fn entries<C: Codec, T: Entries + Serialize + DeserializeOwned>(self) -> Result<Settled, CodecError> {
-        self.settle::<C, T>(T::merge_entries::<C>)
+    pub fn entries<C: Codec, T: Entries + Serialize + DeserializeOwned>(
+        self,
+        equality: Equality<T>,
+    ) -> Result<Settled, CodecError> {
+        self.settle::<C, T>(|base, ours, theirs| {
+            T::merge_entries::<C>([base, ours, theirs], &|one, other| same::<C, T>(equality, one, other))
+        })
     }
 
     /// `merge = "append"`
-    pub fn append<C: Codec, T: Append + Serialize + DeserializeOwned>(self) -> Result<Settled, CodecError> {
-        self.settle::<C, T>(T::merge_additions::<C>)
+    pub fn append<C: Codec, T: Append + Serialize + DeserializeOwned>(
+        self,
+        equality: Equality<T>,
+    ) -> Result<Settled, CodecError> {
+        self.settle::<C, T>(|base, ours, theirs| {
+            let same: &Same<'_, T> = &|one, other| same::<C, T>(equality, one, other);
+            Ok(T::merge_additions([base, ours, theirs], same))
+        })
+    }
+
+    /// `merge = "reject"`, for types whose equal values may have different encodings.
+    pub fn reject<C: Codec, T: DeserializeOwned>(self, equality: Equality<T>) -> Result<Settled, CodecError> {
+        let Some(equal) = equality else { return Ok(Settled::Refused) };
+        let theirs = C::decode(self.theirs)?;
+        let agreed = equal(&C::decode(self.base)?, &theirs) || equal(&C::decode(self.ours)?, &theirs);
+        Ok(if agreed { Settled::Ours } else { Settled::Refused })
     }
 
     /// `merge = path::to::function`
@@ -174,8 +198,9 @@ impl<T: PartialOrd> Extreme for T {}
 )]
 #[doc(hidden)]
 pub trait Entries: Sized {
-    /// Returns `theirs` with the entries that `ours` added, changed or removed since `base`.
-    fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError>;
+    /// Returns `theirs` with the entries that `ours` added, changed or removed since `base`. Whether an entry
+    /// is the `same` is asked of maps and sets that have no other.
+    fn merge_entries<C: Codec>(sides: [Self; 3], same: &Same<'_, Self>) -> Result<Self, CodecError>;
 }
 
 /// A list that grows at its end.
@@ -186,9 +211,18 @@ pub trait Entries: Sized {
 )]
 #[doc(hidden)]
 pub trait Append: Sized {
-    /// Returns one list with what either side added at the end, theirs first. A side that changed what
-    /// was there before takes the other's additions; if both did, ours stays.
-    fn merge_additions<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError>;
+    /// Returns one list with what either side added, theirs first, and without what either removed. Whether an
+    /// item is the `same` is asked of lists that have no other.
+    fn merge_additions(sides: [Self; 3], same: &Same<'_, Self>) -> Self;
+}
+
+type Same<'a, T> = dyn Fn(&T, &T) -> bool + 'a;
+
+fn same<C: Codec, T: Serialize>(equality: Equality<T>, one: &T, other: &T) -> bool {
+    if let Some(equal) = equality {
+        return equal(one, other);
+    }
+    encoded::<C>(one).is_ok_and(|one| encoded::<C>(other).is_ok_and(|other| one == other))
 }
 
 fn encoded<C: Codec>(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
@@ -197,104 +231,140 @@ fn encoded<C: Codec>(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
     Ok(bytes)
 }
 
-/// The encodings of an entry, which need no `==` and no order of its key and value.
-struct Encoded {
-    key: Vec<u8>,
-    value: Vec<u8>,
-}
+/// The encoding of an entry's key: it needs no order and no hash here.
+type Key = Vec<u8>;
 
 /// Tells which entries of `ours` and of `theirs` the merged map or set has.
-fn choose(base: &[Encoded], ours: &[Encoded], theirs: &[Encoded]) -> [Vec<bool>; 2] {
-    let by_key = |entries: &[Encoded]| -> BTreeMap<_, _> {
-        entries.iter().map(|entry| (entry.key.clone(), entry.value.clone())).collect()
+fn choose(
+    base: &[Key],
+    ours: &[Key],
+    theirs: &[Key],
+    unchanged: &dyn Fn(usize, usize) -> bool,
+) -> [Vec<bool>; 2] {
+    let by_key = |keys: &[Key]| -> BTreeMap<_, _> {
+        keys.iter().enumerate().map(|(entry, key)| (key.clone(), entry)).collect()
     };
     let (before, mine) = (by_key(base), by_key(ours));
-    let changed = |entry: &Encoded| before.get(&entry.key) != Some(&entry.value);
-    let untouched = |entry: &Encoded| match (before.get(&entry.key), mine.get(&entry.key)) {
-        (before, Some(mine)) => before == Some(mine),
-        (before, None) => before.is_none(),
+    let changed = |(entry, key)| !before.get(key).is_some_and(|&before| unchanged(before, entry));
+    let untouched = |key| match (before.get(key), mine.get(key)) {
+        (Some(&before), Some(&mine)) => unchanged(before, mine),
+        (before, mine) => before.is_none() && mine.is_none(),
     };
-    [ours.iter().map(changed).collect(), theirs.iter().map(untouched).collect()]
+    [ours.iter().enumerate().map(changed).collect(), theirs.iter().map(untouched).collect()]
 }
 
 fn merge_entries<M, E>(
     [base, ours, theirs]: [M; 3],
-    encode: &dyn Fn(&E) -> Result<Encoded, CodecError>,
+    key: &dyn Fn(&E) -> Result<Key, CodecError>,
+    same: &Same<'_, M>,
 ) -> Result<M, CodecError>
 where
     M: IntoIterator<Item = E> + Extend<E> + Default,
 {
     let read = |side: M| {
-        let entries: Vec<E> = side.into_iter().collect();
-        let encoded = entries.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-        Ok::<_, CodecError>((entries, encoded))
+        let entries = side.into_iter().map(|entry| Ok((key(&entry)?, single::<M, E>(entry))));
+        entries.collect::<Result<(Vec<_>, Vec<_>), CodecError>>()
     };
-    let ((_, base), (ours, mine), (theirs, other)) = (read(base)?, read(ours)?, read(theirs)?);
+    let ((keys, base), (mine, ours), (other, theirs)) = (read(base)?, read(ours)?, read(theirs)?);
+    let [changed, untouched] =
+        choose(&keys, &mine, &other, &|before, entry| same(&base[before], &ours[entry]));
     let mut merged = M::default();
-    for (entries, chosen) in [ours, theirs].into_iter().zip(choose(&base, &mine, &other)) {
-        merged.extend(entries.into_iter().zip(chosen).filter_map(|(entry, chosen)| chosen.then_some(entry)));
+    for (entry, chosen) in ours.into_iter().chain(theirs).zip(changed.into_iter().chain(untouched)) {
+        if chosen {
+            merged.extend(entry);
+        }
     }
     Ok(merged)
 }
 
-fn merge_map<C: Codec, M, K: Serialize, V: Serialize>(base: M, ours: M, theirs: M) -> Result<M, CodecError>
+/// An entry alone can be compared by the `==` of the whole.
+fn single<M: Extend<E> + Default, E>(entry: E) -> M {
+    let mut single = M::default();
+    single.extend([entry]);
+    single
+}
+
+fn merge_map<C: Codec, M, K: Serialize, V>(sides: [M; 3], same: &Same<'_, M>) -> Result<M, CodecError>
 where
     M: IntoIterator<Item = (K, V)> + Extend<(K, V)> + Default,
 {
-    merge_entries([base, ours, theirs], &|(key, value)| {
-        Ok(Encoded { key: encoded::<C>(key)?, value: encoded::<C>(value)? })
-    })
+    merge_entries(sides, &|(key, _): &(K, V)| encoded::<C>(key), same)
 }
 
-fn merge_set<C: Codec, S, V: Serialize>(base: S, ours: S, theirs: S) -> Result<S, CodecError>
+fn merge_set<C: Codec, S, V: Serialize>(sides: [S; 3], same: &Same<'_, S>) -> Result<S, CodecError>
 where
     S: IntoIterator<Item = V> + Extend<V> + Default,
 {
-    merge_entries([base, ours, theirs], &|value| Ok(Encoded { key: encoded::<C>(value)?, value: Vec::new() }))
+    merge_entries(sides, &|value: &V| encoded::<C>(value), same)
 }
 
 #[diagnostic::do_not_recommend]
-impl<K: Serialize + Ord, V: Serialize> Entries for BTreeMap<K, V> {
-    fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
-        merge_map::<C, _, _, _>(base, ours, theirs)
+impl<K: Serialize + Ord, V> Entries for BTreeMap<K, V> {
+    fn merge_entries<C: Codec>(sides: [Self; 3], same: &Same<'_, Self>) -> Result<Self, CodecError> {
+        merge_map::<C, _, _, _>(sides, same)
     }
 }
 
 #[diagnostic::do_not_recommend]
-impl<K: Serialize + Eq + Hash, V: Serialize, S: BuildHasher + Default> Entries for HashMap<K, V, S> {
-    fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
-        merge_map::<C, _, _, _>(base, ours, theirs)
+impl<K: Serialize + Eq + Hash, V, S: BuildHasher + Default> Entries for HashMap<K, V, S> {
+    fn merge_entries<C: Codec>(sides: [Self; 3], same: &Same<'_, Self>) -> Result<Self, CodecError> {
+        merge_map::<C, _, _, _>(sides, same)
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl<V: Serialize + Ord> Entries for BTreeSet<V> {
-    fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
-        merge_set::<C, _, _>(base, ours, theirs)
+    fn merge_entries<C: Codec>(sides: [Self; 3], same: &Same<'_, Self>) -> Result<Self, CodecError> {
+        merge_set::<C, _, _>(sides, same)
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl<V: Serialize + Eq + Hash, S: BuildHasher + Default> Entries for HashSet<V, S> {
-    fn merge_entries<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
-        merge_set::<C, _, _>(base, ours, theirs)
+    fn merge_entries<C: Codec>(sides: [Self; 3], same: &Same<'_, Self>) -> Result<Self, CodecError> {
+        merge_set::<C, _, _>(sides, same)
     }
 }
 
+/// Where the items of a list come from: the places they had in the list before, nothing for additions.
+type Origins = Vec<Option<usize>>;
+
+/// Finds the origins of so many items: what a capped list drops at its front is gone, and what follows has
+/// moved up; in any other list, whatever is found further on is the same item.
+fn origins(before: usize, items: usize, same: &dyn Fn(usize, usize) -> bool) -> Origins {
+    let moved_up =
+        |dropped: &usize| before - dropped <= items && (*dropped..before).all(|at| same(at, at - dropped));
+    if let Some(dropped) = (0..before).find(moved_up) {
+        return (0..items).map(|item| Some(item + dropped).filter(|at| *at < before)).collect();
+    }
+    let mut next = 0;
+    let mut found = |item| {
+        let at = (next..before).find(|at| same(*at, item))?;
+        next = at + 1;
+        Some(at)
+    };
+    (0..items).map(&mut found).collect()
+}
+
 #[diagnostic::do_not_recommend]
-impl<V: Serialize> Append for Vec<V> {
-    fn merge_additions<C: Codec>(base: Self, ours: Self, theirs: Self) -> Result<Self, CodecError> {
-        let encode = |list: &Self| list.iter().map(encoded::<C>).collect::<Result<Vec<_>, _>>();
-        let (before, mine, other) = (encode(&base)?, encode(&ours)?, encode(&theirs)?);
-        let (mut first, second) = if mine.starts_with(&before) {
-            (theirs, ours)
-        } else if other.starts_with(&before) {
-            (ours, theirs)
+impl<V> Append for Vec<V> {
+    fn merge_additions(sides: [Self; 3], same: &Same<'_, Self>) -> Self {
+        let [base, ours, theirs] =
+            sides.map(|list| list.into_iter().map(single::<Self, V>).collect::<Vec<_>>());
+        let [mine, other] = [&ours, &theirs]
+            .map(|side| origins(base.len(), side.len(), &|at, item| same(&base[at], &side[item])));
+        let only_grew = |origins: &Origins| origins.iter().flatten().copied().eq(0..base.len());
+        // Whoever has changed more than the end gives the order.
+        let [(first, origins), (second, others)] = if only_grew(&other) && !only_grew(&mine) {
+            [(ours, mine), (theirs, other)]
         } else {
-            return Ok(ours);
+            [(theirs, other), (ours, mine)]
         };
-        first.extend(second.into_iter().skip(before.len()));
-        Ok(first)
+        let kept: BTreeSet<_> = others.iter().flatten().copied().collect();
+        let first = first.into_iter().zip(origins);
+        let first = first.filter(|(_, origin)| origin.is_none_or(|origin| kept.contains(&origin)));
+        let second = second.into_iter().zip(others).filter(|(_, origin)| origin.is_none());
+        first.chain(second).flat_map(|(item, _)| item).collect()
     }
 }
 
@@ -303,12 +373,13 @@ mod tests {
     use super::*;
     use crate::codec::Bincode;
 
-    fn entries<T: Entries>(base: T, ours: T, theirs: T) -> T {
-        T::merge_entries::<Bincode>(base, ours, theirs).expect("encodes")
+    fn entries<T: Entries + Serialize>(base: T, ours: T, theirs: T) -> T {
+        let same: &Same<'_, T> = &|one, other| same::<Bincode, T>(None, one, other);
+        T::merge_entries::<Bincode>([base, ours, theirs], same).expect("encodes")
     }
 
     fn append(base: &[u8], ours: &[u8], theirs: &[u8]) -> Vec<u8> {
-        Vec::merge_additions::<Bincode>(base.to_vec(), ours.to_vec(), theirs.to_vec()).expect("encodes")
+        Vec::merge_additions([base, ours, theirs].map(<[u8]>::to_vec), &Vec::eq)
     }
 
     #[test]
@@ -341,7 +412,20 @@ mod tests {
         assert_eq!(append(&[1], &[1, 2], &[1, 3]), [1, 3, 2]);
         assert_eq!(append(&[1, 9], &[9, 2], &[1, 9, 3]), [9, 2, 3]);
         assert_eq!(append(&[1, 9], &[1, 9, 2], &[9]), [9, 2]);
-        assert_eq!(append(&[1, 9], &[9], &[1]), [9]);
+        assert!(append(&[1, 9], &[9], &[1]).is_empty());
+        assert_eq!(append(&[1, 2, 3], &[1, 9, 3], &[1, 2, 3, 4]), [1, 9, 3, 4]);
+        assert_eq!(append(&[1, 2, 3], &[1, 2, 3, 4], &[1, 9, 3]), [1, 9, 3, 4]);
+        assert_eq!(append(&[1, 2, 3], &[1, 3], &[1, 3]), [1, 3], "what both removed is not doubled");
+    }
+
+    /// "The last three": both drop the first and add one.
+    #[test]
+    fn capped_lists_keep_what_either_side_appended() {
+        assert_eq!(append(&[1, 2, 3], &[2, 3, 4], &[2, 3, 5]), [2, 3, 5, 4]);
+        assert_eq!(append(&[1, 2, 3], &[2, 3, 4], &[3, 5, 6]), [3, 5, 6, 4]);
+        assert_eq!(append(&[1, 2, 1, 3], &[1, 3, 4], &[2, 1, 3, 5]), [1, 3, 5, 4], "though items repeat");
+        assert_eq!(append(&[1, 2, 3], &[4], &[5]), [5, 4], "both emptied it");
+        assert_eq!(append(&[1, 2, 3], &[1, 3, 2], &[2, 3, 4]), [3, 4, 2], "ours moved one to the end");
     }
 
     /// What the derive makes of the policies.
@@ -399,6 +483,86 @@ mod tests {
         assert_eq!((shop.visits, shop.best, shop.least), (7, 5, 3));
         assert_eq!(shop.log, ["first", "jam", "tea"]);
         assert_eq!(shop.seen, BTreeSet::from([3]));
+    }
+
+    /// Whatever holds hash maps: each time it is decoded, it is encoded in another order.
+    #[derive(crate::Databag)]
+    struct Unordered {
+        groups: BTreeMap<String, HashSet<u32>>,
+        things: HashMap<String, Thing>,
+        cart: Cart,
+        #[databag(merge = "append")]
+        list: Vec<HashSet<u32>>,
+        #[databag(merge = "reject")]
+        refused: HashSet<u32>,
+    }
+
+    type Cart = BTreeMap<String, u32>;
+
+    #[derive(Clone, PartialEq, Serialize, serde::Deserialize)]
+    struct Thing {
+        tags: HashSet<u32>,
+    }
+
+    /// What becomes of two changes, each made in a request of its own.
+    fn merged(
+        base: &Unordered,
+        ours: impl Fn(&mut Unordered),
+        theirs: impl Fn(&mut Unordered),
+    ) -> Result<Unordered, Error> {
+        let base = Fields::of(base).expect("encodes");
+        let made = |change: &dyn Fn(&mut Unordered)| {
+            let mut bag = Unordered::defaults();
+            base.decode_into(&mut bag).expect("decodes");
+            change(&mut bag);
+            Fields::against(&bag, &base).expect("encodes")
+        };
+        let mut merged = Unordered::defaults();
+        merge::<Unordered>(&base, &made(&ours), &made(&theirs))?.decode_into(&mut merged).expect("decodes");
+        Ok(merged)
+    }
+
+    #[test]
+    fn the_order_of_a_hash_map_inside_of_an_entry_is_no_change() {
+        let tags: HashSet<u32> = (0..20).collect();
+        let base = Unordered {
+            groups: BTreeMap::from([("kept".to_owned(), tags.clone())]),
+            things: HashMap::from([("kept".to_owned(), Thing { tags: tags.clone() })]),
+            list: vec![tags.clone()],
+            ..Unordered::defaults()
+        };
+        let ours = |bag: &mut Unordered| {
+            bag.groups.insert("ours".to_owned(), HashSet::new());
+            bag.things.insert("ours".to_owned(), Thing { tags: HashSet::new() });
+            bag.list.push(HashSet::from([100]));
+        };
+        let theirs = |bag: &mut Unordered| {
+            bag.groups.entry("kept".to_owned()).or_default().insert(99);
+            bag.things.remove("kept");
+            bag.list.push(HashSet::from([200]));
+        };
+        let merged = merged(&base, ours, theirs).expect("nothing is refused");
+        assert!(merged.groups["kept"].contains(&99) && merged.groups.contains_key("ours"));
+        assert_eq!(merged.things.keys().collect::<Vec<_>>(), ["ours"]);
+        assert_eq!(merged.list, [tags, HashSet::from([200]), HashSet::from([100])]);
+    }
+
+    #[test]
+    fn who_changes_the_same_is_not_refused_for_the_order_of_a_hash_map() {
+        let change = |bag: &mut Unordered| bag.refused.extend(0..20);
+        let once = merged(&Unordered::defaults(), change, change).expect("both want the same");
+        assert_eq!(once.refused.len(), 20);
+        let other = |bag: &mut Unordered| bag.refused.extend(0..21);
+        let refused = merged(&Unordered::defaults(), change, other);
+        assert!(matches!(refused, Err(Error::Conflict { field: "refused" })));
+    }
+
+    #[test]
+    fn a_map_by_another_name_is_merged_by_entries() {
+        let insert =
+            |sku: &'static str| move |bag: &mut Unordered| *bag.cart.entry(sku.to_owned()).or_default() += 1;
+        let merged = merged(&Unordered::defaults(), insert("ours"), insert("theirs")).expect("no refusal");
+        assert_eq!(merged.cart.keys().collect::<Vec<_>>(), ["ours", "theirs"]);
     }
 
     #[test]

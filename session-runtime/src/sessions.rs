@@ -533,9 +533,11 @@ impl Core {
 
     /// Removes some expired rows, if that is to happen with everything that is stored.
     async fn prune_if_asked(&self) {
-        if self.prune_each_time {
+        if self.prune_each_time
+            && let Some(now) = self.clock.agreed()
+        {
             let until = Instant::now() + self.deadline;
-            let prune = self.store.prune(self.now(), PRUNE_BATCH);
+            let prune = self.store.prune(now, PRUNE_BATCH);
             if let Err(error) = self.within(until, "remove expired rows", prune).await {
                 tracing::warn!(error = %Chain(&error), "expired sessions could not be removed");
             }

@@ -6,7 +6,7 @@ use actix_web::web;
 use databag_tests::{Browser, Call};
 use session_runtime::{Cleanup, Rejection, Session, SessionMiddleware};
 
-use crate::shop::{COOKIE, Shop, id, look, rejected, shop, shop_with};
+use crate::shop::{COOKIE, Shop, World, id, look, rejected, shop, shop_with};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -146,6 +146,8 @@ async fn a_clock_that_goes_back_revives_nothing() {
     assert!(!lives(&browser).await);
     world.clock.turn_back(2 * MINUTE);
     assert!(!lives(&browser).await);
+    world.clock.turn_back(25 * 60 * MINUTE);
+    assert!(!lives(&browser).await);
     let other = world.customer().await;
     assert!(lives(&other).await);
 }
@@ -161,11 +163,16 @@ async fn changes_from_outside_a_request_are_no_activity() {
     assert!(!lives(&browser).await);
 }
 
+/// A world whose clock passes the idle limit without being taken for one that was set.
+async fn short_lived(cleanup: Cleanup) -> World {
+    shop_with(|builder| builder.idle(30 * SECOND).cleanup(cleanup)).await
+}
+
 #[actix_web::test]
 async fn the_cleanup_removes_expired_rows_by_itself() {
-    let world = shop_with(|builder| builder.cleanup(Cleanup::Every(Duration::from_millis(20)))).await;
+    let world = short_lived(Cleanup::Every(Duration::from_millis(20))).await;
     world.customer().await;
-    world.clock.advance(IDLE + SECOND);
+    world.clock.advance(31 * SECOND);
     let fresh = world.customer().await;
     assert_eq!(world.rows(), 2);
     for _ in 0..500 {
@@ -180,10 +187,10 @@ async fn the_cleanup_removes_expired_rows_by_itself() {
 
 #[actix_web::test]
 async fn the_cleanup_survives_a_store_that_was_down() {
-    let world = shop_with(|builder| builder.cleanup(Cleanup::Every(Duration::from_millis(20)))).await;
+    let world = short_lived(Cleanup::Every(Duration::from_millis(20))).await;
     world.customer().await;
     world.watch.fail(Call::Prune, databag_tests::Fault::Down);
-    world.clock.advance(IDLE + SECOND);
+    world.clock.advance(31 * SECOND);
     world.watch.until("two rounds fail", |watch| watch.count(Call::Prune) > 2).await;
     assert_eq!(world.rows(), 1);
     world.watch.heal();
@@ -194,14 +201,33 @@ async fn the_cleanup_survives_a_store_that_was_down() {
 
 #[actix_web::test]
 async fn the_cleanup_with_every_request_goes_with_those_that_store_something() {
-    let world = shop_with(|builder| builder.cleanup(Cleanup::EveryRequest)).await;
+    let world = short_lived(Cleanup::EveryRequest).await;
     world.customer().await;
-    world.clock.advance(IDLE + SECOND);
+    world.clock.advance(31 * SECOND);
     let before = world.watch.count(Call::Prune);
     look(&world.browser()).await;
     assert_eq!((world.watch.count(Call::Prune), world.rows()), (before, 1), "nothing was stored");
     world.customer().await;
     assert_eq!(world.rows(), 1);
+}
+
+#[actix_web::test]
+async fn a_clock_that_is_far_ahead_for_a_while_removes_nobody() {
+    for cleanup in [Cleanup::EveryRequest, Cleanup::Every(Duration::from_millis(5))] {
+        let world = shop_with(|builder| builder.cleanup(cleanup)).await;
+        let browser = world.customer().await;
+        let before = world.watch.count(Call::Prune);
+        world.clock.advance(48 * 60 * MINUTE);
+        for _ in 0..10 {
+            world.customer().await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(world.watch.count(Call::Prune), before);
+        world.clock.turn_back(48 * 60 * MINUTE);
+        assert!(lives(&browser).await);
+        world.customer().await;
+        world.watch.until("the cleanup goes on", |watch| watch.count(Call::Prune) > before).await;
+    }
 }
 
 #[actix_web::test]

@@ -13,8 +13,8 @@ mod store;
 use std::cell::RefCell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use actix_web::body::MessageBody;
@@ -62,15 +62,24 @@ fn trace(seed: u64, broken: Option<Broken>, told: bool) -> Run {
     local.block_on(&runtime.expect("a runtime"), run(seed, broken, told))
 }
 
-/// The server's clock: the simulation's, and how far it is off.
+/// The servers' clock: the simulation's, and how far it is off.
 #[derive(Clone)]
 struct Watch {
     began: Instant,
     off: Arc<AtomicI64>,
-    /// The latest time that the server was shown: it lets no clock fall behind that.
-    latest: Arc<AtomicU64>,
+    /// What each process makes of it.
+    seen: Arc<Mutex<[Seen; PROCESSES]>>,
     /// How often it was set back.
     set_back: Arc<AtomicU64>,
+}
+
+/// What a process has seen of the clock.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// The latest that it may be for the process: it lets no clock fall far behind that.
+    latest: Millis,
+    /// When it looked last.
+    looked: Duration,
 }
 
 impl Watch {
@@ -79,14 +88,31 @@ impl Watch {
     }
 
     fn shown(&self) -> Millis {
-        let passed = i64::try_from(self.passed().as_millis()).expect("ten minutes");
-        let since = passed + self.off.load(Ordering::Relaxed);
+        let since = millis(self.passed()).cast_signed() + self.off.load(Ordering::Relaxed);
         BEGINNING.checked_add_signed(since).expect("this century")
     }
 
-    fn latest(&self) -> Millis {
-        self.latest.load(Ordering::Relaxed)
+    /// A process looks at it: time goes on for it where the clock has fallen behind by more than a minute.
+    fn look(&self, process: usize) -> Millis {
+        let (shown, passed) = (self.shown(), self.passed());
+        let Seen { latest, looked } = &mut self.seen()[process];
+        let expected = *latest + millis(passed - *looked);
+        let behind = expected.saturating_sub(shown) > 60_000;
+        (*latest, *looked) = (if behind { expected } else { shown.max(*latest) }, passed);
+        shown
     }
+
+    fn latest(&self) -> Millis {
+        self.seen().iter().map(|seen| seen.latest).max().unwrap_or_default()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, [Seen; PROCESSES]> {
+        self.seen.lock().expect("nobody panics while looking at a clock")
+    }
+}
+
+fn millis(duration: Duration) -> Millis {
+    u64::try_from(duration.as_millis()).expect("ten minutes")
 }
 
 /// What all browsers of a simulation share.
@@ -108,16 +134,12 @@ async fn run(seed: u64, broken: Option<Broken>, told: bool) -> Run {
         _ => random.fork(),
     };
     let store = SimStore::new(chance, broken);
-    let watch = Watch {
-        began: Instant::now(),
-        off: Arc::default(),
-        latest: Arc::default(),
-        set_back: Arc::default(),
-    };
+    let watch =
+        Watch { began: Instant::now(), off: Arc::default(), seen: Arc::default(), set_back: Arc::default() };
     let begun = web::Data::new(Begun::new(watch.clone()));
     let mut processes = Vec::new();
-    for _ in 0..PROCESSES {
-        let sessions = process(store.clone(), watch.clone(), random.next(), broken).await;
+    for number in 0..PROCESSES {
+        let sessions = process(number, store.clone(), watch.clone(), random.next(), broken).await;
         let app = App::new()
             .wrap(SessionMiddleware::new(sessions.clone()))
             .app_data(begun.clone())
@@ -156,14 +178,14 @@ async fn run(seed: u64, broken: Option<Broken>, told: bool) -> Run {
 
 /// Begins the sessions of one process.
 async fn process(
+    number: usize,
     store: SimStore,
     watch: Watch,
     seed: u64,
     broken: Option<Broken>,
 ) -> Sessions<Sim, SimStore> {
     let clock = move || {
-        let shown = watch.shown();
-        watch.latest.fetch_max(shown, Ordering::Relaxed);
+        let shown = watch.look(number);
         let shown = if broken == Some(Broken::ClockStopped) { BEGINNING } else { shown };
         SystemTime::UNIX_EPOCH + Duration::from_millis(shown)
     };

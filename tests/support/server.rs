@@ -90,24 +90,43 @@ impl Server {
 /// If the two differ in length, which messages state.
 pub fn disguise(server: SocketAddr, real: &str, told: &str) -> SocketAddr {
     assert_eq!(real.len(), told.len(), "{real} cannot become {told}");
+    let (real, told) = (real.to_owned(), told.to_owned());
+    way(
+        server,
+        |_| (),
+        move |bytes| {
+            while let Some(at) = bytes.windows(real.len()).position(|window| window == real.as_bytes()) {
+                bytes[at..at + told.len()].copy_from_slice(told.as_bytes());
+            }
+        },
+    )
+}
+
+/// Opens a way to a server that ends without a word, and stays open, when a client says something such. So does a
+/// host that loses its power or its network.
+pub fn silence(server: SocketAddr, is_last: impl Fn(&[u8]) -> bool + Clone + Send + 'static) -> SocketAddr {
+    let from_client = move |bytes: &mut [u8]| {
+        while is_last(bytes) {
+            thread::park();
+        }
+    };
+    way(server, from_client, |_| ())
+}
+
+fn way(
+    server: SocketAddr,
+    change_request: impl Fn(&mut [u8]) + Clone + Send + 'static,
+    change_answer: impl Fn(&mut [u8]) + Clone + Send + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it is bound");
-    let (real, told) = (real.to_owned(), told.to_owned());
     thread::spawn(move || {
         for client in listener.incoming() {
             let (Ok(client), Ok(server)) = (client, TcpStream::connect(server)) else { return };
             let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { return };
-            let (real, told) = (real.clone(), told.clone());
-            thread::spawn(move || relay(from_client, server, |_| ()));
-            thread::spawn(move || {
-                relay(from_server, client, |bytes| {
-                    while let Some(at) =
-                        bytes.windows(real.len()).position(|window| window == real.as_bytes())
-                    {
-                        bytes[at..at + told.len()].copy_from_slice(told.as_bytes());
-                    }
-                })
-            });
+            let (change_request, change_answer) = (change_request.clone(), change_answer.clone());
+            thread::spawn(move || relay(from_client, server, change_request));
+            thread::spawn(move || relay(from_server, client, change_answer));
         }
     });
     address

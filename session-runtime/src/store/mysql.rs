@@ -1,19 +1,20 @@
 //! MySQL and MariaDB: what its SQL is, and how its client is called.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::Duration;
 
 use sqlx::mysql::{
-    MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions, MySqlRow,
-    MySqlSslMode,
+    MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool,
+    MySqlPoolOptions, MySqlRow, MySqlSslMode,
 };
 use sqlx::query::Query as Statement;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use super::sql::tls::{self, Mode, Words};
 use super::sql::{
-    Catalog, Cells, Dialect, Engine, FRESH, Meaning, Parameter, Patience, Query, START_UP_PATIENCE, SqlStore,
-    delegate,
+    Catalog, Cells, Dialect, Engine, FRESH, Kind, Meaning, Parameter, Patience, Query, START_UP_PATIENCE,
+    SqlStore, delegate, id,
 };
 use super::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::clock::Timestamp;
@@ -85,11 +86,12 @@ impl MysqlStore {
     /// Takes a pool that is there already, with its settings.
     ///
     /// Give it an `acquire_timeout` below your requests' patience, and `innodb_lock_wait_timeout` to its
-    /// connections: a statement that waits for a lock goes on after its caller gave up.
+    /// connections: a statement that waits for a lock goes on after its caller gave up. Their `sql_mode` must have
+    /// `STRICT_ALL_TABLES` or `STRICT_TRANS_TABLES`, as it has by default.
     ///
     /// # Errors
     ///
-    /// If the server does not answer, or is too old.
+    /// If the server does not answer, is too old, or would cut values that do not fit.
     ///
     /// # Examples
     ///
@@ -112,6 +114,7 @@ impl MysqlStore {
 
 const WORDS: Words = Words {
     server: "MySQL",
+    schemes: &["mysql", "mariadb"],
     verified: "ssl-mode=VERIFY_IDENTITY",
     roots: &["ssl-ca", "sslca"],
     others: &["ssl-mode", "sslmode", "ssl-cert", "sslcert", "ssl-key", "sslkey"],
@@ -147,7 +150,11 @@ fn pool(options: MySqlConnectOptions, patience: &Patience) -> MySqlPool {
                 0 => "DEFAULT".to_owned(),
                 seconds => seconds.to_string(),
             };
-            let set = format!("SET SESSION innodb_lock_wait_timeout = {seconds}");
+            // What does not fit is to be refused: else it is cut, and acknowledged.
+            let set = format!(
+                "SET SESSION innodb_lock_wait_timeout = {seconds}, \
+                 sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')"
+            );
             Box::pin(async move {
                 connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
                 connection.execute(AssertSqlSafe(set)).await.map(drop)
@@ -182,6 +189,10 @@ impl Engine for Client {
 
     /// MySQL cannot return what it removes, so the rows are locked first. Nobody else can change them then, and
     /// rows that come in between are left alone.
+    ///
+    /// Who looks for rows to lock goes along an index, and misses one that moves from before to behind him because
+    /// its id changes. So what is there at one moment is asked for before; if not all of that was found, there is
+    /// another round.
     async fn take(
         connection: &mut MySqlConnection,
         query: &Query,
@@ -189,14 +200,25 @@ impl Engine for Client {
     ) -> Result<Vec<Cells>, sqlx::Error> {
         connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
         let mut transaction = connection.begin().await?;
-        let rows = Self::fetch(&mut transaction, query).await?;
-        for chunk in rows.chunks(IDS_PER_STATEMENT) {
-            let list = vec!["?"; chunk.len()].join(", ");
-            let values = chunk.iter().flatten().flatten().cloned().collect();
-            Self::execute(&mut transaction, &Query::once(format!("{delete}({list})"), values, &[])).await?;
+        let lock = Query { sql: format!("{} FOR UPDATE", query.sql).into(), ..query.clone() };
+        let mut taken = Vec::new();
+        loop {
+            let seen = Self::fetch(&mut transaction, query).await?;
+            let rows = Self::fetch(&mut transaction, &lock).await?;
+            for chunk in rows.chunks(IDS_PER_STATEMENT) {
+                let list = vec!["?"; chunk.len()].join(", ");
+                let values = chunk.iter().flatten().flatten().cloned().collect();
+                let delete = Query::once(format!("{delete}({list})"), values, &[]);
+                Self::execute(&mut transaction, &delete).await?;
+            }
+            let found: HashSet<_> = rows.iter().filter_map(id).collect();
+            taken.extend(rows);
+            if seen.iter().filter_map(id).all(|id| found.contains(&id)) {
+                break;
+            }
         }
         transaction.commit().await?;
-        Ok(rows)
+        Ok(taken)
     }
 }
 
@@ -246,16 +268,27 @@ static DIALECT: Dialect = Dialect {
     // Even the `_bin` collations ignore spaces at the end.
     exact: |column| format!("CAST({column} AS BINARY)"),
     exact_hides_index: true,
-    skip: "LIMIT 18446744073709551615 OFFSET",
     prune: |table, _, expiration, [time, limit]| {
         format!("DELETE FROM {table} WHERE {expiration} <= {time} ORDER BY {expiration} LIMIT {limit}")
     },
-    take: |_, _, select| format!("{select} FOR UPDATE"),
+    take: |table, id, condition| format!("SELECT {id} FROM {table} WHERE {condition}"),
+    trim: |table, id, created, condition, keep| {
+        format!(
+            "SELECT {id} FROM {table} WHERE {condition} ORDER BY {created} DESC, {id} DESC \
+             LIMIT 18446744073709551615 OFFSET {keep}"
+        )
+    },
+    // What the driver calls the code is the SQLSTATE, which is one for many errors.
+    code: |error| {
+        let error = error.try_downcast_ref::<MySqlDatabaseError>();
+        error.map(|error| error.number().to_string()).unwrap_or_default()
+    },
     meaning: |code| match code {
         "1062" => Meaning::Taken,
         "1213" => Meaning::Undone,
         "1053" | "1927" => Meaning::Broken,
-        "1264" | "1366" | "1406" => Meaning::Refused,
+        // Out of range, of another character set, too long, a constraint; the server quotes some of the values.
+        "1264" | "1265" | "1292" | "1366" | "1406" | "3819" | "3988" | "4025" => Meaning::Refused,
         _ => Meaning::Other,
     },
     catalog: Catalog {
@@ -289,6 +322,7 @@ static DIALECT: Dialect = Dialect {
             ColumnType::Blob => "MEDIUMBLOB",
         },
         key_type: "VARBINARY(32)",
+        strict: Some("SELECT CAST(@@sql_mode LIKE '%STRICT%' AS SIGNED)"),
         holds,
         table_options: " ENGINE = InnoDB",
         create_index: |table, column, ty| {
@@ -300,7 +334,7 @@ static DIALECT: Dialect = Dialect {
             };
             format!("ALTER TABLE {table} ADD INDEX ({column}{length})")
         },
-        lock: |number| vec![format!("SELECT GET_LOCK('databag {number}', 30)")],
+        lock: |number| vec![format!("SELECT CAST(GET_LOCK('databag {number}', 30) AS SIGNED)")],
         unlock: |number| vec![format!("SELECT RELEASE_LOCK('databag {number}')")],
     },
 };
@@ -319,16 +353,24 @@ fn serves(version: &str) -> Result<(), &'static str> {
 }
 
 /// What a declared type holds. Text is in the character set that has all characters, or it would be changed.
-fn holds(declared: &str) -> Option<ColumnType> {
+fn holds(declared: &str, kind: Kind) -> Option<ColumnType> {
     let (ty, rest) = declared.split_at(declared.find(['(', ' ']).unwrap_or(declared.len()));
+    let length = || rest.strip_prefix('(')?.strip_suffix(')')?.parse::<u32>().ok();
     match ty {
+        // Up to 65,535 bytes, which is less than a session may have.
+        "tinyblob" | "blob" | "varbinary" | "char" | "varchar" | "tinytext" | "text"
+            if kind == Kind::State =>
+        {
+            None
+        }
+        "varbinary" if kind == Kind::Key && length() < Some(32) => None,
         "bigint" if !rest.contains("unsigned") => Some(ColumnType::Integer),
         "double" if !rest.contains("unsigned") => Some(ColumnType::Real),
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => {
             declared.ends_with(" utf8mb4").then_some(ColumnType::Text)
         }
         // `BINARY` pads with zeros: it fits ids alone, which have their length.
-        "binary" => (rest == "(32)").then_some(ColumnType::Blob),
+        "binary" => (kind == Kind::Key && length() == Some(32)).then_some(ColumnType::Blob),
         "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => Some(ColumnType::Blob),
         _ => None,
     }
@@ -347,6 +389,23 @@ mod tests {
         }
         for version in ["5.7.44", "10.4.34-MariaDB", "5.5.5-10.3.1-MariaDB", "5.5.68-MariaDB", ""] {
             assert!(serves(version).is_err(), "{version}");
+        }
+    }
+    #[test]
+    fn a_column_that_pads_or_is_too_short_serves_only_where_that_does_no_harm() {
+        for (declared, kinds) in [
+            ("binary(32)", &[Kind::Key][..]),
+            ("binary(16)", &[]),
+            ("varbinary(16)", &[Kind::Nullable]),
+            ("varbinary(32)", &[Kind::Key, Kind::Nullable]),
+            ("blob", &[Kind::Key, Kind::Nullable]),
+            ("mediumblob", &[Kind::Key, Kind::State, Kind::Nullable]),
+            ("varchar(20) utf8mb4", &[Kind::Key, Kind::Nullable]),
+            ("longtext utf8mb4", &[Kind::Key, Kind::State, Kind::Nullable]),
+        ] {
+            for kind in [Kind::Key, Kind::State, Kind::Nullable] {
+                assert_eq!(holds(declared, kind).is_some(), kinds.contains(&kind), "{declared}");
+            }
         }
     }
 }

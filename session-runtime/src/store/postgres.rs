@@ -48,7 +48,10 @@ impl PostgresStore {
 
     /// Connects to a server: `postgres://user:password@host:port/database`.
     ///
-    /// `?statement-cache-capacity=0` is for a proxy that hands one connection from client to client.
+    /// A proxy in between must give each client a connection of its own, as `PgBouncer` does by
+    /// `pool_mode = session`. Statements are prepared on connections and a `statement_timeout` is set on them; where
+    /// one is handed from client to client, both would end up with other programs. `?statement-cache-capacity=0`
+    /// does not change that.
     ///
     /// # TLS
     ///
@@ -85,7 +88,8 @@ impl PostgresStore {
     /// Takes a pool that is there already, with its settings.
     ///
     /// Give it an `acquire_timeout` below your requests' patience, and `lock_timeout` or `statement_timeout`
-    /// to its connections: a statement that waits for a lock goes on after its caller gave up.
+    /// to its connections: a statement that waits for a lock goes on after its caller gave up. Nothing is set on
+    /// them here; what [`connect`](Self::connect) says of proxies holds, since statements are prepared.
     ///
     /// # Errors
     ///
@@ -112,6 +116,7 @@ impl PostgresStore {
 
 const WORDS: Words = Words {
     server: "PostgreSQL",
+    schemes: &["postgres", "postgresql"],
     verified: "sslmode=verify-full",
     roots: &["sslrootcert", "ssl-root-cert", "ssl-ca"],
     others: &["sslmode", "ssl-mode", "sslcert", "ssl-cert", "sslkey", "ssl-key"],
@@ -210,7 +215,6 @@ static DIALECT: Dialect = Dialect {
     max_values: 65_535,
     exact: |column| format!("{column} COLLATE \"C\""),
     exact_hides_index: false,
-    skip: "OFFSET",
     // An array is made once, where `IN` may ask again; who prunes at the same time takes other rows.
     prune: |table, id, expiration, [time, limit]| {
         format!(
@@ -218,16 +222,25 @@ static DIALECT: Dialect = Dialect {
              ORDER BY {expiration} LIMIT {limit} FOR UPDATE SKIP LOCKED))"
         )
     },
-    take: |table, id, select| {
-        format!("DELETE FROM {table} WHERE {id} = ANY(ARRAY({select} FOR UPDATE)) RETURNING {id}")
+    // Who waits for a row that is being changed looks at the condition again, with the row's new id. So no
+    // statement selects the ids of what is to go: what it sees is the table as it was, with the old id.
+    take: |table, id, condition| format!("DELETE FROM {table} WHERE {condition} RETURNING {id}"),
+    // The ids of what stays are those of rows that are locked, which keep them.
+    trim: |table, id, created, condition, keep| {
+        format!(
+            "DELETE FROM {table} WHERE {condition} AND {id} <> ALL(ARRAY(SELECT {id} FROM {table} \
+             WHERE {condition} ORDER BY {created} DESC, {id} DESC LIMIT {keep} FOR UPDATE)) RETURNING {id}"
+        )
     },
+    code: |error| error.code().unwrap_or_default().into_owned(),
     // PostgreSQL, appendix A.
     meaning: |code| match code {
         "23505" => Meaning::Taken,
         "40001" | "40P01" => Meaning::Undone,
-        // Shut down, crashed, or starting; a statement that took too long leaves its connection usable.
+        // Shut down, crashed, or starting.
         "57P01" | "57P02" | "57P03" => Meaning::Broken,
-        code if code.starts_with("22") || code.starts_with("23") => Meaning::Refused,
+        // Of the value, a constraint, or a view's condition: the server quotes the value, or the row.
+        code if ["22", "23", "44"].iter().any(|class| code.starts_with(class)) => Meaning::Refused,
         _ => Meaning::Other,
     },
     catalog: Catalog {
@@ -257,7 +270,8 @@ static DIALECT: Dialect = Dialect {
             ColumnType::Blob => "BYTEA",
         },
         key_type: "BYTEA",
-        holds: |declared| match declared {
+        strict: None,
+        holds: |declared, _| match declared {
             "bigint" => Some(ColumnType::Integer),
             "double precision" => Some(ColumnType::Real),
             "bytea" => Some(ColumnType::Blob),
@@ -275,7 +289,7 @@ static DIALECT: Dialect = Dialect {
                 // An index of a large table takes its time, and a lock may be waited for, but not for ever.
                 "SET LOCAL statement_timeout = 0".to_owned(),
                 "SET LOCAL lock_timeout = '30s'".to_owned(),
-                format!("SELECT pg_advisory_xact_lock({number})"),
+                format!("SELECT 1::bigint FROM pg_advisory_xact_lock({number})"),
             ]
         },
         unlock: |_| vec!["COMMIT".to_owned()],

@@ -137,6 +137,7 @@ async fn check_directory<S: Directory + Clone>(open: &impl AsyncFn() -> S) -> Ve
         pages_follow_one_another_without_gap_or_overlap,
         removing_returns_the_ids_of_what_it_removed,
         trimming_ends_what_began_first,
+        a_session_whose_id_changes_is_not_missed,
         the_sessions_of_a_user_are_known_after_every_change,
         a_healthy_store_says_so,
     ]
@@ -734,6 +735,51 @@ async fn trimming_ends_what_began_first<S: Directory>(store: S) -> Verdict {
     ensure("what is trimmed again", store.trim(&user, 2, now).await?, Vec::new())?;
     let live = Filter::LiveAt(now);
     ensure("what lives", ids(&store, &live).await?, vec![id(3), id(4), id(6)])
+}
+
+/// Ends the sessions of a user while the id of one changes all the time: it must not slip through.
+async fn a_session_whose_id_changes_is_not_missed<S: Directory>(store: S) -> Verdict {
+    let user = Value::Integer(7);
+    for round in 0..60 {
+        let mut stored = of_user(1_000 * round, 7);
+        store.insert(stored.clone()).await?;
+        let is_over = AtomicBool::new(false);
+        let end = async {
+            // The change that is under way is to be at another point each time.
+            for _ in 0..round % 5 {
+                tokio::task::yield_now().await;
+            }
+            let ended = match round % 2 {
+                0 => store.remove(&is_user(7)).await,
+                _ => store.trim(&user, 0, now()).await,
+            };
+            is_over.store(true, Ordering::Relaxed);
+            ended
+        };
+        let changes = async {
+            // As many as ids were set aside for, should it be missed by a store that is slow to say so.
+            for n in 1..1_000 {
+                let is_late = is_over.load(Ordering::Relaxed);
+                let renamed = Row { id: id(1_000 * round + n), ..next(&stored) };
+                let outcome = store.update(replace(&stored, Scope::Row, renamed.clone())).await?;
+                if outcome != Outcome::Stored {
+                    break;
+                }
+                stored = renamed;
+                if is_late {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, super::StoreError>(stored.id)
+        };
+        let (ended, last) = join(end, changes).await;
+        let (ended, last) = (ended?, last?);
+        ensure("what is left of the user", ids(&store, &is_user(7)).await?, Vec::new())?;
+        ensure("the row", store.load(last).await?, None)?;
+        ensure("what was ended", ended, vec![last])?;
+    }
+    Ok(())
 }
 
 async fn the_sessions_of_a_user_are_known_after_every_change<S: Directory>(store: S) -> Verdict {

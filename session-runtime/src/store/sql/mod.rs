@@ -16,9 +16,11 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Database, Pool};
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub(super) use self::rows::{Cells, Dialect, Meaning, Parameter, Query};
+pub(super) use self::rows::{Cells, Dialect, Meaning, Parameter, Query, id};
 use self::rows::{Rows, total};
 pub(super) use self::schema::Catalog;
+#[cfg(feature = "mysql")]
+pub(super) use self::schema::Kind;
 use super::{ColumnRef, Filter, Outcome, Page, Row, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
@@ -29,6 +31,9 @@ pub(super) const START_UP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection that was idle for so long is asked whether it still works before it is used.
 pub(super) const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a connection that is given back may take to answer.
+const RETURN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Between two attempts of a call that the server has undone.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -53,8 +58,9 @@ pub(super) trait Engine: Send + Sync + 'static {
         query: &Query,
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
-    /// Removes the rows that a query made by [`Dialect::take`] selects, all or none, and returns their ids.
-    /// `delete` begins a statement that removes rows and ends before the list of their ids.
+    /// Removes the rows of a query made by [`Dialect::take`] or [`Dialect::trim`], all or none, and returns their
+    /// ids. A row that is there throughout is removed, even while its id changes. `delete` begins a statement that
+    /// removes rows and ends before the list of their ids.
     fn take(
         connection: &mut Connection<Self>,
         query: &Query,
@@ -111,7 +117,7 @@ impl<E: Engine> SqlStore<E> {
     /// Connects, and checks that the server is one that serves.
     pub(super) async fn greet(&self) -> Result<(), Failure> {
         let mut lease = self.lease().await?;
-        let checked = schema::check_version::<E>(lease.connection()).await;
+        let checked = schema::check_server::<E>(lease.connection()).await;
         self.end(lease, checked).await
     }
 
@@ -232,7 +238,7 @@ impl<E: Engine> SqlStore<E> {
 
     async fn take(&self, operation: &'static str, query: &Query) -> Result<Vec<SessionId>, StoreError> {
         let answer = self.run(operation, Work::Take, query).await?;
-        Ok(answer.rows.iter().filter_map(rows::id).collect())
+        Ok(answer.rows.iter().filter_map(id).collect())
     }
 
     /// Runs a statement within the deadline.
@@ -289,7 +295,8 @@ fn made<T>(operation: &'static str, result: Result<T, Failure>) -> Result<T, Sto
 /// A connection while it is in use.
 ///
 /// One that is dropped in the middle of its work, or whose work failed, is not given back: it may wait for a
-/// server that never answers, and the pool would wait with it. What it was about is undone by the server.
+/// server that never answers, and the pool would wait with it. What it was about is undone by the server. Giving
+/// one back takes an answer of the server too, which is not waited for without end either.
 struct Lease<E: Engine>(Option<PoolConnection<E::Database>>);
 
 impl<E: Engine> Lease<E> {
@@ -299,7 +306,11 @@ impl<E: Engine> Lease<E> {
 
     fn end<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
         if result.as_ref().err().is_none_or(Failure::is_of_statement) {
-            drop(self.0.take());
+            // The pool's own way back, which dropping takes as well, but for the patience: the pool pings, and the
+            // connection counts as one of the pool's until it has the answer (sqlx-core 0.9, pool/connection.rs).
+            if let Some(mut connection) = self.0.take() {
+                tokio::spawn(timeout(RETURN_PATIENCE, connection.return_to_pool()));
+            }
         }
         result
     }
@@ -327,6 +338,14 @@ pub(super) enum Failure {
     Undone(String),
     #[error("there is a row of this id")]
     Taken,
+    #[error("the URL does not begin with `{0}://`")]
+    Scheme(&'static str),
+    #[error(
+        "its sql_mode has values cut that do not fit: add STRICT_ALL_TABLES to that of the pool's connections"
+    )]
+    Lax,
+    #[error("another program has held the lock of table {table:?} for too long")]
+    Locked { table: String },
     #[error("{found} is too old: {needed} or later is needed")]
     OldServer { found: String, needed: &'static str },
     #[error("{parameter:?} is no parameter of the URL: TLS is asked for by `{verified}`")]
@@ -358,7 +377,10 @@ impl Failure {
 
     /// Whether the connection is as good as before.
     fn is_of_statement(&self) -> bool {
-        !matches!(self, Self::Sqlx(_) | Self::Broken(_) | Self::Unfit { .. } | Self::Deadline)
+        !matches!(
+            self,
+            Self::Sqlx(_) | Self::Broken(_) | Self::Unfit { .. } | Self::Locked { .. } | Self::Deadline
+        )
     }
 }
 

@@ -5,6 +5,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use sqlx::error::DatabaseError;
+
 use super::Failure;
 use super::schema::Catalog;
 use crate::clock::Timestamp;
@@ -27,13 +29,15 @@ pub(in crate::store) struct Dialect {
     pub(in crate::store) exact: fn(&str) -> String,
     /// Whether an index of text serves only a comparison by the column itself, which is made besides.
     pub(in crate::store) exact_hides_index: bool,
-    /// What stands before the number of rows to skip.
-    pub(in crate::store) skip: &'static str,
     /// Removes the first rows that have expired: table, id, expiration, parameters of time and limit.
     pub(in crate::store) prune: fn(&str, &str, &str, [&str; 2]) -> String,
-    /// The statement of [`Engine::take`](super::Engine::take): table, id, what selects the ids.
+    /// The statement of [`Engine::take`](super::Engine::take): table, id, condition.
     pub(in crate::store) take: fn(&str, &str, &str) -> String,
-    /// What the server's errors mean.
+    /// The same for all but the last rows by creation and id: table, id, created, condition, parameter of how many.
+    pub(in crate::store) trim: fn(&str, &str, &str, &str, &str) -> String,
+    /// What the server calls an error.
+    pub(in crate::store) code: fn(&dyn DatabaseError) -> String,
+    /// What it means.
     pub(in crate::store) meaning: fn(&str) -> Meaning,
     pub(in crate::store) catalog: Catalog,
 }
@@ -61,7 +65,7 @@ impl Dialect {
 
     pub(in crate::store) fn explain(&self, error: sqlx::Error) -> Failure {
         let code = match &error {
-            sqlx::Error::Database(error) => error.code().unwrap_or_default().into_owned(),
+            sqlx::Error::Database(error) => (self.code)(error.as_ref()),
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
                 return Failure::Broken(error);
             }
@@ -241,31 +245,23 @@ impl Rows {
     }
 
     pub(super) fn remove(&self, filter: &Filter) -> Result<Query, Failure> {
-        let mut text = self.ids();
+        let mut text = Text::new(self, "");
         text.push_filter(filter)?;
-        self.take(text)
+        let (name, id) = (self.dialect.quoted(&self.table.name), self.dialect.quoted(&self.table.id));
+        text.sql = (self.dialect.take)(&name, &id, &text.sql);
+        text.finish(&[ColumnType::Blob])
     }
 
     /// Takes the live rows of a user but for those that began last.
     pub(super) fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Query, Failure> {
-        let (id, created) = (&self.table.id, &self.table.created);
-        let (id, created) = (self.dialect.quoted(id), self.dialect.quoted(created));
+        let names = [&self.table.name, &self.table.id, &self.table.created];
+        let [name, id, created] = names.map(|name| self.dialect.quoted(name));
         let user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
-        let mut text = self.ids();
+        let mut text = Text::new(self, "");
         text.push_filter(&Filter::And(Box::new(user), Box::new(Filter::LiveAt(now))))?;
-        text.push(&format!(" ORDER BY {created} DESC, {id} DESC {} ", self.dialect.skip));
-        text.push_value(Value::Integer(keep.into()));
-        self.take(text)
-    }
-
-    fn ids(&self) -> Text<'_> {
-        let (name, id) = (self.dialect.quoted(&self.table.name), self.dialect.quoted(&self.table.id));
-        Text::new(self, &format!("SELECT {id} FROM {name} WHERE "))
-    }
-
-    fn take(&self, mut text: Text<'_>) -> Result<Query, Failure> {
-        let (name, id) = (self.dialect.quoted(&self.table.name), self.dialect.quoted(&self.table.id));
-        text.sql = (self.dialect.take)(&name, &id, &text.sql);
+        text.values.push(Value::Integer(keep.into()));
+        let keep = (self.dialect.parameter)(text.values.len());
+        text.sql = (self.dialect.trim)(&name, &id, &created, &text.sql, &keep);
         text.finish(&[ColumnType::Blob])
     }
 
@@ -381,7 +377,7 @@ fn integer(integer: i64) -> Parameter {
 }
 
 /// The id in the first cell. What is no session id was removed as well, but has no name to return.
-pub(super) fn id(cells: &Cells) -> Option<SessionId> {
+pub(in crate::store) fn id(cells: &Cells) -> Option<SessionId> {
     match cells.first() {
         Some(Some(Value::Blob(bytes))) => bytes.as_slice().try_into().ok().map(SessionId::from_bytes),
         _ => None,

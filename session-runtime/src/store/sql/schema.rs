@@ -1,10 +1,17 @@
 //! The table of a bag: created when missing, completed when a column is missing, refused when it does
 //! not fit.
 
-use super::rows::{Cells, Dialect, Query};
-use super::{Connection, Engine, Failure};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::rows::{Cells, Dialect, Query, total};
+use super::{Connection, Engine, Failure, START_UP_PATIENCE};
 use crate::store::Table;
 use crate::value::{ColumnType, Value};
+
+/// How long the answer is waited for when a server waits for a lock, which it does for 30 seconds.
+const LOCK_PATIENCE: Duration = Duration::from_secs(40);
 
 /// What a kind of server says of its tables, and how it is asked.
 #[derive(Debug)]
@@ -28,31 +35,60 @@ pub(in crate::store) struct Catalog {
     pub(in crate::store) column_type: fn(ColumnType) -> &'static str,
     /// The type of the primary key.
     pub(in crate::store) key_type: &'static str,
-    /// What a declared type holds.
-    pub(in crate::store) holds: fn(&str) -> Option<ColumnType>,
+    /// Returns 1 if a value that does not fit is refused, and not cut; none where it always is.
+    pub(in crate::store) strict: Option<&'static str>,
+    /// What a declared type holds, if it serves such a column.
+    pub(in crate::store) holds: fn(&str, Kind) -> Option<ColumnType>,
     /// Stands behind the columns of a new table.
     pub(in crate::store) table_options: &'static str,
     /// An index of a column: the quoted table, the quoted column, its type.
     pub(in crate::store) create_index: fn(&str, &str, ColumnType) -> String,
-    /// Keep others from changing tables, given a number that stands for the table.
+    /// Keep others from changing tables, given a number that stands for the table. The last returns 1 if it does.
     pub(in crate::store) lock: fn(i64) -> Vec<String>,
     /// Let them.
     pub(in crate::store) unlock: fn(i64) -> Vec<String>,
 }
 
-/// Checks that the server is not too old.
-pub(super) async fn check_version<E: Engine>(connection: &mut Connection<E>) -> Result<(), Failure> {
+/// Checks that the server is not too old, and stores what it is given.
+pub(super) async fn check_server<E: Engine>(connection: &mut Connection<E>) -> Result<(), Failure> {
     let catalog = &E::DIALECT.catalog;
     let query = Query::once(catalog.version.to_owned(), Vec::new(), &[ColumnType::Text]);
-    let rows = E::fetch(connection, &query).await?;
+    let rows = within(START_UP_PATIENCE, E::fetch(connection, &query)).await?;
     let version = rows.first().map(|cells| text(cells, 0)).unwrap_or_default();
-    (catalog.serves)(&version).map_err(|needed| Failure::OldServer { found: version, needed })
+    (catalog.serves)(&version).map_err(|needed| Failure::OldServer { found: version, needed })?;
+    match catalog.strict {
+        Some(strict) if !is_one::<E>(connection, START_UP_PATIENCE, strict).await? => Err(Failure::Lax),
+        _ => Ok(()),
+    }
+}
+
+async fn is_one<E: Engine>(
+    connection: &mut Connection<E>,
+    patience: Duration,
+    sql: &str,
+) -> Result<bool, Failure> {
+    let query = Query::once(sql.to_owned(), Vec::new(), &[ColumnType::Integer]);
+    Ok(total(&within(patience, E::fetch(connection, &query)).await?) == 1)
+}
+
+/// A server may go silent after it let us in.
+async fn within<T, F: Into<Failure>>(
+    patience: Duration,
+    call: impl Future<Output = Result<T, F>>,
+) -> Result<T, Failure> {
+    match timeout(patience, call).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(Failure::Deadline),
+    }
 }
 
 /// Makes the database ready for a table.
 ///
 /// A table that fits is left alone, without so much as a lock: a server that only reads can still be read
 /// from. Otherwise the table is looked at again behind a lock, because another process may be doing the same.
+///
+/// Every answer is waited for with patience, but for those to the statements that change the table: an index of
+/// many rows takes its time.
 pub(super) async fn prepare<E: Engine>(connection: &mut Connection<E>, table: &Table) -> Result<(), Failure> {
     check_names(E::DIALECT, table)?;
     if missing::<E>(connection, table).await?.is_empty() {
@@ -60,12 +96,17 @@ pub(super) async fn prepare<E: Engine>(connection: &mut Connection<E>, table: &T
     }
     let catalog = &E::DIALECT.catalog;
     let number = lock_number(&table.name);
-    run::<E>(connection, (catalog.lock)(number)).await?;
+    let mut lock = (catalog.lock)(number);
+    let last = lock.pop().unwrap_or_default();
+    within(START_UP_PATIENCE, run::<E>(connection, lock)).await?;
+    if !is_one::<E>(connection, LOCK_PATIENCE, &last).await? {
+        return Err(Failure::Locked { table: table.name.clone() });
+    }
     for _columns_then_indexes in 0..2 {
         let statements = missing::<E>(connection, table).await?;
         run::<E>(connection, statements).await?;
     }
-    run::<E>(connection, (catalog.unlock)(number)).await
+    within(START_UP_PATIENCE, run::<E>(connection, (catalog.unlock)(number))).await
 }
 
 async fn run<E: Engine>(connection: &mut Connection<E>, statements: Vec<String>) -> Result<(), Failure> {
@@ -90,9 +131,13 @@ struct Wanted<'a> {
     kind: Kind,
 }
 
+/// What a column is for.
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub(in crate::store) enum Kind {
+    /// Ids of 32 bytes.
     Key,
+    /// As much as sessions may hold.
+    State,
     Mandatory,
     Nullable,
 }
@@ -112,7 +157,7 @@ fn wanted(table: &Table) -> Vec<Wanted<'_>> {
     let state = if table.state_is_text { ColumnType::Text } else { ColumnType::Blob };
     let mut wanted = vec![
         Wanted { name: &table.id, ty: ColumnType::Blob, kind: Kind::Key },
-        Wanted { name: &table.state, ty: state, kind: Kind::Mandatory },
+        Wanted { name: &table.state, ty: state, kind: Kind::State },
     ];
     let nullable = |name, ty| Wanted { name, ty, kind: Kind::Nullable };
     wanted.extend(table.user.as_ref().map(|user| nullable(&user.name, user.ty)));
@@ -144,18 +189,21 @@ async fn missing<E: Engine>(connection: &mut Connection<E>, table: &Table) -> Re
     let ask = |sql: &str, shape: &[ColumnType]| {
         Query::once(sql.to_owned(), vec![Value::Text(subject.clone())], shape)
     };
-    let kinds = E::fetch(connection, &ask(catalog.kind, &[ColumnType::Text])).await?;
+    let kind = ask(catalog.kind, &[ColumnType::Text]);
+    let kinds = within(START_UP_PATIENCE, E::fetch(connection, &kind)).await?;
     match kinds.first().map(|cells| text(cells, 0)).as_deref() {
         None => return Ok(vec![create(dialect, table)]),
         Some("table") => {}
         Some(kind) => return Err(unfit(table, format!("is a {kind}, not a table; choose another name"))),
     }
     let shape = [[ColumnType::Text; 2].as_slice(), &[ColumnType::Integer; 4]].concat();
-    let columns = E::fetch(connection, &ask(catalog.columns, &shape)).await?;
+    let columns = ask(catalog.columns, &shape);
+    let columns = within(START_UP_PATIENCE, E::fetch(connection, &columns)).await?;
     let columns: Vec<_> = columns.iter().map(found).collect();
     let mut statements = missing_columns(dialect, table, &columns)?;
     if statements.is_empty() {
-        let indexed = E::fetch(connection, &ask(catalog.indexes, &[ColumnType::Text])).await?;
+        let indexed = ask(catalog.indexes, &[ColumnType::Text]);
+        let indexed = within(START_UP_PATIENCE, E::fetch(connection, &indexed)).await?;
         let indexed: Vec<_> = indexed.iter().map(|cells| text(cells, 0)).collect();
         statements = missing_indexes(dialect, table, &indexed);
     }
@@ -189,7 +237,9 @@ fn create(dialect: &Dialect, table: &Table) -> String {
             let name = dialect.quoted(column.name);
             match column.kind {
                 Kind::Key => format!("{name} {} NOT NULL PRIMARY KEY", catalog.key_type),
-                Kind::Mandatory => format!("{name} {} NOT NULL", (catalog.column_type)(column.ty)),
+                Kind::State | Kind::Mandatory => {
+                    format!("{name} {} NOT NULL", (catalog.column_type)(column.ty))
+                }
                 Kind::Nullable => format!("{name} {}", (catalog.column_type)(column.ty)),
             }
         })
@@ -244,7 +294,7 @@ fn fits(
     let name = wanted.name;
     let catalog = &dialect.catalog;
     let expected = if wanted.kind == Kind::Key { catalog.key_type } else { (catalog.column_type)(wanted.ty) };
-    if (catalog.holds)(&found.declared) != Some(wanted.ty) {
+    if (catalog.holds)(&found.declared, wanted.kind) != Some(wanted.ty) {
         let declared = &found.declared;
         return Err(unfit(
             table,
@@ -257,9 +307,11 @@ fn fits(
     let reason = match wanted.kind {
         _ if found.is_generated => "is generated and cannot be written",
         Kind::Key if !is_key => "must be its primary key",
-        Kind::Mandatory | Kind::Nullable if found.is_key => "must not be part of its primary key",
+        Kind::State | Kind::Mandatory | Kind::Nullable if found.is_key => {
+            "must not be part of its primary key"
+        }
         Kind::Nullable if found.not_null => "must be allowed to be NULL",
-        Kind::Key | Kind::Mandatory | Kind::Nullable => return Ok(()),
+        Kind::Key | Kind::State | Kind::Mandatory | Kind::Nullable => return Ok(()),
     };
     Err(unfit(table, format!("has a column {name:?} that {reason}")))
 }

@@ -8,6 +8,8 @@ use super::Failure;
 /// How a driver spells what concerns TLS.
 pub(in crate::store) struct Words {
     pub(in crate::store) server: &'static str,
+    /// What stands before `://`.
+    pub(in crate::store) schemes: &'static [&'static str],
     /// What has the server's certificate and name verified.
     pub(in crate::store) verified: &'static str,
     /// The parameters that name whom to trust.
@@ -34,6 +36,10 @@ pub(in crate::store) fn options<O: FromStr<Err = sqlx::Error>>(
     words: &Words,
     look: impl FnOnce(&O) -> (Mode, String),
 ) -> Result<O, Failure> {
+    // Drivers take the URL of any server for one of theirs.
+    if !url.split_once("://").is_some_and(|(scheme, _)| words.schemes.contains(&scheme)) {
+        return Err(Failure::Scheme(words.schemes[0]));
+    }
     // First, since drivers pass over what they do not know, or log it with its value.
     let roots = check_names(url, words)?;
     let options = url.parse()?;
@@ -84,6 +90,7 @@ mod tests {
 
     const WORDS: Words = Words {
         server: "it",
+        schemes: &["postgres"],
         verified: "sslmode=verify-full",
         roots: &["sslrootcert"],
         others: &["sslmode"],

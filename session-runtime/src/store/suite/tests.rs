@@ -22,6 +22,8 @@ enum Fault {
     PruneTakesAll,
     ExpiryIsIgnored,
     TrimKeepsTheOldest,
+    RemoveLooksFirst,
+    TrimLooksFirst,
     PagesOverlap,
     CaseIsFolded,
 }
@@ -31,6 +33,19 @@ struct Faulty {
     store: MemoryStore,
     fault: Fault,
     turn: Arc<Mutex<()>>,
+}
+
+impl Faulty {
+    /// Others get in between.
+    async fn look_and_remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+        let rows = self.store.find(filter, Page { after: None, limit: 9 }).await?;
+        tokio::task::yield_now().await;
+        let mut removed = Vec::new();
+        for row in rows {
+            removed.extend(self.store.delete(row.id).await?.then_some(row.id));
+        }
+        Ok(removed)
+    }
 }
 
 impl Store for Faulty {
@@ -89,6 +104,10 @@ impl Store for Faulty {
     }
 
     async fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+        if self.fault == Fault::TrimLooksFirst && keep == 0 {
+            let is_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
+            return self.look_and_remove(&is_user).await;
+        }
         if self.fault != Fault::TrimKeepsTheOldest {
             return self.store.trim(user, keep, now).await;
         }
@@ -127,6 +146,9 @@ impl Directory for Faulty {
     }
 
     async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+        if self.fault == Fault::RemoveLooksFirst {
+            return self.look_and_remove(filter).await;
+        }
         self.store.remove(filter).await
     }
 
@@ -148,6 +170,8 @@ async fn every_planted_fault_is_found() {
         (Fault::PruneTakesAll, "pruning keeps to its limit"),
         (Fault::ExpiryIsIgnored, "filters select as documented"),
         (Fault::TrimKeepsTheOldest, "trimming ends what began first"),
+        (Fault::RemoveLooksFirst, "a session whose id changes is not missed: what is left"),
+        (Fault::TrimLooksFirst, "a session whose id changes is not missed: what is left"),
         (Fault::PagesOverlap, "pages follow one another"),
         (Fault::CaseIsFolded, "text is compared byte for byte"),
     ] {
