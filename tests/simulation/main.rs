@@ -96,7 +96,7 @@ impl Watch {
     fn look(&self, process: usize) -> Millis {
         let (shown, passed) = (self.shown(), self.passed());
         let Seen { latest, looked } = &mut self.seen()[process];
-        let expected = *latest + millis(passed - *looked);
+        let expected = *latest + millis(passed.saturating_sub(*looked));
         let behind = expected.saturating_sub(shown) > 60_000;
         (*latest, *looked) = (if behind { expected } else { shown.max(*latest) }, passed);
         shown
