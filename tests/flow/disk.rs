@@ -1,4 +1,4 @@
-//! A database file that is full, locked, damaged, gone, or none at all, as a visitor meets it.
+//! A database file that may not grow, is locked, damaged, gone, or none at all, as a visitor meets it.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
@@ -84,8 +84,9 @@ fn assert_unavailable(answer: &Answer) {
 }
 
 #[actix_web::test]
-async fn on_a_full_disk_pages_are_read_and_writes_are_503_until_there_is_room() {
-    // A limit of the connection that writes is as good as a disk; a log-out makes room.
+async fn in_a_database_that_may_not_grow_reads_work_and_what_needs_room_is_503_until_there_is_some() {
+    // The limit is of the database, and not of its log: so a log-out, which needs room in the log alone, works and
+    // makes some. On a disk that is full a log-out is 503 as well.
     let folder = tempfile::tempdir().expect("a folder");
     let connection = Connection::open(folder.path().join("disk.db")).expect("a database");
     connection.pragma_update(None, "max_page_count", 26).expect("it can be limited");

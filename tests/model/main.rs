@@ -42,6 +42,8 @@ enum Fault {
     UpdateIsForgotten,
     /// A row that is deleted stays.
     DeleteIsForgotten,
+    /// A row that is renamed stays under its old id, too.
+    OldRowStays,
     /// A listing lacks its first row.
     ListingIsShort,
 }
@@ -78,10 +80,17 @@ impl Store for Faulty {
     }
 
     async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
-        if self.fault == Fault::UpdateIsForgotten {
-            Ok(Outcome::Stored)
-        } else {
-            self.store.update(update).await
+        match self.fault {
+            Fault::UpdateIsForgotten => Ok(Outcome::Stored),
+            Fault::OldRowStays if update.id != update.row.id => {
+                let old = self.store.load(update.id).await?;
+                let outcome = self.store.update(update).await?;
+                if let (Outcome::Stored, Some(old)) = (outcome, old) {
+                    self.store.insert(old).await?;
+                }
+                Ok(outcome)
+            }
+            _ => self.store.update(update).await,
         }
     }
 
@@ -128,6 +137,7 @@ fn every_planted_fault_is_found() {
         (Fault::PruneTakesAll, "Prune"),
         (Fault::UpdateIsForgotten, "differ"),
         (Fault::DeleteIsForgotten, "Delete"),
+        (Fault::OldRowStays, "ChangeUser"),
         (Fault::ListingIsShort, "differ"),
     ] {
         let open = async || twice(Faulty { store: MemoryStore::new(), fault });

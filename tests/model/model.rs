@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use databag_tests::ManualClock;
@@ -31,10 +33,23 @@ struct Bag {
 /// A step. Processes are 0 and 1; sessions are meant by the order they were created in.
 #[derive(Clone, Debug)]
 enum Step {
-    Create { user: Option<i64>, tenant: Option<u8>, visits: u32 },
+    Create {
+        user: Option<i64>,
+        tenant: Option<u8>,
+        visits: u32,
+    },
     Load(usize),
     Get(usize),
-    Update { session: usize, tenant: Option<u8>, note: String },
+    Update {
+        session: usize,
+        tenant: Option<u8>,
+        note: String,
+    },
+    /// Signs a user in, or out, as a change of the bag like any other.
+    ChangeUser {
+        session: usize,
+        user: Option<i64>,
+    },
     Delete(usize),
     OfUser(i64),
     RevokeUser(i64),
@@ -59,6 +74,8 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         3 => session.clone().prop_map(Step::Get),
         6 => (session.clone(), proptest::option::of(tenant.clone()), "[a-z]{0,3}")
             .prop_map(|(session, tenant, note)| Step::Update { session, tenant, note }),
+        4 => (session.clone(), proptest::option::of(user.clone()))
+            .prop_map(|(session, user)| Step::ChangeUser { session, user }),
         2 => session.clone().prop_map(Step::Delete),
         2 => user.clone().prop_map(Step::OfUser),
         1 => user.clone().prop_map(Step::RevokeUser),
@@ -74,6 +91,27 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         1 => prop_oneof![9 => Just(Step::CountAll), 1 => Just(Step::Clear)],
     ];
     proptest::collection::vec((0_usize..2, step), 1..60)
+}
+
+/// Tokens, each another one, of which the last is known: an update tells nobody the new one.
+#[derive(Clone, Default)]
+struct Made(Arc<AtomicU64>);
+
+impl Made {
+    fn source(&self) -> impl Fn() -> [u8; 32] + Send + Sync + 'static {
+        let made = self.0.clone();
+        move || Self::bytes(made.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn last(&self) -> Token {
+        Token::from_bytes(Self::bytes(self.0.load(Ordering::Relaxed)))
+    }
+
+    fn bytes(number: u64) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        bytes
+    }
 }
 
 /// A session, as the model has it.
@@ -146,20 +184,21 @@ async fn run<S: Directory>(
     steps: &[(usize, Step)],
 ) -> Result<(), String> {
     let (clock, keys) = (ManualClock::default(), [Keyring::generate(), Keyring::generate()]);
-    let mut processes = Vec::new();
+    let (mut processes, made) = (Vec::new(), Made::default());
     for (process, store) in stores.into_iter().enumerate() {
         let keyring = format!("{},{}", keys[process].as_str(), keys[1 - process].as_str());
         let builder = Sessions::<Bag>::builder(store)
             .keyring(Keyring::parse(&keyring).expect("keys"))
             .cleanup(Cleanup::Never)
-            .clock(clock.clone());
+            .clock(clock.clone())
+            .token_source(made.source());
         processes.push(builder.build().await.expect("good settings"));
     }
     // A server may have the sessions of the sequence before.
     processes[0].clear().await.map_err(|error| error.to_string())?;
     let (mut model, mut tokens) = (Model { prunes_itself, ..Model::default() }, Vec::new());
     for (number, (process, step)) in steps.iter().enumerate() {
-        let same = take(&processes[*process], *process, &clock, &mut model, &mut tokens, step).await;
+        let same = take(&processes[*process], *process, &clock, &mut model, &mut tokens, &made, step).await;
         if !same.map_err(|error| format!("step {number}, {step:?}: {error}"))? {
             return Err(format!("step {number} by process {process}, {step:?}: the results differ"));
         }
@@ -191,6 +230,7 @@ async fn take<S: Directory>(
     clock: &ManualClock,
     model: &mut Model,
     tokens: &mut Vec<Token>,
+    made: &Made,
     step: &Step,
 ) -> Result<bool, Error> {
     let token = |session: usize| tokens.get(session).cloned();
@@ -237,6 +277,28 @@ async fn take<S: Directory>(
                 change(&mut entry.bag)
             });
             visits == expected
+        }
+        Step::ChangeUser { session, user } => {
+            let Some(token) = token(*session) else { return Ok(true) };
+            let change = |bag: &mut Bag| std::mem::replace(&mut bag.user_id, *user);
+            let before = match sessions.update(token.session_id(), change).await {
+                Ok(before) => Some(before),
+                Err(Error::Ended) => None,
+                Err(error) => return Err(error),
+            };
+            let now = model.now(process, clock.now());
+            let expected = model.live(token.session_id(), now).map(|entry| entry.bag.user_id);
+            if expected.is_some_and(|expected| expected != *user)
+                && let Some(mut entry) = model.entries.remove(&token.session_id())
+            {
+                // It begins anew, under an id of its own.
+                entry.bag.user_id = *user;
+                (entry.created, entry.expires, entry.sealed_by) = (now, now + IDLE.min(ABSOLUTE), process);
+                let renamed = made.last();
+                model.entries.insert(renamed.session_id(), entry);
+                tokens.push(renamed);
+            }
+            before == expected
         }
         Step::Delete(session) => {
             let Some(token) = token(*session) else { return Ok(true) };

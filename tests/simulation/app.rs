@@ -1,13 +1,16 @@
 //! The application under simulation: the real middleware and the real extractors, over a store that fails.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashSet};
-use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use actix_web::{HttpResponse, Responder, web};
 use serde::{Deserialize, Serialize};
 use session_runtime::{Databag, Error, Session, SessionRef};
+use tokio::time::timeout;
+
+use crate::Watch;
+use crate::model::Millis;
 
 #[derive(Databag)]
 #[databag(cookie = "__Host-sim", idle = "1m", absolute = "5m")]
@@ -16,6 +19,9 @@ pub(crate) struct Sim {
     user_id: Option<u64>,
     /// The number of the request that began this content.
     lineage: u64,
+    /// Everything that was written here, in its order: what is made twice is here twice.
+    #[databag(merge = "append")]
+    log: Vec<Entry>,
     /// The numbers of the requests that wrote here.
     tags: BTreeSet<u64>,
     count: u64,
@@ -23,31 +29,63 @@ pub(crate) struct Sim {
     sum: u64,
 }
 
+/// A change, and the request that made it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub(crate) struct Entry {
+    pub(crate) number: u64,
+    pub(crate) change: Change,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub(crate) enum Change {
+    Tag,
+    Sum,
+    /// By `update`.
+    Count,
+}
+
+impl Sim {
+    fn mark(&mut self, task: &Task) {
+        if self.lineage == 0 {
+            self.lineage = task.number;
+        }
+    }
+
+    fn make(&mut self, change: Change, task: &Task) {
+        self.mark(task);
+        match change {
+            Change::Tag => drop(self.tags.insert(task.number)),
+            Change::Sum => self.sum += 1,
+            Change::Count => self.count += 1,
+        }
+        self.log.push(Entry { number: task.number, change });
+    }
+}
+
 /// What an answer shows of the session.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct View {
     pub(crate) lineage: u64,
+    pub(crate) log: Vec<Entry>,
     pub(crate) tags: BTreeSet<u64>,
     pub(crate) count: u64,
     pub(crate) sum: u64,
-    pub(crate) expires: u64,
+    /// What this request changed, if it is answered with success.
+    pub(crate) made: Vec<Change>,
 }
 
 impl View {
-    fn of(bag: &Sim, expires: SystemTime) -> Self {
-        let expires = expires.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self {
+    fn of(bag: &Sim, made: &[Change]) -> web::Json<Self> {
+        web::Json(Self {
             lineage: bag.lineage,
+            log: bag.log.clone(),
             tags: bag.tags.clone(),
             count: bag.count,
             sum: bag.sum,
-            expires: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
-        }
+            made: made.to_vec(),
+        })
     }
 }
-
-/// The requests whose handlers began.
-pub(crate) type Begun = Rc<RefCell<HashSet<u64>>>;
 
 /// How a request is to be handled.
 #[derive(Debug, Deserialize, Serialize)]
@@ -55,8 +93,49 @@ pub(crate) struct Task {
     pub(crate) number: u64,
     /// How long the handler takes, in milliseconds.
     pub(crate) takes: u64,
+    /// How long it waits for the store, if it does not wait for as long as that takes.
+    pub(crate) patience: u64,
     pub(crate) user: u64,
 }
+
+/// When the handler of a request was about to write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// Since the simulation began.
+    pub(crate) after: Duration,
+    /// What the server's clock showed.
+    pub(crate) shown: Millis,
+}
+
+/// The requests whose handlers began, and when they came to write.
+pub(crate) struct Begun {
+    watch: Watch,
+    requests: RefCell<HashMap<u64, Option<Moment>>>,
+}
+
+impl Begun {
+    pub(crate) fn new(watch: Watch) -> Self {
+        Self { watch, requests: RefCell::default() }
+    }
+
+    pub(crate) fn handled(&self, number: u64) -> bool {
+        self.requests.borrow().contains_key(&number)
+    }
+
+    pub(crate) fn wrote(&self, number: u64) -> Option<Moment> {
+        self.requests.borrow().get(&number).copied().flatten()
+    }
+
+    async fn work(&self, task: &Task) {
+        self.requests.borrow_mut().insert(task.number, None);
+        tokio::time::sleep(Duration::from_millis(task.takes)).await;
+        let moment = Moment { after: self.watch.passed(), shown: self.watch.shown() };
+        self.requests.borrow_mut().insert(task.number, Some(moment));
+    }
+}
+
+type Asked = web::Query<Task>;
+type Work = web::Data<Begun>;
 
 pub(crate) fn routes(app: &mut web::ServiceConfig) {
     app.route("/read", web::get().to(read))
@@ -64,95 +143,100 @@ pub(crate) fn routes(app: &mut web::ServiceConfig) {
         .route("/add", web::post().to(add))
         .route("/count", web::post().to(count))
         .route("/sum", web::post().to(sum))
+        .route("/both", web::post().to(both))
+        .route("/save", web::post().to(save))
+        .route("/hasty_save", web::post().to(hasty_save))
+        .route("/hasty_update", web::post().to(hasty_update))
         .route("/login", web::post().to(log_in))
         .route("/logout", web::post().to(log_out))
         .route("/rotate", web::post().to(rotate))
         .route("/plain", web::get().to(HttpResponse::Ok));
 }
 
-async fn begin(task: &Task, begun: &Begun) {
-    begun.borrow_mut().insert(task.number);
-    tokio::time::sleep(Duration::from_millis(task.takes)).await;
+async fn read(session: Session<Sim>, task: Asked, work: Work) -> impl Responder {
+    work.work(&task).await;
+    View::of(&session, &[])
 }
 
-fn mark(bag: &mut Sim, task: &Task) {
-    if bag.lineage == 0 {
-        bag.lineage = task.number;
+async fn peek(session: SessionRef<Sim>, task: Asked, work: Work) -> impl Responder {
+    work.work(&task).await;
+    View::of(&session, &[])
+}
+
+async fn add(mut session: Session<Sim>, task: Asked, work: Work) -> impl Responder {
+    session.make(Change::Tag, &task);
+    work.work(&task).await;
+    View::of(&session, &[Change::Tag])
+}
+
+async fn count(mut session: Session<Sim>, task: Asked, work: Work) -> Result<impl Responder, Error> {
+    work.work(&task).await;
+    session.update(|bag| bag.make(Change::Count, &task)).await?;
+    Ok(View::of(&session, &[Change::Count]))
+}
+
+async fn sum(mut session: Session<Sim>, task: Asked, work: Work) -> impl Responder {
+    session.make(Change::Sum, &task);
+    work.work(&task).await;
+    View::of(&session, &[Change::Sum])
+}
+
+/// Changes the session plainly, and by `update` as well.
+async fn both(mut session: Session<Sim>, task: Asked, work: Work) -> Result<impl Responder, Error> {
+    session.make(Change::Sum, &task);
+    work.work(&task).await;
+    session.update(|bag| bag.make(Change::Count, &task)).await?;
+    Ok(View::of(&session, &[Change::Sum, Change::Count]))
+}
+
+/// Saves, again if that fails, and changes something after it.
+async fn save(mut session: Session<Sim>, task: Asked, work: Work) -> Result<impl Responder, Error> {
+    session.make(Change::Sum, &task);
+    work.work(&task).await;
+    if session.save().await.is_err() {
+        session.save().await?;
     }
+    session.make(Change::Tag, &task);
+    Ok(View::of(&session, &[Change::Sum, Change::Tag]))
 }
 
-fn view(session: &Session<Sim>) -> impl Responder + use<> {
-    web::Json(View::of(session, session.expires()))
+/// Saves, and goes on whatever comes of it, and even if nothing does.
+async fn hasty_save(mut session: Session<Sim>, task: Asked, work: Work) -> impl Responder {
+    session.make(Change::Sum, &task);
+    work.work(&task).await;
+    drop(timeout(Duration::from_millis(task.patience), session.save()).await);
+    session.make(Change::Tag, &task);
+    View::of(&session, &[Change::Sum, Change::Tag])
 }
 
-async fn read(session: Session<Sim>, task: web::Query<Task>, begun: web::Data<Begun>) -> impl Responder {
-    begin(&task, &begun).await;
-    view(&session)
+/// The same of an `update`.
+async fn hasty_update(mut session: Session<Sim>, task: Asked, work: Work) -> impl Responder {
+    session.make(Change::Sum, &task);
+    work.work(&task).await;
+    let update = session.update(|bag| bag.make(Change::Count, &task));
+    let made = matches!(timeout(Duration::from_millis(task.patience), update).await, Ok(Ok(())));
+    session.make(Change::Tag, &task);
+    let all = [Change::Sum, Change::Tag, Change::Count];
+    View::of(&session, if made { &all } else { &all[..2] })
 }
 
-async fn peek(session: SessionRef<Sim>, task: web::Query<Task>, begun: web::Data<Begun>) -> impl Responder {
-    begin(&task, &begun).await;
-    web::Json(View::of(&session, SystemTime::UNIX_EPOCH))
-}
-
-async fn add(mut session: Session<Sim>, task: web::Query<Task>, begun: web::Data<Begun>) -> impl Responder {
-    mark(&mut session, &task);
-    session.tags.insert(task.number);
-    begin(&task, &begun).await;
-    view(&session)
-}
-
-async fn count(
-    mut session: Session<Sim>,
-    task: web::Query<Task>,
-    begun: web::Data<Begun>,
-) -> Result<impl Responder, Error> {
-    begin(&task, &begun).await;
-    session
-        .update(|bag| {
-            mark(bag, &task);
-            bag.count += 1;
-        })
-        .await?;
-    Ok(view(&session))
-}
-
-async fn sum(mut session: Session<Sim>, task: web::Query<Task>, begun: web::Data<Begun>) -> impl Responder {
-    mark(&mut session, &task);
-    session.sum += 1;
-    begin(&task, &begun).await;
-    view(&session)
-}
-
-async fn log_in(
-    mut session: Session<Sim>,
-    task: web::Query<Task>,
-    begun: web::Data<Begun>,
-) -> impl Responder {
-    mark(&mut session, &task);
-    begin(&task, &begun).await;
+async fn log_in(mut session: Session<Sim>, task: Asked, work: Work) -> impl Responder {
+    session.mark(&task);
+    work.work(&task).await;
     session.log_in(task.user);
-    view(&session)
+    View::of(&session, &[])
 }
 
-async fn log_out(
-    mut session: Session<Sim>,
-    task: web::Query<Task>,
-    begun: web::Data<Begun>,
-) -> impl Responder {
-    begin(&task, &begun).await;
-    let ended = view(&session);
+async fn log_out(mut session: Session<Sim>, task: Asked, work: Work) -> impl Responder {
+    work.work(&task).await;
+    let ended = View::of(&session, &[]);
     session.log_out();
     ended
 }
 
-async fn rotate(
-    mut session: Session<Sim>,
-    task: web::Query<Task>,
-    begun: web::Data<Begun>,
-) -> impl Responder {
-    mark(&mut session, &task);
-    begin(&task, &begun).await;
+async fn rotate(mut session: Session<Sim>, task: Asked, work: Work) -> impl Responder {
+    session.mark(&task);
+    work.work(&task).await;
     session.rotate();
-    view(&session)
+    View::of(&session, &[])
 }

@@ -4,8 +4,10 @@
 //! by the request that began it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
-use crate::app::View;
+use crate::PROCESSES;
+use crate::app::{Change, Entry, Moment, View};
 
 /// A time on the server's clock, in milliseconds.
 pub(crate) type Millis = u64;
@@ -13,6 +15,8 @@ pub(crate) type Millis = u64;
 /// The limits of the simulated application.
 const IDLE: Millis = 60_000;
 const ABSOLUTE: Millis = 300_000;
+/// How much of the idle time may be gone before it is stored that a session was used.
+const STEP: Millis = IDLE / 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -21,10 +25,31 @@ pub(crate) enum Kind {
     Add,
     Count,
     Sum,
+    Both,
+    Save,
+    HastySave,
+    HastyUpdate,
     LogIn,
     LogOut,
     Rotate,
     Revoke,
+}
+
+impl Kind {
+    /// Tells whether it may end the session, under whatever id it goes on.
+    fn ends(self) -> bool {
+        matches!(self, Self::LogOut | Self::Revoke)
+    }
+
+    /// Tells whether the session goes on under another id after it.
+    fn renames(self) -> bool {
+        matches!(self, Self::LogIn | Self::Rotate)
+    }
+
+    /// Tells whether nothing but its use is to be stored of a session.
+    fn looks(self) -> bool {
+        matches!(self, Self::Read | Self::Peek)
+    }
 }
 
 /// A request as its browser sent it.
@@ -33,65 +58,77 @@ pub(crate) struct Request {
     pub(crate) number: u64,
     pub(crate) kind: Kind,
     pub(crate) browser: usize,
+    /// The process that it was sent to.
+    pub(crate) process: usize,
     pub(crate) token: Option<String>,
     /// The order of beginnings and ends of requests.
-    pub(crate) began: u64,
+    began: u64,
     /// The server's clock when it began, as it shows.
     pub(crate) shown: Millis,
     /// What is known of the lineage when it began.
-    known: Option<Known>,
+    known: Option<BTreeSet<Entry>>,
     /// Before this its session does not expire, as far as was known when it began.
     lives_until: Millis,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Known {
-    tags: BTreeSet<u64>,
-    count: u64,
-    sum: u64,
+    /// How many requests had come with its token, and whether all of them were over.
+    uses: u64,
+    alone: bool,
 }
 
 /// An answer as its browser received it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Answer {
-    pub(crate) status: u16,
+    /// Nothing, if the browser has not waited for it.
+    pub(crate) status: Option<u16>,
     /// The token of a `Set-Cookie`; empty for a removal.
     pub(crate) set: Option<String>,
     pub(crate) view: Option<View>,
     /// Whether the handler began.
     pub(crate) handled: bool,
+    /// When the handler was about to write.
+    pub(crate) wrote: Option<Moment>,
     /// Whether the server's clock was set back meanwhile: then it is not known how late it thought it was.
     pub(crate) set_back: bool,
+    /// Whether the store was well all the time, and for long enough before for nothing to be waited for.
+    pub(crate) calm: bool,
 }
 
 #[derive(Debug, Default)]
 struct Lineage {
     browser: usize,
     /// What was answered with success.
-    known: Known,
-    /// What was asked for, and may have been stored.
-    asked: Known,
+    known: BTreeSet<Entry>,
+    /// The requests whose changes may have been stored.
+    asked: BTreeSet<u64>,
     /// When it was first known to have ended: before this, at least.
     ended: Option<u64>,
     /// How many requests are in flight that may end it, under whatever id it goes on.
     ending: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Token {
     lineage: u64,
     /// When a request that could end it was first sent.
     endangered: Option<u64>,
     /// When it was first known to be of no use.
     dead: Option<u64>,
-    /// Before this the session does not expire.
+    /// When a process had failed to end it, and refuses it since.
+    refused: [Option<(u64, Duration)>; PROCESSES],
+    /// The process that has renamed it, and its name since.
+    renamed: Option<(usize, String)>,
+    /// Before this the session does not expire, as is known since then.
     lives_until: Millis,
+    known_since: Duration,
+    /// The earliest that no activity moves this.
+    least_absolute: Millis,
     /// From this on it has expired.
     gone_from: Millis,
     /// The latest that no activity moves this.
     absolute: Millis,
     /// How many requests may be moving that right now.
     moving: u32,
+    /// How many requests came with it.
+    uses: u64,
 }
 
 #[derive(Default)]
@@ -99,6 +136,8 @@ pub(crate) struct Model {
     order: u64,
     /// The latest time that the server has seen.
     latest: Millis,
+    /// How long the simulation takes so far.
+    passed: Duration,
     lineages: BTreeMap<u64, Lineage>,
     tokens: HashMap<String, Token>,
     pub(crate) violations: Vec<String>,
@@ -110,71 +149,89 @@ impl Model {
         self.order
     }
 
+    /// Returns when the session of a token has expired at the latest, if nobody uses it before.
+    pub(crate) fn edge(&self, token: &str) -> Option<Millis> {
+        self.tokens.get(token).map(|token| token.gone_from)
+    }
+
     pub(crate) fn begin(
         &mut self,
         number: u64,
-        kind: Kind,
-        browser: usize,
+        (kind, browser, process): (Kind, usize, usize),
         token: Option<String>,
         shown: Millis,
     ) -> Request {
         let began = self.step();
-        let mut known = None;
-        let mut lives_until = 0;
-        if let Some(token) = token.as_ref().and_then(|token| self.tokens.get_mut(token)) {
-            token.moving += 1;
-            lives_until = token.lives_until;
-        }
-        let lineage = token.as_ref().and_then(|token| self.tokens.get(token)).map(|token| token.lineage);
-        if let Some(lineage) = lineage {
-            let ends = matches!(kind, Kind::LogIn | Kind::LogOut | Kind::Rotate | Kind::Revoke);
-            for other in self.tokens.values_mut().filter(|other| other.lineage == lineage && ends) {
+        let mut request = Request {
+            number,
+            kind,
+            browser,
+            process,
+            token,
+            began,
+            shown,
+            known: None,
+            lives_until: 0,
+            uses: 0,
+            alone: true,
+        };
+        let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get_mut(token)) else {
+            return request;
+        };
+        request.alone = token.moving == 0;
+        token.moving += 1;
+        token.uses += 1;
+        request.uses = token.uses;
+        request.lives_until = token.lives_until;
+        let lineage = token.lineage;
+        if kind.ends() || kind.renames() {
+            for other in self.tokens.values_mut().filter(|other| other.lineage == lineage) {
                 other.endangered.get_or_insert(began);
             }
-            if let Some(lineage) = self.lineages.get_mut(&lineage) {
-                known = Some(lineage.known.clone());
-                lineage.asked.note(kind, number);
-                lineage.ending += u32::from(matches!(kind, Kind::LogOut | Kind::Revoke));
-            }
         }
-        Request { number, kind, browser, token, began, shown, known, lives_until }
+        let lineage = self.lineages.get_mut(&lineage).expect("a token has one");
+        request.known = Some(lineage.known.clone());
+        lineage.asked.insert(number);
+        lineage.ending += u32::from(kind.ends());
+        request
     }
 
-    /// Checks an answer and learns from it. `latest` is the latest time that the server has seen.
-    pub(crate) fn end(&mut self, request: &Request, answer: &Answer, latest: Millis) {
+    /// Checks an answer and learns from it. `latest` is the latest time that the server has seen, and `passed` how
+    /// long the simulation takes so far.
+    pub(crate) fn end(&mut self, request: &Request, answer: &Answer, latest: Millis, passed: Duration) {
         self.step();
-        self.latest = latest;
+        (self.latest, self.passed) = (latest, passed);
+        let success = answer.status.is_some_and(|status| (200..300).contains(&status));
+        let view = answer.view.as_ref().filter(|_| success);
+        self.check_status(request, answer);
+        if let Some(view) = view {
+            self.check_time(request, answer, view);
+        }
         // Whatever was answered, it may have been stored that the session was used.
-        if let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get_mut(token)) {
-            token.moving = token.moving.saturating_sub(1);
-            if request.shown < token.gone_from || answer.set_back {
-                token.gone_from = token.gone_from.max(self.latest + IDLE).min(token.absolute);
-            }
-        }
-        let success = (200..300).contains(&answer.status);
-        if !success && !matches!(answer.status, 409 | 503) {
-            self.violate(request, &format!("was answered {}", answer.status));
-        }
-        let ending = matches!(request.kind, Kind::LogOut | Kind::Revoke);
-        let lineage =
-            request.token.as_ref().and_then(|token| self.tokens.get(token)).map(|token| token.lineage);
-        if let Some(lineage) = lineage.and_then(|lineage| self.lineages.get_mut(&lineage))
+        if let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get_mut(token))
             && request.known.is_some()
         {
-            lineage.ending -= u32::from(ending);
+            token.moving -= 1;
+            if request.shown < token.gone_from || answer.set_back {
+                token.gone_from = token.gone_from.max(latest + IDLE).min(token.absolute);
+            }
+            let lineage = self.lineages.get_mut(&token.lineage).expect("a token has one");
+            lineage.ending -= u32::from(request.kind.ends());
         }
         // A log-out by a token that was replaced meanwhile finds nobody signed in, and ends nothing.
         let found = answer.view.as_ref().is_none_or(|view| view.lineage != 0);
-        if ending && success && found {
+        if request.kind.ends() && success && found {
             self.end_lineage_of(request);
-        } else if ending && answer.status == 503 && answer.handled {
-            // The store could not end it; the server refuses its token.
-            let order = self.order;
-            if let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get_mut(token)) {
-                token.dead.get_or_insert(order);
-            }
+        } else if request.kind.ends() && answer.status == Some(503) && answer.handled {
+            self.refuse(request);
         }
-        let Some(view) = answer.view.as_ref().filter(|_| success) else { return };
+        let Some(view) = view else {
+            // What was saved before the rest failed has begun a session.
+            if request.kind != Kind::LogOut {
+                self.learn_token(request, answer, request.number);
+            }
+            return;
+        };
         if request.kind == Kind::LogOut {
             if answer.set.as_ref().is_some_and(|set| !set.is_empty()) {
                 self.violate(request, "brought a cookie");
@@ -186,6 +243,47 @@ impl Model {
         self.learn(request, answer, view);
     }
 
+    fn check_status(&mut self, request: &Request, answer: &Answer) {
+        let Some(status) = answer.status else { return };
+        match status {
+            200..300 => {}
+            409 => {
+                let token = request.token.as_ref().and_then(|token| self.tokens.get(token));
+                // Nobody can end a session that nobody knows yet.
+                let lives = token.map_or(request.kind != Kind::Revoke && request.token.is_none(), |token| {
+                    // Others may have kept it alive before this came to write.
+                    let meanwhile = answer.wrote.is_some_and(|wrote| token.known_since <= wrote.after);
+                    let until = if meanwhile { token.lives_until } else { request.lives_until };
+                    token.endangered.is_none() && self.latest < until
+                });
+                if lives {
+                    self.violate(request, "was told that its session has ended, which lives");
+                }
+            }
+            // Who does not wait for the store does not know what is stored.
+            503 if !answer.calm || matches!(request.kind, Kind::HastySave | Kind::HastyUpdate) => {}
+            503 => self.violate(request, "was answered 503 while the store was well"),
+            _ => self.violate(request, &format!("was answered {status}")),
+        }
+    }
+
+    /// Checks that nothing was used when it was over already.
+    fn check_time(&mut self, request: &Request, answer: &Answer, view: &View) {
+        let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get(token)) else { return };
+        if token.lineage != view.lineage || request.known.is_none() || answer.set_back {
+            return;
+        }
+        // A log-out of what has expired is as good as one of what lives.
+        let Some(wrote) = answer.wrote.filter(|_| !request.kind.looks() && !request.kind.ends()) else {
+            return;
+        };
+        if wrote.shown >= token.gone_from && token.moving == 1 {
+            self.violate(request, &format!("wrote to {}, which had expired meanwhile", view.lineage));
+        } else if token.refused[request.process].is_some_and(|(_, since)| since < wrote.after) {
+            self.violate(request, &format!("wrote to {}, which is refused meanwhile", view.lineage));
+        }
+    }
+
     fn check_identity(&mut self, request: &Request, answer: &Answer, view: &View) {
         let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get(token)) else {
             if view.lineage != 0 && view.lineage != request.number {
@@ -194,6 +292,7 @@ impl Model {
             return;
         };
         let lineage = &self.lineages[&token.lineage];
+        let refused = token.refused[request.process];
         if view.lineage == token.lineage {
             if lineage.browser != request.browser {
                 self.violate(request, &format!("saw the content of browser {}", lineage.browser));
@@ -201,6 +300,8 @@ impl Model {
                 self.violate(request, &format!("saw {}, which had ended", token.lineage));
             } else if token.dead.is_some_and(|dead| dead < request.began) {
                 self.violate(request, &format!("saw {} by a token that was replaced", token.lineage));
+            } else if refused.is_some_and(|(since, _)| since < request.began) {
+                self.violate(request, &format!("saw {}, which is refused", token.lineage));
             } else if !answer.set_back && request.shown >= token.gone_from && token.moving == 0 {
                 self.violate(request, &format!("saw {}, which had expired", token.lineage));
             }
@@ -213,16 +314,11 @@ impl Model {
 
     fn check_content(&mut self, request: &Request, view: &View) {
         let Some(lineage) = self.lineages.get(&view.lineage) else { return };
-        let known = request.known.clone().filter(|_| {
-            request
-                .token
-                .as_ref()
-                .and_then(|token| self.tokens.get(token))
-                .is_some_and(|t| t.lineage == view.lineage)
-        });
-        let known = known.unwrap_or_default();
-        let lost: Vec<_> = known.tags.difference(&view.tags).collect();
-        let foreign: Vec<_> = view.tags.difference(&lineage.asked.tags).collect();
+        let token = request.token.as_ref().and_then(|token| self.tokens.get(token));
+        let known = request.known.as_ref().filter(|_| token.is_some_and(|t| t.lineage == view.lineage));
+        let made: BTreeSet<_> = view.log.iter().copied().collect();
+        let lost: Vec<_> = known.into_iter().flat_map(|known| known.difference(&made)).collect();
+        let foreign: Vec<_> = made.iter().filter(|entry| !lineage.asked.contains(&entry.number)).collect();
         let mut wrong = Vec::new();
         if !lost.is_empty() {
             wrong.push(format!("lost the writes of {lost:?}"));
@@ -230,13 +326,15 @@ impl Model {
         if !foreign.is_empty() {
             wrong.push(format!("has writes of others, {foreign:?}"));
         }
-        for (what, least, shown, most) in [
-            ("count", known.count, view.count, lineage.asked.count),
-            ("sum", known.sum, view.sum, lineage.asked.sum),
-        ] {
-            if shown < least || shown > most {
-                wrong.push(format!("has a {what} of {shown}, where {least} to {most} were counted"));
-            }
+        if made.len() != view.log.len() {
+            wrong.push(format!("has made changes twice: {:?}", view.log));
+        }
+        let of = |change| view.log.iter().filter(move |entry| entry.change == change);
+        let tags: BTreeSet<_> = of(Change::Tag).map(|entry| entry.number).collect();
+        let (counts, sums) = (of(Change::Count).count() as u64, of(Change::Sum).count() as u64);
+        if (&view.tags, view.count, view.sum) != (&tags, counts, sums) {
+            let shown = (&view.tags, view.count, view.sum);
+            wrong.push(format!("does not add up: {shown:?}, of {:?}", view.log));
         }
         for wrong in wrong {
             self.violate(request, &format!("saw that {} {wrong}", view.lineage));
@@ -247,39 +345,79 @@ impl Model {
         if view.lineage == 0 {
             return;
         }
+        self.learn_token(request, answer, view.lineage);
+        let entries = view.made.iter().map(|&change| Entry { number: request.number, change });
+        let Some(lineage) = self.lineages.get_mut(&view.lineage) else {
+            self.violate(request, "began a session and brought no cookie");
+            return;
+        };
+        lineage.known.extend(entries);
+        let set = answer.set.as_ref().filter(|set| !set.is_empty());
+        let old = request.token.as_ref().and_then(|token| self.tokens.get_mut(token));
+        if let Some(old) = old.filter(|old| old.lineage == view.lineage && request.kind.renames()) {
+            old.dead.get_or_insert(self.order);
+            old.renamed = set.map(|set| (request.process, set.clone()));
+            // What could not be ended by its old name has none that is any better.
+            let refused = old.refused[request.process].map(|_| (self.order, self.passed));
+            if let Some(token) = set.and_then(|set| self.tokens.get_mut(set)) {
+                token.refused[request.process] = refused;
+                token.endangered = token.endangered.or(refused.map(|(since, _)| since));
+            }
+        }
+        let Some(token) = set.or(request.token.as_ref()).and_then(|token| self.tokens.get_mut(token)) else {
+            return;
+        };
+        // What was written is stored, and so is when. That it was looked at is stored if that can be: if the store is
+        // well, and it has not expired meanwhile.
+        let alive = answer.calm && self.latest < request.lives_until;
+        let alone = request.alone && request.uses == token.uses;
+        let used = match request.kind {
+            Kind::Read => alive,
+            Kind::Peek => alive && alone,
+            _ => true,
+        };
+        if view.lineage == token.lineage && used && !answer.set_back {
+            let least = (request.shown + IDLE).min(token.least_absolute).saturating_sub(STEP);
+            if least > token.lives_until {
+                (token.lives_until, token.known_since) = (least, self.passed);
+            }
+        }
+    }
+
+    /// Learns of a token that an answer brought for a lineage.
+    fn learn_token(&mut self, request: &Request, answer: &Answer, number: u64) {
+        let Some(set) = answer.set.as_ref().filter(|set| !set.is_empty() && !self.tokens.contains_key(*set))
+        else {
+            return;
+        };
         let browser = request.browser;
         let lineage =
-            self.lineages.entry(view.lineage).or_insert_with(|| Lineage { browser, ..Lineage::default() });
-        if view.lineage == request.number {
-            // It began with this request; what it was told before did not count.
-            lineage.asked.note(request.kind, request.number);
-        }
-        lineage.known.note(request.kind, request.number);
-        if matches!(request.kind, Kind::LogIn | Kind::Rotate)
-            && let Some(old) = request.token.as_ref().and_then(|token| self.tokens.get_mut(token))
-            && old.lineage == view.lineage
-        {
-            old.dead.get_or_insert(self.order);
-        }
-        let absolute = match request.token.as_ref().and_then(|token| self.tokens.get(token)) {
-            Some(old) if old.lineage == view.lineage && request.kind != Kind::LogIn => old.absolute,
-            _ => self.latest + ABSOLUTE,
-        };
-        let set = answer.set.as_ref().filter(|set| !set.is_empty());
-        let Some(token) = set.or(request.token.as_ref()) else { return };
+            self.lineages.entry(number).or_insert_with(|| Lineage { browser, ..Lineage::default() });
+        // Of one that began with this request, what it was told before did not count.
+        lineage.asked.insert(request.number);
+        let old = request.token.as_ref().and_then(|token| self.tokens.get(token));
+        let goes_on = old.filter(|old| old.lineage == number && request.kind != Kind::LogIn);
+        let least = if answer.set_back { 0 } else { request.shown + ABSOLUTE };
+        let (least_absolute, absolute) =
+            goes_on.map_or((least, self.latest + ABSOLUTE), |old| (old.least_absolute, old.absolute));
         let fresh = Token {
-            lineage: view.lineage,
+            lineage: number,
             endangered: (lineage.ending > 0).then_some(self.order),
-            dead: None,
-            lives_until: 0,
             gone_from: (self.latest + IDLE).min(absolute),
+            least_absolute,
             absolute,
-            moving: 0,
+            ..Token::default()
         };
-        let token = self.tokens.entry(token.clone()).or_insert(fresh);
-        // `Peek` shows no expiration.
-        if view.lineage == token.lineage && request.kind != Kind::Peek {
-            token.lives_until = token.lives_until.max(view.expires);
+        self.tokens.insert(set.clone(), fresh);
+    }
+
+    /// Notes that the store could not end a session, and that the process refuses it by all names that it knows.
+    fn refuse(&mut self, request: &Request) {
+        let (process, since) = (request.process, (self.order, self.passed));
+        let mut next = request.token.clone();
+        while let Some(token) = next.and_then(|token| self.tokens.get_mut(&token)) {
+            token.refused[process].get_or_insert(since);
+            next = token.renamed.clone().filter(|(by, _)| *by == process).map(|(_, name)| name);
         }
     }
 
@@ -297,16 +435,5 @@ impl Model {
 
     fn violate(&mut self, request: &Request, what: &str) {
         self.violations.push(format!("{:?} {} {what}", request.kind, request.number));
-    }
-}
-
-impl Known {
-    fn note(&mut self, kind: Kind, number: u64) {
-        match kind {
-            Kind::Add => drop(self.tags.insert(number)),
-            Kind::Count => self.count += 1,
-            Kind::Sum => self.sum += 1,
-            _ => {}
-        }
     }
 }

@@ -11,6 +11,8 @@ use session_runtime::store::{Filter, Page};
 use session_runtime::store::{Outcome, Row, Table, Update};
 use session_runtime::{Directory, MemoryStore, SessionId, Store, StoreError, Timestamp, Value};
 
+use tokio::time::Instant;
+
 use crate::random::Random;
 
 /// A promise that a store can break. The checks are worth what they find of these.
@@ -24,12 +26,18 @@ pub(crate) enum Broken {
     EarlyAnswer,
     /// The new row is added first and the old one removed later.
     TwoSteps,
-    /// A row that is written keeps its old expiration.
+    /// A row that is written keeps its old expiration. Nothing is sealed: so nothing else can tell.
     StuckExpiration,
     /// A row is said to live an hour longer than it does. Nothing is sealed: so nothing else can tell.
     ExpiryIgnored,
     /// The same, of sealed rows.
     ExpiryForged,
+    /// A row cannot be read now and then, although everything is well.
+    Sulky,
+    /// What is stored is answered as if another writer had been first.
+    FalseConflict,
+    /// No fault of the store: it fails by true chance, and not by the seed.
+    Unseeded,
     /// No fault of the store: the server's clock stands still, and so whoever is to look at the expiration of
     /// what the store returns finds it in the future.
     ClockStopped,
@@ -45,6 +53,8 @@ pub(crate) struct SimStore {
 struct State {
     random: Random,
     down: bool,
+    /// When a call last began that was late or failed, or failed in the end.
+    troubled: Option<Instant>,
     /// Counts power losses: a call that was under way at one is not answered with success.
     epoch: u64,
     ended: BTreeSet<SessionId>,
@@ -58,6 +68,7 @@ impl SimStore {
         let state = State {
             random,
             down: false,
+            troubled: None,
             epoch: 0,
             ended: BTreeSet::new(),
             violations: Vec::new(),
@@ -80,17 +91,37 @@ impl SimStore {
         self.state().violations.clone()
     }
 
+    /// Tells whether no call has been late or has failed since then.
+    pub(crate) fn was_well_since(&self, since: Instant) -> bool {
+        self.state().troubled.is_none_or(|troubled| troubled < since)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no check panics while it holds the state")
     }
 
     /// Makes a call as a store does that may be late, fail, or both.
     async fn call<R>(&self, call: impl AsyncFnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
-        let failure = || StoreError::new("do what it was asked for", "simulated");
+        self.failing(3, call).await
+    }
+
+    /// The same of a call that fails so many times out of a hundred.
+    async fn failing<R>(
+        &self,
+        percent: u64,
+        call: impl AsyncFnOnce() -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let failure = || {
+            self.state().troubled = Some(Instant::now());
+            StoreError::new("do what it was asked for", "simulated")
+        };
         let (before, after, fails_before, fails_after, epoch) = {
             let mut state = self.state();
             let (late, fails_before, fails_after) =
-                (state.random.percent(2), state.random.percent(3), state.random.percent(2));
+                (state.random.percent(2), state.random.percent(percent), state.random.percent(2));
+            if late {
+                state.troubled = Some(Instant::now());
+            }
             let longest = if late { 4_000 } else { 8 };
             let before = Duration::from_millis(state.random.below(longest));
             let after = Duration::from_millis(state.random.below(4));
@@ -144,13 +175,14 @@ impl SimStore {
         }
         let (old, next) = (update.id, update.row.clone());
         let outcome = self.rows.update(update).await?;
+        let falsely = self.broken == Some(Broken::FalseConflict) && self.state().random.percent(20);
         if outcome == Outcome::Stored {
             self.note_written(&next, stored.as_ref());
             if next.id != old {
                 self.state().ended.insert(old);
             }
         }
-        Ok(outcome)
+        Ok(if falsely { Outcome::Conflict } else { outcome })
     }
 
     fn note_written(&self, row: &Row, before: Option<&Row>) {
@@ -182,6 +214,9 @@ impl Store for SimStore {
 
     async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
         let mut row = self.call(async || self.rows.load(id).await).await?;
+        if self.broken == Some(Broken::Sulky) && self.state().random.percent(5) {
+            return Err(StoreError::new("load a row", "it does not feel like it"));
+        }
         if let (Some(Broken::ExpiryIgnored | Broken::ExpiryForged), Some(row)) = (self.broken, &mut row) {
             row.expiration = row.expiration.saturating_add(Duration::from_hours(1));
         }
@@ -205,7 +240,8 @@ impl Store for SimStore {
             self.state().ended.insert(id);
             self.rows.delete(id).await
         };
-        self.call(delete).await
+        // A log-out that fails has more to keep than others.
+        self.failing(10, delete).await
     }
 
     async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
