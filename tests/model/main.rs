@@ -22,13 +22,12 @@ fn twice<S: Clone>(store: S) -> [S; 2] {
 #[test]
 fn sessions_in_sqlite_do_what_the_model_does() {
     let open = async || twice(SqliteStore::in_memory().expect("memory"));
-    try_all("SQLite", CASES, false, open).unwrap_or_else(|error| panic!("{error}"));
+    try_all("SQLite", CASES, open).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
 fn sessions_in_memory_do_what_the_model_does() {
-    try_all("memory", CASES, true, async || twice(MemoryStore::new()))
-        .unwrap_or_else(|error| panic!("{error}"));
+    try_all("memory", CASES, async || twice(MemoryStore::new())).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// A promise that a store can break: the model is worth what it finds of these.
@@ -141,7 +140,7 @@ fn every_planted_fault_is_found() {
         (Fault::ListingIsShort, "differ"),
     ] {
         let open = async || twice(Faulty { store: MemoryStore::new(), fault });
-        let Err(found) = try_all("a faulty store", CASES, true, open) else {
+        let Err(found) = try_all("a faulty store", CASES, open) else {
             panic!("nothing was found of {fault:?}")
         };
         assert!(found.contains(shown_by), "{fault:?}: {found}");

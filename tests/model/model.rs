@@ -59,7 +59,6 @@ enum Step {
     DeleteByTenant(u8),
     CountAll,
     Advance(u64),
-    TurnBack(u64),
     Prune,
     ResealAll,
     Clear,
@@ -85,7 +84,6 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         1 => tenant.prop_map(Step::DeleteByTenant),
         1 => Just(Step::CountAll),
         4 => (0_u64..25).prop_map(Step::Advance),
-        1 => (0_u64..15).prop_map(Step::TurnBack),
         2 => Just(Step::Prune),
         2 => Just(Step::ResealAll),
         1 => prop_oneof![9 => Just(Step::CountAll), 1 => Just(Step::Clear)],
@@ -128,20 +126,9 @@ struct Entry {
 #[derive(Default)]
 struct Model {
     entries: BTreeMap<SessionId, Entry>,
-    /// The latest time that each process was shown.
-    latest: [Option<SystemTime>; 2],
-    /// Whether a row that is added removes those that have expired, as in memory.
-    prunes_itself: bool,
 }
 
 impl Model {
-    /// A process does not let its clock run backwards.
-    fn now(&mut self, process: usize, shown: SystemTime) -> SystemTime {
-        let now = self.latest[process].map_or(shown, |latest| latest.max(shown));
-        self.latest[process] = Some(now);
-        now
-    }
-
     fn live(&self, id: SessionId, now: SystemTime) -> Option<&Entry> {
         self.entries.get(&id).filter(|entry| entry.expires > now)
     }
@@ -178,11 +165,7 @@ fn agree(found: Option<&Snapshot<Bag>>, expected: Option<&Entry>) -> bool {
 }
 
 /// Takes all steps with both, and returns the first one whose results differ.
-async fn run<S: Directory>(
-    stores: [S; 2],
-    prunes_itself: bool,
-    steps: &[(usize, Step)],
-) -> Result<(), String> {
+async fn run<S: Directory>(stores: [S; 2], steps: &[(usize, Step)]) -> Result<(), String> {
     let (clock, keys) = (ManualClock::default(), [Keyring::generate(), Keyring::generate()]);
     let (mut processes, made) = (Vec::new(), Made::default());
     for (process, store) in stores.into_iter().enumerate() {
@@ -196,7 +179,7 @@ async fn run<S: Directory>(
     }
     // A server may have the sessions of the sequence before.
     processes[0].clear().await.map_err(|error| error.to_string())?;
-    let (mut model, mut tokens) = (Model { prunes_itself, ..Model::default() }, Vec::new());
+    let (mut model, mut tokens) = (Model::default(), Vec::new());
     for (number, (process, step)) in steps.iter().enumerate() {
         let same = take(&processes[*process], *process, &clock, &mut model, &mut tokens, &made, step).await;
         if !same.map_err(|error| format!("step {number}, {step:?}: {error}"))? {
@@ -205,14 +188,14 @@ async fn run<S: Directory>(
         // Both processes see every time that the clock shows, and agree on what is alive.
         for (process, sessions) in processes.iter().enumerate() {
             let count = sessions.count_all().await.map_err(|error| error.to_string())?;
-            let now = model.now(process, clock.now());
+            let now = clock.now();
             if count != model.find(now, |_| true).len() as u64 {
                 return Err(format!("after step {number}, {step:?}, process {process} counts {count}"));
             }
         }
     }
     // Whatever the results were, the sessions are the same in the end.
-    let now = model.now(0, clock.now());
+    let now = clock.now();
     for token in &tokens {
         let found = processes[0].load(token).await.map_err(|error| error.to_string())?;
         if !agree(found.as_ref(), model.live(token.session_id(), now)) {
@@ -238,12 +221,9 @@ async fn take<S: Directory>(
         Step::Create { user, tenant: of, visits } => {
             let bag = Bag { user_id: *user, tenant: of.map(tenant), visits: *visits, notes: Vec::new() };
             let (token, created) = sessions.create(bag.clone()).await?;
-            let now = model.now(process, clock.now());
+            let now = clock.now();
             let entry = Entry { bag, created: now, expires: now + IDLE.min(ABSOLUTE), sealed_by: process };
             let same = agree(Some(&created), Some(&entry)) && created.id() == token.session_id();
-            if model.prunes_itself {
-                model.remove(|_, entry| entry.expires <= now);
-            }
             model.entries.insert(token.session_id(), entry);
             tokens.push(token);
             same
@@ -254,7 +234,7 @@ async fn take<S: Directory>(
                 Step::Load(_) => sessions.load(&token).await?,
                 _ => sessions.get(token.session_id()).await?,
             };
-            let now = model.now(process, clock.now());
+            let now = clock.now();
             agree(found.as_ref(), model.live(token.session_id(), now))
         }
         Step::Update { session, tenant: of, note } => {
@@ -270,7 +250,7 @@ async fn take<S: Directory>(
                 Err(Error::Ended) => None,
                 Err(error) => return Err(error),
             };
-            let now = model.now(process, clock.now());
+            let now = clock.now();
             let entry = model.entries.get_mut(&token.session_id()).filter(|entry| entry.expires > now);
             let expected = entry.map(|entry| {
                 entry.sealed_by = process;
@@ -286,7 +266,7 @@ async fn take<S: Directory>(
                 Err(Error::Ended) => None,
                 Err(error) => return Err(error),
             };
-            let now = model.now(process, clock.now());
+            let now = clock.now();
             let expected = model.live(token.session_id(), now).map(|entry| entry.bag.user_id);
             if expected.is_some_and(|expected| expected != *user)
                 && let Some(mut entry) = model.entries.remove(&token.session_id())
@@ -307,7 +287,7 @@ async fn take<S: Directory>(
         }
         Step::OfUser(user) => {
             let found = sessions.of_user(*user).await?;
-            let now = model.now(process, clock.now());
+            let now = clock.now();
             ids(&found) == model.find(now, |bag| bag.user_id == Some(*user))
         }
         Step::RevokeUser(user) => {
@@ -322,13 +302,13 @@ async fn take<S: Directory>(
         Step::FindByTenant(number) => {
             let of = tenant(*number);
             let found = sessions.find(Bag::TENANT.eq(of.as_str())).await?;
-            let now = model.now(process, clock.now());
+            let now = clock.now();
             let all = found.iter().all(|found| agree(Some(found), model.live(found.id(), now)));
             all && ids(&found) == model.find(now, |bag| bag.tenant.as_ref() == Some(&of))
         }
         Step::CountByVisits(visits) => {
             let count = sessions.find(Bag::VISITS.ge(*visits)).count().await?;
-            let now = model.now(process, clock.now());
+            let now = clock.now();
             count == model.find(now, |bag| bag.visits >= *visits).len() as u64
         }
         Step::DeleteByTenant(number) => {
@@ -338,25 +318,21 @@ async fn take<S: Directory>(
         }
         Step::CountAll => {
             let count = sessions.count_all().await?;
-            let now = model.now(process, clock.now());
+            let now = clock.now();
             count == model.find(now, |_| true).len() as u64
         }
         Step::Advance(minutes) => {
             clock.advance(Duration::from_mins(*minutes));
             true
         }
-        Step::TurnBack(minutes) => {
-            clock.turn_back(Duration::from_mins(*minutes));
-            true
-        }
         Step::Prune => {
             let pruned = sessions.prune().await?;
-            let now = model.now(process, clock.now());
+            let now = clock.now();
             pruned == model.remove(|_, entry| entry.expires <= now)
         }
         Step::ResealAll => {
             let resealed = sessions.reseal_all(|_, _| {}).await?;
-            let now = model.now(process, clock.now());
+            let now = clock.now();
             let mut expected = 0;
             let live = model.entries.values_mut().filter(|entry| entry.expires > now);
             for entry in live.filter(|entry| entry.sealed_by != process) {
@@ -374,7 +350,6 @@ async fn take<S: Directory>(
 pub(crate) fn try_all<S: Directory>(
     name: &str,
     cases: u32,
-    prunes_itself: bool,
     open: impl AsyncFn() -> [S; 2],
 ) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -385,7 +360,7 @@ pub(crate) fn try_all<S: Directory>(
     let cases = config.cases;
     let since = std::time::Instant::now();
     let tried = TestRunner::new(config).run(&steps(), |steps| {
-        let run = async { run(open().await, prunes_itself, &steps).await };
+        let run = async { run(open().await, &steps).await };
         runtime.block_on(run).map_err(TestCaseError::fail)
     });
     tried.map_err(|error| error.to_string())?;

@@ -18,7 +18,7 @@ const CASES: u32 = 48;
 fn compare<S: Directory + Clone>(name: &str, connect: impl AsyncFn() -> S) {
     let connected = OnceCell::new();
     let both = async || [connect().await, connect().await];
-    let tried = try_all(name, CASES, false, async || connected.get_or_init(&both).await.clone());
+    let tried = try_all(name, CASES, async || connected.get_or_init(&both).await.clone());
     tried.unwrap_or_else(|error| panic!("{error}"));
 }
 
