@@ -4,6 +4,7 @@
 //! here, so these tests have a program of their own, and take turns.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -314,6 +315,32 @@ async fn the_server_that_takes_the_place_of_a_demoted_one_is_found() {
     first.expect_err("it is a replica");
     second.expect("another has taken its place");
     health.expect("another has taken its place");
+}
+
+/// As by TLS over a distance, on a machine that is busy.
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_connection_that_takes_longer_than_a_deadline_is_made_all_the_same() {
+    const SHORT: Duration = Duration::from_millis(100);
+    let _turn = turn();
+    let (server, breaks) = (address(&url("REDIS_URL")), Arc::new(AtomicBool::new(false)));
+    let breaking = Arc::clone(&breaks);
+    let far = between(
+        move || {
+            std::thread::sleep(3 * SHORT);
+            server
+        },
+        move |_| !breaking.swap(false, Ordering::Relaxed),
+    );
+    let mut store = RedisStore::connect(&format!("redis://{far}")).await.expect("it takes its time");
+    store.prepare(&table("far"), SHORT).await.expect("the server answers");
+    store.insert(row(1)).await.expect("the server answers");
+    breaks.store(true, Ordering::Relaxed);
+    store.load(row(1).id).await.expect_err("the connection breaks");
+    let begun = Instant::now();
+    while store.load(row(1).id).await.is_err() {
+        assert!(begun.elapsed() < RECOVERY, "it does not come back");
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,9 @@ const MAX_STATE_BYTES: usize = 64 * 1024;
 
 /// When expired rows are removed. Whatever is chosen, an expired session never opens.
 ///
+/// None are removed while the clock disagrees with the time that has passed since the start: for a day after it
+/// was set, or the machine has slept.
+///
 /// Nothing is removed while the clock is more than a minute off from the time that has passed since the start: it
 /// was set, and may be wrong. After a day it is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

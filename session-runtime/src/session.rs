@@ -186,11 +186,12 @@ impl<T: Databag> Session<T> {
     /// [`Error::Ended`] if the session was ended meanwhile, and if the store fails.
     pub async fn reload(&mut self) -> Result<(), Error> {
         let core = self.slot.core.clone();
-        let token = self.active.token.clone().unwrap_or_else(|| core.fresh_token());
         let visitor = self.active.visitor;
         let active = if self.is_new() {
-            Active::fresh(token, visitor)?
+            // Under another id: it is not known whether there is a row of this one.
+            Active::fresh(core.fresh_token(), visitor)?
         } else {
+            let token = self.active.token.clone().unwrap_or_else(|| core.fresh_token());
             match core.load(token, Some(visitor)).await? {
                 Verdict::Live(active) => active,
                 Verdict::Rejected(_) => return Err(Error::Ended),
@@ -615,7 +616,7 @@ impl<T: Databag> Slot<T> {
                 self.core.or_refuse(leaves, id, Err(Error::Usage(held.to_owned())))
             }
         } else {
-            self.core.touch(&active).await
+            Ok(self.core.touch(&active).await)
         };
         let error = match stored {
             Ok(sent) => {

@@ -220,7 +220,12 @@ impl Core {
     }
 
     /// Stores that a session was looked at. That is at no one's request: nothing is lost if it fails.
-    pub(crate) async fn touch<T: Databag>(&self, active: &Active<T>) -> Result<Option<Sent>, Error> {
+    pub(crate) async fn touch<T: Databag>(&self, active: &Active<T>) -> Option<Sent> {
+        let touched = self.try_touch(active).await;
+        touched.inspect_err(|error| not_touched(active.id, error)).ok().flatten()
+    }
+
+    async fn try_touch<T: Databag>(&self, active: &Active<T>) -> Result<Option<Sent>, Error> {
         let until = Instant::now() + self.deadline;
         let mut fresh: Option<Active<T>> = None;
         loop {

@@ -366,6 +366,46 @@ async fn a_look_counts_as_activity_even_if_a_change_from_outside_was_first() {
     assert_eq!(world.stored(&token).await.count, 1, "it lives, and nothing was overwritten");
 }
 
+#[actix_web::test]
+async fn a_look_that_could_not_be_noted_is_answered() {
+    let world = world().await;
+    let site = world.site(|_| {}).await;
+    let token = world.session().await;
+    world.clock.advance(Duration::from_mins(2));
+    let (elsewhere, watch, id) = (world.elsewhere.clone(), world.watch.clone(), token.session_id());
+    world.watch.before_next(Call::Update, async move {
+        elsewhere.update(id, |tally| tally.count += 1).await.expect("it is stored");
+        watch.fail(Call::Load, Fault::Down);
+    });
+    let answer = browser(&site, &token).get("/user").await;
+    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "Some(7)"));
+}
+
+#[actix_web::test]
+async fn a_new_session_whose_save_was_not_answered_can_start_over() {
+    let world = world().await;
+    let handler = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
+        session.count += 1;
+        session.save().await.expect_err("the answer is lost");
+        watch.heal();
+        session.reload().await?;
+        session.count += 10;
+        session.save().await?;
+        Ok::<_, Error>(session.count.to_string())
+    };
+    let site = world
+        .site(|app| {
+            app.route("/", web::post().to(handler));
+        })
+        .await;
+    world.watch.fail(Call::Insert, Fault::AnswerLost);
+    let visitor = site.browser();
+    let answer = visitor.post("/").await;
+    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "10"));
+    let token = Token::parse(&visitor.cookie(COOKIE).expect("a cookie")).expect("canonical");
+    assert_eq!(world.stored(&token).await.count, 10);
+}
+
 /// A store that never lets a write win, and says so at once.
 #[derive(Clone)]
 struct Stubborn(MemoryStore);

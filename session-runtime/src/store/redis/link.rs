@@ -1,9 +1,10 @@
 //! The connection: a URL enters, commands are answered by the server that is in charge of their key.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use redis::aio::{ConnectionLike, ConnectionManager, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
@@ -14,6 +15,7 @@ use redis::{
     RedisError, RedisFuture, Script, ServerErrorKind, TlsCertificates, TlsMode, Value,
 };
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::{START_UP_PATIENCE, tls};
 
@@ -179,7 +181,7 @@ impl ConnectionLike for Link {
     ) -> RedisFuture<'a, Vec<Value>> {
         match self {
             Self::Watched(watched) => Box::pin(async move {
-                watched.connection().await?.req_packed_commands(pipeline, offset, count).await
+                watched.connection().await?.0.req_packed_commands(pipeline, offset, count).await
             }),
             Self::Managed(connection) => connection.req_packed_commands(pipeline, offset, count),
             Self::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
@@ -193,11 +195,9 @@ impl ConnectionLike for Link {
 
 /// The connection to a server that takes writes: made again, to whichever server it is by then, when it fails.
 #[derive(Clone)]
-pub(super) struct Watched(Arc<Mutex<Master>>);
-
-struct Master {
-    source: Source,
-    connection: Option<MultiplexedConnection>,
+pub(super) struct Watched {
+    source: Arc<Mutex<Source>>,
+    latest: Arc<std::sync::Mutex<Option<Attempt>>>,
 }
 
 /// Where the server is found.
@@ -207,34 +207,62 @@ enum Source {
     Sentinels(SentinelClient),
 }
 
+/// A connection that is there, or is being made, for all who wait for it.
+type Attempt = Shared<BoxFuture<'static, Result<MultiplexedConnection, Arc<RedisError>>>>;
+
 impl Watched {
     async fn open(source: Source) -> Result<Self, RedisError> {
-        let watched = Self(Arc::new(Mutex::new(Master { source, connection: None })));
-        watched.connection().await?;
+        let watched = Self { source: Arc::new(Mutex::new(source)), latest: Arc::default() };
+        let _connected = watched.connection().await?;
         Ok(watched)
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, RedisError> {
-        let mut master = self.0.lock().await;
-        if let Some(connection) = &master.connection {
-            return Ok(connection.clone());
+    async fn connection(&self) -> Result<(MultiplexedConnection, Attempt), RedisError> {
+        let attempt = self.latest().get_or_insert_with(|| self.attempt()).clone();
+        match attempt.clone().await {
+            Ok(connection) => Ok((connection, attempt)),
+            Err(error) => {
+                self.forget(&attempt);
+                Err((ErrorKind::Io, "there is no connection", error.to_string()).into())
+            }
         }
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-        let connection = match &mut master.source {
-            Source::Server(client) => client.get_multiplexed_async_connection_with_config(&config).await?,
-            Source::Sentinels(client) => client.get_async_connection_with_config(&config).await?,
+    }
+
+    /// Connects in a task of its own: a caller whose deadline passes does not take along what others wait for.
+    fn attempt(&self) -> Attempt {
+        let source = self.source.clone();
+        let connecting = tokio::spawn(timeout(START_UP_PATIENCE, async move {
+            let config =
+                AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
+            match &mut *source.lock().await {
+                Source::Server(client) => client.get_multiplexed_async_connection_with_config(&config).await,
+                Source::Sentinels(client) => client.get_async_connection_with_config(&config).await,
+            }
+        }));
+        let attempt = async {
+            let given_up = || RedisError::from((ErrorKind::Io, "the server does not answer"));
+            let connected = connecting.await.ok().and_then(Result::ok);
+            connected.unwrap_or_else(|| Err(given_up())).map_err(Arc::new)
         };
-        master.connection = Some(connection.clone());
-        Ok(connection)
+        attempt.boxed().shared()
+    }
+
+    /// Lets the next call connect anew, unless another has done so.
+    fn forget(&self, attempt: &Attempt) {
+        self.latest().take_if(|latest| latest.ptr_eq(attempt));
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Option<Attempt>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn send(&self, command: &Cmd) -> Result<Value, RedisError> {
-        let answer = self.connection().await?.req_packed_command(command).await;
+        let (mut connection, attempt) = self.connection().await?;
+        let answer = connection.req_packed_command(command).await;
         // What the server refuses arrives as an answer.
         let answer = answer.and_then(Value::extract_error);
         if answer.as_ref().is_err_and(is_of_master) {
-            self.0.lock().await.connection = None;
+            self.forget(&attempt);
         }
         answer
     }

@@ -24,6 +24,10 @@ pub(super) const SENTINEL_PASSWORD: &str = "sentinel-password";
 pub(super) fn certificates(url: &str) -> Result<(String, Option<TlsCertificates>), RedisError> {
     let (whole, fragment) = url.split_once('#').unwrap_or((url, ""));
     let Some((base, query)) = whole.split_once('?') else { return Ok((url.to_owned(), None)) };
+    // The way to a socket has no other place for user and database.
+    if base.starts_with("unix:") || base.starts_with("redis+unix:") {
+        return Ok((url.to_owned(), None));
+    }
     let mut files = [(ROOTS, None), (CERTIFICATE, None), (KEY, None)];
     let mut rest = form_urlencoded::Serializer::new(String::new());
     let is_of_sentinels = base.split_once("://").is_some_and(|(scheme, _)| scheme.ends_with("-sentinel"));
