@@ -50,6 +50,15 @@ impl Recent {
         self.fates().of.get(&id).copied()
     }
 
+    /// Returns the id that a session goes on under, as far as this process has renamed it.
+    pub(crate) fn latest_id(&self, mut id: SessionId) -> SessionId {
+        let fates = self.fates();
+        while let Some(Fate::Renamed(next)) = fates.of.get(&id) {
+            id = *next;
+        }
+        id
+    }
+
     fn fates(&self) -> MutexGuard<'_, Fates> {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner)
     }

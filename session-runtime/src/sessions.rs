@@ -435,11 +435,7 @@ impl Core {
     ) -> Result<R, Error> {
         if leaves && outcome.is_err() {
             // Others may have renamed it while this request was in flight.
-            let next = |id: &SessionId| match self.recent.fate(*id) {
-                Some(Fate::Renamed(next)) => Some(next),
-                _ => None,
-            };
-            let last = std::iter::successors(Some(id), next).last().unwrap_or(id);
+            let last = self.recent.latest_id(id);
             if self.rules.in_cookie() {
                 self.recent.note(last, Fate::Ended);
             } else {
@@ -696,7 +692,7 @@ impl<T: Databag, S: Store> Sessions<T, S> {
     pub async fn delete(&self, id: SessionId) -> Result<bool, Error> {
         self.by_id()?;
         let until = Instant::now() + self.core.deadline;
-        let outcome = self.core.within(until, "delete a row", Store::delete(&*self.store, id)).await;
+        let outcome = self.core.delete(id, until).await;
         let deleted = self.core.or_refuse(true, id, outcome)?;
         if deleted {
             self.core.has_ended(id);
