@@ -24,7 +24,6 @@ struct RedbStore {
     database: Arc<Database>,
     /// None until the store is prepared.
     table: Option<Arc<Table>>,
-    deadline: Duration,
 }
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -83,7 +82,7 @@ impl From<Cell> for Value {
 impl RedbStore {
     fn open(path: impl AsRef<Path>) -> Result<Self, BoxError> {
         let database = Arc::new(Database::create(path)?);
-        Ok(Self { database, table: None, deadline: Duration::ZERO })
+        Ok(Self { database, table: None })
     }
 
     /// Reads the database as it is at one moment.
@@ -92,66 +91,66 @@ impl RedbStore {
         operation: &'static str,
         work: impl FnOnce(&Table, &ReadOnlyTable<[u8; 32], Stored>) -> Result<T, BoxError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(operation, move |database, table, _| {
+        self.run(operation, move |database, table| {
             work(table, &database.begin_read()?.open_table(Rows::new(&rows_of(table)))?)
         })
         .await
     }
 
-    /// Writes all of it or nothing, one caller after the other.
+    /// Writes everything or nothing. Writes run one after the other.
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
+        deadline: Instant,
         work: impl FnOnce(&mut Writing<'_>) -> Result<T, BoxError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(operation, move |database, table, deadline| {
+        self.run(operation, move |database, table| {
             let transaction = database.begin_write()?;
-            // Those before may have taken long, and this caller has gone by now, and said that nothing was stored.
+            // Earlier writes may have taken long. The caller stopped waiting at the deadline and answered an error.
             if Instant::now() >= deadline {
                 return Err("the deadline has passed".into());
             }
             let rows = transaction.open_table(Rows::new(&rows_of(table)))?;
             let ends = transaction.open_table(Ends::new(&ends_of(table)))?;
             let done = work(&mut Writing { table, rows, ends })?;
-            // Returns when the disk has it.
+            // Returns when the change is on the disk.
             transaction.commit()?;
             Ok(done)
         })
         .await
     }
 
-    /// Does what waits for the disk where no other request waits with it. What has begun there is finished, even if
-    /// the future is dropped.
+    /// Runs blocking work on a thread for it. Work that has begun is finished, even if the future is dropped.
     async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
-        work: impl FnOnce(&Database, &Table, Instant) -> Result<T, BoxError> + Send + 'static,
+        work: impl FnOnce(&Database, &Table) -> Result<T, BoxError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let failed = |error: BoxError| StoreError::new(operation, error);
         let table = self.table.clone().ok_or_else(|| failed("it was not prepared for a table".into()))?;
-        let (database, deadline) = (self.database.clone(), Instant::now() + self.deadline);
-        let done = tokio::task::spawn_blocking(move || work(&database, &table, deadline)).await;
+        let database = self.database.clone();
+        let done = tokio::task::spawn_blocking(move || work(&database, &table)).await;
         done.map_err(|error| failed(error.into()))?.map_err(failed)
     }
 }
 
 impl Store for RedbStore {
-    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
-        (self.table, self.deadline) = (Some(Arc::new(table.clone())), deadline);
-        // Tables are made by the first transaction that writes to them.
-        self.write("prepare its table", |_| Ok(())).await
+    async fn prepare(&mut self, table: &Table, timeout: Duration) -> Result<(), StoreError> {
+        self.table = Some(Arc::new(table.clone()));
+        // The first transaction that writes to a table creates it.
+        self.write("prepare its table", Instant::now() + timeout, |_| Ok(())).await
     }
 
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+    async fn load(&self, id: SessionId, _: Instant) -> Result<Option<Row>, StoreError> {
         self.read("load a row", move |table, rows| Ok(get(table, rows, id)?.map(|(row, _)| row))).await
     }
 
-    async fn insert(&self, row: Row) -> Result<(), StoreError> {
-        self.write("insert a row", move |writing| writing.put(row, BTreeMap::new())).await
+    async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
+        self.write("insert a row", deadline, move |writing| writing.put(row, BTreeMap::new())).await
     }
 
-    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
-        self.write("update a row", move |writing| {
+    async fn update(&self, update: Update, deadline: Instant) -> Result<Outcome, StoreError> {
+        self.write("update a row", deadline, move |writing| {
             let Some((old, columns)) = get(writing.table, &writing.rows, update.id)? else {
                 return Ok(Outcome::Gone);
             };
@@ -165,12 +164,15 @@ impl Store for RedbStore {
         .await
     }
 
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.write("delete a row", move |writing| Ok(!writing.remove_all(&Filter::Id(id))?.is_empty())).await
+    async fn delete(&self, id: SessionId, deadline: Instant) -> Result<bool, StoreError> {
+        self.write("delete a row", deadline, move |writing| {
+            Ok(!writing.remove_all(&Filter::Id(id))?.is_empty())
+        })
+        .await
     }
 
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.write("prune expired rows", move |writing| {
+    async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
+        self.write("prune expired rows", deadline, move |writing| {
             let expired = writing.ends.range(..=(now.as_millis(), [u8::MAX; 32]))?.take(limit as usize);
             let expired =
                 expired.map(|entry| Ok(entry?.0.value())).collect::<Result<Vec<_>, StorageError>>()?;
@@ -183,10 +185,16 @@ impl Store for RedbStore {
         .await
     }
 
-    async fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+    async fn evict_oldest(
+        &self,
+        user: &Value,
+        keep: u32,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Vec<SessionId>, StoreError> {
         let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
         let live = Filter::And(Box::new(of_user), Box::new(Filter::LiveAt(now)));
-        self.write("trim the sessions of a user", move |writing| {
+        self.write("evict the oldest sessions of a user", deadline, move |writing| {
             let mut rows =
                 select(writing.table, &writing.rows, &live, None)?.collect::<Result<Vec<_>, _>>()?;
             rows.sort_by_key(|row| Reverse((row.created, row.id)));
@@ -198,9 +206,9 @@ impl Store for RedbStore {
     }
 }
 
-/// What makes it more than a store: `of_user`, `find` and the like read every row, which does for some ten thousand.
+/// Lists and queries read every row, which is fast enough for some ten thousand.
 impl Directory for RedbStore {
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
+    async fn find(&self, filter: &Filter, page: Page, _: Instant) -> Result<Vec<Row>, StoreError> {
         let filter = filter.clone();
         self.read("find rows", move |table, rows| {
             select(table, rows, &filter, page.after)?.take(page.limit as usize).collect()
@@ -208,7 +216,7 @@ impl Directory for RedbStore {
         .await
     }
 
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
+    async fn count(&self, filter: &Filter, _: Instant) -> Result<u64, StoreError> {
         let filter = filter.clone();
         self.read("count rows", move |table, rows| {
             select(table, rows, &filter, None)?.try_fold(0, |count, row| row.map(|_| count + 1))
@@ -216,13 +224,13 @@ impl Directory for RedbStore {
         .await
     }
 
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+    async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
         let filter = filter.clone();
-        self.write("remove rows", move |writing| writing.remove_all(&filter)).await
+        self.write("remove rows", deadline, move |writing| writing.remove_all(&filter)).await
     }
 
-    async fn health(&self) -> Result<(), StoreError> {
-        self.write("pass its health check", |_| Ok(())).await
+    async fn health(&self, deadline: Instant) -> Result<(), StoreError> {
+        self.write("pass its health check", deadline, |_| Ok(())).await
     }
 }
 
@@ -242,7 +250,7 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Adds a row, beside what of it other versions of the program have stored.
+    /// Adds a row, and keeps the columns of it that only other versions of the program know.
     fn put(&mut self, row: Row, mut columns: Columns) -> Result<(), BoxError> {
         let names = self.table.projected.iter().map(|column| column.name.clone());
         columns.extend(names.zip(row.columns.into_iter().map(|value| value.map(Cell::from))));
@@ -256,7 +264,7 @@ impl Writing<'_> {
         };
         let (id, rest) = (*row.id.as_bytes(), rmp_serde::to_vec_named(&rest)?);
         if self.rows.insert(id, (row.state.as_slice(), rest.as_slice()))?.is_some() {
-            // What was done so far is undone with the transaction.
+            // The transaction is dropped, and with it what it has written so far.
             return Err("there is a row of this id".into());
         }
         self.ends.insert((row.expiration.as_millis(), id), ())?;
@@ -304,19 +312,15 @@ fn select<'r>(
 }
 
 fn decode(table: &Table, id: SessionId, (state, rest): (&[u8], &[u8])) -> Result<(Row, Columns), BoxError> {
-    // Without the reason, which quotes the value: errors end up in logs.
+    // The cause would quote the value, and errors are logged.
     let rest: Rest = rmp_serde::from_slice(rest).map_err(|_| "a row is not as it was written")?;
     let value = |column: &TableColumn| rest.columns.get(&column.name).cloned().flatten().map(Value::from);
-    let row = Row {
-        id,
-        state: state.to_vec(),
-        user: rest.user.map(Value::from),
-        ip: rest.ip,
-        created: Timestamp::from_millis(rest.created),
-        expiration: Timestamp::from_millis(rest.expiration),
-        revision: rest.revision,
-        columns: table.projected.iter().map(value).collect(),
-    };
+    let (created, expiration) =
+        (Timestamp::from_millis(rest.created), Timestamp::from_millis(rest.expiration));
+    let mut row = Row::new(id, state.to_vec(), created, expiration, rest.revision);
+    row.columns = table.projected.iter().map(value).collect();
+    row.user = rest.user.map(Value::from);
+    row.ip = rest.ip;
     Ok((row, rest.columns))
 }
 

@@ -9,6 +9,7 @@ use session_runtime::{Codec, CodecError, Databag, Framing, Keyring, Sessions, Sq
 struct MessagePack;
 
 impl Codec for MessagePack {
+    const NAME: &'static str = "messagepack";
     const FRAMING: Framing = Framing::Binary;
     const HUMAN_READABLE: bool = false;
 

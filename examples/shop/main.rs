@@ -94,11 +94,7 @@ async fn start() -> Result<(), Failure> {
     let sessions = sessions.build().await?;
 
     let server = HttpServer::new(move || {
-        App::new()
-            .wrap(SessionMiddleware::new(sessions.clone()))
-            .wrap(security_headers())
-            .app_data(web::Data::new(sessions.clone()))
-            .configure(routes)
+        App::new().wrap(SessionMiddleware::new(sessions.clone())).wrap(security_headers()).configure(routes)
     });
     let bound = server.shutdown_timeout(5).bind(settings.addresses.as_slice());
     let server =
@@ -241,7 +237,7 @@ async fn count_plain(mut session: Session<ShopSession>, reply: Reply) -> Answer 
 
 async fn devices(
     session: LoggedIn<ShopSession>,
-    sessions: web::Data<Sessions<ShopSession, AnyStore>>,
+    sessions: Sessions<ShopSession>,
 ) -> actix_web::Result<impl Responder> {
     let devices = sessions.of_user(session.user()).await?;
     Ok(web::Html::new(pages::devices(&session, &devices)))
@@ -249,7 +245,7 @@ async fn devices(
 
 async fn api_devices(
     session: LoggedIn<ShopSession>,
-    sessions: web::Data<Sessions<ShopSession, AnyStore>>,
+    sessions: Sessions<ShopSession>,
 ) -> actix_web::Result<impl Responder> {
     let devices = sessions.of_user(session.user()).await?;
     let devices: Vec<Device> = devices.iter().map(|device| Device::of(device, session.id())).collect();
@@ -263,13 +259,12 @@ struct Revoke {
 
 async fn revoke(
     mut session: LoggedIn<ShopSession>,
-    sessions: web::Data<Sessions<ShopSession, AnyStore>>,
+    sessions: Sessions<ShopSession>,
     form: web::Form<Revoke>,
     reply: Reply,
 ) -> Answer {
     if form.id == session.id() {
-        session.log_out();
-        return reply.with(&mut session).await;
+        return reply.with(&mut session.log_out()).await;
     }
     let device = sessions.get(form.id).await?;
     let own = device.is_some_and(|device| device.user_id() == Some(session.user()));
@@ -282,7 +277,7 @@ async fn revoke(
 
 async fn revoke_others(
     mut session: LoggedIn<ShopSession>,
-    sessions: web::Data<Sessions<ShopSession, AnyStore>>,
+    sessions: Sessions<ShopSession>,
     reply: Reply,
 ) -> Answer {
     let ended = sessions.revoke_user_except(session.user(), session.id()).await?;

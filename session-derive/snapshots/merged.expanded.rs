@@ -38,14 +38,14 @@ const _: () = {
         };
         fn defaults() -> Self {
             Self {
-                cart: __databag::start::<HashMap<String, u32>>(),
-                visits: __databag::start::<u32>(),
-                note: __databag::start::<String>(),
-                address: __databag::start::<String>(),
+                cart: __databag::default_of::<HashMap<String, u32>>(),
+                visits: __databag::default_of::<u32>(),
+                note: __databag::default_of::<String>(),
+                address: __databag::default_of::<String>(),
             }
         }
         fn shapes(__shapes: &mut __databag::Shapes) {
-            __databag::stored::<HashMap<String, u32>>();
+            __databag::assert_stored::<HashMap<String, u32>>();
             __shapes.field::<HashMap<String, u32>>();
             __shapes.field::<u32>();
             __shapes.field::<String>();
@@ -55,7 +55,7 @@ const _: () = {
             &self,
             __fields: &mut __databag::Encoder,
         ) -> __databag::Result<(), __databag::CodecError> {
-            __databag::stored::<HashMap<String, u32>>();
+            __databag::assert_stored::<HashMap<String, u32>>();
             __fields.field::<__databag::Bincode, HashMap<String, u32>>(&self.cart)?;
             __fields.field::<__databag::Bincode, u32>(&self.visits)?;
             __fields.field::<__databag::Bincode, String>(&self.note)?;
@@ -63,7 +63,7 @@ const _: () = {
             __databag::Ok(())
         }
         fn decode(&mut self, __fields: &mut __databag::Decoder<'_>) {
-            __databag::stored::<HashMap<String, u32>>();
+            __databag::assert_stored::<HashMap<String, u32>>();
             __fields
                 .field::<
                     __databag::Bincode,
@@ -82,14 +82,15 @@ const _: () = {
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
                 0usize => {
-                    __databag::stored::<HashMap<String, u32>>();
+                    __databag::assert_stored::<HashMap<String, u32>>();
                     __databag::equals::<
                         __databag::Bincode,
                         HashMap<String, u32>,
                     >(
                         &self.cart,
                         __encoded,
-                        (&__databag::Compared::<HashMap<String, u32>>::NEW).equality(),
+                        (&__databag::EqualityProbe::<HashMap<String, u32>>::NEW)
+                            .equality(),
                     )
                 }
                 _ => false,
@@ -97,27 +98,27 @@ const _: () = {
         }
         fn merge(
             __field: __databag::usize,
-            __sides: __databag::Sides<'_>,
-        ) -> __databag::Result<__databag::Settled, __databag::CodecError> {
+            __versions: __databag::FieldVersions<'_>,
+        ) -> __databag::Result<__databag::MergeOutcome, __databag::CodecError> {
             #[allow(unused_imports)]
             use __databag::{
                 ByEncoding as _, ByValue as _, EntriesByDefault as _, LastByDefault as _,
             };
             match __field {
                 0usize => {
-                    (&__databag::Unsaid::<HashMap<String, u32>>::NEW)
-                        .settle::<
+                    (&__databag::DefaultMergeProbe::<HashMap<String, u32>>::NEW)
+                        .merge::<
                             __databag::Bincode,
                         >(
-                            __sides,
-                            (&__databag::Compared::<HashMap<String, u32>>::NEW)
+                            __versions,
+                            (&__databag::EqualityProbe::<HashMap<String, u32>>::NEW)
                                 .equality(),
                         )
                 }
-                1usize => __sides.sum::<__databag::Bincode, u32>(),
-                2usize => __sides.function::<__databag::Bincode, String>(longer),
-                3usize => __databag::Ok(__databag::Settled::Refused),
-                _ => __databag::Ok(__databag::Settled::Ours),
+                1usize => __versions.sum::<__databag::Bincode, u32>(),
+                2usize => __versions.function::<__databag::Bincode, String>(longer),
+                3usize => __databag::Ok(__databag::MergeOutcome::Conflict),
+                _ => __databag::Ok(__databag::MergeOutcome::Ours),
             }
         }
     }

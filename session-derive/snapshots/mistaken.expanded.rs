@@ -55,7 +55,7 @@ const _: () = {
         fn account(&self) -> __databag::Option<i64> {
             self.account
         }
-        ///Borrows `account`, to change it in place.
+        ///Borrows `account` mutably.
         #[must_use]
         #[inline]
         fn account_mut(&mut self) -> &mut Option<i64> {
@@ -71,7 +71,7 @@ const _: () = {
         fn clear_account(&mut self) {
             self.account = __databag::None;
         }
-        ///Takes `account` out, and leaves `None`.
+        ///Takes the value out of `account`, and leaves `None`.
         #[inline]
         fn take_account(&mut self) -> __databag::Option<i64> {
             self.account.take()
@@ -82,7 +82,7 @@ const _: () = {
         fn tenant(&self) -> __databag::Option<&__databag::str> {
             self.tenant.as_deref()
         }
-        ///Borrows `tenant`, to change it in place.
+        ///Borrows `tenant` mutably.
         #[must_use]
         #[inline]
         fn tenant_mut(&mut self) -> &mut Option<String> {
@@ -98,7 +98,7 @@ const _: () = {
         fn clear_tenant(&mut self) {
             self.tenant = __databag::None;
         }
-        ///Takes `tenant` out, and leaves `None`.
+        ///Takes the value out of `tenant`, and leaves `None`.
         #[inline]
         fn take_tenant(&mut self) -> __databag::Option<String> {
             self.tenant.take()

@@ -37,14 +37,14 @@ const _: () = {
         };
         fn defaults() -> Self {
             Self {
-                cart: __databag::start::<BTreeMap<String, u32>>(),
+                cart: __databag::default_of::<BTreeMap<String, u32>>(),
                 theme: Theme::Light,
-                name: __databag::start::<String>(),
+                name: __databag::default_of::<String>(),
             }
         }
         fn shapes(__shapes: &mut __databag::Shapes) {
             __shapes.field::<BTreeMap<String, u32>>();
-            __databag::stored::<Theme>();
+            __databag::assert_stored::<Theme>();
             __shapes.field::<Theme>();
             __shapes.field::<String>();
         }
@@ -53,7 +53,7 @@ const _: () = {
             __fields: &mut __databag::Encoder,
         ) -> __databag::Result<(), __databag::CodecError> {
             __fields.field::<__databag::Bincode, BTreeMap<String, u32>>(&self.cart)?;
-            __databag::stored::<Theme>();
+            __databag::assert_stored::<Theme>();
             __fields.field::<__databag::Bincode, Theme>(&self.theme)?;
             __fields.field::<__databag::Bincode, String>(&self.name)?;
             __databag::Ok(())
@@ -64,7 +64,7 @@ const _: () = {
                     __databag::Bincode,
                     BTreeMap<String, u32>,
                 >(0usize, &mut self.cart);
-            __databag::stored::<Theme>();
+            __databag::assert_stored::<Theme>();
             __fields.field::<__databag::Bincode, Theme>(1usize, &mut self.theme);
             __fields.field::<__databag::Bincode, String>(2usize, &mut self.name);
         }
@@ -77,14 +77,14 @@ const _: () = {
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
                 1usize => {
-                    __databag::stored::<Theme>();
+                    __databag::assert_stored::<Theme>();
                     __databag::equals::<
                         __databag::Bincode,
                         Theme,
                     >(
                         &self.theme,
                         __encoded,
-                        (&__databag::Compared::<Theme>::NEW).equality(),
+                        (&__databag::EqualityProbe::<Theme>::NEW).equality(),
                     )
                 }
                 _ => false,
@@ -92,30 +92,33 @@ const _: () = {
         }
         fn merge(
             __field: __databag::usize,
-            __sides: __databag::Sides<'_>,
-        ) -> __databag::Result<__databag::Settled, __databag::CodecError> {
+            __versions: __databag::FieldVersions<'_>,
+        ) -> __databag::Result<__databag::MergeOutcome, __databag::CodecError> {
             #[allow(unused_imports)]
             use __databag::{
                 ByEncoding as _, ByValue as _, EntriesByDefault as _, LastByDefault as _,
             };
             match __field {
                 0usize => {
-                    (&__databag::Unsaid::<BTreeMap<String, u32>>::NEW)
-                        .settle::<
+                    (&__databag::DefaultMergeProbe::<BTreeMap<String, u32>>::NEW)
+                        .merge::<
                             __databag::Bincode,
                         >(
-                            __sides,
-                            (&__databag::Compared::<BTreeMap<String, u32>>::NEW)
+                            __versions,
+                            (&__databag::EqualityProbe::<BTreeMap<String, u32>>::NEW)
                                 .equality(),
                         )
                 }
                 1usize => {
-                    (&__databag::Unsaid::<Theme>::NEW)
-                        .settle::<
+                    (&__databag::DefaultMergeProbe::<Theme>::NEW)
+                        .merge::<
                             __databag::Bincode,
-                        >(__sides, (&__databag::Compared::<Theme>::NEW).equality())
+                        >(
+                            __versions,
+                            (&__databag::EqualityProbe::<Theme>::NEW).equality(),
+                        )
                 }
-                _ => __databag::Ok(__databag::Settled::Ours),
+                _ => __databag::Ok(__databag::MergeOutcome::Ours),
             }
         }
     }
@@ -128,7 +131,7 @@ const _: () = {
         pub fn cart(&self) -> &BTreeMap<String, u32> {
             &self.cart
         }
-        ///Borrows `cart`, to change it in place.
+        ///Borrows `cart` mutably.
         ///
         /// What is to be bought.
         #[must_use]
@@ -149,7 +152,7 @@ const _: () = {
         pub fn theme(&self) -> &Theme {
             &self.theme
         }
-        ///Borrows `theme`, to change it in place.
+        ///Borrows `theme` mutably.
         #[must_use]
         #[inline]
         pub fn theme_mut(&mut self) -> &mut Theme {
@@ -166,7 +169,7 @@ const _: () = {
         pub fn name(&self) -> &__databag::str {
             &self.name
         }
-        ///Borrows `name`, to change it in place.
+        ///Borrows `name` mutably.
         #[must_use]
         #[inline]
         pub fn name_mut(&mut self) -> &mut String {

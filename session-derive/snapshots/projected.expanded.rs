@@ -62,9 +62,9 @@ const _: () = {
         };
         fn defaults() -> Self {
             Self {
-                account: __databag::start::<Option<i64>>(),
-                address: __databag::start::<Option<IpAddr>>(),
-                tenant: __databag::start::<Option<String>>(),
+                account: __databag::default_of::<Option<i64>>(),
+                address: __databag::default_of::<Option<IpAddr>>(),
+                tenant: __databag::default_of::<Option<String>>(),
             }
         }
         fn shapes(__shapes: &mut __databag::Shapes) {
@@ -126,7 +126,7 @@ const _: () = {
         fn account(&self) -> __databag::Option<i64> {
             self.account
         }
-        ///Borrows `account`, to change it in place.
+        ///Borrows `account` mutably.
         #[must_use]
         #[inline]
         fn account_mut(&mut self) -> &mut Option<i64> {
@@ -142,7 +142,7 @@ const _: () = {
         fn clear_account(&mut self) {
             self.account = __databag::None;
         }
-        ///Takes `account` out, and leaves `None`.
+        ///Takes the value out of `account`, and leaves `None`.
         #[inline]
         fn take_account(&mut self) -> __databag::Option<i64> {
             self.account.take()
@@ -159,7 +159,7 @@ const _: () = {
         fn tenant(&self) -> __databag::Option<&__databag::str> {
             self.tenant.as_deref()
         }
-        ///Borrows `tenant`, to change it in place.
+        ///Borrows `tenant` mutably.
         #[must_use]
         #[inline]
         fn tenant_mut(&mut self) -> &mut Option<String> {
@@ -175,7 +175,7 @@ const _: () = {
         fn clear_tenant(&mut self) {
             self.tenant = __databag::None;
         }
-        ///Takes `tenant` out, and leaves `None`.
+        ///Takes the value out of `tenant`, and leaves `None`.
         #[inline]
         fn take_tenant(&mut self) -> __databag::Option<String> {
             self.tenant.take()

@@ -6,9 +6,9 @@ const _: () = {
     where
         T: Clone,
         T: 'static,
-        Vec<T>: __databag::Start,
+        Vec<T>: __databag::HasDefault,
         Vec<T>: __databag::Stored,
-        [u8; N]: __databag::Start,
+        [u8; N]: __databag::HasDefault,
         [u8; N]: __databag::Stored,
     {
         type Codec = __databag::Bincode;
@@ -41,12 +41,12 @@ const _: () = {
         };
         fn defaults() -> Self {
             Self {
-                items: __databag::start::<Vec<T>>(),
-                pins: __databag::start::<[u8; N]>(),
+                items: __databag::default_of::<Vec<T>>(),
+                pins: __databag::default_of::<[u8; N]>(),
             }
         }
         fn shapes(__shapes: &mut __databag::Shapes) {
-            __databag::stored::<Vec<T>>();
+            __databag::assert_stored::<Vec<T>>();
             __shapes.field::<Vec<T>>();
             __shapes.field::<[u8; N]>();
         }
@@ -54,13 +54,13 @@ const _: () = {
             &self,
             __fields: &mut __databag::Encoder,
         ) -> __databag::Result<(), __databag::CodecError> {
-            __databag::stored::<Vec<T>>();
+            __databag::assert_stored::<Vec<T>>();
             __fields.field::<__databag::Bincode, Vec<T>>(&self.items)?;
             __fields.field::<__databag::Bincode, [u8; N]>(&self.pins)?;
             __databag::Ok(())
         }
         fn decode(&mut self, __fields: &mut __databag::Decoder<'_>) {
-            __databag::stored::<Vec<T>>();
+            __databag::assert_stored::<Vec<T>>();
             __fields.field::<__databag::Bincode, Vec<T>>(0usize, &mut self.items);
             __fields.field::<__databag::Bincode, [u8; N]>(1usize, &mut self.pins);
         }
@@ -73,14 +73,14 @@ const _: () = {
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
                 0usize => {
-                    __databag::stored::<Vec<T>>();
+                    __databag::assert_stored::<Vec<T>>();
                     __databag::equals::<
                         __databag::Bincode,
                         Vec<T>,
                     >(
                         &self.items,
                         __encoded,
-                        (&__databag::Compared::<Vec<T>>::NEW).equality(),
+                        (&__databag::EqualityProbe::<Vec<T>>::NEW).equality(),
                     )
                 }
                 _ => false,

@@ -67,16 +67,16 @@ const _: () = {
         };
         fn defaults() -> Self {
             Self {
-                pin_code: __databag::start::<u128>(),
-                visits: __databag::start::<u32>(),
-                seen: __databag::start::<bool>(),
-                notice: __databag::start::<Option<String>>(),
+                pin_code: __databag::default_of::<u128>(),
+                visits: __databag::default_of::<u32>(),
+                seen: __databag::default_of::<bool>(),
+                notice: __databag::default_of::<Option<String>>(),
             }
         }
         fn shapes(__shapes: &mut __databag::Shapes) {
             __shapes.field::<__databag::Decoded<Self, __With0>>();
             __shapes.field::<u32>();
-            __databag::stored_before::<u8>();
+            __databag::assert_stored_before::<u8>();
             __shapes.older::<u8>();
             __shapes.field::<Option<String>>();
         }
@@ -105,7 +105,7 @@ const _: () = {
                     __databag::Decoded::<Self, __With0>::into_field,
                 );
             __fields.field::<__databag::Json, u32>(1usize, &mut self.visits);
-            __databag::stored_before::<u8>();
+            __databag::assert_stored_before::<u8>();
             __fields.older::<__databag::Json, u8, u32>(1usize, &mut self.visits);
             __fields.field::<__databag::Json, Option<String>>(2usize, &mut self.notice);
         }

@@ -1,6 +1,6 @@
-//! The struct as it was written, and what can be told of its types by their looks.
+//! The struct as it was written, and what the names of its types say.
 //!
-//! A macro sees names, not types: an alias of `Option` is no `Option` here.
+//! A macro sees names, not types: an alias of `Option` is not an `Option` here.
 
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
@@ -22,19 +22,19 @@ pub(crate) struct Input<'a> {
     pub(crate) fields: Vec<Field<'a>>,
 }
 
-/// A field of it.
+/// A field of the struct.
 pub(crate) struct Field<'a> {
     pub(crate) ident: &'a Ident,
     pub(crate) ty: &'a Type,
-    /// Where rustc puts the blame for the type.
+    /// Where rustc reports errors about the type.
     pub(crate) at: Span,
-    /// All its attributes, its docs among them.
+    /// All attributes of the field, with its docs.
     pub(crate) attributes: &'a [Attribute],
     pub(crate) attrs: FieldAttrs,
 }
 
 impl<'a> Input<'a> {
-    /// Reads what was written. Of anything but a struct with named fields, the name is all there is.
+    /// Reads the struct. If the item is not a struct with named fields, only its name is kept.
     pub(crate) fn read(input: &'a DeriveInput, errors: &Errors) -> Self {
         let DeriveInput { attrs, vis, ident, generics, data } = input;
         let attrs = StructAttrs::read(attrs, errors);
@@ -70,7 +70,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Returns the path of the runtime.
+/// Returns the path of `session_runtime`.
 pub(crate) fn krate(given: &Entry<Path>) -> TokenStream {
     match given.value() {
         Some(path) => path.to_token_stream(),
@@ -86,12 +86,12 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Where rustc puts the blame for a type; generated all the same, so that no lint looks at it.
+/// Returns where rustc reports errors about a type. The span counts as generated code, so that lints skip it.
 pub(crate) fn at(ty: &Type) -> Span {
     ty.span().resolved_at(Span::call_site())
 }
 
-/// Returns the last segment of a type that is a path: what it is called, however it is reached.
+/// Returns the last segment of a type that is a path: its name without its module.
 fn name(ty: &Type) -> Option<&PathSegment> {
     match ty {
         Type::Path(path) => path.path.segments.last(),
@@ -126,12 +126,12 @@ fn arguments(ty: &Type) -> Option<Vec<&Type>> {
 const NUMBERS: [&str; 14] =
     ["i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize", "f32", "f64"];
 
-/// Tells whether values are read as copies: numbers, `bool`, `char` and IP addresses.
+/// Returns whether getters copy the type: numbers, `bool`, `char` and IP addresses.
 pub(crate) fn is_copied(ty: &Type) -> bool {
     is_named(ty, &NUMBERS) || is_named(ty, &["bool", "char", "IpAddr", "Ipv4Addr", "Ipv6Addr"])
 }
 
-/// Tells whether equal values of the type are sure to have equal encodings.
+/// Returns whether equal values of the type always have equal encodings.
 pub(crate) fn is_canonical(ty: &Type) -> bool {
     const CONTAINERS: [&str; 5] = ["Option", "Vec", "Box", "BTreeMap", "BTreeSet"];
     match ty {
@@ -146,7 +146,7 @@ pub(crate) fn is_canonical(ty: &Type) -> bool {
     }
 }
 
-/// Tells whether the type mentions a parameter of the struct, so that what it implements is not known here.
+/// Returns whether the type mentions a parameter of the struct, so that bounds on it have to be written.
 pub(crate) fn is_generic(ty: &Type, generics: &Generics) -> bool {
     fn mentions(tokens: TokenStream, ident: &Ident) -> bool {
         tokens.into_iter().any(|token| match token {

@@ -1,5 +1,5 @@
-//! Mistakes, collected so that all of a struct's are reported at once. What enters is a place, a message and
-//! what to write instead; what leaves is one `compile_error!` for each.
+//! Mistakes, collected so that all mistakes of a struct are reported at once. A place, a message and a help line
+//! enter; one `compile_error!` for each mistake leaves.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -14,16 +14,16 @@ pub(crate) struct Errors {
 }
 
 impl Errors {
-    /// Reports a mistake, underlining `at`.
+    /// Reports a mistake. rustc underlines `at`.
     pub(crate) fn push(&self, at: impl ToTokens, message: impl Display, help: impl Display) {
-        // rustc indents the lines of a message to stand below its first.
+        // rustc indents the second line of a message like its first.
         let error = syn::Error::new_spanned(at, format!("{message}\nhelp: {help}"));
         self.found.borrow_mut().push(error);
     }
 
-    /// Reports what syn found inside the brackets of a value.
+    /// Reports a syntax error inside the brackets of a value.
     pub(crate) fn push_syntax(&self, error: &syn::Error) {
-        let message = format!("{error}\nhelp: this value is not complete, or goes on for too long");
+        let message = format!("{error}\nhelp: complete the value, or remove what follows it");
         self.found.borrow_mut().push(syn::Error::new(error.span(), message));
     }
 
@@ -49,7 +49,7 @@ pub(crate) fn listed(words: &[&str]) -> String {
     }
 }
 
-/// Finds the word that `wrong` was probably meant to be.
+/// Returns the word that is nearest to `wrong`, if one is near.
 pub(crate) fn nearest<'a>(wrong: &str, words: &[&'a str]) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();
     let close = |word: &&'a str| (distance(&wrong, &word.to_lowercase()), *word);
@@ -57,7 +57,7 @@ pub(crate) fn nearest<'a>(wrong: &str, words: &[&'a str]) -> Option<&'a str> {
     (distance <= wrong.len().max(3) / 3).then_some(word)
 }
 
-/// The Levenshtein distance, with a swap of neighbours counted as one edit.
+/// Returns the Levenshtein distance; a swap of neighbours counts as one edit.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<_>, Vec<_>) = (a.chars().collect(), b.chars().collect());
     let mut before: Vec<usize> = Vec::new();

@@ -1,5 +1,5 @@
-//! Writes stubs for a bag with mistakes in it, so that rustc has nothing to add about traits and accessors
-//! that are missing. They never run: the mistakes have stopped the build.
+//! Writes stubs for a bag with mistakes, so that rustc does not report missing traits and accessors as well. The
+//! stubs never run, because the mistakes stop the build.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -9,7 +9,7 @@ use crate::ast::{Field, Input, inside, is_generic};
 use crate::attr::FieldAttrs;
 use crate::expand::{accessors, constants, p, private, read_optional};
 
-/// Writes impls that type-check whatever the fields are.
+/// Writes impls that type-check for all fields.
 pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
     let private = private(input);
     let p = p();
@@ -74,7 +74,7 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
     }
 }
 
-/// Adds what the types of columns need, where they are not known here.
+/// Adds to the bounds of the struct what the columns with generic types need.
 fn bounded(input: &Input<'_>) -> Generics {
     let p = p();
     let mut generics = input.generics.clone();

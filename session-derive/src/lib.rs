@@ -1,18 +1,18 @@
 //! The derive macro of Databag.
 //!
-//! It is documented at its re-export, `session_runtime::Databag`; depend on `session-runtime`, not on this
-//! crate.
+//! Depend on `session-runtime`, not on this crate: the macro is documented at its re-export,
+//! `session_runtime::Databag`.
 //!
-//! A struct passes through these modules: `attr` and `ast` read what was written, `check` turns it into a
-//! `model` that cannot be invalid, and `expand` writes the code. Mistakes are collected in `errors`; where
-//! there are any, `fallback` writes stubs, so that rustc has nothing of its own to add.
+//! A struct passes through these modules: `attr` and `ast` read what was written, `check` turns it into a `model`
+//! that cannot be invalid, and `expand` writes the code. `errors` collects the mistakes; if there are any,
+//! `fallback` writes stubs, so that rustc does not report missing impls as well.
 
 #![allow(clippy::single_match_else, reason = "the blocks that `quote!` expands to look like long branches")]
 
 mod ast;
 mod attr;
 mod check;
-mod column;
+mod column_value;
 mod errors;
 mod expand;
 mod fallback;
@@ -26,10 +26,10 @@ use syn::{DeriveInput, parse_macro_input};
 use crate::ast::Input;
 use crate::errors::Errors;
 
-/// Makes a struct a session.
+/// Makes a struct the content of a session.
 ///
-/// It takes a struct with named fields and needs no other derive. Every field must be
-/// `Serialize + DeserializeOwned`, and have a `Default` or a `#[databag(default = ..)]`.
+/// The struct has named fields and needs no other derive. Every field must be `Serialize + DeserializeOwned`, and
+/// have a `Default` or a `#[databag(default = ..)]`.
 ///
 /// ```text
 /// #[derive(Databag)]
@@ -49,25 +49,25 @@ use crate::errors::Errors;
 ///
 /// # On the struct
 ///
-/// | attribute | meaning | left out |
+/// | attribute | meaning | default |
 /// | --- | --- | --- |
-/// | `name = ".."` | the bag's stored identity: rows of one bag never open as another | the struct's name |
-/// | `table = ".."` | the table | `"sessions"` |
-/// | `columns(id = "..", ..)` | the runtime's columns: `id`, `state`, `user_id`, `ip_addr`, `created`, `expiration`, `revision` | the same names |
+/// | `name = ".."` | the bag's stored identity: rows of one bag never open as another | the name of the struct |
+/// | `table = ".."` | the name of the table | `"sessions"` |
+/// | `columns(id = "..", ..)` | the names of the runtime's columns: `id`, `state`, `user_id`, `ip_addr`, `created`, `expiration`, `revision` | the same names |
 /// | `cookie = ".."` | the cookie's name | `"__Host-session"` |
 /// | `path = ".."` | the cookie's `Path` | `"/"` |
-/// | `domain = ".."` | the cookie's `Domain` | none: this host only |
+/// | `domain = ".."` | the cookie's `Domain` | none: only this host |
 /// | `same_site = ".."` | `"strict"`, `"lax"` or `"none"` | `"lax"` |
-/// | `secure = false` | sends the cookie over plain HTTP too | `true` |
-/// | `partitioned` | keeps the cookie apart for each top-level site | `false` |
-/// | `persistence = ".."` | `"browser"`: goes when the browser closes; `"persistent"`: stays as long as the session | `"browser"` |
-/// | `idle = ".."` | how long a session lives without a request | `"30m"` |
-/// | `absolute = ".."` | how long a session lives at the most | `"12h"` |
-/// | `max_per_user = n` | how many sessions a user may have; the oldest give way | unlimited |
+/// | `secure = false` | sends the cookie over plain HTTP too | `secure = true` |
+/// | `partitioned` | gives every top-level site its own cookie | `false` |
+/// | `persistence = ".."` | `"browser"`: the cookie is gone when the browser closes; `"persistent"`: it stays as long as the session | `"browser"` |
+/// | `idle = ".."` | the idle expiry: how long a session lives without a request | `"30m"` |
+/// | `absolute = ".."` | the absolute expiry: how long a session lives at most | `"12h"` |
+/// | `max_per_user = n` | how many sessions a user may have; a new one evicts the oldest | unlimited |
 /// | `codec = ..` | `"bincode"`, `"json"`, or a type that implements `Codec` | `"bincode"` |
 /// | `rename_all = ".."` | the case of stored names: `"camelCase"`, `"kebab-case"`, and serde's others | as written |
-/// | `version = n` | the number of the layout: raise it when stored fields change, as `assert_schema!` asks for; the runtime does not look at it | `0` |
-/// | `accessors = false` | generates no accessors | `true` |
+/// | `version = n` | the number of the layout: raise it when stored fields change, as `assert_schema!` asks; the runtime does not use it | `0` |
+/// | `accessors = false` | generates no accessors | `accessors = true` |
 /// | `crate = ..` | the path of `session_runtime` | `::session_runtime` |
 ///
 /// Durations are numbers with `ms`, `s`, `m`, `h`, `d` or `w`: `"30m"`, `"12h"`, `"1h30m"`.
@@ -76,69 +76,70 @@ use crate::errors::Errors;
 ///
 /// | attribute | meaning |
 /// | --- | --- |
-/// | `user_id` | the user, an `Option` of a column value; changing it rotates the session id |
-/// | `ip_addr` | the address, an `Option<IpAddr>`; filled by the runtime and compared on every load |
-/// | `bind = ".."` | with `ip_addr`: `"exact"` (left out), `"prefix"` (24 bits of IPv4, 64 of IPv6), or `"off"` |
-/// | `column`, `column = ".."` | copies the field into a column, in the clear, so that queries can find it |
-/// | `index` | with `column`: indexes it |
-/// | `flash` | readable on the next request, then gone; the field is an `Option`. To set the very value that the request has received is to leave it |
-/// | `default = expr` | what a new session starts with, instead of `Default::default()` |
+/// | `user_id` | the user, an `Option` of a column value; a change rotates the session id. The field may be called `user` |
+/// | `ip_addr` | the address, an `Option<IpAddr>`; the runtime sets it and compares it on every load |
+/// | `bind = ".."` | with `ip_addr`: `"exact"` (default), `"prefix"` (24 bits of IPv4, 64 of IPv6), or `"off"` |
+/// | `column`, `column = ".."` | copies the field into a column, unsealed, so that queries can find it |
+/// | `index` | with `column`: gives the column an index |
+/// | `flash` | readable on the next request, then gone; the field is an `Option`. Setting the value that the request has received does not keep it |
+/// | `default = expr` | the value in a new session, instead of `Default::default()` |
 /// | `rename = ".."` | the stored name |
-/// | `alias = ".."` | a name it was stored under before; may be repeated |
-/// | `from = OldType` | the type it was stored as before, converted by `From` |
-/// | `merge = ..` | what becomes of a field that two requests have changed: `"last"`, `"entries"`, `"append"`, `"sum"`, `"max"`, `"min"`, `"reject"`, or a function |
-/// | `with = module` | encodes by `module::serialize` and `module::deserialize`, as in serde |
-/// | `skip` | never stored: lives for one request |
-/// | `secret` | shown as `<redacted>` by the generated `Debug`; never a column |
-/// | `keep_on_logout` | outlives a log-out |
-/// | `reset_on_login` | goes back to its default at a log-in |
-/// | `accessor = ".."` | the name of its accessors |
-/// | `accessors = false` | no accessors |
+/// | `alias = ".."` | an earlier stored name; may be repeated |
+/// | `from = OldType` | the type as which the field was stored before, converted by `From` |
+/// | `merge = ..` | how a field is merged that two requests have changed: `"last"`, `"entries"`, `"append"`, `"sum"`, `"max"`, `"min"`, `"reject"`, or a function |
+/// | `with = module` | encodes with `module::serialize` and `module::deserialize`, as in serde |
+/// | `skip` | is never stored: the value lives for one request |
+/// | `secret` | the generated `Debug` shows `<redacted>`; the field cannot be a column |
+/// | `keep_on_logout` | the value outlives a log-out |
+/// | `reset_on_login` | a log-in resets the field to its default |
+/// | `accessor = ".."` | the name of the accessors |
+/// | `accessors = false` | generates no accessors |
 ///
 /// # What it generates
 ///
-/// `impl Databag`; `HasUser` and `HasIp` where the field exists; and, with the visibility of the struct and the
-/// docs of the field:
+/// `impl Databag`; `HasUser` and `HasIp` if the bag has the field; a redacting `Debug` if a field is `secret`; and,
+/// with the visibility of the struct and the docs of the field:
 ///
-/// | for a field `x` of | are generated |
+/// | for a field `x` | the derive generates |
 /// | --- | --- |
-/// | any type | `x()`, `x_mut()`, `set_x(impl Into<..>)` |
-/// | `Option<U>` | besides: `clear_x()`, `take_x()`; and `set_x` takes an `impl Into<U>` |
-/// | the address | `x()` |
-/// | a column | the constant `X`, for typed queries |
+/// | of any type | `x()`, `x_mut()`, `set_x(impl Into<..>)` |
+/// | of type `Option<U>` | also `clear_x()` and `take_x()`; `set_x` takes an `impl Into<U>` |
+/// | that is the address | only `x()` |
+/// | that is the user, the address or a column | the constant `X`, for typed queries |
 ///
-/// `x()` returns `&str` for `String`, `&[T]` for `Vec<T>`, a copy of numbers, `bool`, `char` and IP addresses, `&T`
-/// otherwise, and an `Option` of the same for an `Option`. Where a field is `secret`, a redacting `Debug`.
+/// `x()` returns `&str` for `String`, `&[T]` for `Vec<T>`, a copy of numbers, `bool`, `char` and IP addresses,
+/// otherwise `&T`; and an `Option` of the same for an `Option`.
 ///
-/// Types are told by their names, as macros see nothing else: give a field `accessors = false` if its type is one
-/// of yours that is called `String`, `Vec` or `Option`.
+/// A macro knows a type only by its name: write `accessors = false` on a field if its type is your own and is called
+/// `String`, `Vec` or `Option`.
 ///
-/// # Two requests at a time
+/// # Conflicts
 ///
-/// Where two requests change one field, `merge` says what becomes of it:
+/// If two requests change the same field of a session, `merge` decides what the field holds:
 ///
 /// | `merge = ..` | the field holds |
 /// | --- | --- |
-/// | `"last"`, the default | what the later request wrote |
-/// | `"entries"`, the default of `BTreeMap`, `HashMap`, `BTreeSet` and `HashSet` | the additions, changes and removals of both; of an entry that both changed, the later one |
-/// | `"append"` | a `Vec` without what either removed, then what the earlier request added, then what the later one did |
-/// | `"sum"` | both differences added up, held at the ends of the number's range |
+/// | `"last"`, the default | the value of the later write |
+/// | `"entries"`, the default of `BTreeMap`, `HashMap`, `BTreeSet` and `HashSet` | the additions, changes and removals of both requests; for an entry that both changed, the value of the later write |
+/// | `"append"` | a `Vec`: the items that neither request removed, then the additions of the earlier write, then those of the later write |
+/// | `"sum"` | the sum of both changes, clamped to the range of the number |
 /// | `"max"`, `"min"` | the greater or the lesser value |
-/// | `"reject"` | what the earlier request wrote; the later one is answered 409 |
-/// | `path::to::function` | what `fn(base: &T, ours: &T, theirs: &T) -> T` returns |
+/// | `"reject"` | the value of the earlier write; the later request is answered 409 |
+/// | `path::to::function` | the result of `fn(base: &T, ours: &T, theirs: &T) -> T` |
 ///
-/// A list that is held at a length, "the last ten", loses none that was added: it may be longer than that until it
-/// is cut again. An item that is changed in place counts as one removed and one added.
+/// With `"append"`, a list that the handlers cap, such as "the last ten", loses no addition: it may be longer until
+/// it is capped again. An item that is changed in place counts as one removal and one addition.
 ///
-/// What has changed is told by `==` where a type has it, and by its encoding elsewhere: derive `PartialEq` for types
-/// that hold a `HashMap` or a `HashSet`, or another order of the same counts as a change.
+/// A field has changed if its value differs by `==`, or, if its type has no `==`, by its encoding. Derive
+/// `PartialEq` for types that hold a `HashMap` or a `HashSet`; otherwise another order of the same content counts
+/// as a change.
 ///
 /// # When the struct changes
 ///
-/// Sessions outlive deployments. A new field starts from its default in sessions that are stored already, a
-/// renamed one is found by `alias`, and one of another type is converted by `from`; a value that nobody reads is
-/// kept. [`assert_schema!`](../session_runtime/macro.assert_schema.html) is a test that fails when the layout of
-/// stored sessions changes, and says which of these to write. `version` is a number to raise with it.
+/// Sessions outlive deployments. In sessions that are stored already, a new field has its default, a renamed field
+/// is found by `alias`, and a field of another type is converted by `from`. A stored value that no field reads is
+/// kept. [`assert_schema!`](../session_runtime/macro.assert_schema.html) makes a test that fails if the layout of
+/// stored sessions changes, and says which of these attributes to write. Raise `version` with each change.
 ///
 /// # Mistakes
 ///
@@ -148,10 +149,10 @@ pub fn derive_databag(input: TokenStream) -> TokenStream {
     databag(&parse_macro_input!(input as DeriveInput)).into()
 }
 
-/// Makes an enum without fields a column value: text, by the names of its variants.
+/// Makes an enum without fields a column value: the name of the variant, as text.
 ///
-/// Fields marked `#[databag(column)]` or `#[databag(user_id)]` may have it then. The text is for queries only;
-/// what is stored in the session is what `Serialize` makes of the value.
+/// Fields marked `#[databag(column)]` or `#[databag(user_id)]` can have the type. The text is for queries only: the
+/// record holds the value as `Serialize` encodes it.
 ///
 /// ```text
 /// #[derive(ColumnValue, Serialize, Deserialize)]
@@ -164,17 +165,17 @@ pub fn derive_databag(input: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// | attribute | on | meaning | left out |
+/// | attribute | on | meaning | default |
 /// | --- | --- | --- | --- |
-/// | `rename = ".."` | a variant | the text that stands for it | its name |
-/// | `rename_all = ".."` | the enum | the case of all other texts: `"kebab-case"`, and serde's others | as written |
+/// | `rename = ".."` | a variant | the text of the variant | its name |
+/// | `rename_all = ".."` | the enum | the case of the other texts: `"kebab-case"`, and serde's others | as written |
 /// | `crate = ..` | the enum | the path of `session_runtime` | `::session_runtime` |
 ///
-/// Renaming a variant changes what queries look for; rows that hold the old text are found again once their
-/// session has been written. Keep the old text by `rename`.
+/// After a variant is renamed, queries look for the new text, and find a stored session only after its next write.
+/// `rename` keeps the old text.
 #[proc_macro_derive(ColumnValue, attributes(column))]
 pub fn derive_column_value(input: TokenStream) -> TokenStream {
-    column::derive(&parse_macro_input!(input as DeriveInput)).into()
+    column_value::derive(&parse_macro_input!(input as DeriveInput)).into()
 }
 
 fn databag(input: &DeriveInput) -> proc_macro2::TokenStream {

@@ -1,4 +1,4 @@
-//! A bag that is correct: what `check` lets through, and all that `expand` looks at.
+//! A bag that is valid: the output of `check`, and the input of `expand`.
 
 use std::collections::HashSet;
 
@@ -73,11 +73,11 @@ pub(crate) struct Lifetime {
 pub(crate) struct Field<'a> {
     pub(crate) ident: &'a Ident,
     pub(crate) ty: &'a Type,
-    /// Where rustc puts the blame for the type.
+    /// Where rustc reports errors about the type.
     pub(crate) at: Span,
     pub(crate) default: Option<&'a Expr>,
     pub(crate) secret: bool,
-    /// How it is stored, unless it is skipped.
+    /// How the field is stored; `None` if it is skipped.
     pub(crate) stored: Option<Stored<'a>>,
 }
 
@@ -93,10 +93,10 @@ pub(crate) struct Stored<'a> {
     pub(crate) reset_on_login: bool,
 }
 
-/// What becomes of a field that two requests have changed.
+/// How a field is merged that two requests have changed.
 pub(crate) enum Merge<'a> {
-    /// Nothing was said: both sides' entries, if the type has any, or else the later writer's value.
-    Unsaid,
+    /// There is no `merge` attribute: maps and sets are merged by entries, other types take the later write.
+    Default,
     Known(Policy),
     Function(&'a Path),
 }
@@ -114,7 +114,7 @@ pub(crate) enum Policy {
 
 pub(crate) enum Role<'a> {
     Plain,
-    /// The user, without its `Option`.
+    /// The type of the user, without its `Option`.
     User(&'a Type),
     Ip(Bind),
     Column {
@@ -130,11 +130,11 @@ pub(crate) enum Bind {
     Off,
 }
 
-/// What code can call of a field. It can be told before the field has been checked, so that the stubs have it
-/// too.
-pub(crate) struct Surface<'a> {
+/// The names that are generated for a field. They do not depend on the checks, so that the stubs of a bag with
+/// mistakes have them too.
+pub(crate) struct GeneratedNames<'a> {
     pub(crate) accessors: Option<Accessors<'a>>,
-    /// The constant that names its column.
+    /// The constant of the field's column.
     pub(crate) constant: Option<Ident>,
 }
 
@@ -144,19 +144,20 @@ pub(crate) struct Accessors<'a> {
 }
 
 pub(crate) enum AccessorKind<'a> {
-    /// The address: the runtime fills it.
+    /// The address, which the runtime sets.
     ReadOnly,
     Plain,
-    /// An `Option` of the type.
+    /// The field is an `Option` of the type.
     Option(&'a Type),
 }
 
-impl<'a> Surface<'a> {
-    /// Returns the surface of every field, without what would be there twice: that has been reported.
+impl<'a> GeneratedNames<'a> {
+    /// Returns the names of every field. A field is left out if one of its names is taken, which `check` has
+    /// reported.
     pub(crate) fn all<'b>(input: &'b Input<'a>) -> Vec<(&'b ast::Field<'a>, Self)> {
         let mut taken = HashSet::new();
-        let surfaces = input.fields.iter().map(|field| (field, Self::of(input, field)));
-        surfaces.filter(|(_, surface)| surface.names().into_iter().all(|name| taken.insert(name))).collect()
+        let fields = input.fields.iter().map(|field| (field, Self::of(input, field)));
+        fields.filter(|(_, generated)| generated.names().into_iter().all(|name| taken.insert(name))).collect()
     }
 
     pub(crate) fn of(input: &Input<'_>, field: &ast::Field<'a>) -> Self {
@@ -171,7 +172,7 @@ impl<'a> Surface<'a> {
         }
     }
 
-    /// Returns every name in it.
+    /// Returns the names of the accessors and of the constant.
     pub(crate) fn names(&self) -> Vec<String> {
         let accessors = self.accessors.iter().flat_map(Accessors::names);
         accessors.chain(self.constant.iter().map(Ident::to_string)).collect()

@@ -1,6 +1,6 @@
-//! What the derives write, beside what they write it for: `snapshots/*.rs` and `snapshots/*.expanded.rs`.
+//! Snapshots of generated code: each `snapshots/*.rs` beside its `*.expanded.rs`.
 //!
-//! `SNAPSHOTS=overwrite cargo test -p session-derive` takes over what they write now.
+//! `SNAPSHOTS=overwrite cargo test -p session-derive` replaces them by what the derives write now.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -19,12 +19,12 @@ fn expanded(input: &str) -> String {
     let is_column_value = input.attrs.iter().any(|attribute| {
         attribute.path().is_ident("derive") && attribute.to_token_stream().to_string().contains("ColumnValue")
     });
-    let tokens = if is_column_value { crate::column::derive(&input) } else { crate::databag(&input) };
+    let tokens = if is_column_value { crate::column_value::derive(&input) } else { crate::databag(&input) };
     prettyplease::unparse(&syn::parse2(tokens).expect("the expansion is Rust"))
 }
 
 #[test]
-fn expansions_are_as_they_were() {
+fn the_generated_code_is_the_snapshot() {
     for input in inputs() {
         let file = input.with_extension("expanded.rs");
         let now = expanded(&fs::read_to_string(&input).expect("readable"));
@@ -35,7 +35,7 @@ fn expansions_are_as_they_were() {
         let differs = before.lines().zip(now.lines()).position(|(before, now)| before != now);
         assert!(
             before == now,
-            "{} differs from line {} on; if that is meant: SNAPSHOTS=overwrite cargo test -p session-derive",
+            "{} differs from line {} on; if the change is intended: SNAPSHOTS=overwrite cargo test -p session-derive",
             file.display(),
             differs.map_or(before.lines().count(), |line| line) + 1,
         );

@@ -1,4 +1,4 @@
-//! What generated code calls. Not part of the public interface: it changes without notice.
+//! What generated code calls. It is not part of the public interface, and changes without notice.
 
 pub use std::option::Option::{self, None, Some};
 pub use std::primitive::{bool, str, u8, usize};
@@ -11,16 +11,14 @@ pub use std::time::Duration;
 
 pub use serde;
 
-pub use crate::bag::{
-    Bind, Columns, CookieSchema, Databag, Field, HasIp, HasUser, Persistence, Projection, Role, SameSite,
-    Schema,
-};
+pub use crate::bag::encoding::{Decoder, Encoder};
+pub use crate::bag::policy::{Entries, Equality, FieldVersions, MergeOutcome};
+pub use crate::bag::schema::{Bind, Columns, CookieSchema, Field, Persistence, Role, SameSite, Schema};
+pub use crate::bag::schema_lock::assert_schema;
+pub use crate::bag::shape::Shapes;
+pub use crate::bag::{Databag, HasIp, HasUser, Projection};
 pub use crate::codec::{Bincode, Codec, CodecError, Json};
-pub use crate::column::Column;
-pub use crate::lock::assert_schema;
-pub use crate::merge::{Entries, Equality, Settled, Sides};
-pub use crate::record::{Decoder, Encoder};
-pub use crate::shape::Shapes;
+pub use crate::query::Column;
 pub use crate::store::ColumnRef;
 pub use crate::value::{ColumnType, ColumnValue, Value};
 
@@ -30,37 +28,37 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Returns what a field starts with for which the bag names no `default`.
-pub fn start<T: Start>() -> T {
-    T::start()
+/// Returns the default of a field without a `default` attribute.
+pub fn default_of<T: HasDefault>() -> T {
+    T::default_value()
 }
 
-/// A type that a field can start with: one that has a `Default`.
+/// A type of fields that need no `default` attribute.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no default",
-    label = "a new session would not know what to start with",
-    note = "derive `Default` for it, or say what it starts with: `#[databag(default = ..)]`"
+    label = "a new session needs a value for this field",
+    note = "derive `Default` for it, or write the value: `#[databag(default = ..)]`"
 )]
-pub trait Start {
-    fn start() -> Self;
+pub trait HasDefault {
+    fn default_value() -> Self;
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Default> Start for T {
-    fn start() -> Self {
+impl<T: Default> HasDefault for T {
+    fn default_value() -> Self {
         Self::default()
     }
 }
 
 /// Asserts that a field can be stored.
-pub fn stored<T: Stored>() {}
+pub fn assert_stored<T: Stored>() {}
 
 /// A type that a field can be stored as.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored in a session",
     label = "needs `Serialize` and `Deserialize`, and to own its data",
     note = "derive them: `#[derive(serde::Serialize, serde::Deserialize)]`",
-    note = "a type of another crate may have them behind a feature named `serde`; else name a module that encodes \
+    note = "a type of another crate may have them behind a feature named `serde`; otherwise name a module that encodes \
             it, `#[databag(with = module)]`, or keep it for one request only, `#[databag(skip)]`"
 )]
 pub trait Stored: Serialize + DeserializeOwned {}
@@ -68,21 +66,21 @@ pub trait Stored: Serialize + DeserializeOwned {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Stored for T {}
 
-/// Asserts that a field can have been stored as this type.
-pub fn stored_before<T: StoredBefore>() {}
+/// Asserts that a field may have been stored as this type.
+pub fn assert_stored_before<T: StoredBefore>() {}
 
 /// A type that `from` can name.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be read from old sessions",
     label = "needs `Deserialize`, and to own its data",
-    note = "derive it, and name the fields as they were stored: `#[derive(serde::Deserialize)]`"
+    note = "derive it, and give its fields the names under which they were stored: `#[derive(serde::Deserialize)]`"
 )]
 pub trait StoredBefore: DeserializeOwned {}
 
 #[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned> StoredBefore for T {}
 
-/// Returns the schema of a field of which nothing is said but its name.
+/// Returns the schema of a field without attributes.
 pub const fn plain(name: &'static str) -> Field {
     Field {
         name,
@@ -94,32 +92,32 @@ pub const fn plain(name: &'static str) -> Field {
     }
 }
 
-/// Returns what a column holds that a field is projected into.
+/// Returns the type of the column of a projected field.
 pub const fn column_type<T: ColumnValue>() -> ColumnType {
     T::TYPE
 }
 
-/// Returns what the column of the user holds.
+/// Returns the type of the user's column.
 pub const fn user_type<B: HasUser>() -> ColumnType {
     <B::User as ColumnValue>::TYPE
 }
 
-/// Names the column of the user.
+/// Returns the user's column.
 pub const fn user_column<B: HasUser>() -> Column<B, B::User> {
     Column::new(ColumnRef::User)
 }
 
-/// Returns the value of an enum in a column.
-pub fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
-}
-
-/// Names such a column.
+/// Returns the column of a projected field.
 pub const fn column<B, T: ColumnValue>(column: ColumnRef) -> Column<B, T> {
     Column::new(column)
 }
 
-/// A field of the bag `B` that a module encodes in its own way: `#[databag(with = module)]`.
+/// Returns the column value of an enum's variant.
+pub fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+/// A field of the bag `B` that a module encodes: `#[databag(with = module)]`.
 pub trait With<B> {
     type Field;
 
@@ -127,7 +125,7 @@ pub trait With<B> {
     fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self::Field, D::Error>;
 }
 
-/// Stands in for such a field where it is encoded.
+/// Encodes such a field.
 #[derive(Debug)]
 pub struct Encoded<'a, B, W: With<B>>(pub &'a W::Field);
 
@@ -137,7 +135,7 @@ impl<B, W: With<B>> Serialize for Encoded<'_, B, W> {
     }
 }
 
-/// Stands in for such a field where it is decoded.
+/// Decodes such a field.
 #[derive(Debug)]
 pub struct Decoded<B, W: With<B>>(W::Field, PhantomData<fn() -> B>);
 
@@ -153,20 +151,21 @@ impl<'de, B, W: With<B>> Deserialize<'de> for Decoded<B, W> {
     }
 }
 
-/// Compares a field with an encoding: two of one value may differ, as the order of a `HashMap` does.
+/// Compares a field with an encoding by value: equal values may have different encodings, such as a `HashMap` in
+/// another order.
 pub fn equals<C: Codec, T: DeserializeOwned>(field: &T, encoded: &[u8], equality: Equality<T>) -> bool {
     let Some(equal) = equality else { return false };
     C::decode(encoded).is_ok_and(|loaded| equal(field, &loaded))
 }
 
-/// Finds the `==` of a type, where it has one.
+/// Finds the `==` of a type, if it has one.
 ///
-/// `(&Compared::<T>::NEW).equality()` picks the implementation by autoref: [`ByValue`] where `T` is
-/// `PartialEq`, and [`ByEncoding`] elsewhere.
+/// `(&EqualityProbe::<T>::NEW).equality()` selects the implementation by autoref: [`ByValue`] if `T` is `PartialEq`,
+/// otherwise [`ByEncoding`].
 #[derive(Debug)]
-pub struct Compared<T>(PhantomData<fn() -> T>);
+pub struct EqualityProbe<T>(PhantomData<fn() -> T>);
 
-impl<T> Compared<T> {
+impl<T> EqualityProbe<T> {
     pub const NEW: Self = Self(PhantomData);
 }
 
@@ -175,60 +174,72 @@ pub trait ByValue<T> {
     fn equality(&self) -> Equality<T>;
 }
 
-impl<T: PartialEq> ByValue<T> for Compared<T> {
+impl<T: PartialEq> ByValue<T> for EqualityProbe<T> {
     fn equality(&self) -> Equality<T> {
         Some(T::eq)
     }
 }
 
-/// The type has no `==`: a different encoding is a different value.
+/// The type has no `==`: another encoding is another value.
 pub trait ByEncoding<T> {
     fn equality(&self) -> Equality<T>;
 }
 
-impl<T> ByEncoding<T> for &Compared<T> {
+impl<T> ByEncoding<T> for &EqualityProbe<T> {
     fn equality(&self) -> Equality<T> {
         None
     }
 }
 
-/// Merges a field for which the bag names no policy, whatever its type is called there.
+/// Finds the merge policy of a field without a `merge` attribute by its type, whatever the type is called.
 ///
-/// As with [`Compared`], `(&Unsaid::<T>::NEW).settle::<C>(sides, equality)` finds [`EntriesByDefault`] where
-/// `T` is a map or a set and [`LastByDefault`] elsewhere.
+/// As with [`EqualityProbe`], `(&DefaultMergeProbe::<T>::NEW).merge::<C>(versions, equality)` selects
+/// [`EntriesByDefault`] if `T` is a map or a set, otherwise [`LastByDefault`].
 #[derive(Debug)]
-pub struct Unsaid<T>(PhantomData<fn() -> T>);
+pub struct DefaultMergeProbe<T>(PhantomData<fn() -> T>);
 
-impl<T> Unsaid<T> {
+impl<T> DefaultMergeProbe<T> {
     pub const NEW: Self = Self(PhantomData);
 }
 
 /// The type has entries.
 pub trait EntriesByDefault<T> {
-    fn settle<C: Codec>(&self, sides: Sides<'_>, equality: Equality<T>) -> Result<Settled, CodecError>;
+    fn merge<C: Codec>(
+        &self,
+        versions: FieldVersions<'_>,
+        equality: Equality<T>,
+    ) -> Result<MergeOutcome, CodecError>;
 }
 
-impl<T: Entries + Serialize + DeserializeOwned> EntriesByDefault<T> for Unsaid<T> {
-    fn settle<C: Codec>(&self, sides: Sides<'_>, equality: Equality<T>) -> Result<Settled, CodecError> {
-        sides.entries::<C, T>(equality)
+impl<T: Entries + Serialize + DeserializeOwned> EntriesByDefault<T> for DefaultMergeProbe<T> {
+    fn merge<C: Codec>(
+        &self,
+        versions: FieldVersions<'_>,
+        equality: Equality<T>,
+    ) -> Result<MergeOutcome, CodecError> {
+        versions.entries::<C, T>(equality)
     }
 }
 
-/// The type has none: the later writer wins.
+/// The type has no entries: the later write wins.
 pub trait LastByDefault<T> {
-    fn settle<C: Codec>(&self, sides: Sides<'_>, equality: Equality<T>) -> Result<Settled, CodecError>;
+    fn merge<C: Codec>(
+        &self,
+        versions: FieldVersions<'_>,
+        equality: Equality<T>,
+    ) -> Result<MergeOutcome, CodecError>;
 }
 
-impl<T> LastByDefault<T> for &Unsaid<T> {
-    fn settle<C: Codec>(&self, _: Sides<'_>, _: Equality<T>) -> Result<Settled, CodecError> {
-        Ok(Settled::Ours)
+impl<T> LastByDefault<T> for &DefaultMergeProbe<T> {
+    fn merge<C: Codec>(&self, _: FieldVersions<'_>, _: Equality<T>) -> Result<MergeOutcome, CodecError> {
+        Ok(MergeOutcome::Ours)
     }
 }
 
 macro_rules! compile_here {
     ($($ty:ty),+ $(,)?) => {
-        /// Moves fields of the types that most bags have. Nobody calls it: without optimisation, rustc takes
-        /// what is compiled here instead of compiling it again with every bag.
+        /// Moves fields of the types that most bags have. It is never called: without optimisation, rustc uses the
+        /// functions that are compiled here instead of compiling them again for every bag.
         pub fn compiled_here(
             shapes: &mut Shapes,
             encoder: &mut Encoder,

@@ -1,6 +1,6 @@
-//! Time as sessions count it: unix milliseconds, from a clock that tests can replace.
+//! Time in unix milliseconds, from a clock that tests can replace.
 //!
-//! Everything below the edge takes the time as an argument; only [`Clock::now`] reads it.
+//! Decisions take the time as an argument; only [`Clock::now`] reads it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -90,14 +90,13 @@ impl<F: Fn() -> SystemTime + Send + Sync + 'static> Clock for F {
     }
 }
 
-/// The time that sessions go by: what the clock shows, unless the machine's other clock, which nobody can set,
-/// speaks against it.
+/// The time of sessions: the system clock, unless the monotonic clock disagrees.
 ///
-/// A clock that is set forward is followed at once: a session that lives on too long is worse than one that
-/// ends too early. One that is set back is followed where the time since the start says that it was ahead by
-/// mistake before. Otherwise time just goes on, so that what has expired stays expired: until the clock has
-/// been apart for a whole day, and is believed.
-pub(crate) struct Steady {
+/// A clock that is set forward is followed at once: a session that lives too long is worse than one that ends too
+/// early. A clock that is set back is followed if that undoes a step forward since the start. Otherwise time continues
+/// from where it was, so that an expired session stays expired, until the clocks have disagreed for 24 hours: then the
+/// system clock is accepted.
+pub(crate) struct SkewGuardedClock {
     clock: Box<dyn Clock>,
     state: Mutex<State>,
 }
@@ -105,34 +104,34 @@ pub(crate) struct Steady {
 /// As of the moment of `at`.
 struct State {
     at: Instant,
-    /// What the clock would show if nobody had set it since the start.
+    /// What the system clock would show if it had not been set since the start.
     counted: Timestamp,
-    /// What sessions were told last.
-    told: Timestamp,
-    /// Since when the clock has been showing something else than `counted`.
-    apart: Option<Instant>,
+    /// The time that was reported last.
+    reported: Timestamp,
+    /// Since when the system clock has differed from `counted`.
+    diverged_since: Option<Instant>,
 }
 
 impl State {
-    /// How far the clock may be off without anybody having set it, or for so short a time that sessions wait for it.
+    /// The largest difference between the clocks that is taken for drift.
     const SLACK: Duration = Duration::from_mins(1);
-    /// After how long a clock that was set is believed.
-    const BELIEVED: Duration = Duration::from_hours(24);
+    /// After how long a clock that was set is accepted.
+    const ACCEPTED: Duration = Duration::from_hours(24);
 
     fn advance(&mut self, at: Instant, shown: Timestamp) {
         let passed = at.saturating_duration_since(self.at);
         self.at = self.at.max(at);
         self.counted = self.counted.saturating_add(passed);
         if shown.abs_diff(self.counted) <= Self::SLACK {
-            self.apart = None;
-        } else if at.saturating_duration_since(*self.apart.get_or_insert(at)) >= Self::BELIEVED {
-            self.apart = None;
+            self.diverged_since = None;
+        } else if at.saturating_duration_since(*self.diverged_since.get_or_insert(at)) >= Self::ACCEPTED {
+            self.diverged_since = None;
             self.counted = shown;
         }
-        let expected = self.told.saturating_add(passed);
-        self.told = if expected.saturating_since(shown) <= Self::SLACK {
-            self.told.max(shown)
-        } else if self.apart.is_none() {
+        let expected = self.reported.saturating_add(passed);
+        self.reported = if expected.saturating_since(shown) <= Self::SLACK {
+            self.reported.max(shown)
+        } else if self.diverged_since.is_none() {
             shown
         } else {
             expected
@@ -140,21 +139,21 @@ impl State {
     }
 }
 
-impl Steady {
+impl SkewGuardedClock {
     pub(crate) fn new(clock: Box<dyn Clock>) -> Self {
         let shown = Timestamp::from(clock.now());
-        let state = State { at: Instant::now(), counted: shown, told: shown, apart: None };
+        let state = State { at: Instant::now(), counted: shown, reported: shown, diverged_since: None };
         Self { clock, state: Mutex::new(state) }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        self.read().told
+        self.read().reported
     }
 
-    /// Returns the time if the clocks agree on it: what is deleted by mistake does not come back.
+    /// Returns the time if the clocks agree: a row that is deleted by mistake does not come back.
     pub(crate) fn agreed(&self) -> Option<Timestamp> {
         let state = self.read();
-        state.apart.is_none().then_some(state.told)
+        state.diverged_since.is_none().then_some(state.reported)
     }
 
     fn read(&self) -> MutexGuard<'_, State> {
@@ -171,21 +170,20 @@ mod tests {
     const MINUTE: i64 = 60_000;
     const HOUR: i64 = 60 * MINUTE;
 
-    /// Takes what has passed since the moment before and what the clock shows, and compares what is told and
-    /// whether the clocks agree.
+    /// Each moment: the time passed, what the system clock shows, the time reported, whether the clocks agree.
     fn follow(moments: &[(i64, i64, i64, bool)]) {
         let mut at = Instant::now();
         let start = Timestamp(0);
-        let mut state = State { at, counted: start, told: start, apart: None };
-        for &(passed, shown, told, agreed) in moments {
+        let mut state = State { at, counted: start, reported: start, diverged_since: None };
+        for &(passed, shown, reported, agreed) in moments {
             at += Timestamp(passed).saturating_since(start);
             state.advance(at, Timestamp(shown));
-            assert_eq!((state.told.0, state.apart.is_none()), (told, agreed), "at {shown}");
+            assert_eq!((state.reported.0, state.diverged_since.is_none()), (reported, agreed), "at {shown}");
         }
     }
 
     #[test]
-    fn what_has_passed_has_passed_however_far_the_clock_is_set_back() {
+    fn a_clock_that_is_set_back_never_moves_time_back() {
         follow(&[(HOUR, -25 * HOUR, HOUR, false)]);
         follow(&[(31 * MINUTE, 31 * MINUTE, 31 * MINUTE, true), (0, -25 * HOUR, 31 * MINUTE, false)]);
         follow(&[(10, 10, 10, true), (0, 5, 10, true), (1, 6, 10, true), (6, 12, 12, true)]);
@@ -194,26 +192,26 @@ mod tests {
         follow(&set_back);
     }
 
-    /// The machine slept, and its other clock with it; then the clock is set back.
+    /// The machine was suspended, and its monotonic clock with it; then the system clock is set back.
     #[test]
-    fn what_has_passed_while_the_machine_slept_has_passed() {
+    fn time_that_passed_during_a_suspend_is_never_taken_back() {
         follow(&[(0, 31 * MINUTE, 31 * MINUTE, false), (0, -25 * HOUR, 31 * MINUTE, false)]);
         follow(&[(0, 31 * MINUTE, 31 * MINUTE, false), (0, 20 * MINUTE, 31 * MINUTE, false)]);
     }
 
     #[test]
-    fn a_clock_that_was_ahead_by_mistake_is_followed_back() {
+    fn a_clock_that_undoes_a_step_forward_is_followed_back() {
         let years = 10 * 365 * 24 * HOUR;
         follow(&[(0, years, years, false), (HOUR, years + HOUR, years + HOUR, false), (0, HOUR, HOUR, true)]);
     }
 
     #[test]
-    fn a_clock_that_was_set_is_believed_after_a_day() {
+    fn a_clock_that_was_set_is_accepted_after_a_day() {
         for shown in [-48 * HOUR, 48 * HOUR] {
-            let told = shown.max(0);
+            let reported = shown.max(0);
             follow(&[
-                (0, shown, told, false),
-                (24 * HOUR - 1, shown + 24 * HOUR - 1, told + 24 * HOUR - 1, false),
+                (0, shown, reported, false),
+                (24 * HOUR - 1, shown + 24 * HOUR - 1, reported + 24 * HOUR - 1, false),
                 (1, shown + 24 * HOUR, shown + 24 * HOUR, true),
             ]);
         }

@@ -1,8 +1,6 @@
-//! How the value of a field becomes bytes.
+//! Codecs: the value of one field becomes bytes, and bytes become a value.
 //!
-//! A record is put together field by field (see the `record` module), so a codec only ever sees one value. The
-//! framing around the values, and with it all rules about added, removed and changed fields, is not
-//! the codec's affair.
+//! A codec does not know the record around the value, and nothing of added, removed and changed fields.
 
 use bincode::config::{Config, standard};
 use serde::Serialize;
@@ -10,12 +8,11 @@ use serde::de::DeserializeOwned;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Encodes and decodes single values. A type of one's own is named by
-/// `#[databag(codec = path::to::Codec)]`.
+/// Encodes and decodes single values. `#[databag(codec = path::to::MyCodec)]` selects a codec of your own.
 ///
 /// # Examples
 ///
-/// Values as TOML-like text would be one more `serde` format; here is JSON, in full:
+/// A complete implementation, here for JSON:
 ///
 /// ```
 /// use serde::{Serialize, de::DeserializeOwned};
@@ -24,6 +21,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// struct MyJson;
 ///
 /// impl Codec for MyJson {
+///     const NAME: &'static str = "my-json";
 ///     const FRAMING: Framing = Framing::Binary;
 ///     const HUMAN_READABLE: bool = true;
 ///
@@ -42,10 +40,14 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
     note = "write `codec = \"bincode\"` or `codec = \"json\"`, or `impl session_runtime::Codec for {Self}`"
 )]
 pub trait Codec: 'static {
-    /// How the encoded fields are put together.
+    /// The name of the format. Committed schema files hold it (see [`assert_schema!`](crate::assert_schema)), so it
+    /// must not change as long as the format does not.
+    const NAME: &'static str;
+
+    /// How the encoded fields form a record.
     const FRAMING: Framing;
 
-    /// What the format answers to serde's `is_human_readable`.
+    /// What the format returns from serde's `is_human_readable`.
     const HUMAN_READABLE: bool;
 
     /// Appends the encoded value to `out`. Equal bytes must mean equal values.
@@ -59,40 +61,41 @@ pub trait Codec: 'static {
     ///
     /// # Errors
     ///
-    /// If they are not an encoding of a `T`, or more than one.
+    /// If `bytes` is not exactly one encoded `T`.
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError>;
 }
 
-/// How the encoded fields of a record are put together.
+/// How the encoded fields form a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Framing {
-    /// Length-prefixed bytes, stored as bytes. Fits every codec.
+    /// Length-prefixed values, stored as bytes. It works with every codec.
     Binary,
-    /// One JSON object, stored as text. For codecs whose output is JSON.
+    /// One JSON object, stored as text. It needs a codec whose output is JSON.
     JsonObject,
 }
 
 /// A value could not be encoded or decoded.
 #[derive(Debug, thiserror::Error)]
-#[error("the codec refused the value")]
+#[error("the codec rejected the value")]
 pub struct CodecError(#[source] BoxError);
 
 impl CodecError {
-    /// Wraps what the format says. It may end up in logs: it must not show the value.
+    /// Wraps the format's error. Logs show it, so it must not contain the value.
     pub fn new(source: impl Into<BoxError>) -> Self {
         Self(source.into())
     }
 }
 
-/// The default codec: bincode 2, its standard configuration. Compact, not readable without the type.
+/// The default codec: bincode 2 in its standard configuration. The format is compact, and cannot be read without the
+/// type.
 ///
-/// A value may not claim more than 16 MiB, whatever its length fields say.
+/// A value of more than 16 MiB is rejected, before its length prefixes can cause allocations.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Bincode;
 
-/// Bounds what a decoder allocates on the word of a length field.
+/// Bounds, in bytes, what a decoder allocates because of a length prefix.
 const MAX_DECODED: usize = 16 * 1024 * 1024;
 
 fn config() -> impl Config {
@@ -101,18 +104,19 @@ fn config() -> impl Config {
 
 #[diagnostic::do_not_recommend]
 impl Codec for Bincode {
+    const NAME: &'static str = "bincode";
     const FRAMING: Framing = Framing::Binary;
     const HUMAN_READABLE: bool = false;
 
     fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        bincode::serde::encode_into_writer(value, Append(out), config()).map_err(refused)
+        bincode::serde::encode_into_writer(value, Append(out), config()).map_err(codec_error)
     }
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         match bincode::serde::decode_from_slice(bytes, config()) {
             Ok((value, read)) if read == bytes.len() => Ok(value),
-            Ok(_) => Err(CodecError::new("bytes are left over behind the value")),
-            Err(error) => Err(refused(error)),
+            Ok(_) => Err(CodecError::new("bytes follow the value")),
+            Err(error) => Err(codec_error(error)),
         }
     }
 }
@@ -126,17 +130,18 @@ impl bincode::enc::write::Writer for Append<'_> {
     }
 }
 
-fn refused(error: impl std::error::Error) -> CodecError {
+fn codec_error(error: impl std::error::Error) -> CodecError {
     CodecError::new(error.to_string())
 }
 
-/// The codec behind `codec = "json"`: readable in the database where rows are not sealed.
+/// The codec of `codec = "json"`. Without sealing, rows are readable in the database.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Json;
 
 #[diagnostic::do_not_recommend]
 impl Codec for Json {
+    const NAME: &'static str = "json";
     const FRAMING: Framing = Framing::JsonObject;
     const HUMAN_READABLE: bool = true;
 

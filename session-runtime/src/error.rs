@@ -1,7 +1,11 @@
-//! What can go wrong, by the stage that failed.
+//! Errors, by the stage that failed.
 //!
-//! Forged or stale input from a browser is not among it: that is a [`Rejection`], and an anonymous visitor.
+//! Forged or stale input from a browser is not an error: it is a [`Rejection`], and an anonymous visitor.
 
+use std::fmt;
+
+use crate::bag::encoding::EncodeError;
+use crate::bag::merge::MergeError;
 use crate::codec::CodecError;
 use crate::envelope::KeyError;
 use crate::store::StoreError;
@@ -12,7 +16,7 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration does not hold together; nothing was started.
+    /// The configuration is contradictory or incomplete; nothing was started.
     #[error("sessions are misconfigured: {0}")]
     Config(String),
     /// A master key was refused.
@@ -21,8 +25,20 @@ pub enum Error {
     /// The store could not be read or written. Answered 503.
     #[error("the session store failed")]
     Store(#[from] StoreError),
+    /// The session of this request could not be loaded, and the request went on without it. The store's error was
+    /// reported then. Answered 503.
+    #[error("the session could not be loaded, and the request went on without it")]
+    NotLoaded,
+    /// An earlier write of this request was not confirmed by the store, so it is unknown what is stored. Nothing
+    /// more is written: a change could be stored twice. Answered 503; [`Session::reload`](crate::Session::reload)
+    /// reads what is stored.
+    #[error("an earlier write of this session was not confirmed: call `reload` before writing again")]
+    Unconfirmed,
+    /// The stored session was readable when the request began, and is not readable any more. Answered 503.
+    #[error("the stored session cannot be read any more")]
+    Unreadable(#[source] Rejection),
     /// A row is sealed under a key that the keyring does not have. Answered 503, so that a mistake in
-    /// the configuration logs nobody out.
+    /// the configuration does not log everyone out.
     #[error("the key {id} that a session is sealed with is missing from the keyring")]
     UnknownKey {
         /// The first 8 hexadecimal digits that name the key.
@@ -33,15 +49,15 @@ pub enum Error {
     Encode {
         /// The field's stored name.
         field: &'static str,
-        /// What the codec says.
+        /// The codec's error.
         source: CodecError,
     },
-    /// The session is larger than it may be. Answered 500; nothing was written.
+    /// The session is larger than the limit. Answered 500; nothing was written.
     #[error("the session takes {size} bytes, of {limit} allowed; the biggest field is `{field}`")]
     TooLarge {
         /// The size of the record in bytes.
         size: usize,
-        /// The most it may be: `max_state_bytes`.
+        /// The largest size allowed, in bytes: `max_state_bytes`.
         limit: usize,
         /// The stored name of the biggest field.
         field: &'static str,
@@ -55,21 +71,30 @@ pub enum Error {
         /// The field's stored name.
         field: &'static str,
     },
-    /// Others kept writing the session until the deadline. Answered 503.
-    #[error("the session could not be written before the deadline: others kept writing it")]
+    /// Other requests kept writing the session until the deadline. Answered 503.
+    #[error("the session could not be written before the deadline: other requests kept writing it")]
     Contended,
-    /// An extractor was used in a way that cannot work. Answered 500; the text says what to do.
+    /// The library was used in a way that cannot work. Answered 500; the text says what to do.
     #[error("{0}")]
     Usage(String),
 }
 
-impl From<crate::record::EncodeError> for Error {
-    fn from(error: crate::record::EncodeError) -> Self {
+impl From<EncodeError> for Error {
+    fn from(error: EncodeError) -> Self {
         Self::Encode { field: error.field, source: error.source }
     }
 }
 
-/// Why what a browser presented was not accepted as a session. The request goes on, anonymous.
+impl From<MergeError> for Error {
+    fn from(error: MergeError) -> Self {
+        match error {
+            MergeError::Encode { field, source } => Self::Encode { field, source },
+            MergeError::Conflict { field } => Self::Conflict { field },
+        }
+    }
+}
+
+/// The reason why a session cookie is not accepted. The request goes on, anonymous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -79,25 +104,40 @@ pub enum Rejection {
     /// The request has the cookie more than once.
     #[error("the request has the session cookie more than once")]
     Duplicate,
-    /// No session has this token, or has it any more.
+    /// No session has this token: it was never issued, or its session has ended.
     #[error("no session has this token")]
     Unknown,
-    /// The session's time is over.
+    /// The session has passed its idle or absolute limit.
     #[error("the session has expired")]
     Expired,
-    /// The row does not authenticate, or its columns differ from what was sealed.
+    /// The row does not authenticate, or its columns differ from the sealed values.
     #[error("the row was tampered with")]
     Tampered,
-    /// A record that does authenticate does not decode.
+    /// The record authenticates and does not decode.
     #[error("the record does not decode, at field `{}`", .field.unwrap_or("-"))]
     Undecodable {
-        /// The field that does not decode; none where the record itself is malformed.
+        /// The field that does not decode; `None` if the record itself is malformed.
         field: Option<&'static str>,
     },
-    /// The address is not the one the session is bound to.
+    /// The client's address is not the one the session is bound to.
     #[error("the session is bound to another address")]
     Address,
-    /// The user agent is not the one the session is bound to.
+    /// The client's user agent is not the one the session is bound to.
     #[error("the session is bound to another user agent")]
     UserAgent,
+}
+
+/// Shows an error with all its causes, for log lines.
+pub(crate) struct ErrorChain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for ErrorChain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
 }

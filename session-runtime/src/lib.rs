@@ -1,9 +1,8 @@
 //! Typed, sealed, conflict-safe sessions for actix-web.
 //!
-//! One struct with [`#[derive(Databag)]`](derive@Databag) is the session: its fields are what a visitor's
-//! session holds. A mistake in it does not compile. The middleware hands it to handlers as
-//! [`Session<T>`](Session); what a handler changes is sealed with AES-256-GCM-SIV and stored before the answer
-//! is sent, in [`SqliteStore`] or another [`Store`].
+//! One struct with [`#[derive(Databag)]`](derive@Databag) is the session: its fields are what a visitor's session holds. A
+//! mistake in it does not compile. The middleware gives it to handlers as [`Session<T>`](Session). What a handler changes
+//! is sealed with AES-256-GCM-SIV and stored before the answer is sent, in [`SqliteStore`] or another [`Store`].
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -42,18 +41,18 @@
 //! }
 //! ```
 //!
-//! # Where to look
+//! # Contents
 //!
 //! | for | see |
 //! | --- | --- |
 //! | what a field can be | [`#[derive(Databag)]`](derive@Databag) |
 //! | what a handler can do | [`Session`], [`SessionRef`], [`LoggedIn`] |
-//! | lists, queries, ending other sessions, admin tasks | [`Sessions`], [`Find`] |
-//! | cookies, limits, proxies, hooks | [`Builder`] |
+//! | lists, queries, ending other sessions, an operator's tasks | [`Sessions`], [`Find`] |
+//! | cookies, limits, proxies, callbacks | [`Builder`] |
 //! | keys and their rotation | [`Keyring`] |
 //! | tests of handlers | [`Session::for_test`], [`TestRequestExt`] |
-//! | a test that the layout of stored sessions has not changed unseen | [`assert_schema!`] |
-//! | a store or a codec of one's own | [`store`], [`Codec`] |
+//! | a test that fails when the layout of stored sessions changes | [`assert_schema!`] |
+//! | a store or a codec of your own | [`store`], [`Codec`] |
 //!
 //! # Features
 //!
@@ -61,11 +60,11 @@
 //! | --- | --- | --- |
 //! | `sqlite` | yes | [`SqliteStore`] |
 //! | `memory` | no | `MemoryStore` |
-//! | `cookie` | no | `CookieStore`: the session is in the cookie, and no server keeps anything |
+//! | `cookie` | no | `CookieStore`: the session is in the cookie, and the server keeps nothing |
 //! | `postgres` | no | `PostgresStore` |
 //! | `mysql` | no | `MysqlStore`, for MySQL and MariaDB |
-//! | `redis` | no | `RedisStore`, for Redis and Valkey: one server, sentinels, a cluster |
-//! | `any` | no | all of them; [`AnyStore`] chooses by a URL among those that are built in |
+//! | `redis` | no | `RedisStore`, for Redis and Valkey: one server, sentinels, or a cluster |
+//! | `any` | no | all stores; [`AnyStore`] chooses by a URL among those that are built in |
 //! | `testing` | no | `store::suite`, which checks a store of your own |
 //! | `actix` | yes | [`SessionMiddleware`] and the extractors |
 //!
@@ -73,85 +72,93 @@
 //!
 //! # The clients of servers
 //!
-//! PostgreSQL and MySQL are spoken to through [sqlx](https://docs.rs/sqlx), Redis through
-//! [redis](https://docs.rs/redis). Both are the most used of their kind, are released several times a year, bring
-//! TLS by rustls, and their pools and connections are what programs have already. What else was weighed:
+//! PostgreSQL and MySQL are reached through [sqlx](https://docs.rs/sqlx), Redis through
+//! [redis](https://docs.rs/redis). Both are the most used clients of their kind, have several releases a year, support TLS
+//! by rustls, and programs that use these servers usually have their pools and connections already. The alternatives:
 //!
-//! - `sqlx` serves both SQL servers by one interface, so the two stores differ in their SQL alone. It is taken
-//!   without `macros`, `migrate`, `json`, `any` and `sqlite`, each of which asks for another SQLite than the bundled
-//!   one of `rusqlite`, and without `mysql-rsa` (RUSTSEC-2023-0071). It needs Rust 1.94, more than the rest.
-//! - `tokio-postgres` with `deadpool`, and `mysql_async`, are as good drivers, and make it two of everything. They
-//!   answer faster where a pool is small: sqlx asks each connection that is given back whether it still works.
-//! - `redis` has clusters, sentinels and connections that come back by themselves. `fred` has all of it behind one
-//!   type, and has had no release for longer.
-
-// What a request needs beyond the rest has no caller without a web framework.
-#![cfg_attr(not(feature = "actix"), allow(dead_code))]
+//! - `sqlx` serves both SQL servers by one interface, so the two stores differ only in their SQL. Its features `macros`,
+//!   `migrate`, `json`, `any` and `sqlite` stay off, because each requires another SQLite than the one bundled with
+//!   `rusqlite`; so does `mysql-rsa` (RUSTSEC-2023-0071). It needs Rust 1.94, more than the rest.
+//! - `tokio-postgres` with `deadpool`, and `mysql_async`, are equally good drivers, but need two of everything. They are
+//!   faster with a small pool: sqlx checks each returned connection.
+//! - `redis` supports clusters, sentinels and connections that reconnect. `fred` has all of this behind one type, and its
+//!   last release is older.
 
 // The derive names this crate from outside; its own tests use the derive too.
 #[cfg(test)]
 extern crate self as session_runtime;
 
+mod backend;
 mod bag;
-mod builder;
 mod clock;
 mod codec;
-mod column;
-mod commit;
+mod engine;
 mod envelope;
 mod error;
-mod hooks;
-mod load;
-mod lock;
-mod merge;
-mod queue;
-mod recent;
-mod record;
-mod refused;
-mod session;
+#[cfg(feature = "actix")]
+mod http;
+mod query;
+mod request;
 mod sessions;
-mod shape;
-mod testing;
 mod token;
 mod value;
 #[cfg(feature = "actix")]
 mod web;
 
+pub mod builder;
 pub mod store;
+
+/// What can be done with [`Sessions`], by what keeps them.
+///
+/// The second parameter of [`Sessions`] is one of these types. It says what the store can do, not which store it is:
+///
+/// | type | kept in | by token | by id | lists and queries |
+/// | --- | --- | --- | --- | --- |
+/// | [`Listed`](access::Listed), the default | every store of this crate but `CookieStore`; every [`Directory`] | yes | yes | yes |
+/// | [`ById`](access::ById) | a [`Store`] that cannot list its rows, in [`store::Unlisted`] | yes | yes | no |
+/// | [`InCookie`](access::InCookie) | `CookieStore` | yes | no | no |
+pub mod access {
+    pub use crate::backend::access::{Access, Backing, ById, FindsById, InCookie, Listed, Lists};
+}
+
+/// What a struct declares, as [`Databag::SCHEMA`] holds it.
+pub mod schema {
+    pub use crate::bag::schema::{Columns, CookieSchema, Field, Role, Schema};
+}
 
 #[doc(hidden)]
 pub mod __private;
 
-pub use bag::{
-    Bind, Columns, CookieSchema, Databag, Field, HasIp, HasUser, Persistence, Projection, Role, SameSite,
-    Schema,
-};
-pub use builder::{Builder, Chosen, Cleanup, Protected, Unchosen};
-pub use clock::{Clock, Timestamp};
-pub use codec::{Bincode, Codec, CodecError, Framing, Json};
-pub use column::{Column, Condition};
-pub use envelope::{KeyError, Keyring};
-pub use error::{Error, Rejection};
-pub use session::{LoggedIn, Session, SessionRef};
-pub use sessions::{Answer, Find, Sessions, Snapshot};
 #[cfg(any(
     feature = "sqlite",
     feature = "memory",
+    feature = "cookie",
     feature = "redis",
     feature = "postgres",
     feature = "mysql"
 ))]
-pub use store::any::AnyStore;
+pub use backend::any::AnyStore;
 #[cfg(feature = "cookie")]
-pub use store::cookie::CookieStore;
+pub use backend::cookie::CookieStore;
+pub use bag::schema::{Bind, Persistence, SameSite};
+pub use bag::{Databag, HasIp, HasUser};
+pub use builder::Builder;
+pub use clock::{Clock, Timestamp};
+pub use codec::{Bincode, Codec, CodecError, Framing, Json};
+pub use engine::config::Cleanup;
+pub use envelope::{KeyError, Keyring};
+pub use error::{Error, Rejection};
+pub use query::{Column, Condition};
+pub use request::{LoggedIn, Session, SessionRef};
+pub use sessions::{Find, Sessions, Snapshot};
 #[cfg(feature = "memory")]
 pub use store::memory::MemoryStore;
-#[cfg(feature = "mysql")]
-pub use store::mysql::MysqlStore;
-#[cfg(feature = "postgres")]
-pub use store::postgres::PostgresStore;
 #[cfg(feature = "redis")]
 pub use store::redis::RedisStore;
+#[cfg(feature = "mysql")]
+pub use store::servers::mysql::MysqlStore;
+#[cfg(feature = "postgres")]
+pub use store::servers::postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use store::sqlite::{Durability, SqliteStore};
 pub use store::{Directory, Store, StoreError};
@@ -162,7 +169,7 @@ pub use web::{SessionMiddleware, TestRequestExt};
 
 pub use session_derive::{ColumnValue, Databag};
 
-/// The program of the README compiles.
+/// The programs of the README compile.
 #[cfg(all(doctest, feature = "sqlite", feature = "actix"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

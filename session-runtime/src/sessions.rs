@@ -1,4 +1,4 @@
-//! Sessions of one bag in one store: the calls around the pure halves, and what applications ask for.
+//! Sessions of one bag, as applications manage them: by token, by id, by user, by column.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -6,44 +6,33 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::stream::{self, Stream};
-use hkdf::Hkdf;
-use sha2::Sha256;
-use subtle::ConstantTimeEq as _;
-use tokio::time::{Instant, timeout_at};
-use zeroize::Zeroizing;
 
+use crate::backend::Reloaded;
+use crate::backend::access::{Access, FindsById, Listed, Lists};
 use crate::bag::{Databag, HasUser};
-use crate::builder::Builder;
-use crate::clock::{Steady, Timestamp};
-use crate::column::Condition;
-use crate::commit::{Plan, Step, plan, plan_touch};
+use crate::clock::Timestamp;
+use crate::engine::cleanup::PRUNE_BATCH;
+use crate::engine::core::{Engine, within};
+use crate::engine::load::{Active, Client, Intent, LoadOutcome};
 use crate::error::{Error, Rejection};
-use crate::hooks::Hooks;
-use crate::load::{Active, Intent, Rules, Stored, Verdict, Visitor, open};
-use crate::merge::merge;
-use crate::queue::{Queue, Turn};
-use crate::recent::{Fate, Recent};
-use crate::record::{DecodeError, Fields};
-use crate::refused::Refused;
-use crate::store::{
-    AnyRows, ColumnRef, Comparison, DefaultStore, Directory, Filter, Outcome, Page, Row, Store, StoreError,
-    Update, cookie,
-};
-use crate::token::{SessionId, Token, TokenSource};
-use crate::value::{ColumnValue as _, Value};
+#[cfg(feature = "actix")]
+use crate::http::HttpConfig;
+use crate::query::Condition;
+use crate::store::{ColumnRef, Comparison, Filter, Page, Row};
+use crate::token::{SessionId, Token};
+use crate::value::ColumnValue as _;
 
-/// How many rows a page of a listing has.
+/// How many rows a page of a list has.
 const PAGE: u32 = 256;
 
-/// How many expired rows are removed at a time.
-pub(crate) const PRUNE_BATCH: u32 = 500;
-
-/// The sessions of the bag `T` in the store `S`. Cloning is cheap; every clone is the same sessions.
+/// The sessions of the bag `T`. Cloning is cheap, and all clones share the same sessions.
+///
+/// `A` is what can be done with them, which depends on what keeps them and not on its type: everything by default, on
+/// every store that lists its rows; see [`access`](crate::access) for the others. A handler names `Sessions<T>` as an
+/// argument and gets the sessions of its [`SessionMiddleware`](crate::SessionMiddleware).
 ///
 /// # Examples
 ///
@@ -71,521 +60,411 @@ pub(crate) const PRUNE_BATCH: u32 = 500;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Sessions<T, S = DefaultStore> {
-    pub(crate) core: Arc<Core>,
-    pub(crate) store: Arc<S>,
-    pub(crate) bag: PhantomData<fn() -> T>,
-}
-
-/// What all clones share, whatever the bag and the store are.
-pub(crate) struct Core {
-    pub(crate) rules: Rules,
-    pub(crate) hooks: Hooks,
+pub struct Sessions<T, A: Access = Listed> {
+    pub(crate) engine: Arc<Engine>,
     #[cfg(feature = "actix")]
-    pub(crate) web: crate::web::Config,
-    pub(crate) store: Arc<dyn AnyRows>,
-    pub(crate) clock: Steady,
-    pub(crate) tokens: Box<dyn TokenSource>,
-    pub(crate) deadline: Duration,
-    pub(crate) queue: Queue,
-    pub(crate) refused: Refused,
-    pub(crate) recent: Recent,
-    pub(crate) csrf_key: Zeroizing<[u8; 32]>,
-    pub(crate) prune_each_time: bool,
+    pub(crate) http: Arc<HttpConfig>,
+    types: PhantomData<fn() -> (T, A)>,
 }
 
-/// What the cookie has to say after a session was stored.
-#[derive(Clone, Debug)]
-pub(crate) enum Sent {
-    /// This token, for a session that ends then unless it is used.
-    Token { token: Token, remembered: bool, expires: Timestamp },
-    /// Nothing any more.
-    Removal,
+impl<T, A: Access> Sessions<T, A> {
+    pub(crate) fn new(engine: Arc<Engine>, #[cfg(feature = "actix")] http: Arc<HttpConfig>) -> Self {
+        Self {
+            engine,
+            #[cfg(feature = "actix")]
+            http,
+            types: PhantomData,
+        }
+    }
 }
 
-impl Core {
-    pub(crate) fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-
-    pub(crate) fn fresh_token(&self) -> Token {
-        Token::from_bytes(self.tokens.token())
-    }
-
-    /// Loads the session of a token for a visitor.
-    pub(crate) async fn load<T: Databag>(
-        &self,
-        token: Token,
-        visitor: Option<Visitor>,
-    ) -> Result<Verdict<T>, Error> {
-        let id = token.session_id();
-        if self.is_over(id) {
-            return Ok(Verdict::Rejected(Rejection::Unknown));
-        }
-        let row = match (token.carried(), self.rules.in_cookie()) {
-            (None, false) => {
-                let until = Instant::now() + self.deadline;
-                let row = self.within(until, "load a row", self.store.load(id)).await?;
-                row.ok_or(Rejection::Unknown)
-            }
-            (Some(carried), true) => cookie::unpack(carried).ok_or(Rejection::Malformed),
-            // A cookie from before the store was changed.
-            _ => Err(Rejection::Malformed),
-        };
-        match row {
-            Ok(row) => open(&self.rules, row, Some(token), visitor, self.now()),
-            Err(rejection) => Ok(Verdict::Rejected(rejection)),
-        }
-    }
-
-    /// Tells whether this process knows that a session has ended where the store does not.
-    fn is_over(&self, id: SessionId) -> bool {
-        self.refused.contains(id) || (self.rules.in_cookie() && self.recent.fate(id).is_some())
-    }
-
-    // A session in a cookie has no row: what this process remembers of it stands in for one.
-
-    async fn insert(&self, row: Row, until: Instant) -> Result<(), Error> {
-        if self.rules.in_cookie() {
-            return Ok(());
-        }
-        self.within(until, "add a row", self.store.insert(row)).await
-    }
-
-    async fn delete(&self, id: SessionId, until: Instant) -> Result<bool, Error> {
-        if self.rules.in_cookie() {
-            return Ok(self.recent.fate(id).is_none());
-        }
-        self.within(until, "delete a row", self.store.delete(id)).await
-    }
-
-    /// Stores what has become of a session, and tells what the cookie has to say.
-    ///
-    /// A session that was to end and could not be ended, for whatever reason, is refused here from now on.
-    pub(crate) async fn commit<T: Databag>(&self, active: &mut Active<T>) -> Result<Option<Sent>, Error> {
-        let (id, leaves) = (active.id, active.is_leaving());
-        let outcome = self.try_commit(active).await;
-        self.or_refuse(leaves, id, outcome)
-    }
-
-    async fn try_commit<T: Databag>(&self, active: &mut Active<T>) -> Result<Option<Sent>, Error> {
-        let until = Instant::now() + self.deadline;
-        let plan = match self.plan(active) {
-            // What this request read has expired; another may have kept the session alive since.
-            Err(Error::Ended) => {
-                self.rebase(active, until).await?;
-                self.plan(active)?
-            }
-            plan => plan?,
-        };
-        if matches!(plan, Plan::Keep) {
-            return Ok(None);
-        }
-        let touches = matches!(plan, Plan::Touch(_));
-        let sent = match self.carry_through(active, plan, until).await {
-            Err(error) if touches => {
-                not_touched(active.id, &error);
-                None
-            }
-            carried => carried?,
-        };
-        self.prune_if_asked().await;
-        Ok(sent)
-    }
-
-    /// Carries a plan out, on top of what others have stored first.
-    async fn carry_through<T: Databag>(
-        &self,
-        active: &mut Active<T>,
-        mut plan: Plan,
-        until: Instant,
-    ) -> Result<Option<Sent>, Error> {
-        let _turn = self.turn(active, until).await?;
-        loop {
-            match self.carry_out(active, plan, until).await? {
-                Carried::Out(sent) => return Ok(sent),
-                Carried::Conflict => {
-                    Self::again(until).await?;
-                    self.rebase(active, until).await?;
-                    plan = self.plan(active)?;
-                }
-            }
-        }
-    }
-
-    /// Lets others go on before a write is tried again, if there is time for that.
-    async fn again(until: Instant) -> Result<(), Error> {
-        tokio::task::yield_now().await;
-        if Instant::now() < until { Ok(()) } else { Err(Error::Contended) }
-    }
-
-    /// Stores that a session was looked at. That is at no one's request: nothing is lost if it fails.
-    pub(crate) async fn touch<T: Databag>(&self, active: &Active<T>) -> Option<Sent> {
-        let touched = self.try_touch(active).await;
-        touched.inspect_err(|error| not_touched(active.id, error)).ok().flatten()
-    }
-
-    async fn try_touch<T: Databag>(&self, active: &Active<T>) -> Result<Option<Sent>, Error> {
-        let until = Instant::now() + self.deadline;
-        let mut fresh: Option<Active<T>> = None;
-        loop {
-            let active = fresh.as_ref().unwrap_or(active);
-            let Plan::Touch(step) = plan_touch(&self.rules, active, self.now())? else { return Ok(None) };
-            let touched = self.replace(active, &step, until).await;
-            if let (Ok(Outcome::Conflict), Some(token)) = (&touched, &active.token) {
-                // Whoever was first need not have moved the expiration.
-                Self::again(until).await?;
-                match self.load(token.clone(), None).await? {
-                    Verdict::Live(read) => fresh = Some(read),
-                    Verdict::Rejected(_) => return Ok(None),
-                }
-                continue;
-            }
-            let token = step.token.or_else(|| active.token.clone());
-            let sent = || sent(token, active.remembered, step.row.expiration);
-            return Ok(Self::was_touched(active.id, touched).then(sent).flatten());
-        }
-    }
-
-    /// Logs what kept a touch from being stored.
-    fn was_touched(id: SessionId, touched: Result<Outcome, Error>) -> bool {
-        match touched {
-            Ok(outcome) => outcome == Outcome::Stored,
-            Err(error) => {
-                not_touched(id, &error);
-                false
-            }
-        }
-    }
-
-    /// Applies a change to what is stored and stores the result in one step, as often as it takes.
-    pub(crate) async fn update<T: Databag, R>(
-        &self,
-        active: &mut Active<T>,
-        mut change: impl FnMut(&mut T) -> R,
-    ) -> Result<(R, Option<Sent>), Error> {
-        let (id, leaves) = (active.id, active.is_leaving());
-        let outcome = self.try_update(active, &mut change).await;
-        let updated = self.or_refuse(leaves, id, outcome)?;
-        self.prune_if_asked().await;
-        Ok(updated)
-    }
-
-    async fn try_update<T: Databag, R>(
-        &self,
-        active: &mut Active<T>,
-        change: &mut impl FnMut(&mut T) -> R,
-    ) -> Result<(R, Option<Sent>), Error> {
-        let until = Instant::now() + self.deadline;
-        let _turn = self.turn(active, until).await?;
-        loop {
-            if active.stored.is_some() {
-                self.rebase(active, until).await?;
-            }
-            let before = Fields::against(&active.bag, &active.base)?;
-            let value = change(&mut active.bag);
-            let carried = match self.plan(active) {
-                Ok(plan) => self.carry_out(active, plan, until).await,
-                Err(error) => Err(error),
-            };
-            if let Ok(Carried::Out(sent)) = carried {
-                return Ok((value, sent));
-            }
-            // The change was not stored, so it was not made either: it is made again on what others have
-            // stored, or, if it failed, must not be stored with the rest of the request.
-            before.decode_into(&mut active.bag).map_err(undecodable)?;
-            carried?;
-            Self::again(until).await?;
-        }
-    }
-
-    /// Tells whether there is nothing to store but that the session was looked at.
-    pub(crate) fn only_touches<T: Databag>(&self, active: &Active<T>) -> bool {
-        matches!(self.plan(active), Ok(Plan::Touch(_)))
-    }
-
-    fn plan<T: Databag>(&self, active: &Active<T>) -> Result<Plan, Error> {
-        plan(&self.rules, active, self.now(), || self.fresh_token())
-    }
-
-    /// Waits until no other request of this process writes the session.
-    async fn turn<T>(&self, active: &Active<T>, until: Instant) -> Result<Turn<'_>, Error> {
-        timeout_at(until, self.queue.turn(active.id)).await.map_err(|_| Error::Contended)
-    }
-
-    async fn carry_out<T: Databag>(
-        &self,
-        active: &mut Active<T>,
-        plan: Plan,
-        until: Instant,
-    ) -> Result<Carried, Error> {
-        let old = active.id;
-        if !active.is_leaving() && self.is_over(old) {
-            return Err(Error::Ended);
-        }
-        match plan {
-            Plan::Keep => Ok(Carried::Out(None)),
-            Plan::Create(step) => {
-                self.insert(step.row.clone(), until).await?;
-                (self.hooks.started)(step.row.id);
-                self.trim::<T>(step.row.user.as_ref(), until).await;
-                Ok(Carried::Out(Self::renamed(active, step)))
-            }
-            Plan::Touch(step) => match self.replace(active, &step, until).await {
-                Ok(Outcome::Conflict) => Ok(Carried::Conflict),
-                touched => {
-                    let sent =
-                        if Self::was_touched(old, touched) { Self::refreshed(active, step) } else { None };
-                    Ok(Carried::Out(sent))
-                }
-            },
-            Plan::Write(step) => match self.replace(active, &step, until).await? {
-                Outcome::Stored => Ok(Carried::Out(Self::refreshed(active, step))),
-                Outcome::Conflict => Ok(Carried::Conflict),
-                Outcome::Gone => Err(Error::Ended),
-            },
-            Plan::Rotate(step) => {
-                let leaves = active.is_leaving();
-                match self.replace(active, &step, until).await? {
-                    // It was to end while this was under way, and could not be ended under its old id.
-                    Outcome::Stored if !leaves && self.refused.contains(old) => {
-                        self.refused.insert(step.row.id, self.store.clone());
-                        Err(Error::Ended)
-                    }
-                    Outcome::Stored => {
-                        if leaves {
-                            self.has_ended(old);
-                            (self.hooks.started)(step.row.id);
-                        } else {
-                            self.recent.note(old, Fate::Renamed(step.row.id));
-                            (self.hooks.rotated)(old, step.row.id);
-                        }
-                        self.trim::<T>(step.row.user.as_ref(), until).await;
-                        Ok(Carried::Out(Self::renamed(active, step)))
-                    }
-                    Outcome::Conflict => Ok(Carried::Conflict),
-                    // Once it has ended, what the bag holds now begins another.
-                    Outcome::Gone if leaves => {
-                        self.end(old, until).await?;
-                        self.insert(step.row.clone(), until).await?;
-                        (self.hooks.started)(step.row.id);
-                        Ok(Carried::Out(Self::renamed(active, step)))
-                    }
-                    Outcome::Gone => Err(Error::Ended),
-                }
-            }
-            Plan::Delete => {
-                self.end(old, until).await?;
-                *active = Active::fresh(self.fresh_token(), active.visitor)?;
-                Ok(Carried::Out(Some(Sent::Removal)))
-            }
-        }
-    }
-
-    /// Ends a session, under whatever id it goes on.
+/// Calls that every backend answers.
+impl<T: Databag, A: Access> Sessions<T, A> {
+    /// Stores a new session and returns its token: for tests, and for log-ins outside a request.
     ///
     /// # Errors
     ///
-    /// [`Error::Ended`] if it is gone and this process does not know why: another one may have renamed it.
-    async fn end(&self, mut id: SessionId, until: Instant) -> Result<(), Error> {
+    /// If the session cannot be stored.
+    pub async fn create(&self, bag: T) -> Result<(Token, Snapshot<T>), Error> {
+        let mut active = Active::<T>::fresh(self.engine.fresh_token(), Client::default())?;
+        active.bag = bag;
+        active.intent = Intent::Keep;
+        self.engine.commit(&mut active).await?;
+        let token = active.token.clone().ok_or(Error::Ended)?;
+        let snapshot = Snapshot::of(active).ok_or(Error::Ended)?;
+        Ok((token, snapshot))
+    }
+
+    /// Returns the live session that a token opens. Its bindings to an address and a user agent are not checked.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails, or the session's key is missing.
+    pub async fn load(&self, token: &Token) -> Result<Option<Snapshot<T>>, Error> {
+        match self.engine.load(token.clone(), None).await? {
+            LoadOutcome::Live(active) => Ok(Snapshot::of(active)),
+            LoadOutcome::Rejected(_) => Ok(None),
+        }
+    }
+}
+
+/// A future of a store's answer. It is boxed because rustc repeats the message of a missing bound wherever an opaque
+/// future is used.
+type BoxFuture<'a, R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send + 'a>>;
+
+// The bounds are on the methods, so that rustc shows the message of `FindsById` and `Lists`.
+
+/// Calls by id: a store that keeps rows answers them.
+impl<T: Databag, A: Access> Sessions<T, A> {
+    /// Returns the live session of this id.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sessions::load`].
+    pub fn get(&self, id: SessionId) -> BoxFuture<'_, Option<Snapshot<T>>>
+    where
+        A: FindsById,
+    {
+        Box::pin(async move { Ok(self.active(id).await?.and_then(Snapshot::of)) })
+    }
+
+    /// Ends a session for good, and returns whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails. This process then refuses the session all the same, and retries the deletion.
+    pub fn delete(&self, id: SessionId) -> BoxFuture<'_, bool>
+    where
+        A: FindsById,
+    {
+        Box::pin(async move {
+            self.engine.require_rows()?;
+            self.engine.delete(id).await
+        })
+    }
+
+    /// Changes a session in one step: `change` runs again on the fresh session after each conflict, until its result is
+    /// stored. The result of its last run is returned. This is no activity of the visitor: it extends no limit and
+    /// uses up no flash value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if there is no such session, and if the store fails.
+    pub async fn update<R>(&self, id: SessionId, change: impl FnMut(&mut T) -> R) -> Result<R, Error>
+    where
+        A: FindsById,
+    {
+        let mut active = self.active(id).await?.ok_or(Error::Ended)?;
+        let (value, _) = self.engine.update(&mut active, change).await?;
+        Ok(value)
+    }
+
+    async fn active(&self, id: SessionId) -> Result<Option<Active<T>>, Error> {
+        self.engine.require_rows()?;
+        if self.engine.backend.is_ended_here(id) {
+            return Ok(None);
+        }
+        let deadline = self.engine.deadline();
+        let reload = self.engine.backend.reload(id, deadline.into_std());
+        let Reloaded::Row(row) = within(deadline, "load a row", reload).await? else { return Ok(None) };
+        match self.engine.open(row, None, None)? {
+            LoadOutcome::Live(active) => Ok(Some(active)),
+            LoadOutcome::Rejected(_) => Ok(None),
+        }
+    }
+}
+
+/// Calls on lists: a store that lists its rows answers them.
+impl<T: Databag, A: Access> Sessions<T, A> {
+    /// Returns the live sessions of a user.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails, or a session's key is missing.
+    pub fn of_user(&self, user: impl Into<T::User>) -> BoxFuture<'_, Vec<Snapshot<T>>>
+    where
+        T: HasUser,
+        A: Lists,
+    {
+        Box::pin(self.find_all(is_user::<T>(user)))
+    }
+
+    /// Ends all sessions of a user and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub fn revoke_user(&self, user: impl Into<T::User>) -> BoxFuture<'_, u64>
+    where
+        T: HasUser,
+        A: Lists,
+    {
+        Box::pin(self.remove(is_user::<T>(user)))
+    }
+
+    /// Ends all sessions of a user except one and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub fn revoke_user_except(&self, user: impl Into<T::User>, kept: SessionId) -> BoxFuture<'_, u64>
+    where
+        T: HasUser,
+        A: Lists,
+    {
+        let others = Filter::Not(Box::new(Filter::Id(kept)));
+        Box::pin(self.remove(Filter::And(Box::new(is_user::<T>(user)), Box::new(others))))
+    }
+
+    /// Starts a query by columns: `.await` it for the live sessions that match, or
+    /// [`count`](Find::count) or [`delete`](Find::delete) them.
+    pub fn find(&self, condition: Condition<T>) -> Find<'_, T, A>
+    where
+        A: Lists,
+    {
+        Find { sessions: self, filter: condition.filter }
+    }
+
+    /// Returns all live sessions, read page by page in the order of their ids.
+    pub fn stream(&self) -> impl Stream<Item = Result<Snapshot<T>, Error>> + '_
+    where
+        A: Lists,
+    {
+        let start = (VecDeque::new(), None, false);
+        stream::try_unfold(start, async |(mut read, mut after, mut done)| {
+            while read.is_empty() && !done {
+                let rows = self.rows(Filter::All, after).await?;
+                done = rows.is_empty();
+                after = rows.last().map(|row| row.id);
+                read.extend(self.open_all(rows)?);
+            }
+            Ok(read.pop_front().map(|snapshot| (snapshot, (read, after, done))))
+        })
+    }
+
+    /// Counts the live sessions.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub fn count_all(&self) -> BoxFuture<'_, u64>
+    where
+        A: Lists,
+    {
+        Box::pin(self.count(Filter::All))
+    }
+
+    /// Removes all expired sessions and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub fn prune(&self) -> BoxFuture<'_, u64>
+    where
+        A: Lists,
+    {
+        Box::pin(async move {
+            let mut removed = 0;
+            loop {
+                let deadline = self.engine.deadline();
+                let prune = self.engine.backend.prune(self.engine.now(), PRUNE_BATCH, deadline.into_std());
+                match within(deadline, "remove expired rows", prune).await? {
+                    0 => return Ok(removed),
+                    batch => removed += batch,
+                }
+            }
+        })
+    }
+
+    /// Ends every session and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub fn clear(&self) -> BoxFuture<'_, u64>
+    where
+        A: Lists,
+    {
+        Box::pin(self.remove(Filter::All))
+    }
+
+    /// Seals every session again that is not sealed under the current key, and returns how many there were. `progress`
+    /// is called with the number of sessions checked so far and the number of all.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails, or a session's key is missing.
+    pub async fn reseal_all(&self, mut progress: impl FnMut(u64, u64)) -> Result<u64, Error>
+    where
+        A: Lists,
+    {
+        let total = self.count(Filter::All).await?;
+        let (mut checked, mut resealed, mut after) = (0, 0, None);
         loop {
-            if self.delete(id, until).await? {
-                self.has_ended(id);
-                return Ok(());
+            let rows = self.rows(Filter::All, after).await?;
+            let Some(last) = rows.last() else { return Ok(resealed) };
+            after = Some(last.id);
+            checked += rows.len() as u64;
+            for row in rows {
+                resealed += u64::from(self.reseal(row).await?);
             }
-            match self.recent.fate(id) {
-                Some(Fate::Renamed(next)) => id = next,
-                Some(Fate::Ended) => return Ok(()),
-                None => return Err(Error::Ended),
+            progress(checked, total.max(checked));
+        }
+    }
+
+    /// Seals a session again if it is not sealed under the current key; returns whether it was.
+    async fn reseal(&self, row: Row) -> Result<bool, Error> {
+        let context = &self.engine.context;
+        if context.protection.is_current(&context.place, &row.state) {
+            return Ok(false);
+        }
+        let LoadOutcome::Live(mut active) = self.engine.open::<T>(row, None, None)? else { return Ok(false) };
+        active.intent = Intent::Keep;
+        match self.engine.commit(&mut active).await {
+            Ok(_) => Ok(true),
+            Err(Error::Ended) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Checks that the store answers reads and takes writes.
+    ///
+    /// # Errors
+    ///
+    /// If it does not, within the deadline.
+    pub fn health(&self) -> BoxFuture<'_, ()>
+    where
+        A: Lists,
+    {
+        Box::pin(async move {
+            let deadline = self.engine.deadline();
+            match self.engine.directory() {
+                Ok(directory) => {
+                    within(deadline, "answer a health check", directory.health(deadline.into_std())).await
+                }
+                // Cookies have no server that can be down.
+                Err(_) => Ok(()),
             }
+        })
+    }
+
+    async fn rows(&self, filter: Filter, after: Option<SessionId>) -> Result<Vec<Row>, Error> {
+        let deadline = self.engine.deadline();
+        let (live, page) = (self.live(filter), Page::new(after, PAGE));
+        let find = self.engine.directory()?.find(&live, page, deadline.into_std());
+        within(deadline, "list rows", find).await
+    }
+
+    async fn find_all(&self, filter: Filter) -> Result<Vec<Snapshot<T>>, Error> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let rows = self.rows(filter.clone(), after).await?;
+            let Some(last) = rows.last() else { return self.open_all(found) };
+            after = Some(last.id);
+            found.extend(rows);
         }
     }
 
-    fn has_ended(&self, id: SessionId) {
-        self.recent.note(id, Fate::Ended);
-        (self.hooks.deleted)(id);
-    }
-
-    async fn replace<T>(&self, active: &Active<T>, step: &Step, until: Instant) -> Result<Outcome, Error> {
-        if self.rules.in_cookie() {
-            return Ok(if self.is_over(active.id) { Outcome::Gone } else { Outcome::Stored });
-        }
-        let expected = active.stored.as_ref().map_or(0, |stored| stored.revision);
-        let update = Update { id: active.id, expected, scope: step.scope, row: step.row.clone() };
-        self.within(until, "update a row", self.store.update(update)).await
-    }
-
-    /// Ends the oldest sessions of a user who has more than the bag allows. The log-in that was one too many
-    /// has succeeded, so if this fails, the next one sees to it.
-    async fn trim<T: Databag>(&self, user: Option<&Value>, until: Instant) {
-        let (Some(keep), Some(user)) = (T::SCHEMA.max_per_user, user) else { return };
-        let trim = self.store.trim(user, keep, self.now());
-        match self.within(until, "trim the sessions of a user", trim).await {
-            Ok(trimmed) => trimmed.into_iter().for_each(|id| self.has_ended(id)),
-            Err(error) => tracing::warn!(error = %Chain(&error), "old sessions of a user could not be ended"),
-        }
-    }
-
-    /// Makes a session that was to end unusable here, if the store did not end it.
-    pub(crate) fn or_refuse<R>(
-        &self,
-        leaves: bool,
-        id: SessionId,
-        outcome: Result<R, Error>,
-    ) -> Result<R, Error> {
-        if leaves && outcome.is_err() {
-            // Others may have renamed it while this request was in flight.
-            let last = self.recent.latest_id(id);
-            if self.rules.in_cookie() {
-                self.recent.note(last, Fate::Ended);
-            } else {
-                self.refused.insert(last, self.store.clone());
-            }
-        }
-        outcome
-    }
-
-    /// Takes over what was stored.
-    fn adopt<T>(active: &mut Active<T>, step: Step) {
-        active.id = step.row.id;
-        active.token = step.token.or(active.token.take());
-        active.base = step.base;
-        active.stored = Some(step.stored);
-        active.intent = Intent::Continue;
-    }
-
-    /// Takes over what was stored under a new id, which the cookie must learn.
-    fn renamed<T>(active: &mut Active<T>, step: Step) -> Option<Sent> {
-        let expires = step.row.expiration;
-        Self::adopt(active, step);
-        sent(active.token.clone(), active.remembered, expires)
-    }
-
-    /// Takes over what was stored under the same id. The cookie has news only if its date has, or if it
-    /// carries the session itself.
-    fn refreshed<T>(active: &mut Active<T>, step: Step) -> Option<Sent> {
-        let dates = |stored: &Stored| (stored.header.remembered, stored.expiration);
-        let news = step.token.is_some() || active.stored.as_ref().map(dates) != Some(dates(&step.stored));
-        Self::renamed(active, step).filter(|_| news)
-    }
-
-    /// Loads what another writer has stored and moves the request's own changes on top of it.
-    async fn rebase<T: Databag>(&self, active: &mut Active<T>, until: Instant) -> Result<(), Error> {
-        if self.rules.in_cookie() {
-            // What the request has brought is all there is.
-            return Ok(());
-        }
-        let Some(row) = self.within(until, "load a row", self.store.load(active.id)).await? else {
-            // Who leaves learns what became of it when there is nothing left to end.
-            return if active.is_leaving() { Ok(()) } else { Err(Error::Ended) };
-        };
-        let theirs = match open::<T>(&self.rules, row, None, None, self.now())? {
-            Verdict::Live(theirs) => theirs,
-            Verdict::Rejected(Rejection::Expired) => return Err(Error::Ended),
-            Verdict::Rejected(rejection) => return Err(unusable(rejection)),
-        };
-        // Who leaves takes nothing along that was written meanwhile.
-        if !active.is_leaving() {
-            let ours = Fields::against(&active.bag, &active.base)?;
-            // A flash value that was read is in the bag still, and no change that would undo another's.
-            let none = self.rules.layout.none();
-            let replaced = |(field, value): &(usize, Vec<u8>)| {
-                let read = ours.get(*field) == value && active.base.get(*field) == none;
-                (read && theirs.base.get(*field) != none).then_some(*field)
-            };
-            let replaced: Vec<usize> = active.flash.iter().filter_map(replaced).collect();
-            let ours = if replaced.is_empty() { ours } else { ours.with(&replaced, none) };
-            let merged = merge::<T>(&active.base, &ours, &theirs.base)?;
-            merged.decode_into(&mut active.bag).map_err(undecodable)?;
-        }
-        let stored = active.stored.as_ref();
-        let untouched = stored.is_none_or(|stored| stored.header.remembered == active.remembered);
-        if untouched && !active.is_leaving() {
-            active.remembered = theirs.remembered;
-        }
-        active.base = theirs.base;
-        active.stored = theirs.stored;
-        Ok(())
-    }
-
-    async fn within<R>(
-        &self,
-        until: Instant,
-        operation: &'static str,
-        call: impl Future<Output = Result<R, StoreError>>,
-    ) -> Result<R, Error> {
-        match timeout_at(until, call).await {
-            Ok(result) => result.map_err(Error::Store),
-            Err(_) => Err(Error::Store(StoreError::deadline(operation))),
-        }
-    }
-
-    /// Returns the token against request forgery of a session: 43 characters of base64url.
-    pub(crate) fn csrf_token(&self, id: SessionId) -> String {
-        let mut token = [0; 32];
-        let hkdf = Hkdf::<Sha256>::from_prk(self.csrf_key.as_slice()).expect("the key is as long as a hash");
-        hkdf.expand(id.as_bytes(), &mut token).expect("32 bytes are within HKDF's limit");
-        URL_SAFE_NO_PAD.encode(token)
-    }
-
-    pub(crate) fn verify_csrf(&self, id: SessionId, presented: &str) -> bool {
-        self.csrf_token(id).as_bytes().ct_eq(presented.as_bytes()).into()
-    }
-
-    /// Removes some expired rows, if that is to happen with everything that is stored.
-    async fn prune_if_asked(&self) {
-        if self.prune_each_time
-            && let Some(now) = self.clock.agreed()
-        {
-            let until = Instant::now() + self.deadline;
-            let prune = self.store.prune(now, PRUNE_BATCH);
-            if let Err(error) = self.within(until, "remove expired rows", prune).await {
-                tracing::warn!(error = %Chain(&error), "expired sessions could not be removed");
+    fn open_all(&self, rows: Vec<Row>) -> Result<Vec<Snapshot<T>>, Error> {
+        let mut snapshots = Vec::with_capacity(rows.len());
+        for row in rows.into_iter().filter(|row| !self.engine.backend.is_ended_here(row.id)) {
+            let id = row.id;
+            match self.engine.open(row, None, None)? {
+                LoadOutcome::Live(active) => snapshots.extend(Snapshot::of(active)),
+                LoadOutcome::Rejected(Rejection::Expired) => {}
+                LoadOutcome::Rejected(reason) => {
+                    tracing::warn!(session = ?id, %reason, "a session is left out of a list");
+                }
             }
         }
+        Ok(snapshots)
+    }
+
+    async fn count(&self, filter: Filter) -> Result<u64, Error> {
+        let deadline = self.engine.deadline();
+        let live = self.live(filter);
+        let count = self.engine.directory()?.count(&live, deadline.into_std());
+        within(deadline, "count rows", count).await
+    }
+
+    async fn remove(&self, filter: Filter) -> Result<u64, Error> {
+        let deadline = self.engine.deadline();
+        let remove = self.engine.directory()?.remove(&filter, deadline.into_std());
+        let removed = within(deadline, "delete rows", remove).await?;
+        for id in &removed {
+            self.engine.note_ended(*id);
+        }
+        Ok(removed.len() as u64)
+    }
+
+    fn live(&self, filter: Filter) -> Filter {
+        Filter::And(Box::new(filter), Box::new(Filter::LiveAt(self.engine.now())))
     }
 }
 
-fn not_touched(id: SessionId, error: &Error) {
-    tracing::warn!(session = ?id, error = %Chain(error), "a session could not be touched");
+fn is_user<T: HasUser>(user: impl Into<T::User>) -> Filter {
+    Filter::Compare(ColumnRef::User, Comparison::Eq, user.into().to_value())
 }
 
-/// What the cookie of a session has to say; nothing for one that was found by its id.
-fn sent(token: Option<Token>, remembered: bool, expires: Timestamp) -> Option<Sent> {
-    token.map(|token| Sent::Token { token, remembered, expires })
+/// A query by columns, made by [`Sessions::find`]. Awaiting it returns the live sessions that match.
+pub struct Find<'a, T, A: Access> {
+    sessions: &'a Sessions<T, A>,
+    filter: Filter,
 }
 
-/// What came of a [`Plan`].
-enum Carried {
-    Out(Option<Sent>),
-    Conflict,
+impl<T: Databag, A: Access> Find<'_, T, A> {
+    /// Counts the live sessions that match.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub async fn count(self) -> Result<u64, Error> {
+        self.sessions.count(self.filter).await
+    }
+
+    /// Ends the sessions that match and returns how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub async fn delete(self) -> Result<u64, Error> {
+        self.sessions.remove(self.filter).await
+    }
 }
 
-fn undecodable(error: DecodeError) -> Error {
-    unusable(Rejection::Undecodable { field: error.field })
+impl<'a, T: Databag, A: Access> IntoFuture for Find<'a, T, A> {
+    type Output = Result<Vec<Snapshot<T>>, Error>;
+    type IntoFuture = BoxFuture<'a, Vec<Snapshot<T>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.sessions.find_all(self.filter))
+    }
 }
 
-/// A row that this request could read a moment ago cannot be read any more.
-fn unusable(rejection: Rejection) -> Error {
-    Error::Store(StoreError::new("return the row as it was", rejection))
-}
-
-/// Shows an error with all its causes, as logs want it.
-pub(crate) struct Chain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
-
-impl fmt::Display for Chain<'_> {
+impl<T, A: Access> fmt::Debug for Find<'_, T, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        f.write_str("Find(..)")
     }
 }
 
-/// A stored session as it was when it was read. Changing it changes nothing in the store.
+impl<T, A: Access> Clone for Sessions<T, A> {
+    fn clone(&self) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            #[cfg(feature = "actix")]
+            http: self.http.clone(),
+            types: PhantomData,
+        }
+    }
+}
+
+impl<T, A: Access> fmt::Debug for Sessions<T, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sessions(..)")
+    }
+}
+
+/// A stored session as it was when it was read. Changing a snapshot changes nothing in the store.
 pub struct Snapshot<T> {
     id: SessionId,
     created: Timestamp,
@@ -599,12 +478,12 @@ impl<T> Snapshot<T> {
         self.id
     }
 
-    /// Returns when the session began: when it was first stored, or its user last logged in.
+    /// Returns when the session was first stored, or its user last logged in.
     pub fn created(&self) -> SystemTime {
         self.created.into()
     }
 
-    /// Returns when the session ends, unless it is used before.
+    /// Returns when the session expires if it is not used before.
     pub fn expires(&self) -> SystemTime {
         self.expires.into()
     }
@@ -637,400 +516,10 @@ impl<T> Snapshot<T> {
     }
 }
 
-impl<T> Sessions<T> {
-    /// Begins the configuration of sessions in a store of any kind.
-    pub fn builder<S: Store>(store: S) -> Builder<T, S>
-    where
-        T: Databag,
-    {
-        Builder::new(store)
-    }
-}
-
-impl<T: Databag, S: Store> Sessions<T, S> {
-    /// Stores a new session and returns its token: for tests, and for log-ins outside a request.
-    ///
-    /// # Errors
-    ///
-    /// If the session cannot be stored.
-    pub async fn create(&self, bag: T) -> Result<(Token, Snapshot<T>), Error> {
-        let mut active = Active::<T>::fresh(self.core.fresh_token(), Visitor::default())?;
-        active.bag = bag;
-        active.intent = Intent::Keep;
-        self.core.commit(&mut active).await?;
-        let token = active.token.clone().ok_or(Error::Ended)?;
-        let snapshot = Snapshot::of(active).ok_or(Error::Ended)?;
-        Ok((token, snapshot))
-    }
-
-    /// Returns the session a token opens, if it lives. It is not bound to an address here.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails, or the session's key is missing.
-    pub async fn load(&self, token: &Token) -> Result<Option<Snapshot<T>>, Error> {
-        match self.core.load(token.clone(), None).await? {
-            Verdict::Live(active) => Ok(Snapshot::of(active)),
-            Verdict::Rejected(_) => Ok(None),
-        }
-    }
-
-    /// Returns the session of this id, if it lives.
-    ///
-    /// # Errors
-    ///
-    /// As [`Sessions::load`].
-    pub async fn get(&self, id: SessionId) -> Result<Option<Snapshot<T>>, Error> {
-        Ok(self.active(id).await?.and_then(Snapshot::of))
-    }
-
-    /// Ends a session, at once and for good; tells whether there was one.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails. This process then refuses the session all the same.
-    pub async fn delete(&self, id: SessionId) -> Result<bool, Error> {
-        self.by_id()?;
-        let until = Instant::now() + self.core.deadline;
-        let outcome = self.core.delete(id, until).await;
-        let deleted = self.core.or_refuse(true, id, outcome)?;
-        if deleted {
-            self.core.has_ended(id);
-        }
-        Ok(deleted)
-    }
-
-    /// Changes a session as one step: `change` is run again on the fresh session until its result is
-    /// stored before anybody else's. Its last result is returned. This is no activity of the visitor's: it
-    /// moves no limit, and uses up no flash value.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Ended`] if there is no such session, and if the store fails.
-    pub async fn update<R>(&self, id: SessionId, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
-        let mut active = self.active(id).await?.ok_or(Error::Ended)?;
-        let (value, _) = self.core.update(&mut active, change).await?;
-        Ok(value)
-    }
-
-    /// Refuses what has to find a session by its id, where there is no row of it.
-    fn by_id(&self) -> Result<(), Error> {
-        const {
-            assert!(
-                S::KEEPS_ROWS,
-                "sessions in `CookieStore` are with their visitors: none can be found, changed or ended by its id; use a \
-                 store that keeps rows, such as `SqliteStore`"
-            );
-        }
-        if self.core.rules.in_cookie() {
-            let reason = "it is in the cookie of its visitor";
-            return Err(Error::Store(StoreError::new("find a session by its id", reason)));
-        }
-        Ok(())
-    }
-
-    async fn active(&self, id: SessionId) -> Result<Option<Active<T>>, Error> {
-        self.by_id()?;
-        if self.core.refused.contains(id) {
-            return Ok(None);
-        }
-        let until = Instant::now() + self.core.deadline;
-        let Some(row) = self.core.within(until, "load a row", Store::load(&*self.store, id)).await? else {
-            return Ok(None);
-        };
-        match open(&self.core.rules, row, None, None, self.core.now())? {
-            Verdict::Live(active) => Ok(Some(active)),
-            Verdict::Rejected(_) => Ok(None),
-        }
-    }
-}
-
-/// What a store is going to answer. Boxed, because rustc repeats what a missing bound has to say wherever an
-/// opaque future is used.
-pub type Answer<'a, R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send + 'a>>;
-
-/// What only a store can answer that keeps rows. The methods name that, not the `impl`: so rustc shows what
-/// [`Directory`] has to say.
-impl<T: Databag, S: Store> Sessions<T, S> {
-    /// Returns the live sessions of a user.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails, or a session's key is missing.
-    pub fn of_user(&self, user: impl Into<T::User>) -> Answer<'_, Vec<Snapshot<T>>>
-    where
-        T: HasUser,
-        S: Directory,
-    {
-        Box::pin(self.find_all(is_user::<T>(user)))
-    }
-
-    /// Ends all sessions of a user and returns how many there were.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails.
-    pub fn revoke_user(&self, user: impl Into<T::User>) -> Answer<'_, u64>
-    where
-        T: HasUser,
-        S: Directory,
-    {
-        Box::pin(self.remove(is_user::<T>(user)))
-    }
-
-    /// Ends all sessions of a user but one and returns how many there were.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails.
-    pub fn revoke_user_except(&self, user: impl Into<T::User>, kept: SessionId) -> Answer<'_, u64>
-    where
-        T: HasUser,
-        S: Directory,
-    {
-        let others = Filter::Not(Box::new(Filter::Id(kept)));
-        Box::pin(self.remove(Filter::And(Box::new(is_user::<T>(user)), Box::new(others))))
-    }
-
-    /// Begins a query by columns: `.await` it for the live sessions, or
-    /// [`count`](Find::count) or [`delete`](Find::delete) them.
-    pub fn find(&self, condition: Condition<T>) -> Find<'_, T, S>
-    where
-        S: Directory,
-    {
-        Find { sessions: self, filter: condition.filter }
-    }
-
-    /// Returns all live sessions, read page by page in the order of their ids.
-    pub fn stream(&self) -> impl Stream<Item = Result<Snapshot<T>, Error>> + '_
-    where
-        S: Directory,
-    {
-        let start = (VecDeque::new(), None, false);
-        stream::try_unfold(start, async |(mut read, mut after, mut done)| {
-            while read.is_empty() && !done {
-                let rows = self.rows(Filter::All, after).await?;
-                done = rows.is_empty();
-                after = rows.last().map(|row| row.id);
-                read.extend(self.open_all(rows)?);
-            }
-            Ok(read.pop_front().map(|snapshot| (snapshot, (read, after, done))))
-        })
-    }
-
-    /// Counts the live sessions.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails.
-    pub fn count_all(&self) -> Answer<'_, u64>
-    where
-        S: Directory,
-    {
-        Box::pin(self.count(Filter::All))
-    }
-
-    /// Removes all expired sessions and returns how many there were.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails.
-    pub fn prune(&self) -> Answer<'_, u64>
-    where
-        S: Directory,
-    {
-        Box::pin(async move {
-            let mut removed = 0;
-            loop {
-                let until = Instant::now() + self.core.deadline;
-                let prune = self.store.prune(self.core.now(), PRUNE_BATCH);
-                match self.core.within(until, "remove expired rows", prune).await? {
-                    0 => return Ok(removed),
-                    batch => removed += batch,
-                }
-            }
-        })
-    }
-
-    /// Ends every session and returns how many there were.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails.
-    pub fn clear(&self) -> Answer<'_, u64>
-    where
-        S: Directory,
-    {
-        Box::pin(self.remove(Filter::All))
-    }
-
-    /// Seals every session that is not sealed under the current key anew, and returns how many were.
-    /// `progress` is told how many of all have been looked at.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails, or a session's key is missing.
-    pub async fn reseal_all(&self, mut progress: impl FnMut(u64, u64)) -> Result<u64, Error>
-    where
-        S: Directory,
-    {
-        let place = self.core.rules.place::<T>();
-        let total = self.count(Filter::All).await?;
-        let (mut seen, mut resealed, mut after) = (0, 0, None);
-        loop {
-            let rows = self.rows(Filter::All, after).await?;
-            let Some(last) = rows.last() else { return Ok(resealed) };
-            after = Some(last.id);
-            seen += rows.len() as u64;
-            for row in rows {
-                if self.core.rules.protection.is_current(place, &row.state) {
-                    continue;
-                }
-                if let Verdict::Live(mut active) =
-                    open::<T>(&self.core.rules, row, None, None, self.core.now())?
-                {
-                    active.intent = Intent::Keep;
-                    match self.core.commit(&mut active).await {
-                        Ok(_) => resealed += 1,
-                        Err(Error::Ended) => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
-            progress(seen, total.max(seen));
-        }
-    }
-
-    /// Checks that the store answers and takes writes.
-    ///
-    /// # Errors
-    ///
-    /// If it does not, within the deadline.
-    pub fn health(&self) -> Answer<'_, ()>
-    where
-        S: Directory,
-    {
-        Box::pin(async move {
-            let until = Instant::now() + self.core.deadline;
-            self.core.within(until, "answer a health check", self.store.health()).await
-        })
-    }
-}
-
-impl<T: Databag, S: Directory> Sessions<T, S> {
-    async fn rows(&self, filter: Filter, after: Option<SessionId>) -> Result<Vec<Row>, Error> {
-        let until = Instant::now() + self.core.deadline;
-        let live = self.live(filter);
-        let page = Page { after, limit: PAGE };
-        self.core.within(until, "list rows", self.store.find(&live, page)).await
-    }
-
-    async fn find_all(&self, filter: Filter) -> Result<Vec<Snapshot<T>>, Error> {
-        let (mut found, mut after) = (Vec::new(), None);
-        loop {
-            let rows = self.rows(filter.clone(), after).await?;
-            let Some(last) = rows.last() else { return self.open_all(found) };
-            after = Some(last.id);
-            found.extend(rows);
-        }
-    }
-
-    fn open_all(&self, rows: Vec<Row>) -> Result<Vec<Snapshot<T>>, Error> {
-        let mut snapshots = Vec::with_capacity(rows.len());
-        for row in rows.into_iter().filter(|row| !self.core.refused.contains(row.id)) {
-            let id = row.id;
-            match open(&self.core.rules, row, None, None, self.core.now())? {
-                Verdict::Live(active) => snapshots.extend(Snapshot::of(active)),
-                Verdict::Rejected(Rejection::Expired) => {}
-                Verdict::Rejected(reason) => {
-                    tracing::warn!(session = ?id, %reason, "a session is left out of a list");
-                }
-            }
-        }
-        Ok(snapshots)
-    }
-
-    async fn count(&self, filter: Filter) -> Result<u64, Error> {
-        let until = Instant::now() + self.core.deadline;
-        let live = self.live(filter);
-        self.core.within(until, "count rows", self.store.count(&live)).await
-    }
-
-    async fn remove(&self, filter: Filter) -> Result<u64, Error> {
-        let until = Instant::now() + self.core.deadline;
-        let removed = self.core.within(until, "delete rows", self.store.remove(&filter)).await?;
-        for id in &removed {
-            self.core.has_ended(*id);
-        }
-        Ok(removed.len() as u64)
-    }
-
-    fn live(&self, filter: Filter) -> Filter {
-        Filter::And(Box::new(filter), Box::new(Filter::LiveAt(self.core.now())))
-    }
-}
-
-fn is_user<T: HasUser>(user: impl Into<T::User>) -> Filter {
-    Filter::Compare(ColumnRef::User, Comparison::Eq, user.into().to_value())
-}
-
-/// A query by columns, made by [`Sessions::find`]. Awaiting it returns the live sessions that match.
-pub struct Find<'a, T, S> {
-    sessions: &'a Sessions<T, S>,
-    filter: Filter,
-}
-
-impl<T: Databag, S: Directory> Find<'_, T, S> {
-    /// Counts the live sessions that match.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails.
-    pub async fn count(self) -> Result<u64, Error> {
-        self.sessions.count(self.filter).await
-    }
-
-    /// Ends the sessions that match and returns how many there were.
-    ///
-    /// # Errors
-    ///
-    /// If the store fails.
-    pub async fn delete(self) -> Result<u64, Error> {
-        self.sessions.remove(self.filter).await
-    }
-}
-
-impl<'a, T: Databag, S: Directory> IntoFuture for Find<'a, T, S> {
-    type Output = Result<Vec<Snapshot<T>>, Error>;
-    type IntoFuture = Answer<'a, Vec<Snapshot<T>>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.sessions.find_all(self.filter))
-    }
-}
-
-impl<T, S> fmt::Debug for Find<'_, T, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Find(..)")
-    }
-}
-
-impl<T, S> Clone for Sessions<T, S> {
-    fn clone(&self) -> Self {
-        Self { core: self.core.clone(), store: self.store.clone(), bag: PhantomData }
-    }
-}
-
-impl<T, S> fmt::Debug for Sessions<T, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sessions(..)")
-    }
-}
-
 #[cfg(all(test, feature = "memory"))]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
     use super::*;
     use crate::store::memory::MemoryStore;
@@ -1043,7 +532,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_sessions_of_a_user_give_way_to_new_ones() {
+    async fn a_log_in_beyond_the_limit_ends_the_oldest_session_of_the_user() {
         let seconds = Arc::new(AtomicU64::new(0));
         let clock = {
             let seconds = seconds.clone();

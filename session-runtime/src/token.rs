@@ -1,8 +1,8 @@
 //! The token a cookie carries, and the public session id derived from it.
 //!
-//! A token is the whole credential: it is never logged and never printed. The session id is its
-//! hash, so whoever reads the store or a log cannot make a cookie from what is found there. Where the cookie
-//! is the store, the token is the sealed session, and says its id.
+//! A token is the whole credential: it is never logged and never printed. The session id is its hash, so a reader of
+//! the store or of a log cannot make a cookie from what is there. With sessions in cookies the token is the sealed
+//! session, which starts with its id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,8 +19,8 @@ pub(crate) const MAX_COOKIE: usize = 4096;
 /// The domain label of [`Token::session_id`].
 const ID_LABEL: &[u8] = b"databag session id v1\0";
 
-/// The secret that a browser presents: 32 random bytes, base64url in the cookie. Where the sessions are in
-/// their cookies, it is the sealed session itself.
+/// The secret that a client sends: 32 random bytes, base64url in the cookie. With sessions in cookies it is the sealed
+/// session itself.
 ///
 /// It has no `Debug` that shows it, no `Display`, and is wiped from memory when dropped.
 #[derive(Clone)]
@@ -29,8 +29,8 @@ pub struct Token(Secret);
 #[derive(Clone)]
 enum Secret {
     Random(Zeroizing<[u8; 32]>),
-    /// A session that is in its cookie, and the id it claims.
-    Carried(SessionId, Zeroizing<Vec<u8>>),
+    /// A session in its cookie, and the id it claims.
+    SealedSession(SessionId, Zeroizing<Vec<u8>>),
 }
 
 impl Token {
@@ -42,17 +42,17 @@ impl Token {
         Self(Secret::Random(Zeroizing::new(bytes)))
     }
 
-    /// Makes a token of a session that is in its cookie. The first 32 bytes are its id.
-    pub(crate) fn carrying(bytes: Vec<u8>) -> Option<Self> {
+    /// Makes a token of a session in its cookie. The first 32 bytes are its id.
+    pub(crate) fn of_sealed_session(bytes: Vec<u8>) -> Option<Self> {
         let id = SessionId(*bytes.first_chunk()?);
-        Some(Self(Secret::Carried(id, Zeroizing::new(bytes))))
+        Some(Self(Secret::SealedSession(id, Zeroizing::new(bytes))))
     }
 
-    /// Returns the session that the token carries, if it carries one.
-    pub(crate) fn carried(&self) -> Option<&[u8]> {
+    /// Returns the sealed session that the token is, if it is one.
+    pub(crate) fn sealed_session(&self) -> Option<&[u8]> {
         match &self.0 {
             Secret::Random(_) => None,
-            Secret::Carried(_, bytes) => Some(bytes),
+            Secret::SealedSession(_, bytes) => Some(bytes),
         }
     }
 
@@ -66,7 +66,7 @@ impl Token {
             return None;
         }
         if encoded.len() > Self::ENCODED_LEN {
-            return Self::carrying(URL_SAFE_NO_PAD.decode(encoded).ok()?);
+            return Self::of_sealed_session(URL_SAFE_NO_PAD.decode(encoded).ok()?);
         }
         let mut bytes = Zeroizing::new([0; 32]);
         let length = URL_SAFE_NO_PAD.decode_slice(encoded, bytes.as_mut_slice()).ok()?;
@@ -77,7 +77,7 @@ impl Token {
     pub fn encode(&self) -> Zeroizing<String> {
         Zeroizing::new(match &self.0 {
             Secret::Random(bytes) => URL_SAFE_NO_PAD.encode(bytes.as_slice()),
-            Secret::Carried(_, bytes) => URL_SAFE_NO_PAD.encode(bytes.as_slice()),
+            Secret::SealedSession(_, bytes) => URL_SAFE_NO_PAD.encode(bytes.as_slice()),
         })
     }
 
@@ -88,7 +88,7 @@ impl Token {
                 let hash = Sha256::new().chain_update(ID_LABEL).chain_update(bytes.as_slice());
                 SessionId(hash.finalize().into())
             }
-            Secret::Carried(id, _) => *id,
+            Secret::SealedSession(id, _) => *id,
         }
     }
 }
@@ -101,8 +101,8 @@ impl fmt::Debug for Token {
 
 /// The public name of a session: 32 bytes, written as 64 hexadecimal digits.
 ///
-/// Stores key on it, lists and pages may show it; it opens nothing. `Debug` shows the first
-/// 8 digits, as logs do.
+/// Stores use it as the key; lists and pages may show it, because it opens nothing. `Debug` shows the first 8 digits,
+/// as log lines do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId([u8; 32]);
 

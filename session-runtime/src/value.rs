@@ -1,11 +1,11 @@
-//! Values of columns: what a field looks like when a copy of it is projected out of the record.
+//! Column values: the form in which a projected field is copied out of the record.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A value of a column, as stores compare and keep it.
+/// The value of a column, as stores keep and compare it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// A whole number. Unsigned 64-bit numbers are kept by their bits.
+    /// A whole number. A `u64` keeps its bits, so values from 2^63 are negative here.
     Integer(i64),
     /// A floating-point number.
     Real(f64),
@@ -28,11 +28,11 @@ pub enum ColumnType {
     Blob,
 }
 
-/// A type that a column can hold: fields marked `#[databag(column)]` and `#[databag(user_id)]`.
+/// A type that a column can hold. Fields marked `#[databag(column)]` or `#[databag(user_id)]` need it.
 ///
 /// # Examples
 ///
-/// An enum without fields derives it, and is text:
+/// An enum without fields derives it and is stored as text:
 ///
 /// ```
 /// use session_runtime::{ColumnValue, Databag};
@@ -50,11 +50,11 @@ pub enum ColumnType {
 ///     theme: Theme,
 /// }
 ///
-/// let in_the_dark = Shop::THEME.eq(Theme::Dark);
-/// # let _ = in_the_dark;
+/// let dark = Shop::THEME.eq(Theme::Dark);
+/// # let _ = dark;
 /// ```
 ///
-/// A user id of one's own implements it:
+/// A user id type of your own implements it:
 ///
 /// ```
 /// use session_runtime::{ColumnType, ColumnValue, Value};
@@ -74,14 +74,14 @@ pub enum ColumnType {
     label = "not a column value",
     note = "columns hold integers of up to 64 bits, `f32`, `f64`, `bool`, `String`, `Vec<u8>`, byte arrays, IP \
             addresses, and `Option`s of them",
-    note = "for an enum without fields, write `#[derive(session_runtime::ColumnValue)]`; for another type of yours, \
-            `impl session_runtime::ColumnValue`; else keep it in the record only: remove the attribute"
+    note = "for an enum without fields, write `#[derive(session_runtime::ColumnValue)]`; for another type of your own, \
+            `impl session_runtime::ColumnValue`; or remove the attribute, and keep the field in the record only"
 )]
 pub trait ColumnValue {
     /// The type of the column.
     const TYPE: ColumnType;
 
-    /// Returns the value as a store keeps it. Equal values must give equal results.
+    /// Returns the value as a store keeps it. Equal values must return equal results.
     fn to_value(&self) -> Value;
 }
 

@@ -116,13 +116,13 @@ async fn look(session: Session<Wide>) -> &'static str {
 }
 
 /// Sessions of two processes on one store, and a server of both.
-pub(crate) struct Races<S> {
-    sessions: Sessions<Wide, S>,
+pub(crate) struct Races {
+    sessions: Sessions<Wide>,
     pub(crate) server: ServerHandle,
     pub(crate) address: SocketAddr,
 }
 
-pub(crate) async fn races<S: Directory + Clone>(store: S) -> Races<S> {
+pub(crate) async fn races<S: Directory + Clone>(store: S) -> Races {
     let key = Keyring::generate();
     let mut processes = Vec::new();
     for _ in 0..2 {
@@ -159,7 +159,7 @@ pub(crate) async fn races<S: Directory + Clone>(store: S) -> Races<S> {
     Races { sessions, server: handle, address }
 }
 
-impl<S: Directory> Races<S> {
+impl Races {
     /// Makes a session, and returns a jar with its cookie.
     async fn session(&self, user: Option<i64>) -> (SessionId, Jar) {
         let (token, session) =
@@ -192,7 +192,7 @@ pub(crate) async fn fifty_writers<S: Directory + Clone>(name: &str, store: S) {
 }
 
 /// Tells how many of fifty writes at once are there, and how many were answered well.
-pub(crate) async fn of_fifty<S: Directory>(races: &Races<S>, kind: &str) -> (usize, usize) {
+pub(crate) async fn of_fifty(races: &Races, kind: &str) -> (usize, usize) {
     let (id, jar) = races.session(None).await;
     let replies = races.all(&jar, (0..50).map(|n| format!("/{kind}/{n}"))).await;
     let mut bag = races.sessions.get(id).await.expect("answers").expect("alive").into_bag();
@@ -216,7 +216,7 @@ pub(crate) async fn twenty_increments<S: Directory + Clone>(name: &str, store: S
 }
 
 /// Tells what twenty increments of each kind have come to, and how many of them were answered well.
-pub(crate) async fn of_twenty<S: Directory>(races: &Races<S>) -> (u64, u64, usize) {
+pub(crate) async fn of_twenty(races: &Races) -> (u64, u64, usize) {
     let (id, jar) = races.session(None).await;
     let mut answered = 0;
     for path in ["/count", "/add"] {
@@ -233,8 +233,8 @@ fn pauses(race: usize) -> (u64, u64, u64) {
 }
 
 /// Races a log-out against a slow request; returns whether both had the session.
-pub(crate) async fn race<S: Directory>(
-    races: &Races<S>,
+pub(crate) async fn race(
+    races: &Races,
     number: usize,
     [slow, out]: &mut [Client; 2],
 ) -> Result<bool, String> {

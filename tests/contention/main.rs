@@ -3,13 +3,11 @@
 
 mod collide;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use databag_tests::{Client, Jar};
-use session_runtime::store::{Filter, Outcome, Page, Row, Table, Update};
-use session_runtime::{
-    Directory, Durability, MemoryStore, SessionId, SqliteStore, Store, StoreError, Timestamp,
-};
+use session_runtime::store::{Outcome, Row, Update};
+use session_runtime::{Directory, Durability, MemoryStore, SessionId, SqliteStore, Store, StoreError};
 
 use self::collide::{fifty_writers, of_fifty, of_twenty, race, race_often, races, twenty_increments};
 
@@ -29,51 +27,31 @@ impl<S> Slow<S> {
 }
 
 impl<S: Store> Store for Slow<S> {
-    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
-        self.store.prepare(table, deadline).await
-    }
+    databag_tests::forward!(store: prepare, prune);
 
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+    async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
         self.wait().await;
-        self.store.load(id).await
+        self.store.load(id, deadline).await
     }
 
-    async fn insert(&self, row: Row) -> Result<(), StoreError> {
+    async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
         self.wait().await;
-        self.store.insert(row).await
+        self.store.insert(row, deadline).await
     }
 
-    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+    async fn update(&self, update: Update, deadline: Instant) -> Result<Outcome, StoreError> {
         self.wait().await;
-        self.store.update(update).await
+        self.store.update(update, deadline).await
     }
 
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+    async fn delete(&self, id: SessionId, deadline: Instant) -> Result<bool, StoreError> {
         self.wait().await;
-        self.store.delete(id).await
-    }
-
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.store.prune(now, limit).await
+        self.store.delete(id, deadline).await
     }
 }
 
 impl<S: Directory> Directory for Slow<S> {
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
-        self.store.find(filter, page).await
-    }
-
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
-        self.store.count(filter).await
-    }
-
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
-        self.store.remove(filter).await
-    }
-
-    async fn health(&self) -> Result<(), StoreError> {
-        self.store.health().await
-    }
+    databag_tests::forward!(store: find, count, remove, health);
 }
 
 fn sqlite(folder: &tempfile::TempDir, durability: Durability) -> SqliteStore {
@@ -137,54 +115,24 @@ enum Fault {
 struct Faulty(MemoryStore, Fault);
 
 impl Store for Faulty {
-    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
-        self.0.prepare(table, deadline).await
-    }
+    databag_tests::forward!(0: prepare, load, insert, delete, prune);
 
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
-        self.0.load(id).await
-    }
-
-    async fn insert(&self, row: Row) -> Result<(), StoreError> {
-        self.0.insert(row).await
-    }
-
-    async fn update(&self, mut update: Update) -> Result<Outcome, StoreError> {
+    async fn update(&self, mut update: Update, deadline: Instant) -> Result<Outcome, StoreError> {
         let row = update.row.clone();
-        if let (Fault::NoCompare, Some(stored)) = (self.1, self.0.load(update.id).await?) {
+        if let (Fault::NoCompare, Some(stored)) = (self.1, self.0.load(update.id, deadline).await?) {
             update.expected = stored.revision;
         }
-        match self.0.update(update).await? {
-            Outcome::Gone if self.1 == Fault::Upsert => self.0.insert(row).await.map(|()| Outcome::Stored),
+        match self.0.update(update, deadline).await? {
+            Outcome::Gone if self.1 == Fault::Upsert => {
+                self.0.insert(row, deadline).await.map(|()| Outcome::Stored)
+            }
             outcome => Ok(outcome),
         }
-    }
-
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.0.delete(id).await
-    }
-
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.0.prune(now, limit).await
     }
 }
 
 impl Directory for Faulty {
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
-        self.0.find(filter, page).await
-    }
-
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
-        self.0.count(filter).await
-    }
-
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
-        self.0.remove(filter).await
-    }
-
-    async fn health(&self) -> Result<(), StoreError> {
-        self.0.health().await
-    }
+    databag_tests::forward!(0: find, count, remove, health);
 }
 
 #[actix_web::test]

@@ -5,7 +5,7 @@ use databag_tests::{Call, Gate, Site};
 use futures_util::future::join_all;
 use session_runtime::{Error, Session};
 
-use crate::shop::{COOKIE, Shop, Theme, id, look, shop, site};
+use crate::app::{COOKIE, Shop, Theme, id, look, shop, site};
 
 #[actix_web::test]
 async fn parallel_updates_are_all_counted() {
@@ -32,7 +32,7 @@ fn parallel_updates_over_threads_and_stores_are_all_counted() {
             let store = store.durability(session_runtime::Durability::Normal);
             let builder = session_runtime::Sessions::<Shop>::builder(store);
             let builder =
-                builder.keyring(crate::shop::keys(&key)).deadline(std::time::Duration::from_secs(30));
+                builder.keyring(crate::app::keys(&key)).deadline(std::time::Duration::from_secs(30));
             processes.push(builder.build().await.expect("good settings"));
         }
         let (_, session) = processes[0].create(session_runtime::Databag::defaults()).await.expect("stored");

@@ -7,7 +7,7 @@ use actix_web::http::header::{CACHE_CONTROL, VARY};
 use databag_tests::{Answer, ManualClock, Site};
 use session_runtime::{Cleanup, Databag, Persistence, SameSite, Session, Sessions, SqliteStore, Token};
 
-use crate::shop::{COOKIE, Shop, ShopBuilder, key, look, shop, shop_with, site};
+use crate::app::{COOKIE, Shop, ShopBuilder, key, look, shop, shop_with, site};
 
 const MINUTE: Duration = Duration::from_mins(1);
 

@@ -8,7 +8,7 @@ use session_runtime::{
     TestRequestExt as _,
 };
 
-use crate::shop::{COOKIE, Shop, key, log_in, shop, shop_with, site};
+use crate::app::{COOKIE, Shop, key, log_in, shop, shop_with, site};
 
 #[actix_web::test]
 async fn two_writers_in_one_request_are_refused_and_the_log_says_what_to_do() {
@@ -26,7 +26,7 @@ async fn two_writers_in_one_request_are_refused_and_the_log_says_what_to_do() {
         let (logs, _guard) = Logs::of_this_thread();
         let answer = site.browser().get(path).await;
         assert_eq!((answer.status.as_u16(), answer.body.as_str()), (500, "Internal Server Error"), "{path}");
-        assert_eq!(logs.lines(&["ERROR", "shop::Shop", advice]).len(), 1, "{path}: {}", logs.text());
+        assert_eq!(logs.lines(&["ERROR", "app::Shop", advice]).len(), 1, "{path}: {}", logs.text());
     }
 }
 
@@ -59,7 +59,7 @@ async fn a_missing_middleware_is_500_and_the_log_names_the_type_and_the_fix() {
     let answer = site.browser().get("/").await;
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (500, "Internal Server Error"));
     let fix = "add `.wrap(SessionMiddleware::new(sessions))`";
-    assert_eq!(logs.lines(&["ERROR", "shop::Shop", fix]).len(), 1, "{}", logs.text());
+    assert_eq!(logs.lines(&["ERROR", "app::Shop", fix]).len(), 1, "{}", logs.text());
 }
 
 #[derive(Databag)]
@@ -154,7 +154,7 @@ async fn two_bags_with_one_cookie_are_refused() {
     let site = Site::new(test::init_service(app).await);
     let (logs, _guard) = Logs::of_this_thread();
     assert_eq!(site.browser().get("/").await.status, 500);
-    assert_eq!(logs.lines(&["ERROR", "shop::Shop", "Admin", "one cookie, `__Host-shop`"]).len(), 1);
+    assert_eq!(logs.lines(&["ERROR", "app::Shop", "Admin", "the same cookie, `__Host-shop`"]).len(), 1);
 }
 
 #[actix_web::test]

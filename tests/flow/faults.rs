@@ -6,7 +6,7 @@ use actix_web::web;
 use databag_tests::{Answer, Browser, Call, Fault, Gate, Logs, Site, Watched};
 use session_runtime::{Databag, Error, Session, SessionMiddleware, Sessions, SqliteStore};
 
-use crate::shop::{COOKIE, Shop, World, count, id, log_in, log_out, look, shop, shop_with, site, token};
+use crate::app::{COOKIE, Shop, World, count, id, log_in, log_out, look, shop, shop_with, site, token};
 
 fn assert_unavailable(answer: &Answer) {
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (503, "Service Unavailable"));
@@ -24,7 +24,7 @@ async fn a_store_that_is_down_at_load_is_503_and_logs_nobody_out() {
         let answer = browser.get(path).await;
         assert_unavailable(&answer);
         assert!(answer.set_cookies().is_empty());
-        assert_eq!(logs.lines(&["ERROR", "could not be loaded", "the store is down"]).len(), errors);
+        assert_eq!(logs.lines(&["ERROR", "could not load the session", "the store is down"]).len(), errors);
     }
     assert_unavailable(&browser.post("/add/milk").await);
     assert_eq!(browser.get("/plain").await.status, 200, "a page without a session does not care");
@@ -85,7 +85,7 @@ async fn a_touch_that_cannot_be_stored_costs_nobody_the_page() {
         let answer = browser.get(path).await;
         assert!(answer.status.is_success() && answer.set_cookies().is_empty());
     }
-    assert_eq!(logs.lines(&["WARN", "could not be touched"]).len(), 2);
+    assert_eq!(logs.lines(&["WARN", "could not extend the session's expiry"]).len(), 2);
 }
 
 /// Tells that a session is of no use in this process any more, and is deleted when the store is back.
@@ -270,7 +270,7 @@ async fn a_log_in_whose_answer_is_lost_leaves_no_usable_token_behind() {
 async fn an_update_that_failed_has_changed_nothing_in_the_session_at_hand_and_is_no_success() {
     let world = shop().await;
     let ignore = async |mut session: Session<Shop>, watch: web::Data<databag_tests::Watch>| {
-        session.theme = crate::shop::Theme::Dark;
+        session.theme = crate::app::Theme::Dark;
         watch.fail(Call::Update, Fault::Down);
         let failed = session.update(|shop| shop.count += 1).await.is_err();
         watch.heal();
@@ -391,7 +391,7 @@ async fn the_shop_survives_any_one_call_that_fails() {
 async fn sessions_of_another_store_type_work_the_same() {
     // The default type parameter is SQLite's; everything here runs over a store of the tests' own.
     let world = shop().await;
-    let named: &Sessions<Shop, Watched> = &world.sessions;
+    let named: &Sessions<Shop> = &world.sessions;
     let (token, created) = named.create(Databag::defaults()).await.expect("stored");
     assert_eq!(named.load(&token).await.expect("answers").expect("alive").id(), created.id());
 }
@@ -416,7 +416,7 @@ async fn an_update_that_cannot_be_stored_is_one_line_in_the_log() {
     world.watch.fail(Call::Update, Fault::Down);
     let (logs, _guard) = Logs::of_this_thread();
     assert_unavailable(&browser.post("/count").await);
-    assert_eq!(logs.lines(&["ERROR", "a session could not be updated"]).len(), 1, "{}", logs.text());
+    assert_eq!(logs.lines(&["ERROR", "could not update the session"]).len(), 1, "{}", logs.text());
 }
 
 #[derive(Databag)]
@@ -429,7 +429,7 @@ struct Counter {
 async fn a_save_whose_answer_is_lost_is_not_made_twice() {
     let (store, watch) = Watched::new(SqliteStore::in_memory().expect("memory"));
     let sessions =
-        Sessions::<Counter>::builder(store).keyring(crate::shop::key()).build().await.expect("good");
+        Sessions::<Counter>::builder(store).keyring(crate::app::key()).build().await.expect("good");
     let count = async |mut session: Session<Counter>, watch: web::Data<databag_tests::Watch>| {
         session.n += 1;
         let lost = session.save().await.is_err();

@@ -7,7 +7,7 @@ use actix_web::{App, FromRequest as _, HttpResponse, error, test, web};
 use databag_tests::{Logs, Site};
 use session_runtime::{Error, Session, SessionMiddleware, SessionRef};
 
-use crate::shop::{COOKIE, Shop, id, look, shop, site};
+use crate::app::{COOKIE, Shop, id, look, shop, site};
 
 #[actix_web::test]
 async fn a_handler_that_answers_with_an_error_has_its_session_stored() {
@@ -137,15 +137,13 @@ async fn what_was_saved_stays_saved_when_the_handler_fails_afterwards() {
 #[actix_web::test]
 async fn reload_drops_what_was_changed_and_shows_what_others_have_stored() {
     let world = shop().await;
-    let reload =
-        async |mut session: Session<Shop>,
-               sessions: web::Data<session_runtime::Sessions<Shop, databag_tests::Watched>>| {
-            session.count = 5;
-            session.theme = crate::shop::Theme::Dark;
-            sessions.update(session.id(), |shop| shop.set_tenant("acme")).await?;
-            session.reload().await?;
-            Ok::<_, Error>(format!("{} {:?} {:?}", session.count, session.theme, session.tenant()))
-        };
+    let reload = async |mut session: Session<Shop>, sessions: session_runtime::Sessions<Shop>| {
+        session.count = 5;
+        session.theme = crate::app::Theme::Dark;
+        sessions.update(session.id(), |shop| shop.set_tenant("acme")).await?;
+        session.reload().await?;
+        Ok::<_, Error>(format!("{} {:?} {:?}", session.count, session.theme, session.tenant()))
+    };
     let fresh = async |mut session: Session<Shop>| {
         session.count = 5;
         session.reload().await?;
@@ -164,12 +162,10 @@ async fn reload_drops_what_was_changed_and_shows_what_others_have_stored() {
 #[actix_web::test]
 async fn reload_of_a_session_that_was_ended_is_an_error() {
     let world = shop().await;
-    let reload =
-        async |mut session: Session<Shop>,
-               sessions: web::Data<session_runtime::Sessions<Shop, databag_tests::Watched>>| {
-            sessions.delete(session.id()).await?;
-            session.reload().await.map(|()| "alive")
-        };
+    let reload = async |mut session: Session<Shop>, sessions: session_runtime::Sessions<Shop>| {
+        sessions.delete(session.id()).await?;
+        session.reload().await.map(|()| "alive")
+    };
     let site = site!(world.sessions; "/reload" => reload);
     let browser = site.browser();
     browser.set_cookie(COOKIE, &world.customer().await.cookie(COOKIE).expect("a cookie"));

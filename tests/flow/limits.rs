@@ -6,7 +6,7 @@ use actix_web::web;
 use databag_tests::{Browser, Call};
 use session_runtime::{Cleanup, Rejection, Session, SessionMiddleware};
 
-use crate::shop::{COOKIE, Shop, World, id, look, rejected, shop, shop_with};
+use crate::app::{COOKIE, Shop, World, id, look, rejected, shop, shop_with};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);

@@ -4,10 +4,10 @@ use actix_web::web;
 use databag_tests::{Call, Gate};
 use session_runtime::{Databag, Session, SessionId};
 
-use crate::shop::{COOKIE, Shop, Theme, id, log_in, log_out, look, shop, site, token};
+use crate::app::{COOKIE, Shop, Theme, id, log_in, log_out, look, shop, site, token};
 
 /// Counts the rows and tells that an old cookie opens nothing.
-async fn assert_dead(world: &crate::shop::World, old: &databag_tests::Browser) {
+async fn assert_dead(world: &crate::app::World, old: &databag_tests::Browser) {
     assert_eq!(look(old).await["is_new"], true, "the old token is dead");
     assert!(world.sessions.load(&token(old)).await.expect("the store answers").is_none());
 }

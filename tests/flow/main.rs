@@ -1,22 +1,24 @@
-//! What a session does over HTTP: requests with real cookies go in, answers and rows come out.
+//! What a session does over HTTP: requests with real cookies enter, answers and rows leave.
 
-mod shop;
+mod app;
 
-mod clients;
+mod binding;
 mod concurrency;
-mod content;
+mod cookie_store;
 mod cookies;
-mod directory;
 mod disk;
 mod extractors;
 mod faults;
+mod fields;
 mod handlers;
 mod limits;
+mod lists;
 mod logins;
-mod sealed;
+mod reports;
 mod secrets;
 mod server;
+mod sessions_argument;
 mod setup;
 mod tampering;
-mod unsure;
+mod unknown_write_outcome;
 mod visitors;

@@ -3,7 +3,7 @@
 use databag_tests::{Call, Fault, Logs};
 use session_runtime::{LoggedIn, Session, SessionRef};
 
-use crate::shop::{COOKIE, Shop, id, shop, site, token};
+use crate::app::{COOKIE, Shop, id, shop, site, token};
 
 const ITEM: &str = "a-very-private-cart-item";
 const NOTE: &str = "a-very-private-notice";
@@ -36,7 +36,7 @@ async fn no_token_key_or_content_is_ever_logged() {
         step("/rotate").await;
         world.watch.heal();
     }
-    let elsewhere = world.elsewhere_with(crate::shop::key()).await;
+    let elsewhere = world.elsewhere_with(crate::app::key()).await;
     assert!(elsewhere.get(id(&browser)).await.is_err());
     world.sql("UPDATE sessions SET revision = 77");
     step("/page").await;
@@ -44,7 +44,10 @@ async fn no_token_key_or_content_is_ever_logged() {
     step("/noop").await;
     step("/logout").await;
     let text = logs.text();
-    assert!(text.contains("a session is not accepted") && text.contains("could not be stored"), "{text}");
+    assert!(
+        text.contains("a session is not accepted") && text.contains("could not store the session"),
+        "{text}"
+    );
     tokens.push("junk-that-is-no-token".to_owned());
     assert_silent(&text, &tokens, &world.key);
 }

@@ -11,7 +11,7 @@ use session_runtime::SessionMiddleware;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::shop::{Shop, World, add, count, shop_with};
+use crate::app::{Shop, World, add, count, shop_with};
 
 fn serve(world: &World) -> (ServerHandle, SocketAddr) {
     let sessions = world.sessions.clone();

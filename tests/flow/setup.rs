@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use session_runtime::builder::Protected;
 use session_runtime::{
-    Bind, Builder, Cleanup, Databag, Error, Keyring, Protected, SameSite, Sessions, SqliteStore, Token,
+    Bind, Builder, Cleanup, Databag, Error, Keyring, SameSite, Sessions, SqliteStore, Token,
 };
 
-use crate::shop::{COOKIE, Shop, ShopBuilder, key, shop, shop_with};
+use crate::app::{COOKIE, Shop, ShopBuilder, key, shop, shop_with};
 
 #[derive(Databag)]
 #[databag(table = "plain", cookie = "plain", idle = "10m", absolute = "1h")]
@@ -46,7 +47,7 @@ async fn settings_that_do_not_hold_together_are_refused_with_their_reason() {
         ("`Partitioned` needs", |b| b.partitioned(true).secure(false)),
         ("cookie path", |b| b.path("shop")),
         ("cookie domain", |b| b.domain(".example.com")),
-        ("no network", |b| b.trusted_proxies(["10.0.0.0/33"])),
+        ("nor a network", |b| b.trusted_proxies(["10.0.0.0/33"])),
         ("`login_redirect`", |b| b.login_redirect("/log in\r\nSet-Cookie: a=b")),
     ];
     for (reason, change) in changes {
@@ -126,11 +127,11 @@ async fn tokens_are_many_and_use_every_symbol_at_every_position() {
 async fn a_restart_with_the_same_key_keeps_everybody_signed_in() {
     let world = shop().await;
     let browser = world.user(7).await;
-    let crate::shop::World { folder, key, .. } = world;
-    let restarted = crate::shop::shop_in(folder, &key, |builder| builder).await;
+    let crate::app::World { folder, key, .. } = world;
+    let restarted = crate::app::shop_in(folder, &key, |builder| builder).await;
     let back = restarted.browser();
     back.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
-    let seen = crate::shop::look(&back).await;
+    let seen = crate::app::look(&back).await;
     assert_eq!((&seen["user"], &seen["cart"]["tea"]), (&7.into(), &1.into()));
 }
 

@@ -3,7 +3,7 @@
 use databag_tests::Browser;
 use session_runtime::{Cleanup, Databag, Keyring, Rejection, Sessions, SqliteStore};
 
-use crate::shop::{COOKIE, Shop, World, id, keys, look, rejected, shop, shop_in, site};
+use crate::app::{COOKIE, Shop, World, id, keys, look, rejected, shop, shop_in, site};
 
 /// Tells that the browser is anonymous because of `reason`, and that the row is left as it is.
 async fn assert_refused(world: &World, browser: &Browser, reason: Rejection) {

@@ -3,7 +3,7 @@
 use actix_web::test::TestRequest;
 use session_runtime::{Rejection, Session, Token};
 
-use crate::shop::{COOKIE, Shop, id, look, rejected, shop, site, token};
+use crate::app::{COOKIE, Shop, id, look, rejected, shop, site, token};
 
 fn some_token() -> String {
     Token::from_bytes([7; 32]).encode().to_string()

@@ -5,9 +5,9 @@
 
 mod model;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use session_runtime::store::{Filter, Outcome, Page, Row, Table, Update};
+use session_runtime::store::{Filter, Outcome, Page, Row, Update};
 use session_runtime::{Directory, MemoryStore, SessionId, SqliteStore, Store, StoreError, Timestamp};
 
 use self::model::try_all;
@@ -66,66 +66,54 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
-        self.store.prepare(table, deadline).await
-    }
+    databag_tests::forward!(store: prepare, load, insert);
 
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
-        self.store.load(id).await
-    }
-
-    async fn insert(&self, row: Row) -> Result<(), StoreError> {
-        self.store.insert(row).await
-    }
-
-    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+    async fn update(&self, update: Update, deadline: Instant) -> Result<Outcome, StoreError> {
         match self.fault {
             Fault::UpdateIsForgotten => Ok(Outcome::Stored),
             Fault::OldRowStays if update.id != update.row.id => {
-                let old = self.store.load(update.id).await?;
-                let outcome = self.store.update(update).await?;
+                let old = self.store.load(update.id, deadline).await?;
+                let outcome = self.store.update(update, deadline).await?;
                 if let (Outcome::Stored, Some(old)) = (outcome, old) {
-                    self.store.insert(old).await?;
+                    self.store.insert(old, deadline).await?;
                 }
                 Ok(outcome)
             }
-            _ => self.store.update(update).await,
+            _ => self.store.update(update, deadline).await,
         }
     }
 
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+    async fn delete(&self, id: SessionId, deadline: Instant) -> Result<bool, StoreError> {
         if self.fault == Fault::DeleteIsForgotten {
-            return Ok(self.store.load(id).await?.is_some());
+            return Ok(self.store.load(id, deadline).await?.is_some());
         }
-        self.store.delete(id).await
+        self.store.delete(id, deadline).await
     }
 
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
         let much_later = now.saturating_add(Duration::from_hours(24));
         let now = if self.fault == Fault::PruneTakesAll { much_later } else { now };
-        self.store.prune(now, limit).await
+        self.store.prune(now, limit, deadline).await
     }
 }
 
 impl Directory for Faulty {
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
-        let mut rows = self.store.find(&self.filter(filter), page).await?;
+    databag_tests::forward!(store: health);
+
+    async fn find(&self, filter: &Filter, page: Page, deadline: Instant) -> Result<Vec<Row>, StoreError> {
+        let mut rows = self.store.find(&self.filter(filter), page, deadline).await?;
         if self.fault == Fault::ListingIsShort {
             rows.drain(..1.min(rows.len()));
         }
         Ok(rows)
     }
 
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
-        self.store.count(&self.filter(filter)).await
+    async fn count(&self, filter: &Filter, deadline: Instant) -> Result<u64, StoreError> {
+        self.store.count(&self.filter(filter), deadline).await
     }
 
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
-        self.store.remove(&self.filter(filter)).await
-    }
-
-    async fn health(&self) -> Result<(), StoreError> {
-        self.store.health().await
+    async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
+        self.store.remove(&self.filter(filter), deadline).await
     }
 }
 

@@ -207,8 +207,8 @@ async fn run<S: Directory>(stores: [S; 2], steps: &[(usize, Step)]) -> Result<()
 
 /// Takes a step with both, and tells whether the results are the same.
 #[expect(clippy::too_many_lines, reason = "an arm for every step")]
-async fn take<S: Directory>(
-    sessions: &Sessions<Bag, S>,
+async fn take(
+    sessions: &Sessions<Bag>,
     process: usize,
     clock: &ManualClock,
     model: &mut Model,

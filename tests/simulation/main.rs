@@ -118,7 +118,7 @@ fn millis(duration: Duration) -> Millis {
 /// What all browsers of a simulation share.
 struct World<S> {
     /// Each serves the same application, from the same store, and knows nothing of the other.
-    processes: Vec<(S, Sessions<Sim, SimStore>)>,
+    processes: Vec<(S, Sessions<Sim>)>,
     store: SimStore,
     model: RefCell<Model>,
     watch: Watch,
@@ -183,7 +183,7 @@ async fn process(
     watch: Watch,
     seed: u64,
     broken: Option<Broken>,
-) -> Sessions<Sim, SimStore> {
+) -> Sessions<Sim> {
     let clock = move || {
         let shown = watch.look(number);
         let shown = if broken == Some(Broken::ClockStopped) { BEGINNING } else { shown };

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
 use session_runtime::store::{Filter, Page};
-use session_runtime::store::{Outcome, Row, Table, Update};
+use session_runtime::store::{Outcome, Row, Update};
 use session_runtime::{Directory, MemoryStore, SessionId, Store, StoreError, Timestamp, Value};
 
 use tokio::time::Instant;
@@ -141,16 +141,16 @@ impl SimStore {
     fn write_late(&self) {
         let unwritten = std::mem::take(&mut self.state().unwritten);
         for update in unwritten {
-            drop(poll_once(self.rows.update(update)));
+            drop(poll_once(self.rows.update(update, StdInstant::now())));
         }
     }
 
-    async fn replace(&self, mut update: Update) -> Result<Outcome, StoreError> {
-        let stored = self.rows.load(update.id).await?;
+    async fn replace(&self, mut update: Update, deadline: StdInstant) -> Result<Outcome, StoreError> {
+        let stored = self.rows.load(update.id, deadline).await?;
         match (self.broken, &stored) {
             (Some(Broken::Upsert), None) => {
                 self.note_written(&update.row, None);
-                self.rows.insert(update.row).await?;
+                self.rows.insert(update.row, deadline).await?;
                 return Ok(Outcome::Stored);
             }
             (Some(Broken::NoCompare), Some(row)) => update.expected = row.revision,
@@ -163,10 +163,10 @@ impl SimStore {
             (Some(Broken::TwoSteps), Some(row))
                 if row.revision == update.expected && update.row.id != update.id =>
             {
-                self.rows.insert(update.row).await?;
+                self.rows.insert(update.row, deadline).await?;
                 tokio::time::sleep(Duration::from_millis(3)).await;
                 if !self.state().down && self.state().random.percent(50) {
-                    self.rows.delete(update.id).await?;
+                    self.rows.delete(update.id, deadline).await?;
                 }
                 return Ok(Outcome::Stored);
             }
@@ -174,7 +174,7 @@ impl SimStore {
             _ => {}
         }
         let (old, next) = (update.id, update.row.clone());
-        let outcome = self.rows.update(update).await?;
+        let outcome = self.rows.update(update, deadline).await?;
         let falsely = self.broken == Some(Broken::FalseConflict) && self.state().random.percent(20);
         if outcome == Outcome::Stored {
             self.note_written(&next, stored.as_ref());
@@ -208,12 +208,10 @@ fn poll_once<R>(future: impl Future<Output = R>) -> Option<R> {
 }
 
 impl Store for SimStore {
-    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
-        self.rows.prepare(table, deadline).await
-    }
+    databag_tests::forward!(rows: prepare);
 
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
-        let mut row = self.call(async || self.rows.load(id).await).await?;
+    async fn load(&self, id: SessionId, deadline: StdInstant) -> Result<Option<Row>, StoreError> {
+        let mut row = self.call(async || self.rows.load(id, deadline).await).await?;
         if self.broken == Some(Broken::Sulky) && self.state().random.percent(5) {
             return Err(StoreError::new("load a row", "it does not feel like it"));
         }
@@ -223,55 +221,61 @@ impl Store for SimStore {
         Ok(row)
     }
 
-    async fn insert(&self, row: Row) -> Result<(), StoreError> {
+    async fn insert(&self, row: Row, deadline: StdInstant) -> Result<(), StoreError> {
         let insert = async || {
             self.note_written(&row, None);
-            self.rows.insert(row).await
+            self.rows.insert(row, deadline).await
         };
         self.call(insert).await
     }
 
-    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
-        self.call(async || self.replace(update).await).await
+    async fn update(&self, update: Update, deadline: StdInstant) -> Result<Outcome, StoreError> {
+        self.call(async || self.replace(update, deadline).await).await
     }
 
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+    async fn delete(&self, id: SessionId, deadline: StdInstant) -> Result<bool, StoreError> {
         let delete = async || {
             self.state().ended.insert(id);
-            self.rows.delete(id).await
+            self.rows.delete(id, deadline).await
         };
         // A log-out that fails has more to keep than others.
         self.failing(10, delete).await
     }
 
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.call(async || self.rows.prune(now, limit).await).await
+    async fn prune(&self, now: Timestamp, limit: u32, deadline: StdInstant) -> Result<u64, StoreError> {
+        self.call(async || self.rows.prune(now, limit, deadline).await).await
     }
 
-    async fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
-        self.call(async || self.rows.trim(user, keep, now).await).await
+    async fn evict_oldest(
+        &self,
+        user: &Value,
+        keep: u32,
+        now: Timestamp,
+        deadline: StdInstant,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        self.call(async || self.rows.evict_oldest(user, keep, now, deadline).await).await
     }
 }
 
 impl Directory for SimStore {
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
-        self.call(async || self.rows.find(filter, page).await).await
+    async fn find(&self, filter: &Filter, page: Page, deadline: StdInstant) -> Result<Vec<Row>, StoreError> {
+        self.call(async || self.rows.find(filter, page, deadline).await).await
     }
 
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
-        self.call(async || self.rows.count(filter).await).await
+    async fn count(&self, filter: &Filter, deadline: StdInstant) -> Result<u64, StoreError> {
+        self.call(async || self.rows.count(filter, deadline).await).await
     }
 
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+    async fn remove(&self, filter: &Filter, deadline: StdInstant) -> Result<Vec<SessionId>, StoreError> {
         let remove = async || {
-            let removed = self.rows.remove(filter).await?;
+            let removed = self.rows.remove(filter, deadline).await?;
             self.state().ended.extend(removed.iter().copied());
             Ok(removed)
         };
         self.call(remove).await
     }
 
-    async fn health(&self) -> Result<(), StoreError> {
+    async fn health(&self, _: StdInstant) -> Result<(), StoreError> {
         self.call(async || Ok(())).await
     }
 }

@@ -1,14 +1,15 @@
-//! What the tests share.
+//! Shared by the tests: a browser, a client, a watched store, the demo shop as a process.
 
 mod browser;
 mod client;
 mod clock;
+pub mod demo;
+mod forward;
 mod logs;
 #[cfg(feature = "servers")]
 pub mod rows;
 #[cfg(feature = "servers")]
 pub mod server;
-pub mod shop;
 mod watched;
 
 pub use browser::{Answer, Browser, Site};

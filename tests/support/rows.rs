@@ -1,44 +1,40 @@
 //! Rows for tests of stores.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use session_runtime::store::{Row, Scope, Table, TableColumn, Update};
 use session_runtime::{ColumnType, SessionId, Timestamp, Value};
 
+/// Changes a value, where a struct literal cannot.
+pub fn with<T>(mut value: T, change: impl FnOnce(&mut T)) -> T {
+    change(&mut value);
+    value
+}
+
+/// The deadline of a call that has enough time.
+pub fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
 /// A table that no other test uses.
 pub fn table(name: &str) -> Table {
     let nanos = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
-    Table {
-        name: format!("{name}_{nanos}"),
-        id: "id".to_owned(),
-        state: "state".to_owned(),
-        state_is_text: false,
-        user: Some(TableColumn { name: "user_id".to_owned(), ty: ColumnType::Integer, index: true }),
-        ip: None,
-        created: "created".to_owned(),
-        expiration: "expiration".to_owned(),
-        revision: "revision".to_owned(),
-        projected: Vec::new(),
-    }
+    with(Table::new(format!("{name}_{nanos}")), |table| {
+        table.user = Some(TableColumn::new("user_id", ColumnType::Integer).indexed());
+    })
 }
 
 /// A row that lives for an hour.
 pub fn row(n: u8) -> Row {
     let now = Timestamp::from(SystemTime::now());
-    Row {
-        id: SessionId::from_bytes([n; 32]),
-        state: vec![n; 600],
-        user: Some(Value::Integer(n.into())),
-        ip: None,
-        created: now,
-        expiration: now.saturating_add(Duration::from_hours(1)),
-        revision: 1,
-        columns: Vec::new(),
-    }
+    let expiration = now.saturating_add(Duration::from_hours(1));
+    with(Row::new(SessionId::from_bytes([n; 32]), vec![n; 600], now, expiration, 1), |row| {
+        row.user = Some(Value::Integer(n.into()));
+    })
 }
 
 /// The next revision of a row.
 pub fn touch(row: &Row) -> Update {
-    let next = Row { revision: row.revision + 1, ..row.clone() };
-    Update { id: row.id, expected: row.revision, scope: Scope::State, row: next }
+    let next = with(row.clone(), |row| row.revision += 1);
+    with(Update::new(row.id, row.revision, next), |update| update.scope = Scope::State)
 }

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use session_runtime::store::{Filter, Outcome, Page, Row, Table, Update};
+use session_runtime::store::{Filter, Outcome, Page, Row, Update};
 use session_runtime::{Directory, SessionId, SqliteStore, Store, StoreError, Timestamp};
 use tokio::sync::Semaphore;
 
@@ -213,45 +213,43 @@ impl Watched {
 }
 
 impl Store for Watched {
-    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
-        self.store.prepare(table, deadline).await
+    crate::forward!(store: prepare);
+
+    async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
+        self.watch.guard(Call::Load, self.store.load(id, deadline)).await
     }
 
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
-        self.watch.guard(Call::Load, self.store.load(id)).await
+    async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
+        self.watch.guard(Call::Insert, self.store.insert(row, deadline)).await
     }
 
-    async fn insert(&self, row: Row) -> Result<(), StoreError> {
-        self.watch.guard(Call::Insert, self.store.insert(row)).await
+    async fn update(&self, update: Update, deadline: Instant) -> Result<Outcome, StoreError> {
+        self.watch.guard(Call::Update, self.store.update(update, deadline)).await
     }
 
-    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
-        self.watch.guard(Call::Update, self.store.update(update)).await
+    async fn delete(&self, id: SessionId, deadline: Instant) -> Result<bool, StoreError> {
+        self.watch.guard(Call::Delete, self.store.delete(id, deadline)).await
     }
 
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.watch.guard(Call::Delete, self.store.delete(id)).await
-    }
-
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.watch.guard(Call::Prune, self.store.prune(now, limit)).await
+    async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
+        self.watch.guard(Call::Prune, self.store.prune(now, limit, deadline)).await
     }
 }
 
 impl Directory for Watched {
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
-        self.watch.guard(Call::List, self.store.find(filter, page)).await
+    async fn find(&self, filter: &Filter, page: Page, deadline: Instant) -> Result<Vec<Row>, StoreError> {
+        self.watch.guard(Call::List, self.store.find(filter, page, deadline)).await
     }
 
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
-        self.watch.guard(Call::List, self.store.count(filter)).await
+    async fn count(&self, filter: &Filter, deadline: Instant) -> Result<u64, StoreError> {
+        self.watch.guard(Call::List, self.store.count(filter, deadline)).await
     }
 
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
-        self.watch.guard(Call::Remove, self.store.remove(filter)).await
+    async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
+        self.watch.guard(Call::Remove, self.store.remove(filter, deadline)).await
     }
 
-    async fn health(&self) -> Result<(), StoreError> {
-        self.watch.guard(Call::Health, self.store.health()).await
+    async fn health(&self, deadline: Instant) -> Result<(), StoreError> {
+        self.watch.guard(Call::Health, self.store.health(deadline)).await
     }
 }

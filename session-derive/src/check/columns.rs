@@ -1,4 +1,4 @@
-//! Checks names in SQL: every database must take them, and none may stand for two columns.
+//! Checks names in SQL: every database must accept them, and no name may stand for two columns.
 
 use quote::ToTokens;
 use syn::ext::IdentExt;
@@ -9,10 +9,10 @@ use crate::attr::{ColumnName, ColumnNames, Entry};
 use crate::errors::Errors;
 use crate::model::Columns;
 
-// PostgreSQL cuts off what is longer; MySQL takes 64 characters.
+// PostgreSQL cuts longer names off; MySQL takes 64 characters.
 const SQL_NAME_LIMIT: usize = 63;
 
-// The columns that every table of PostgreSQL has already.
+// The system columns of every table in PostgreSQL.
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
 pub(super) fn check_table(literal: &LitStr, errors: &Errors) {
@@ -21,7 +21,7 @@ pub(super) fn check_table(literal: &LitStr, errors: &Errors) {
     if name.to_ascii_lowercase().starts_with("sqlite_") {
         errors.push(
             literal,
-            "SQLite keeps names that begin with `sqlite_` to itself",
+            "SQLite reserves names that start with `sqlite_`",
             format_args!("write `table = \"{}\"`", &name["sqlite_".len()..]),
         );
     }
@@ -29,17 +29,17 @@ pub(super) fn check_table(literal: &LitStr, errors: &Errors) {
 
 fn check_sql_name(what: &str, at: impl ToTokens, name: &str, errors: &Errors) {
     if name.is_empty() {
-        errors.push(at, format_args!("the name of a {what} is empty"), "name it, or leave the attribute out");
+        errors.push(at, format_args!("the {what} name is empty"), "write a name, or remove the attribute");
     } else if name.len() > SQL_NAME_LIMIT {
         errors.push(
             at,
-            format_args!("the name of a {what} has {} bytes", name.len()),
-            format_args!("PostgreSQL cuts names after {SQL_NAME_LIMIT} bytes; write a shorter one"),
+            format_args!("the {what} name has {} bytes", name.len()),
+            format_args!("PostgreSQL cuts names off after {SQL_NAME_LIMIT} bytes; write a shorter name"),
         );
     } else if name.contains('\0') {
         errors.push(
             at,
-            format_args!("the name of a {what} holds a NUL"),
+            format_args!("the {what} name contains a NUL"),
             format_args!("write `\"{}\"`", name.replace('\0', "")),
         );
     }
@@ -58,7 +58,7 @@ pub(super) fn check_columns(input: &Input<'_>, given: Option<&ColumnNames>, erro
         ("expiration", expiration),
         ("revision", revision),
     ];
-    let owner = |column: &str| format!("the runtime's `{column}`");
+    let owner = |column: &str| format!("the runtime's `{column}` column");
     let left_out = own.iter().filter(|(_, name)| !name.is_given());
     let mut taken: Vec<_> = left_out.map(|(column, _)| ((*column).to_owned(), owner(column))).collect();
     for (column, name) in own {
@@ -73,7 +73,7 @@ pub(super) fn check_columns(input: &Input<'_>, given: Option<&ColumnNames>, erro
         };
         let at = literal.as_ref().map_or(key.to_token_stream(), LitStr::to_token_stream);
         let name = column_name(field.ident, literal.as_ref());
-        take_column(&mut taken, at, &name, format!("`{}`", field.ident), errors);
+        take_column(&mut taken, at, &name, format!("the field `{}`", field.ident), errors);
     }
 
     let name = |default: &str, name: &Entry<LitStr>| name.text().unwrap_or_else(|| default.to_owned());
@@ -88,7 +88,7 @@ pub(super) fn check_columns(input: &Input<'_>, given: Option<&ColumnNames>, erro
     }
 }
 
-/// Notes whose column `name` is, unless it cannot be: SQL does not tell upper case from lower.
+/// Notes that a column belongs to `owner`, and reports a name that is taken. Names in SQL ignore case.
 fn take_column(
     taken: &mut Vec<(String, String)>,
     at: impl ToTokens,
@@ -102,13 +102,13 @@ fn take_column(
         errors.push(
             at,
             format_args!("PostgreSQL has a column `{lower}` in every table"),
-            format_args!("write another name, as `\"{lower}_2\"`"),
+            format_args!("write another name, such as `\"{lower}_2\"`"),
         );
     } else if let Some((_, other)) = taken.iter().find(|(other, _)| *other == lower) {
         errors.push(
             at,
-            format_args!("the column `{name}` is also the column of {other}"),
-            format_args!("SQL does not tell upper case from lower; write another name, as `\"{lower}_2\"`"),
+            format_args!("the column name `{name}` is taken by {other}"),
+            format_args!("names in SQL ignore case; write another name, such as `\"{lower}_2\"`"),
         );
     }
     taken.push((lower, owner));

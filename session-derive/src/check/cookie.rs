@@ -1,17 +1,17 @@
-//! Checks the cookie by RFC 6265bis, so that no browser drops it.
+//! Checks the cookie against RFC 6265bis, so that browsers accept it.
 
 use syn::LitStr;
 
-use super::choose;
+use super::choice::choose;
 use crate::attr::StructAttrs;
 use crate::errors::Errors;
 use crate::model::{Cookie, Persistence, SameSite};
 
-/// The prefixes that browsers enforce (RFC 6265bis §4.1.3); all of them ask for `Secure`.
+/// The prefixes that browsers enforce (RFC 6265bis §4.1.3). All of them need `Secure`.
 const PREFIXES: [&str; 4] = ["__Host-Http-", "__Host-", "__Http-", "__Secure-"];
 
-/// What browsers take of a cookie with its attributes (RFC 6265 §6.1), and of one attribute (RFC 6265bis §5.6), in
-/// bytes.
+/// The largest cookie with its attributes (RFC 6265 §6.1), and the largest attribute (RFC 6265bis §5.6), that
+/// browsers accept, in bytes.
 const COOKIE_LIMIT: usize = 4096;
 const ATTRIBUTE_LIMIT: usize = 1024;
 /// `=`, a token of 43 characters, and `; Path=; Secure; HttpOnly; SameSite=Lax; Max-Age=34560000`.
@@ -61,13 +61,13 @@ pub(super) fn check_cookie(attrs: &StructAttrs, errors: &Errors) -> Cookie {
     cookie
 }
 
-/// Checks what every `Set-Cookie` carries, whatever the session holds.
+/// Checks the size of every `Set-Cookie`: it does not depend on the content of the session.
 fn check_cookie_size(attrs: &StructAttrs, cookie: &Cookie, errors: &Errors) {
     let Cookie { name, path, domain, .. } = cookie;
     if let Some(literal) = attrs.path.value().filter(|_| path.len() > ATTRIBUTE_LIMIT) {
         errors.push(
             literal,
-            format_args!("the cookie's path has {} bytes", path.len()),
+            format_args!("the cookie path has {} bytes", path.len()),
             format_args!("browsers ignore an attribute of more than {ATTRIBUTE_LIMIT} bytes (RFC 6265bis §5.6); write `path = \"/\"`"),
         );
         return;
@@ -77,7 +77,7 @@ fn check_cookie_size(attrs: &StructAttrs, cookie: &Cookie, errors: &Errors) {
     if let Some(literal) = attrs.cookie.value().filter(|_| size > COOKIE_LIMIT) {
         errors.push(
             literal,
-            format_args!("the cookie has {size} bytes before the session holds anything"),
+            format_args!("the cookie with its attributes has {size} bytes"),
             format_args!("browsers may drop a cookie of more than {COOKIE_LIMIT} bytes (RFC 6265 §6.1); write a shorter name, `cookie = \"__Host-session\"`"),
         );
     }
@@ -89,16 +89,16 @@ fn check_cookie_name(literal: &LitStr, errors: &Errors) {
     if name.is_empty() {
         errors.push(
             literal,
-            "the cookie has no name",
-            "write `cookie = \"__Host-session\"`, or leave it out",
+            "the cookie name is empty",
+            "write `cookie = \"__Host-session\"`, or remove the attribute",
         );
     } else if let Some(wrong) = name.chars().find(|c| !is_token(*c)) {
         let mended: String = name.chars().map(|c| if is_token(c) { c } else { '-' }).collect();
         errors.push(
             literal,
-            format_args!("a cookie's name cannot hold {wrong:?}"),
+            format_args!("a cookie name cannot contain {wrong:?}"),
             format_args!(
-                "write `cookie = \"{mended}\"`: letters, digits and ``!#$%&'*+-.^_`|~`` (RFC 6265bis)"
+                "write `cookie = \"{mended}\"`; allowed are letters, digits and ``!#$%&'*+-.^_`|~`` (RFC 6265bis)"
             ),
         );
     }
@@ -108,7 +108,7 @@ fn check_cookie_name(literal: &LitStr, errors: &Errors) {
             if written != prefix {
                 errors.push(
                     literal,
-                    format_args!("the prefix `{prefix}` is written `{written}`"),
+                    format_args!("the cookie prefix `{written}` must be written `{prefix}`"),
                     format_args!("write `cookie = \"{prefix}{}\"`", &name[prefix.len()..]),
                 );
             }
@@ -156,15 +156,15 @@ fn check_cookie_path(literal: &LitStr, errors: &Errors) {
     if !path.starts_with('/') {
         errors.push(
             literal,
-            format_args!("the path `{path}` does not start with `/`"),
+            format_args!("the cookie path `{path}` does not start with `/`"),
             format_args!("write `path = \"/{path}\"`"),
         );
     }
     if let Some(wrong) = path.chars().find(|c| *c == ';' || !(c.is_ascii_graphic() || *c == ' ')) {
         errors.push(
             literal,
-            format_args!("a cookie's path cannot hold {wrong:?}"),
-            "write it as it stands in a request, percent-encoded: `path = \"/caf%C3%A9\"`",
+            format_args!("a cookie path cannot contain {wrong:?}"),
+            "write the path percent-encoded, as in a request: `path = \"/caf%C3%A9\"`",
         );
     }
 }
@@ -181,13 +181,13 @@ fn check_cookie_domain(literal: &LitStr, errors: &Errors) {
         errors.push(
             literal,
             format_args!("the domain `{domain}` starts with a dot"),
-            format_args!("write `domain = \"{bare}\"`: it covers the subdomains either way"),
+            format_args!("write `domain = \"{bare}\"`: it covers the subdomains too"),
         );
     } else if domain.len() > 253 || !domain.split('.').all(is_label) {
         errors.push(
             literal,
             format_args!("`{domain}` is not a domain"),
-            "write `domain = \"example.com\"`: no scheme, no port, no path; other scripts as punycode",
+            "write `domain = \"example.com\"`: no scheme, no port, no path, and other scripts in Punycode",
         );
     }
 }

@@ -1,89 +1,16 @@
-//! Checks the fields: what their attributes say together, and what they say of their types.
+//! Checks the fields: their attributes, and what these require of the field's type.
 
+use quote::ToTokens;
 use syn::{Path, Type};
 
+use super::choice::{choose, choose_word, reject_unquoted};
 use super::columns::column_name;
+use super::combinations::check_combinations;
 use super::names::{Case, Names};
-use super::{choose, choose_word, refuse_unquoted, shown};
 use crate::ast::{self, Input, inside, is_named};
-use crate::attr::{Attributes, ColumnName, Entry, FieldAttrs, WordOr};
+use crate::attr::{ColumnName, Entry, FieldAttrs, WordOr};
 use crate::errors::Errors;
 use crate::model::{Bind, Field, Merge, Policy, Role, Stored};
-
-/// Attributes of a field that exclude each other, and why. The second is the one at fault.
-const CONFLICTS: [(&str, &str, &str); 32] = [
-    (
-        "user_id",
-        "ip_addr",
-        "the user and the address are two fields; write `#[databag(ip_addr)] ip_addr: Option<IpAddr>`",
-    ),
-    (
-        "user_id",
-        "column",
-        "the user has a column already; its name is set on the struct: `columns(user_id = \"..\")`",
-    ),
-    (
-        "ip_addr",
-        "column",
-        "the address has a column already; its name is set on the struct: `columns(ip_addr = \"..\")`",
-    ),
-    ("user_id", "flash", "a user stays until the log-out; remove `flash`"),
-    ("ip_addr", "flash", "the address stays as long as the session; remove `flash`"),
-    ("flash", "column", "a flash is gone before a query could find it; remove `column` or `flash`"),
-    ("user_id", "default", "a new session has no user; remove `default`"),
-    ("ip_addr", "default", "the address is filled from the connection; remove `default`"),
-    ("user_id", "keep_on_logout", "a log-out removes the user; remove `keep_on_logout`"),
-    ("ip_addr", "keep_on_logout", "the address is filled from the connection; remove `keep_on_logout`"),
-    ("user_id", "reset_on_login", "a log-in sets the user; remove `reset_on_login`"),
-    ("ip_addr", "reset_on_login", "the address is filled from the connection; remove `reset_on_login`"),
-    ("user_id", "merge", "users are not merged; remove `merge`"),
-    ("ip_addr", "merge", "the address is filled from the connection; remove `merge`"),
-    (
-        "secret",
-        "column",
-        "a column is stored in the clear; remove `column`, or keep the field secret by leaving it in the record",
-    ),
-    ("secret", "user_id", "the user's column is stored in the clear; remove `secret`"),
-    ("secret", "ip_addr", "the address's column is stored in the clear; remove `secret`"),
-    (
-        "with",
-        "column",
-        "a column holds the value itself, not what `with` makes of it; remove `column` or `with`",
-    ),
-    (
-        "with",
-        "user_id",
-        "the user's column holds the value itself, not what `with` makes of it; remove `with`",
-    ),
-    (
-        "with",
-        "ip_addr",
-        "the address's column holds the value itself, not what `with` makes of it; remove `with`",
-    ),
-    (
-        "with",
-        "merge",
-        "what `with` makes of a field is merged as a whole, the later writer's; remove `merge`",
-    ),
-    ("skip", "user_id", SKIPPED),
-    ("skip", "ip_addr", SKIPPED),
-    ("skip", "column", SKIPPED),
-    ("skip", "flash", SKIPPED),
-    ("skip", "rename", SKIPPED),
-    ("skip", "alias", SKIPPED),
-    ("skip", "from", SKIPPED),
-    ("skip", "with", SKIPPED),
-    ("skip", "merge", SKIPPED),
-    ("skip", "keep_on_logout", SKIPPED),
-    ("skip", "reset_on_login", SKIPPED),
-];
-const SKIPPED: &str = "a skipped field lives for one request and is never stored; remove one of the two";
-
-/// Attributes of a field that mean nothing alone.
-const REQUIREMENTS: [(&str, &str, &str); 2] = [
-    ("index", "column", "write `column, index`; the user's column has an index anyway"),
-    ("bind", "ip_addr", "write `ip_addr, bind = \"..\"` on the field of the address"),
-];
 
 pub(super) fn check_fields<'a>(input: &'a Input<'a>, case: Case, errors: &Errors) -> Vec<Field<'a>> {
     let mut names = Names::default();
@@ -114,14 +41,14 @@ fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, err
 
     check_combinations(&field.attrs, errors);
     if !skip.is_given() {
-        refuse_borrowed(field, errors);
+        reject_borrowed(field, errors);
     }
     if !user_id.is_given() && flash.is_given() && inside(field.ty, "Option").is_none() {
         errors.push(
             field.ty,
             "`flash` needs an `Option`",
             format_args!(
-                "write `{}: Option<{}>`: the next request takes the value away",
+                "write `{}: Option<{}>`: the value is gone after the next request",
                 field.ident,
                 shown(field.ty)
             ),
@@ -134,7 +61,7 @@ fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, err
         errors.push(
             from,
             "`from` names the field's own type",
-            "write the type it was stored as before, or remove `from`",
+            "write the type as which the field was stored before, or remove `from`",
         );
     }
     let stored = (!skip.is_given()).then(|| Stored {
@@ -152,23 +79,6 @@ fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, err
     Field { ident, ty, at, default: default.value(), secret: secret.is_given(), stored }
 }
 
-fn check_combinations(attrs: &FieldAttrs, errors: &Errors) {
-    for (one, other, help) in CONFLICTS {
-        if attrs.key(one).is_some()
-            && let Some(at) = attrs.key(other)
-        {
-            errors.push(at, format_args!("`{one}` cannot be combined with `{other}`"), help);
-        }
-    }
-    for (one, other, help) in REQUIREMENTS {
-        if let Some(at) = attrs.key(one)
-            && attrs.key(other).is_none()
-        {
-            errors.push(at, format_args!("`{one}` needs `{other}`"), help);
-        }
-    }
-}
-
 fn check_merge<'a>(merge: &'a Entry<WordOr<Path>>, errors: &Errors) -> Merge<'a> {
     const POLICIES: [(&str, Policy); 7] = [
         ("last", Policy::Last),
@@ -180,19 +90,19 @@ fn check_merge<'a>(merge: &'a Entry<WordOr<Path>>, errors: &Errors) -> Merge<'a>
         ("reject", Policy::Reject),
     ];
     match merge.value() {
-        None => Merge::Unsaid,
+        None => Merge::Default,
         Some(WordOr::Own(function)) => {
-            refuse_unquoted("merge", function, &POLICIES, errors);
+            reject_unquoted("merge", function, &POLICIES, errors);
             Merge::Function(function)
         }
         Some(WordOr::Word(word)) => {
-            let otherwise = ", and the path of a function, without quotes";
-            choose_word("merge", word, &POLICIES, otherwise, errors).map_or(Merge::Unsaid, Merge::Known)
+            let otherwise = ", or, without quotes, the path of a function";
+            choose_word("merge", word, &POLICIES, otherwise, errors).map_or(Merge::Default, Merge::Known)
         }
     }
 }
 
-fn refuse_borrowed(field: &ast::Field<'_>, errors: &Errors) {
+fn reject_borrowed(field: &ast::Field<'_>, errors: &Errors) {
     let ty = inside(field.ty, "Option").unwrap_or(field.ty);
     if let Type::Reference(reference) = ty {
         let owned = match &*reference.elem {
@@ -215,7 +125,7 @@ fn check_role<'a>(field: &'a ast::Field<'a>, errors: &Errors) -> Role<'a> {
         if optional.is_none() {
             errors.push(
                 field.ty,
-                "the user is an `Option`: nobody is signed in at first",
+                "the `user_id` field must be an `Option`: a new session has no user",
                 format_args!("write `{ident}: Option<{}>`", shown(field.ty)),
             );
         }
@@ -225,7 +135,7 @@ fn check_role<'a>(field: &'a ast::Field<'a>, errors: &Errors) -> Role<'a> {
         if !optional.is_some_and(|ty| is_named(ty, &["IpAddr"])) {
             errors.push(
                 field.ty,
-                "the address is an `Option<IpAddr>`: it is not always known",
+                "the `ip_addr` field must be an `Option<IpAddr>`: the address is not always known",
                 format_args!("write `{ident}: Option<std::net::IpAddr>`"),
             );
         }
@@ -238,4 +148,12 @@ fn check_role<'a>(field: &'a ast::Field<'a>, errors: &Errors) -> Role<'a> {
         }
         None => Role::Plain,
     }
+}
+
+/// Returns a type as a user writes it.
+fn shown(ty: &Type) -> String {
+    let spaced = ty.to_token_stream().to_string();
+    [(" < ", "<"), (" > ", ">"), (" >", ">"), (" :: ", "::"), (" , ", ", "), ("& ", "&")]
+        .iter()
+        .fold(spaced, |shown, (from, to)| shown.replace(from, to))
 }

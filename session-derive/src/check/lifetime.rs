@@ -1,4 +1,4 @@
-//! Checks how long a session lives.
+//! Checks the durations: how long a session lives.
 
 use syn::LitStr;
 
@@ -9,7 +9,7 @@ use crate::model::{Lifetime, Persistence};
 const DEFAULT_IDLE: &str = "30m";
 const DEFAULT_ABSOLUTE: &str = "12h";
 const DAY: u64 = 24 * 60 * 60 * 1000;
-/// What RFC 6265bis §5.5 lets a cookie live.
+/// The longest lifetime of a cookie (RFC 6265bis §5.5).
 const COOKIE_LIMIT: u64 = 400 * DAY;
 const LIMIT: u64 = 100 * 365 * DAY;
 
@@ -25,12 +25,12 @@ pub(super) fn check_lifetime(attrs: &StructAttrs, persistence: Persistence, erro
             (Some(at), None) => errors.push(
                 at,
                 message,
-                format_args!("`absolute` is {DEFAULT_ABSOLUTE} where it is left out; write `absolute = \"{idle_text}\"` or more"),
+                format_args!("the default of `absolute` is {DEFAULT_ABSOLUTE}; write `absolute = \"{idle_text}\"` or more"),
             ),
             (None, Some(at)) => errors.push(
                 at,
                 message,
-                format_args!("`idle` is {DEFAULT_IDLE} where it is left out; write `idle = \"{absolute_text}\"` or less"),
+                format_args!("the default of `idle` is {DEFAULT_IDLE}; write `idle = \"{absolute_text}\"` or less"),
             ),
             (at, _) => errors.push(
                 at,
@@ -42,8 +42,8 @@ pub(super) fn check_lifetime(attrs: &StructAttrs, persistence: Persistence, erro
     if persistence == Persistence::Persistent && absolute > COOKIE_LIMIT {
         errors.push(
             attrs.absolute.value(),
-            format_args!("`absolute` ({absolute_text}) exceeds what a persistent cookie can live"),
-            "browsers cap a cookie's life at 400 days (RFC 6265bis); write `absolute = \"400d\"` or less",
+            format_args!("`absolute` ({absolute_text}) exceeds the longest lifetime of a persistent cookie"),
+            "browsers keep a cookie for at most 400 days (RFC 6265bis §5.5); write `absolute = \"400d\"` or less",
         );
     }
     Lifetime { idle, absolute }
@@ -64,10 +64,12 @@ fn check_duration(
     let help = format!("write `{key} = \"{meant}\"`; the units are `ms`, `s`, `m`, `h`, `d` and `w`");
     match parse_duration(&written) {
         None => errors.push(literal, format_args!("`{written}` is not a duration"), help),
-        Some(0) => errors.push(literal, format_args!("`{key}` is zero: no session would live"), help),
+        Some(0) => {
+            errors.push(literal, format_args!("`{key}` is zero: every session would expire at once"), help);
+        }
         Some(LIMIT..) => {
             let help = format!(
-                "a session that never ends is a key that never changes; write `{key} = \"400d\"` or less"
+                "a session that never expires is a permanent credential; write `{key} = \"400d\"` or less"
             );
             errors.push(literal, format_args!("`{key}` exceeds 100 years"), help);
         }
@@ -100,7 +102,7 @@ fn parse_duration(text: &str) -> Option<u64> {
     total
 }
 
-/// Finds the duration that `"1 hour"` or `"30mins"` was meant to be.
+/// Returns the duration that the author of `"1 hour"` or `"30mins"` probably meant.
 fn meant(written: &str) -> Option<String> {
     let mut meant = String::new();
     let mut rest = written.trim_start();

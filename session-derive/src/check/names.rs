@@ -1,4 +1,4 @@
-//! Checks the names that fields are stored under.
+//! Checks the stored names of the fields.
 
 use quote::ToTokens;
 use syn::ext::IdentExt;
@@ -6,7 +6,7 @@ use syn::{Ident, LitStr};
 
 use crate::errors::Errors;
 
-/// The names that fields are stored under, older ones included.
+/// The stored names of all fields, with their aliases.
 #[derive(Default)]
 pub(super) struct Names {
     taken: Vec<Name>,
@@ -19,7 +19,7 @@ struct Name {
 }
 
 impl Names {
-    /// Adds what a field is stored under.
+    /// Adds the stored name of a field.
     pub(super) fn add_field(
         &mut self,
         ident: &Ident,
@@ -37,29 +37,31 @@ impl Names {
         }
     }
 
-    /// Adds what a field was stored under before.
+    /// Adds an earlier stored name of a field.
     pub(super) fn add_alias(&mut self, ident: &Ident, alias: &LitStr, errors: &Errors) -> String {
         let field = ident.unraw().to_string();
-        let help = "write the name that old sessions have for the field, or remove `alias`";
+        let help = "write the name under which old sessions store the field, or remove `alias`";
         self.add(field, alias, alias.value(), help, errors)
     }
 
     fn add(&mut self, field: String, at: impl ToTokens, name: String, help: &str, errors: &Errors) -> String {
         let tag = tag(&name);
-        let twin = self.taken.iter().find(|other| other.tag == tag);
+        let same_tag = self.taken.iter().find(|other| other.tag == tag);
         if name.is_empty() {
-            errors.push(at, "a stored name is empty", help);
+            errors.push(at, "the stored name is empty", help);
         } else if name.starts_with('#') {
             errors.push(
                 at,
-                format_args!("`{name}` starts with `#`, as only the record's own names do"),
+                format_args!("the stored name `{name}` starts with `#`, which the record reserves"),
                 help,
             );
-        } else if let Some(twin) = twin {
-            let message = if twin.text == name {
-                format!("`{name}` is the stored name of `{field}`, and of `{}` too", twin.field)
+        } else if let Some(other) = same_tag {
+            let message = if other.text == name && other.field == field {
+                format!("`{name}` is a stored name of `{field}` already")
+            } else if other.text == name {
+                format!("`{name}` is the stored name of both `{}` and `{field}`", other.field)
             } else {
-                format!("the stored names `{name}` and `{}` have the same 32-bit tag", twin.text)
+                format!("the stored names `{name}` and `{}` have the same 32-bit tag", other.text)
             };
             errors.push(at, message, help);
         }
@@ -68,7 +70,7 @@ impl Names {
     }
 }
 
-/// 32 bits of FNV-1a: what a record calls a field.
+/// Returns the tag of a field in a record: 32 bits of FNV-1a.
 fn tag(name: &str) -> u32 {
     name.bytes().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
@@ -98,7 +100,7 @@ pub(crate) const CASES: [(&str, Case); 8] = [
 ];
 
 impl Case {
-    /// Rewrites the name of a field, which is in snake case.
+    /// Converts the name of a field from snake case.
     fn apply(self, field: &str) -> String {
         let upper = || field.to_ascii_uppercase();
         let pascal = || {
@@ -122,7 +124,7 @@ impl Case {
         }
     }
 
-    /// Rewrites the name of a variant, which is in Pascal case.
+    /// Converts the name of a variant from Pascal case.
     pub(crate) fn apply_to_variant(self, variant: &str) -> String {
         let mut snake = String::new();
         for (index, letter) in variant.char_indices() {

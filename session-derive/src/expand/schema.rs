@@ -1,9 +1,9 @@
-//! Writes the schema: everything that was said in `#[databag(..)]`, as constants.
+//! Writes the schema: everything that `#[databag(..)]` declares, as constants.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, quote};
 
-use super::{assertion, stored_map};
+use super::tokens::{assertion, stored_map};
 use crate::ast::{at, inside};
 use crate::model::{Bag, Bind, Columns, Cookie, Field, Lifetime, Persistence, Role, SameSite, Stored};
 

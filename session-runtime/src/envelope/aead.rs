@@ -19,14 +19,14 @@ const COOKIE_LABEL: &[u8] = b"cookie key";
 const CSRF_LABEL: &[u8] = b"csrf key";
 const ID_LABEL: &[u8] = b"key id";
 
-/// How many seals one key is good for: far below the bounds of RFC 8452 §9 for random nonces and
-/// records of up to 64 KiB, and a key a day at 50,000 writes a second.
+/// How many records one key should seal: far below the bounds of RFC 8452 §9 for random nonces and records of up to 64 KiB.
+/// At 50,000 writes a second that is one key a day.
 const SEALS_PER_KEY: u64 = 1 << 32;
 
-/// Names a master key without telling anything about it.
+/// Identifies a master key and reveals nothing of it.
 pub(crate) type KeyId = [u8; 4];
 
-/// What an envelope is for. Each has a key of its own.
+/// What an envelope is for. Each purpose has its own key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose<'a> {
     Row,
@@ -90,7 +90,7 @@ impl Key {
         tag.expect("a record is far below 64 GiB").into()
     }
 
-    /// Decrypts in place; `record` means nothing if that fails.
+    /// Decrypts in place. After a failure the content of `record` is meaningless.
     pub(super) fn decrypt(
         &self,
         purpose: Purpose<'_>,
@@ -118,8 +118,8 @@ fn subkey(hkdf: &Hkdf<Sha256>, label: &[u8]) -> Zeroizing<[u8; 32]> {
 
 /// Returns a random nonce.
 ///
-/// Asking the operating system costs half a microsecond whatever the amount, so each thread asks for
-/// many at once. A fork would repeat some; with SIV that tells equal records apart from others, no more.
+/// A call of the operating system costs half a microsecond for any amount, so each thread requests many at once. A fork
+/// would repeat some; with SIV a repeated nonce reveals only whether two records are equal.
 pub(super) fn nonce() -> [u8; NONCE_LEN] {
     const NONCES: usize = 64;
     thread_local! {

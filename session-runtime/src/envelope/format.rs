@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! envelope  0x01 | key id (4) | nonce (12) | ciphertext | tag (16)
-//! aad       label, version, key id, then each behind its length (u32, big-endian):
+//! aad       label, version, key id, then each after its length (u32, big-endian):
 //!           bag name, session id (32), created (8), expiration (8), revision (8),
 //!           and in a cookie the cookie's name
 //! ```
 //!
-//! The associated data binds an envelope to its place: one that is moved to another row, another bag or
-//! another time does not open, nor does one of a row as a cookie or the other way round. Integers are big-endian.
+//! The associated data binds an envelope to its place: an envelope that is moved to another row, another bag or another
+//! time does not open. A row's envelope does not open as a cookie, and a cookie's not as a row. Integers are big-endian.
 
 use super::aead::{Key, KeyId, NONCE_LEN, Purpose, TAG_LEN};
 use super::keys::Keyring;
@@ -20,7 +20,7 @@ const ROW_LABEL: &[u8] = b"databag row v1";
 const COOKIE_LABEL: &[u8] = b"databag cookie v1";
 const HEADER_LEN: usize = 1 + size_of::<KeyId>() + NONCE_LEN;
 
-/// How much longer an envelope is than its record, in bytes.
+/// The difference in length between an envelope and its record, in bytes.
 pub(super) const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
 
 /// The place an envelope belongs to.
@@ -66,7 +66,7 @@ pub(crate) enum OpenError {
     Malformed,
     /// Sealed under a key that is not in the keyring.
     UnknownKey(KeyId),
-    /// It was changed, or belongs to another place.
+    /// Changed, or moved from another place.
     Forged,
 }
 
@@ -106,14 +106,14 @@ pub(super) fn open(
     Ok(record)
 }
 
-/// Returns the id of the key that something of an envelope's form is sealed under.
+/// Returns the id of the key of an envelope; `None` if it does not have the form of one.
 pub(super) fn key_id(envelope: &[u8]) -> Option<KeyId> {
     let long_enough = envelope.len() >= OVERHEAD;
     let id = envelope.strip_prefix(&[VERSION])?.first_chunk()?;
     long_enough.then_some(*id)
 }
 
-/// Says what is wrong with an envelope where none can be opened.
+/// Returns the error for an envelope where nothing is sealed.
 pub(super) fn sealed_under(envelope: &[u8]) -> OpenError {
     key_id(envelope).map_or(OpenError::Malformed, OpenError::UnknownKey)
 }

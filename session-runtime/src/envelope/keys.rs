@@ -1,4 +1,4 @@
-//! Master keys: where they come from, which are refused, and which one opens what.
+//! Master keys: how they are read, which are refused, and which key opens an envelope.
 
 use std::fmt;
 
@@ -14,10 +14,9 @@ const MIN_LEN: usize = 32;
 
 /// The keys that seal sessions: one current, and any number of older ones that only open.
 ///
-/// To change keys, put the new one in front of the old one, everywhere; when every session under the
-/// old one has been written again ([`Sessions::reseal_all`](crate::Sessions::reseal_all) does it at
-/// once) or has expired, drop the old one. A session under a key that is missing is not lost: its
-/// requests are answered 503 until the key is back.
+/// To rotate keys, put the new key in front of the old one in every process. Remove the old key when every session under
+/// it has expired or has been written again; [`Sessions::reseal_all`](crate::Sessions::reseal_all) writes them all at once.
+/// A session under a missing key is not lost: its requests are answered 503 until the key is back.
 ///
 /// # Examples
 ///
@@ -45,7 +44,7 @@ impl Keyring {
         Ok(Self { keys: vec![derive(master.as_ref())?] })
     }
 
-    /// Adds an older master key, which opens what it sealed and seals nothing any more.
+    /// Adds an older master key, which only opens.
     ///
     /// # Errors
     ///
@@ -59,12 +58,12 @@ impl Keyring {
         Ok(self)
     }
 
-    /// Reads master keys as text: each 64 hexadecimal digits, or base64 of 32 or more bytes, the
-    /// current one first, older ones behind it, with commas or white space between.
+    /// Reads master keys as text: each is 64 hexadecimal digits, or base64 of 32 or more bytes. The current key comes
+    /// first, older keys follow, separated by commas or white space.
     ///
     /// # Errors
     ///
-    /// If there is none, or one is neither, or is refused as in [`Keyring::new`].
+    /// If there is no key, or a key has neither form, or is refused as in [`Keyring::new`].
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let mut masters = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty());
         let current = masters.next().ok_or(KeyError::Empty)?;
@@ -88,7 +87,7 @@ impl Keyring {
     ///
     /// # Panics
     ///
-    /// If the operating system has no random numbers to give.
+    /// If the operating system has no random numbers.
     pub fn generate() -> Zeroizing<String> {
         let mut master = Zeroizing::new([0; MIN_LEN]);
         getrandom::fill(master.as_mut_slice()).expect("the operating system has a random number generator");
@@ -117,13 +116,13 @@ pub enum KeyError {
     /// The environment variable is not set.
     #[error("the environment variable `{0}` is not set; make a key with `openssl rand -hex 32`")]
     Missing(String),
-    /// The environment variable holds something that is refused.
+    /// The key in the environment variable is refused.
     #[error("the key in the environment variable `{0}` is refused")]
     Env(String, #[source] Box<KeyError>),
     /// There is no key in the text.
     #[error("there is no key; make one with `openssl rand -hex 32`")]
     Empty,
-    /// The text is neither of the forms that are read.
+    /// The text has neither form of a key.
     #[error("a key is written as 64 hexadecimal digits, or as base64 of at least {MIN_LEN} bytes")]
     Malformed,
     /// The key has too few bytes.

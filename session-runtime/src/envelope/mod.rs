@@ -1,48 +1,40 @@
-//! Envelopes: a record goes in, bytes that only its own row can be opened with come out.
+//! Envelopes: a record enters, bytes that open only in their own row leave.
 //!
-//! Knows keys and bytes; does not know what a record holds, nor where envelopes are kept.
+//! Knows keys and bytes. Does not know what a record holds or where envelopes are kept.
 
 mod aead;
+mod csrf;
 mod format;
 mod keys;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use zeroize::Zeroizing;
-
-use crate::codec::Framing;
 
 use self::aead::Purpose;
+pub(crate) use self::csrf::CsrfKey;
 pub(crate) use self::format::{Binding, OpenError};
 pub use self::keys::{KeyError, Keyring};
 
-/// The version byte of a record that is stored in the clear, in front of it.
+/// The version byte in front of a record that is stored in the clear.
 const PLAIN: u8 = 0;
 
-/// How much longer a sealed record is than the record, in bytes.
+/// The difference in length between a sealed record and the record, in bytes.
 pub(crate) const OVERHEAD: usize = format::OVERHEAD;
 
-/// Where the sealed record goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place<'a> {
-    /// Into a row that holds bytes.
+/// Where a sealed record is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a row that holds bytes.
     Bytes,
-    /// Into a row that holds text.
+    /// In a row that holds text.
     Text,
-    /// Into the cookie of this name.
-    Cookie(&'a str),
+    /// In the cookie of this name.
+    #[cfg_attr(not(feature = "cookie"), expect(dead_code, reason = "for `CookieStore`"))]
+    Cookie(Box<str>),
 }
 
-impl<'a> Place<'a> {
-    /// Returns the place in a row for a record so framed.
-    pub(crate) fn in_row(framing: Framing) -> Self {
-        match framing {
-            Framing::Binary => Self::Bytes,
-            Framing::JsonObject => Self::Text,
-        }
-    }
-
-    fn purpose(self) -> Purpose<'a> {
+impl Place {
+    fn purpose(&self) -> Purpose<'_> {
         match self {
             Self::Bytes | Self::Text => Purpose::Row,
             Self::Cookie(name) => Purpose::Cookie(name),
@@ -50,32 +42,32 @@ impl<'a> Place<'a> {
     }
 }
 
-/// How records are protected: all of an application's rows alike.
+/// How records are protected: the same for all sessions of a bag.
 #[derive(Debug)]
 pub(crate) enum Protection {
     Sealed(Keyring),
-    /// Asked for by `danger_plaintext`.
+    /// Chosen by `danger_plaintext`.
     Plain,
 }
 
 impl Protection {
     /// Turns a record into the state of a row.
-    pub(crate) fn seal(&self, place: Place<'_>, binding: &Binding<'_>, record: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn seal(&self, place: &Place, binding: &Binding<'_>, record: Vec<u8>) -> Vec<u8> {
         match (self, place) {
             (Self::Sealed(keyring), _) => {
                 let nonce = aead::nonce();
                 let envelope = format::seal(keyring.current(), place.purpose(), nonce, binding, &record);
-                if place == Place::Text { STANDARD.encode(envelope).into_bytes() } else { envelope }
+                if *place == Place::Text { STANDARD.encode(envelope).into_bytes() } else { envelope }
             }
             (Self::Plain, Place::Text) => record,
             (Self::Plain, Place::Bytes | Place::Cookie(_)) => [&[PLAIN], record.as_slice()].concat(),
         }
     }
 
-    /// Turns the state of a row back into the record. There is no fallback from one form to another.
+    /// Turns the state of a row back into the record. No form falls back to another.
     pub(crate) fn open(
         &self,
-        place: Place<'_>,
+        place: &Place,
         binding: &Binding<'_>,
         state: &[u8],
     ) -> Result<Vec<u8>, OpenError> {
@@ -98,8 +90,8 @@ impl Protection {
         }
     }
 
-    /// Tells whether the state of a row is sealed under the current key already.
-    pub(crate) fn is_current(&self, place: Place<'_>, state: &[u8]) -> bool {
+    /// Returns whether the state of a row is sealed under the current key.
+    pub(crate) fn is_current(&self, place: &Place, state: &[u8]) -> bool {
         let Self::Sealed(keyring) = self else { return true };
         let current = keyring.current().id();
         match place {
@@ -110,17 +102,11 @@ impl Protection {
         }
     }
 
-    /// Returns the key for tokens against cross-site request forgery; one for this process only where
-    /// nothing is sealed.
-    pub(crate) fn csrf_key(&self) -> Zeroizing<[u8; 32]> {
+    /// Returns the key of CSRF tokens. Without sealing it is random, and ends with this process.
+    pub(crate) fn csrf_key(&self) -> CsrfKey {
         match self {
-            Self::Sealed(keyring) => keyring.current().csrf().clone(),
-            Self::Plain => {
-                let mut key = Zeroizing::new([0; 32]);
-                getrandom::fill(key.as_mut_slice())
-                    .expect("the operating system has a random number generator");
-                key
-            }
+            Self::Sealed(keyring) => CsrfKey::new(keyring.current().csrf().clone()),
+            Self::Plain => CsrfKey::random(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Filters without a query language: a filter and a row go in, yes or no comes out.
+//! Filters for stores without a query language: a filter and a row enter, yes or no leaves.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -7,13 +7,13 @@ use super::{ColumnRef, Comparison, Filter, Row};
 use crate::value::Value;
 
 impl Filter {
-    /// Tells whether a row is in the filter: for stores that have no query language.
+    /// Returns whether the filter matches a row: for stores that have no query language.
     pub fn matches(&self, row: &Row) -> bool {
         matches(self, row)
     }
 }
 
-/// What compares with `NULL` is in no comparison.
+/// `NULL` matches no comparison.
 pub(super) fn matches(filter: &Filter, row: &Row) -> bool {
     match filter {
         Filter::All => true,

@@ -1,9 +1,9 @@
-//! Rows in the memory of this process: for tests, and for sessions that may end with the process.
+//! Rows in the memory of this process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::filter::matches;
 use super::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
@@ -11,10 +11,11 @@ use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::Value;
 
-/// Keeps sessions in memory. Clones share them; another process does not, and neither does the next start.
+/// Keeps sessions in the memory of this process: for tests, and for sessions that may end with it. Clones share their
+/// sessions.
 ///
-/// It holds a bounded number of sessions in each table; when one is full, what has expired makes room, and
-/// otherwise new sessions are refused and the old ones live on.
+/// Each table holds a bounded number of sessions. A full table drops expired sessions; if none has expired, it refuses
+/// new ones, and the old ones live on.
 ///
 /// # Examples
 ///
@@ -39,7 +40,7 @@ use crate::value::Value;
 /// ```
 #[derive(Clone)]
 pub struct MemoryStore {
-    /// By name: a bag that shares the store with others must not find, count or end their sessions.
+    /// By name: bags that share a store must not find, count or end each other's sessions.
     tables: Arc<Mutex<BTreeMap<String, Arc<Mutex<Rows>>>>>,
     rows: Arc<Mutex<Rows>>,
     capacity: usize,
@@ -52,10 +53,10 @@ struct Rows {
 }
 
 impl MemoryStore {
-    /// How many sessions a store holds for which nothing else is said.
+    /// How many sessions a table holds by default.
     pub const CAPACITY: usize = 100_000;
 
-    /// Makes an empty store for [`CAPACITY`](Self::CAPACITY) sessions.
+    /// Makes an empty store for [`CAPACITY`](Self::CAPACITY) sessions in each table.
     pub fn new() -> Self {
         Self::with_capacity(Self::CAPACITY)
     }
@@ -89,16 +90,16 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+    async fn load(&self, id: SessionId, _: Instant) -> Result<Option<Row>, StoreError> {
         Ok(self.rows().by_id.get(&id).cloned())
     }
 
-    async fn insert(&self, row: Row) -> Result<(), StoreError> {
+    async fn insert(&self, row: Row, _: Instant) -> Result<(), StoreError> {
         let mut rows = self.rows();
         if rows.by_id.contains_key(&row.id) {
             return Err(StoreError::new("insert a row", "there is a row of this id"));
         }
-        // A session that begins tells the time, in whatever clock its sessions go by.
+        // The creation time of the new session is the current time of the sessions' clock.
         if rows.by_id.len() >= self.capacity && rows.prune(row.created, usize::MAX) == 0 {
             return Err(StoreError::new("insert a row", "the memory store is full"));
         }
@@ -106,7 +107,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+    async fn update(&self, update: Update, _: Instant) -> Result<Outcome, StoreError> {
         let mut rows = self.rows();
         match rows.by_id.get(&update.id) {
             None => Ok(Outcome::Gone),
@@ -122,42 +123,48 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+    async fn delete(&self, id: SessionId, _: Instant) -> Result<bool, StoreError> {
         Ok(self.rows().take(id).is_some())
     }
 
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
+    async fn prune(&self, now: Timestamp, limit: u32, _: Instant) -> Result<u64, StoreError> {
         Ok(self.rows().prune(now, usize::try_from(limit).unwrap_or(usize::MAX)))
     }
 
-    async fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
+    async fn evict_oldest(
+        &self,
+        user: &Value,
+        keep: u32,
+        now: Timestamp,
+        _: Instant,
+    ) -> Result<Vec<SessionId>, StoreError> {
         let mut rows = self.rows();
         let live = rows.by_id.values().filter(|row| row.expiration > now && row.user.as_ref() == Some(user));
         let mut live: Vec<_> = live.map(|row| (row.created, row.id)).collect();
         live.sort_unstable_by(|one, other| other.cmp(one));
         let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        let trimmed: Vec<_> = live.into_iter().skip(keep).map(|(_, id)| id).collect();
-        for id in &trimmed {
+        let evicted: Vec<_> = live.into_iter().skip(keep).map(|(_, id)| id).collect();
+        for id in &evicted {
             rows.take(*id);
         }
-        Ok(trimmed)
+        Ok(evicted)
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl Directory for MemoryStore {
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
+    async fn find(&self, filter: &Filter, page: Page, _: Instant) -> Result<Vec<Row>, StoreError> {
         let rows = self.rows();
         let matching = rows.by_id.values().filter(|row| page.after.is_none_or(|after| row.id > after));
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
         Ok(matching.filter(|row| matches(filter, row)).take(limit).cloned().collect())
     }
 
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
+    async fn count(&self, filter: &Filter, _: Instant) -> Result<u64, StoreError> {
         Ok(self.rows().by_id.values().filter(|row| matches(filter, row)).count() as u64)
     }
 
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+    async fn remove(&self, filter: &Filter, _: Instant) -> Result<Vec<SessionId>, StoreError> {
         let mut rows = self.rows();
         let ids: Vec<_> = rows.by_id.values().filter(|row| matches(filter, row)).map(|row| row.id).collect();
         for id in &ids {
@@ -166,7 +173,7 @@ impl Directory for MemoryStore {
         Ok(ids)
     }
 
-    async fn health(&self) -> Result<(), StoreError> {
+    async fn health(&self, _: Instant) -> Result<(), StoreError> {
         Ok(())
     }
 }
@@ -203,16 +210,8 @@ mod tests {
     }
 
     fn row(id: u8, created: i64, expiration: i64) -> Row {
-        Row {
-            id: SessionId::from_bytes([id; 32]),
-            state: Vec::new(),
-            user: None,
-            ip: None,
-            created: Timestamp::from_millis(created),
-            expiration: Timestamp::from_millis(expiration),
-            revision: 1,
-            columns: Vec::new(),
-        }
+        let (created, expiration) = (Timestamp::from_millis(created), Timestamp::from_millis(expiration));
+        Row::new(SessionId::from_bytes([id; 32]), Vec::new(), created, expiration, 1)
     }
 
     #[derive(crate::Databag)]
@@ -229,7 +228,7 @@ mod tests {
         user_id: Option<i64>,
     }
 
-    async fn sessions<T: crate::Databag>(store: &MemoryStore) -> crate::Sessions<T, MemoryStore> {
+    async fn sessions<T: crate::Databag>(store: &MemoryStore) -> crate::Sessions<T> {
         crate::Sessions::<T>::builder(store.clone()).danger_plaintext().build().await.expect("builds")
     }
 
@@ -250,11 +249,16 @@ mod tests {
     #[tokio::test]
     async fn a_full_store_refuses_new_sessions_until_old_ones_expire() {
         let store = MemoryStore::with_capacity(2);
-        store.insert(row(1, 0, 10)).await.expect("there is room");
-        store.insert(row(2, 15, 20)).await.expect("there is room");
-        assert_eq!(store.count(&Filter::All).await.expect("counts"), 2, "and so the clock may be wrong");
-        assert!(store.insert(row(3, 9, 30)).await.is_err());
-        store.insert(row(3, 10, 30)).await.expect("the first has expired");
-        assert_eq!(store.count(&Filter::All).await.expect("counts"), 2);
+        let later = Instant::now() + Duration::from_hours(1);
+        store.insert(row(1, 0, 10), later).await.expect("there is room");
+        store.insert(row(2, 15, 20), later).await.expect("there is room");
+        assert_eq!(
+            store.count(&Filter::All, later).await.expect("counts"),
+            2,
+            "and so the clock may be wrong"
+        );
+        assert!(store.insert(row(3, 9, 30), later).await.is_err());
+        store.insert(row(3, 10, 30), later).await.expect("the first has expired");
+        assert_eq!(store.count(&Filter::All, later).await.expect("counts"), 2);
     }
 }

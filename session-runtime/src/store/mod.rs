@@ -1,55 +1,36 @@
 //! Rows, and the stores that keep them.
 //!
-//! A store keeps [`Row`]s and compares revisions. It does not know what a row's state means, who may
-//! read it, or when a session counts as ended; all of that is decided above it. So a store is small,
-//! and every promise it makes can be tested from outside.
+//! A store keeps [`Row`]s and compares revisions. It does not know what a row's state means, who may read it, or when a
+//! session has ended: the floors above decide that. So a store is small, and each of its promises is tested from
+//! outside.
 
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
-#[cfg(any(
-    feature = "sqlite",
-    feature = "memory",
-    feature = "redis",
-    feature = "postgres",
-    feature = "mysql"
-))]
-pub mod any;
-pub mod cookie;
 mod filter;
 #[cfg(feature = "memory")]
-pub mod memory;
-#[cfg(feature = "mysql")]
-pub mod mysql;
-#[cfg(feature = "postgres")]
-pub mod postgres;
+pub(crate) mod memory;
 #[cfg(feature = "redis")]
-pub mod redis;
+pub(crate) mod redis;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
+pub(crate) mod servers;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 mod sql;
 #[cfg(feature = "sqlite")]
-pub mod sqlite;
+pub(crate) mod sqlite;
 #[cfg(any(test, feature = "testing"))]
 pub mod suite;
 
-/// The store of [`Sessions`](crate::Sessions) whose type is not named.
-#[cfg(feature = "sqlite")]
-pub type DefaultStore = sqlite::SqliteStore;
-
-/// The store of [`Sessions`](crate::Sessions) whose type is not named: none without the feature `sqlite`.
-#[cfg(not(feature = "sqlite"))]
-#[derive(Debug)]
-pub enum DefaultStore {}
-
 /// What a store keeps for one session.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Row {
     /// The key: the public name of the session.
     pub id: SessionId,
@@ -59,20 +40,34 @@ pub struct Row {
     pub user: Option<Value>,
     /// The address, where the table has a column for one.
     pub ip: Option<IpAddr>,
-    /// When the session began.
+    /// When the session was first stored, or its user last logged in.
     pub created: Timestamp,
-    /// From when on the row is dead, unless it is moved before.
+    /// When the row expires, unless an update extends it before.
     pub expiration: Timestamp,
-    /// A counter; every update names the value it replaces.
+    /// A counter: each update names the value that it replaces.
     pub revision: i64,
     /// The values of [`Table::projected`], in that order; `None` is `NULL`.
     pub columns: Vec<Option<Value>>,
 }
 
-/// A row to be replaced, on condition of its revision.
+impl Row {
+    /// Makes a row without a user, an address and projected columns; set what the table has of them.
+    pub fn new(
+        id: SessionId,
+        state: Vec<u8>,
+        created: Timestamp,
+        expiration: Timestamp,
+        revision: i64,
+    ) -> Self {
+        Self { id, state, user: None, ip: None, created, expiration, revision, columns: Vec::new() }
+    }
+}
+
+/// A row to be replaced if it still has the expected revision: a compare-and-swap.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Update {
-    /// The row to replace. Differs from `row.id` when the session changes its name.
+    /// The id of the row to replace. It differs from `row.id` when the session changes its id.
     pub id: SessionId,
     /// The revision the row must still have.
     pub expected: i64,
@@ -82,8 +77,14 @@ pub struct Update {
     pub row: Row,
 }
 
-/// How much of a row an [`Update`] changes. A store may always write everything; writing less
-/// spares it the indexes.
+impl Update {
+    /// Makes an update of all that a row has ([`Scope::Row`]).
+    pub fn new(id: SessionId, expected: i64, row: Row) -> Self {
+        Self { id, expected, scope: Scope::Row, row }
+    }
+}
+
+/// How much of a row an [`Update`] changes. A store may always write the whole row; writing less spares the indexes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// `state` and `revision`.
@@ -94,11 +95,11 @@ pub enum Scope {
     Row,
 }
 
-/// What became of an [`Update`].
+/// The result of an [`Update`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Outcome {
-    /// The row is stored, as durably as the store was told to.
+    /// The row is stored, as durably as the store is configured.
     Stored,
     /// The row has another revision. Nothing was changed.
     Conflict,
@@ -106,8 +107,9 @@ pub enum Outcome {
     Gone,
 }
 
-/// The table of a bag: every name quoted by the store, none trusted.
+/// The table of a bag. A store quotes every name, because names are not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Table {
     /// The table's own name.
     pub name: String,
@@ -131,18 +133,50 @@ pub struct Table {
     pub projected: Vec<TableColumn>,
 }
 
-/// A column whose name and type come from the bag. It can always be `NULL`.
+impl Table {
+    /// Makes a table with the default names of the runtime's own columns and without any other.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            id: "id".to_owned(),
+            state: "state".to_owned(),
+            state_is_text: false,
+            user: None,
+            ip: None,
+            created: "created".to_owned(),
+            expiration: "expiration".to_owned(),
+            revision: "revision".to_owned(),
+            projected: Vec::new(),
+        }
+    }
+}
+
+/// A column whose name and type come from the bag. It is always nullable.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TableColumn {
     /// The column's name.
     pub name: String,
     /// What it holds.
     pub ty: ColumnType,
-    /// Whether queries by it are to be fast.
+    /// Whether it has an index.
     pub index: bool,
 }
 
-/// Which rows a [`Directory`] is asked for.
+impl TableColumn {
+    /// Makes a column without an index.
+    pub fn new(name: impl Into<String>, ty: ColumnType) -> Self {
+        Self { name: name.into(), ty, index: false }
+    }
+
+    /// Gives the column an index.
+    #[must_use]
+    pub fn indexed(self) -> Self {
+        Self { index: true, ..self }
+    }
+}
+
+/// Which rows a call of [`Directory`] is about.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Filter {
@@ -150,19 +184,19 @@ pub enum Filter {
     All,
     /// The row of this id.
     Id(SessionId),
-    /// Rows whose value compares so. `NULL` compares to nothing.
+    /// Rows whose value compares so. `NULL` matches no comparison.
     Compare(ColumnRef, Comparison, Value),
-    /// Rows whose value is one of these. None of none.
+    /// Rows whose value is one of these.
     OneOf(ColumnRef, Vec<Value>),
     /// Rows whose value is `NULL`.
     IsNull(ColumnRef),
     /// Rows whose `expiration` is later than this.
     LiveAt(Timestamp),
-    /// Rows that are not in the filter, `NULL` or not.
+    /// Rows that the filter does not match, those with `NULL` included.
     Not(Box<Filter>),
-    /// Rows in both.
+    /// Rows that both filters match.
     And(Box<Filter>, Box<Filter>),
-    /// Rows in either.
+    /// Rows that either filter matches.
     Or(Box<Filter>, Box<Filter>),
 }
 
@@ -194,29 +228,38 @@ pub enum Comparison {
     Ge,
 }
 
-/// A part of a listing: rows in the order of their ids.
+/// A part of a list: rows in the order of their ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Page {
-    /// Starts behind this id; at the first row if `None`.
+    /// Starts after this id; at the first row if `None`.
     pub after: Option<SessionId>,
     /// At most so many rows.
     pub limit: u32,
 }
 
-/// A place that keeps rows.
+impl Page {
+    /// Makes the page of at most `limit` rows after `after`.
+    pub fn new(after: Option<SessionId>, limit: u32) -> Self {
+        Self { after, limit }
+    }
+}
+
+/// Keeps rows.
 ///
 /// # What an implementation promises
 ///
-/// - An acknowledged `insert`, `update` or `delete` is visible to every later call, from anywhere.
-/// - [`update`](Store::update) compares and writes in one step, changes the id in that same step where
-///   it differs, and never creates a row.
+/// - An acknowledged `insert`, `update` or `delete` is visible to every later call, from any process.
+/// - [`update`](Store::update) compares and writes in one step, changes the id in the same step if it differs, and never
+///   creates a row.
 /// - Ids are compared byte for byte.
-/// - A call that cannot be answered is an error: never `None`, never [`Outcome::Gone`].
+/// - A call that the store cannot answer returns an error: never `None`, never [`Outcome::Gone`].
 /// - Expired rows may be returned; the caller checks the time. They may also be removed at any time.
+/// - `deadline` is when the caller stops waiting: a write that has not begun by then must not begin.
 ///
-/// Futures may be dropped at any point; a write under way then either happens whole or not at all.
+/// Futures may be dropped at any point; a write under way then happens completely or not at all.
 ///
-/// With the feature `testing` the module `suite`, beside this trait, checks all of it.
+/// With the feature `testing` the module `suite`, beside this trait, checks all of these promises.
 ///
 /// # Examples
 ///
@@ -225,7 +268,7 @@ pub struct Page {
 /// ```
 /// use std::collections::HashMap;
 /// use std::sync::{Arc, Mutex};
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 ///
 /// use session_runtime::store::{Outcome, Row, Table, Update};
 /// use session_runtime::{SessionId, Store, StoreError};
@@ -238,11 +281,11 @@ pub struct Page {
 ///         Ok(())
 ///     }
 ///
-///     async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+///     async fn load(&self, id: SessionId, _: Instant) -> Result<Option<Row>, StoreError> {
 ///         Ok(self.0.lock().unwrap().get(&id).cloned())
 ///     }
 ///
-///     async fn insert(&self, row: Row) -> Result<(), StoreError> {
+///     async fn insert(&self, row: Row, _: Instant) -> Result<(), StoreError> {
 ///         let mut rows = self.0.lock().unwrap();
 ///         if rows.contains_key(&row.id) {
 ///             return Err(StoreError::new("insert a row", "there is a row of this id"));
@@ -251,7 +294,7 @@ pub struct Page {
 ///         Ok(())
 ///     }
 ///
-///     async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
+///     async fn update(&self, update: Update, _: Instant) -> Result<Outcome, StoreError> {
 ///         let mut rows = self.0.lock().unwrap();
 ///         let Some(row) = rows.get(&update.id) else { return Ok(Outcome::Gone) };
 ///         if row.revision != update.expected {
@@ -265,7 +308,7 @@ pub struct Page {
 ///         Ok(Outcome::Stored)
 ///     }
 ///
-///     async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
+///     async fn delete(&self, id: SessionId, _: Instant) -> Result<bool, StoreError> {
 ///         Ok(self.0.lock().unwrap().remove(&id).is_some())
 ///     }
 /// }
@@ -277,20 +320,10 @@ pub struct Page {
 /// # }
 /// ```
 pub trait Store: Send + Sync + 'static {
-    /// Whether sessions are found by their ids. Those of `CookieStore` travel with their visitors.
-    #[doc(hidden)]
-    const KEEPS_ROWS: bool = true;
-
-    /// The same of this very store, where its type leaves it open.
-    #[doc(hidden)]
-    fn keeps_rows(&self) -> bool {
-        Self::KEEPS_ROWS
-    }
-
     /// Makes the store ready for a table: creates it, or adds what it lacks.
     ///
-    /// Called once, before any other call, while sessions are built. `deadline` is how long a call
-    /// may take before its caller gives up; a write that has not begun by then must not begin.
+    /// Called once, before any other call, while sessions are built. `timeout` is the longest time that any call
+    /// is given, for time limits that a server keeps.
     ///
     /// # Errors
     ///
@@ -298,7 +331,7 @@ pub trait Store: Send + Sync + 'static {
     fn prepare(
         &mut self,
         table: &Table,
-        deadline: Duration,
+        timeout: Duration,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Returns the row of this id.
@@ -306,62 +339,80 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     ///
     /// If the store cannot answer.
-    fn load(&self, id: SessionId) -> impl Future<Output = Result<Option<Row>, StoreError>> + Send;
+    fn load(
+        &self,
+        id: SessionId,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Option<Row>, StoreError>> + Send;
 
     /// Adds a row.
     ///
     /// # Errors
     ///
     /// If the store cannot answer, or has a row of this id.
-    fn insert(&self, row: Row) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn insert(&self, row: Row, deadline: Instant) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Replaces a row if it still has the expected revision.
     ///
     /// # Errors
     ///
     /// If the store cannot answer. Whether the row was replaced is then unknown.
-    fn update(&self, update: Update) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+    fn update(
+        &self,
+        update: Update,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
-    /// Removes the row of this id and tells whether there was one.
+    /// Removes the row of this id and returns whether there was one.
     ///
     /// # Errors
     ///
     /// If the store cannot answer.
-    fn delete(&self, id: SessionId) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    fn delete(
+        &self,
+        id: SessionId,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Removes at most `limit` rows that expired at `now` or before, and returns how many. A store that
-    /// forgets rows by itself need not do anything.
+    /// Removes at most `limit` rows that expired at `now` or before, and returns how many. A store that removes expired
+    /// rows by itself does nothing.
     ///
     /// # Errors
     ///
     /// If the store cannot answer.
-    fn prune(&self, now: Timestamp, limit: u32) -> impl Future<Output = Result<u64, StoreError>> + Send {
-        let _ = (now, limit);
+    fn prune(
+        &self,
+        now: Timestamp,
+        limit: u32,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send {
+        let _ = (now, limit, deadline);
         async { Ok(0) }
     }
 
-    /// Removes the sessions of a user that live at `now`, but for the `keep` that began last, and returns their
-    /// ids. A store that does not know the sessions of a user does nothing.
+    /// Removes the rows of a user that are live at `now`, except the `keep` that began last, and returns their ids. A store
+    /// that cannot find the rows of a user does nothing.
     ///
     /// # Errors
     ///
     /// If the store cannot answer.
-    fn trim(
+    fn evict_oldest(
         &self,
         user: &Value,
         keep: u32,
         now: Timestamp,
+        deadline: Instant,
     ) -> impl Future<Output = Result<Vec<SessionId>, StoreError>> + Send {
-        let _ = (user, keep, now);
+        let _ = (user, keep, now, deadline);
         async { Ok(Vec::new()) }
     }
 }
 
-/// A store that can be asked for more than one row at a time.
+/// A store that lists its rows.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` keeps no directory of its sessions",
+    message = "`{Self}` does not list its rows",
     label = "this store cannot list, find or count sessions",
-    note = "a session in a cookie is known to its visitor alone; use a store that keeps rows, such as `SqliteStore`"
+    note = "implement `Directory` for it, or wrap it: `Unlisted(store)` gives sessions that are found by their ids alone"
 )]
 pub trait Directory: Store {
     /// Returns a page of the rows that match, in the order of their ids.
@@ -369,35 +420,48 @@ pub trait Directory: Store {
     /// # Errors
     ///
     /// If the store cannot answer.
-    fn find(&self, filter: &Filter, page: Page) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
+    fn find(
+        &self,
+        filter: &Filter,
+        page: Page,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
 
     /// Counts the rows that match.
     ///
     /// # Errors
     ///
     /// If the store cannot answer.
-    fn count(&self, filter: &Filter) -> impl Future<Output = Result<u64, StoreError>> + Send;
+    fn count(
+        &self,
+        filter: &Filter,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<u64, StoreError>> + Send;
 
     /// Removes all rows that match, and returns their ids. A row whose id is changed meanwhile is removed all the same.
     ///
-    /// In one step, where the store can; otherwise each row in a step of its own, and the store says so.
+    /// In one step if the store can; otherwise each row in a step of its own, and the store's docs say so.
     ///
     /// # Errors
     ///
-    /// If the store cannot answer. Some rows may have been removed, where it is no single step.
-    fn remove(&self, filter: &Filter) -> impl Future<Output = Result<Vec<SessionId>, StoreError>> + Send;
+    /// If the store cannot answer. Some rows may have been removed, if it is not one step.
+    fn remove(
+        &self,
+        filter: &Filter,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Vec<SessionId>, StoreError>> + Send;
 
     /// Checks that the store answers reads and takes writes.
     ///
     /// # Errors
     ///
     /// If it does not.
-    fn health(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn health(&self, deadline: Instant) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A store could not do what it was asked for.
+/// A call of a store failed.
 ///
 /// # Examples
 ///
@@ -416,13 +480,13 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// Names the operation, as in "the store could not ..", and its cause. The cause may end up in
-    /// logs: it must show no state and no value of a row.
+    /// Names the operation, as in "the store could not ..", and its cause. The cause is logged: it must not show the
+    /// state or a value of a row.
     pub fn new(operation: &'static str, source: impl Into<BoxError>) -> Self {
         Self { operation, source: source.into() }
     }
 
-    /// The store did not finish within the deadline.
+    /// Makes the error of a call that missed its deadline.
     pub fn deadline(operation: &'static str) -> Self {
         Self::new(operation, "the deadline has passed")
     }
@@ -440,50 +504,83 @@ impl std::error::Error for StoreError {
     }
 }
 
-/// A [`Store`] whose type is not named: what the extractors see of it.
-pub(crate) trait AnyRows: Send + Sync {
-    fn load(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Row>, StoreError>>;
-    fn insert(&self, row: Row) -> BoxFuture<'_, Result<(), StoreError>>;
-    fn update(&self, update: Update) -> BoxFuture<'_, Result<Outcome, StoreError>>;
-    fn delete(&self, id: SessionId) -> BoxFuture<'_, Result<bool, StoreError>>;
-    fn prune(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>>;
-    fn trim<'a>(
+/// A store that keeps rows and cannot list them, such as a key-value store: `Sessions` over it find a session by
+/// its token or its id, and have no lists and no queries.
+#[derive(Clone, Copy, Debug)]
+pub struct Unlisted<S>(pub S);
+
+pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// A [`Store`] whose type is not named.
+pub(crate) trait DynStore: Send + Sync {
+    fn load(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Option<Row>>;
+    fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()>;
+    fn update(&self, update: Update, deadline: Instant) -> StoreFuture<'_, Outcome>;
+    fn delete(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, bool>;
+    fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> StoreFuture<'_, u64>;
+    fn evict_oldest<'a>(
         &'a self,
         user: &'a Value,
         keep: u32,
         now: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>>;
+        deadline: Instant,
+    ) -> StoreFuture<'a, Vec<SessionId>>;
 }
 
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-impl<S: Store> AnyRows for S {
-    fn load(&self, id: SessionId) -> BoxFuture<'_, Result<Option<Row>, StoreError>> {
-        Box::pin(Store::load(self, id))
+impl<S: Store> DynStore for S {
+    fn load(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Option<Row>> {
+        Box::pin(Store::load(self, id, deadline))
     }
 
-    fn insert(&self, row: Row) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(Store::insert(self, row))
+    fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(Store::insert(self, row, deadline))
     }
 
-    fn update(&self, update: Update) -> BoxFuture<'_, Result<Outcome, StoreError>> {
-        Box::pin(Store::update(self, update))
+    fn update(&self, update: Update, deadline: Instant) -> StoreFuture<'_, Outcome> {
+        Box::pin(Store::update(self, update, deadline))
     }
 
-    fn delete(&self, id: SessionId) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(Store::delete(self, id))
+    fn delete(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, bool> {
+        Box::pin(Store::delete(self, id, deadline))
     }
 
-    fn prune(&self, now: Timestamp, limit: u32) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(Store::prune(self, now, limit))
+    fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> StoreFuture<'_, u64> {
+        Box::pin(Store::prune(self, now, limit, deadline))
     }
 
-    fn trim<'a>(
+    fn evict_oldest<'a>(
         &'a self,
         user: &'a Value,
         keep: u32,
         now: Timestamp,
-    ) -> BoxFuture<'a, Result<Vec<SessionId>, StoreError>> {
-        Box::pin(Store::trim(self, user, keep, now))
+        deadline: Instant,
+    ) -> StoreFuture<'a, Vec<SessionId>> {
+        Box::pin(Store::evict_oldest(self, user, keep, now, deadline))
+    }
+}
+
+/// A [`Directory`] whose type is not named.
+pub(crate) trait DynDirectory: Send + Sync {
+    fn find<'a>(&'a self, filter: &'a Filter, page: Page, deadline: Instant) -> StoreFuture<'a, Vec<Row>>;
+    fn count<'a>(&'a self, filter: &'a Filter, deadline: Instant) -> StoreFuture<'a, u64>;
+    fn remove<'a>(&'a self, filter: &'a Filter, deadline: Instant) -> StoreFuture<'a, Vec<SessionId>>;
+    fn health(&self, deadline: Instant) -> StoreFuture<'_, ()>;
+}
+
+impl<S: Directory> DynDirectory for S {
+    fn find<'a>(&'a self, filter: &'a Filter, page: Page, deadline: Instant) -> StoreFuture<'a, Vec<Row>> {
+        Box::pin(Directory::find(self, filter, page, deadline))
+    }
+
+    fn count<'a>(&'a self, filter: &'a Filter, deadline: Instant) -> StoreFuture<'a, u64> {
+        Box::pin(Directory::count(self, filter, deadline))
+    }
+
+    fn remove<'a>(&'a self, filter: &'a Filter, deadline: Instant) -> StoreFuture<'a, Vec<SessionId>> {
+        Box::pin(Directory::remove(self, filter, deadline))
+    }
+
+    fn health(&self, deadline: Instant) -> StoreFuture<'_, ()> {
+        Box::pin(Directory::health(self, deadline))
     }
 }

@@ -1,23 +1,33 @@
 //! Extractors: what a handler names in its arguments.
 
+use std::future::{Ready, ready};
 use std::rc::Rc;
 
 use actix_web::dev::Payload;
+use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 
-use super::middleware::slot;
-use super::reject::NotLoggedIn;
+use super::config::{client, request_token};
+use super::error_response::NotLoggedIn;
+use super::middleware::{Mounted, mounted};
+use crate::backend::access::Access;
 use crate::bag::{Databag, HasUser};
 use crate::error::Error;
-use crate::session::{LoggedIn, Session, SessionRef, Slot};
+use crate::request::{LoggedIn, Session, SessionRef, Slot};
+use crate::sessions::Sessions;
 
 /// Finds the slot of the request and loads the session into it.
-async fn loaded<T: Databag>(request: &HttpRequest) -> Result<Rc<Slot<T>>, Error> {
-    let slot = slot::<T>(request)?;
-    let (web, rules) = (&slot.core.web, &slot.core.rules);
-    slot.load(|| (web.presented(request.headers()), web.visitor(request, rules.bind_agent))).await?;
-    Ok(slot)
+async fn loaded<T: Databag>(request: &HttpRequest) -> Result<Mounted<T>, Error> {
+    let mounted = mounted::<T>(request)?;
+    let Mounted { slot, http, .. } = &mounted;
+    let bind_agent = slot.engine.context.config.bind_agent;
+    slot.load(|| (request_token(http, request.headers()), client(http, request, bind_agent))).await?;
+    Ok(mounted)
+}
+
+async fn slot<T: Databag>(request: &HttpRequest) -> Result<Rc<Slot<T>>, Error> {
+    loaded(request).await.map(|mounted| mounted.slot)
 }
 
 impl<T: Databag> FromRequest for Session<T> {
@@ -26,7 +36,7 @@ impl<T: Databag> FromRequest for Session<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
-        Box::pin(async move { loaded(&request).await?.take() })
+        Box::pin(async move { Self::borrow_from(&slot(&request).await?) })
     }
 }
 
@@ -36,7 +46,7 @@ impl<T: Databag> FromRequest for SessionRef<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
-        Box::pin(async move { loaded(&request).await?.look() })
+        Box::pin(async move { Self::borrow_from(&*slot(&request).await?) })
     }
 }
 
@@ -47,9 +57,24 @@ impl<T: HasUser> FromRequest for LoggedIn<T> {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
         Box::pin(async move {
-            let slot = loaded::<T>(&request).await?;
-            let location = slot.core.web.login_redirect.clone();
-            Ok(LoggedIn::new(slot.take()?).ok_or(NotLoggedIn { location })?)
+            let Mounted { slot, http, .. } = loaded::<T>(&request).await?;
+            let session = Session::borrow_from(&slot)?;
+            let location = http.login_redirect.clone();
+            Ok(Self::new(session).ok_or(NotLoggedIn { location })?)
+        })
+    }
+}
+
+/// The sessions of the middleware, or, without one, those in [`Data`].
+impl<T: Databag, A: Access> FromRequest for Sessions<T, A> {
+    type Error = Error;
+    type Future = Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let in_data = || request.app_data::<Data<Self>>().map(|sessions| sessions.get_ref().clone());
+        ready(match mounted::<T>(request) {
+            Ok(mounted) => mounted.sessions(),
+            Err(error) => in_data().ok_or(error),
         })
     }
 }

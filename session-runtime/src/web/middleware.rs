@@ -1,15 +1,15 @@
-//! The middleware: gives each request a slot for its session, and stores the session before the answer
-//! is sent.
+//! The middleware: gives each request a slot for its session, and stores the session before the answer is sent.
 //!
-//! A route that asks for no session costs the slot and nothing else: no cookie is parsed, no store asked.
+//! A route that asks for no session costs the slot and nothing else: no cookie is parsed and no store is called.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 use std::cell::Cell;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
@@ -19,14 +19,16 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, ResponseError};
 use futures_util::future::LocalBoxFuture;
 use futures_util::poll;
 
+use super::config::{set_cookie, skips_cookie};
+use crate::backend::access::{Access, AccessKind};
 use crate::bag::Databag;
+use crate::engine::core::Engine;
 use crate::error::Error;
-use crate::session::{Closed, Slot};
-use crate::sessions::{Core, Sessions};
-use crate::store::{DefaultStore, Store};
+use crate::http::HttpConfig;
+use crate::request::{FinishedSession, Slot};
+use crate::sessions::Sessions;
 
-/// Brings the sessions of the bag `T` to the handlers behind it. Wrap the `App`, or a scope, in one for
-/// each bag.
+/// Gives handlers the sessions of the bag `T`. Wrap the `App`, or a scope, in one middleware for each bag.
 ///
 /// # Examples
 ///
@@ -50,28 +52,36 @@ use crate::store::{DefaultStore, Store};
 /// }
 /// # let _ = configure;
 /// ```
-pub struct SessionMiddleware<T, S = DefaultStore> {
-    core: Arc<Core>,
-    types: PhantomData<fn() -> (T, S)>,
+pub struct SessionMiddleware<T> {
+    site: Site,
+    bag: PhantomData<fn() -> T>,
 }
 
-impl<T: Databag, S: Store> SessionMiddleware<T, S> {
+/// What all requests of one middleware share.
+#[derive(Clone)]
+struct Site {
+    engine: Arc<Engine>,
+    http: Arc<HttpConfig>,
+    access: AccessKind,
+}
+
+impl<T: Databag> SessionMiddleware<T> {
     /// Makes the middleware for these sessions.
-    pub fn new(sessions: Sessions<T, S>) -> Self {
-        Self { core: sessions.core, types: PhantomData }
+    pub fn new<A: Access>(sessions: Sessions<T, A>) -> Self {
+        let site = Site { engine: sessions.engine, http: sessions.http, access: A::KIND };
+        Self { site, bag: PhantomData }
     }
 }
 
-impl<T, S> fmt::Debug for SessionMiddleware<T, S> {
+impl<T> fmt::Debug for SessionMiddleware<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionMiddleware(..)")
     }
 }
 
-impl<T, S, N, B> Transform<N, ServiceRequest> for SessionMiddleware<T, S>
+impl<T, N, B> Transform<N, ServiceRequest> for SessionMiddleware<T>
 where
     T: Databag,
-    S: Store,
     N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
     N::Future: 'static,
     B: MessageBody + 'static,
@@ -83,13 +93,13 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, next: N) -> Self::Future {
-        ready(Ok(SessionService { core: self.core.clone(), next, bag: PhantomData }))
+        ready(Ok(SessionService { site: self.site.clone(), next, bag: PhantomData }))
     }
 }
 
 #[doc(hidden)]
 pub struct SessionService<T, N> {
-    core: Arc<Core>,
+    site: Site,
     next: N,
     bag: PhantomData<fn() -> T>,
 }
@@ -114,8 +124,8 @@ where
     forward_ready!(next);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        let slot = Rc::new(Slot::<T>::new(self.core.clone()));
-        let answered = match mount(&request, &slot) {
+        let slot = Rc::new(Slot::<T>::new(self.site.engine.clone()));
+        let answered = match mount(&request, &slot, &self.site) {
             Ok(answered) => answered,
             Err(error) => {
                 tracing::error!("{error}");
@@ -123,18 +133,18 @@ where
                 return Box::pin(ready(Ok(response)));
             }
         };
-        let answer = self.next.call(request);
+        let (answer, http) = (self.next.call(request), self.site.http.clone());
         Box::pin(async move {
             let unfinished = Unfinished { slot: slot.clone(), answered };
             let answer = answer.await;
             unfinished.answered.set(true);
-            finish(slot, answer).await
+            finish(slot, &http, answer).await
         })
     }
 }
 
-/// A request whose session is not stored yet. When its client hangs up while the session of another middleware
-/// is being stored, this one is stored as well: the handler has answered.
+/// A request whose session is not stored yet. If the client disconnects while the session of another middleware is
+/// being stored, this session is stored as well: the handler has answered.
 struct Unfinished<T: Databag> {
     slot: Rc<Slot<T>>,
     answered: Rc<Cell<bool>>,
@@ -142,55 +152,96 @@ struct Unfinished<T: Databag> {
 
 impl<T: Databag> Drop for Unfinished<T> {
     fn drop(&mut self) {
-        if self.answered.get() && !self.slot.is_shut() && !self.slot.is_unasked() {
+        if self.answered.get() && !self.slot.is_finished() && !self.slot.is_untouched() {
             let slot = self.slot.clone();
-            actix_web::rt::spawn(async move { slot.close(false).await });
+            actix_web::rt::spawn(async move { slot.finish(false).await });
         }
     }
 }
 
-/// The slots of a request: one for each session middleware it has passed.
+/// The slots of a request: one for each session middleware that it has passed.
 #[derive(Default)]
 struct Slots {
-    mounted: Vec<Mounted>,
+    entries: Vec<Entry>,
     /// Whether the handler has answered.
     answered: Rc<Cell<bool>>,
 }
 
-struct Mounted {
+struct Entry {
     slot: Rc<dyn Any>,
-    core: Arc<Core>,
+    http: Arc<HttpConfig>,
+    access: AccessKind,
     bag: &'static str,
 }
 
-fn mount<T: Databag>(request: &ServiceRequest, slot: &Rc<Slot<T>>) -> Result<Rc<Cell<bool>>, Error> {
+/// The slot of a bag in a request.
+pub(super) struct Mounted<T> {
+    pub(super) slot: Rc<Slot<T>>,
+    pub(super) http: Arc<HttpConfig>,
+    access: AccessKind,
+}
+
+impl<T: Databag> Mounted<T> {
+    /// Returns the sessions of the middleware.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if they can do less than the handler asks for.
+    pub(super) fn sessions<A: Access>(self) -> Result<Sessions<T, A>, Error> {
+        if self.access == A::KIND {
+            return Ok(Sessions::new(self.slot.engine.clone(), self.http));
+        }
+        let (bag, access) = (type_name::<T>(), self.access);
+        let error = Error::Usage(format!(
+            "a handler asks for `Sessions<{bag}, {:?}>`, and the middleware has `Sessions<{bag}, {access:?}>`: name that \
+             type in the handler",
+            A::KIND,
+        ));
+        tracing::error!("{error}");
+        Err(error)
+    }
+}
+
+fn mount<T: Databag>(
+    request: &ServiceRequest,
+    slot: &Rc<Slot<T>>,
+    site: &Site,
+) -> Result<Rc<Cell<bool>>, Error> {
     let mut extensions = request.extensions_mut();
     if !extensions.contains::<Slots>() {
         extensions.insert(Slots::default());
     }
-    let Slots { mounted, answered } = extensions.get_mut().expect("inserted above");
-    let cookie = slot.core.web.cookie.name();
-    let bag = std::any::type_name::<T>();
-    if let Some(other) = mounted.iter().find(|other| other.core.web.cookie.name() == cookie) {
+    let Slots { entries, answered } = extensions.get_mut().expect("inserted above");
+    let cookie = site.http.cookie.name();
+    let bag = type_name::<T>();
+    if let Some(other) = entries.iter().find(|other| other.http.cookie.name() == cookie) {
         return Err(Error::Usage(format!(
-            "the sessions of `{}` and of `{bag}` have one cookie, `{cookie}`, so that each would end the other: name \
-             them apart with `#[databag(cookie = \"..\")]`",
+            "the sessions of `{}` and of `{bag}` have the same cookie, `{cookie}`, so each would end the other: give them \
+             different names with `#[databag(cookie = \"..\")]`",
             other.bag,
         )));
     }
-    mounted.push(Mounted { slot: slot.clone(), core: slot.core.clone(), bag });
+    entries.push(Entry { slot: slot.clone(), http: site.http.clone(), access: site.access, bag });
     Ok(answered.clone())
 }
 
 /// Finds the slot of the bag `T` in a request.
-pub(super) fn slot<T: Databag>(request: &HttpRequest) -> Result<Rc<Slot<T>>, Error> {
+pub(super) fn mounted<T: Databag>(request: &HttpRequest) -> Result<Mounted<T>, Error> {
     let extensions = request.extensions();
-    let mut mounted = extensions.get::<Slots>().into_iter().flat_map(|slots| &slots.mounted);
-    let slot = mounted.find_map(|mounted| mounted.slot.clone().downcast().ok());
-    slot.or_else(|| request.app_data::<Rc<Slot<T>>>().cloned()).ok_or_else(|| {
-        let bag = std::any::type_name::<T>();
+    let mut entries = extensions.get::<Slots>().into_iter().flat_map(|slots| &slots.entries);
+    let mounted = entries.find_map(|entry| {
+        let slot = entry.slot.clone().downcast().ok()?;
+        Some(Mounted { slot, http: entry.http.clone(), access: entry.access })
+    });
+    let in_test = || {
+        let slot = request.app_data::<Rc<Slot<T>>>()?.clone();
+        let http = Arc::new(HttpConfig::for_test(&T::SCHEMA.cookie));
+        Some(Mounted { slot, http, access: AccessKind::Listed })
+    };
+    mounted.or_else(in_test).ok_or_else(|| {
+        let bag = type_name::<T>();
         let error = Error::Usage(format!(
-            "a handler asks for the session `{bag}`, and no middleware brings it: add \
+            "a handler asks for the session `{bag}`, and no middleware provides it: add \
              `.wrap(SessionMiddleware::new(sessions))` to the `App`",
         ));
         tracing::error!("{error}");
@@ -198,23 +249,24 @@ pub(super) fn slot<T: Databag>(request: &HttpRequest) -> Result<Rc<Slot<T>>, Err
     })
 }
 
-/// Stores the session and tells the browser about it.
+/// Stores the session, and puts the result on the answer.
 async fn finish<T: Databag, B: MessageBody>(
     slot: Rc<Slot<T>>,
+    http: &HttpConfig,
     answer: Result<ServiceResponse<B>, actix_web::Error>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
-    let core = slot.core.clone();
-    let muted = match (&core.web.skip_cookie, &answer) {
-        (Some(skip), Ok(answer)) => skip(answer.request(), answer.response().head()),
-        _ => false,
+    let suppress_cookie = match &answer {
+        Ok(answer) => skips_cookie(http, answer.request(), answer.response().head()),
+        Err(_) => false,
     };
-    let Some(closed) = close(slot, muted).await else {
+    let engine = slot.engine.clone();
+    let Some(finished) = finish_to_the_end(slot, suppress_cookie).await else {
         return answer.map(ServiceResponse::map_into_left_body);
     };
-    let news = News::of(&core, &closed);
-    match (answer, closed.error) {
+    let headers = SessionHeaders::of(http, &engine, &finished);
+    match (answer, finished.error) {
         (Ok(mut answer), None) => {
-            news.write(answer.headers_mut());
+            headers.write(answer.headers_mut());
             Ok(answer.map_into_left_body())
         }
         (Ok(answer), Some(error)) => {
@@ -222,54 +274,54 @@ async fn finish<T: Databag, B: MessageBody>(
             for cookie in session_cookies(&answer) {
                 response.headers_mut().append(SET_COOKIE, cookie);
             }
-            news.write(response.headers_mut());
+            headers.write(response.headers_mut());
             Ok(answer.into_response(response).map_into_right_body())
         }
-        (Err(answer), None) => Err(Dressed { answer, news }.into()),
-        (Err(_), Some(error)) => Err(Dressed { answer: error.into(), news }.into()),
+        (Err(answer), None) => Err(ErrorWithCookie { answer, headers }.into()),
+        (Err(_), Some(error)) => Err(ErrorWithCookie { answer: error.into(), headers }.into()),
     }
 }
 
-/// Returns what an answer says about sessions of other bags: they are stored, whatever becomes of this one.
+/// Returns the session cookies of other bags in an answer: their sessions are stored, whatever becomes of this one.
 fn session_cookies<B>(answer: &ServiceResponse<B>) -> Vec<HeaderValue> {
     let extensions = answer.request().extensions();
-    let mounted = extensions.get::<Slots>().map_or(&[][..], |slots| &slots.mounted);
-    let is_one = |cookie: &&HeaderValue| {
+    let entries = extensions.get::<Slots>().map_or(&[][..], |slots| &slots.entries);
+    let is_session_cookie = |cookie: &&HeaderValue| {
         let name = cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
-        mounted.iter().any(|mounted| mounted.core.web.cookie.name().as_bytes() == name)
+        entries.iter().any(|entry| entry.http.cookie.name().as_bytes() == name)
     };
-    answer.headers().get_all(SET_COOKIE).filter(is_one).cloned().collect()
+    answer.headers().get_all(SET_COOKIE).filter(is_session_cookie).cloned().collect()
 }
 
-/// Closes a slot that was used. What was begun is finished even if the client hangs up and this future
-/// is dropped.
-async fn close<T: Databag>(slot: Rc<Slot<T>>, muted: bool) -> Option<Closed> {
-    if slot.is_unasked() {
-        slot.shut();
+/// Finishes a slot that was used, even if the client disconnects and this future is dropped.
+async fn finish_to_the_end<T: Databag>(slot: Rc<Slot<T>>, suppress_cookie: bool) -> Option<FinishedSession> {
+    if slot.is_untouched() {
+        slot.forbid_writes();
         return None;
     }
-    let mut closing: LocalBoxFuture<'static, Closed> = Box::pin(async move { slot.close(muted).await });
-    match poll!(&mut closing) {
-        std::task::Poll::Ready(closed) => Some(closed),
-        std::task::Poll::Pending => Some(actix_web::rt::spawn(closing).await.unwrap_or_else(|_| Closed {
-            sent: None,
+    let mut finishing: LocalBoxFuture<'static, FinishedSession> =
+        Box::pin(async move { slot.finish(suppress_cookie).await });
+    match poll!(&mut finishing) {
+        Poll::Ready(finished) => Some(finished),
+        Poll::Pending => Some(actix_web::rt::spawn(finishing).await.unwrap_or_else(|_| FinishedSession {
+            cookie: None,
             error: Some(Error::Usage("storing the session panicked".to_owned())),
         })),
     }
 }
 
-/// What an answer says about the session.
+/// The headers of an answer that depend on the session.
 #[derive(Debug)]
-struct News {
+struct SessionHeaders {
     set_cookie: Option<HeaderValue>,
 }
 
-impl News {
-    fn of(core: &Core, closed: &Closed) -> Self {
-        let header = closed.sent.as_ref().map(|sent| core.web.set_cookie(sent, core.now()));
+impl SessionHeaders {
+    fn of(http: &HttpConfig, engine: &Engine, finished: &FinishedSession) -> Self {
+        let header = finished.cookie.as_ref().map(|update| set_cookie(http, update, engine.now()));
         let mut set_cookie = header.and_then(|header| HeaderValue::from_str(&header).ok());
         if let Some(set_cookie) = &mut set_cookie {
-            // It holds the token; its `Debug` keeps quiet then, in whatever log of an answer or an error.
+            // It holds the token: the `Debug` of a sensitive value, in a log of answers or errors, does not show it.
             set_cookie.set_sensitive(true);
         }
         Self { set_cookie }
@@ -286,39 +338,39 @@ impl News {
         }
         if let Some(set_cookie) = &self.set_cookie {
             headers.append(SET_COOKIE, set_cookie.clone());
-            // A cache that kept this answer would hand one visitor's session to the next (CVE-2023-30861).
+            // A cache that kept this answer would give one visitor's session to the next (CVE-2023-30861).
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
     }
 }
 
-/// An error that an inner service answered with, and what its answer says about the session.
-struct Dressed {
+/// An error of an inner service, and the session's headers for its answer.
+struct ErrorWithCookie {
     answer: actix_web::Error,
-    news: News,
+    headers: SessionHeaders,
 }
 
-impl fmt::Debug for Dressed {
-    /// Shows the error only, as if it were not dressed.
+impl fmt::Debug for ErrorWithCookie {
+    /// Shows the inner error only.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.answer.fmt(f)
     }
 }
 
-impl fmt::Display for Dressed {
+impl fmt::Display for ErrorWithCookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.answer.fmt(f)
     }
 }
 
-impl ResponseError for Dressed {
+impl ResponseError for ErrorWithCookie {
     fn status_code(&self) -> StatusCode {
         self.answer.as_response_error().status_code()
     }
 
     fn error_response(&self) -> HttpResponse {
         let mut response = self.answer.error_response();
-        self.news.write(response.headers_mut());
+        self.headers.write(response.headers_mut());
         response
     }
 }
@@ -331,7 +383,7 @@ mod tests {
     use actix_web::{App, error, web};
 
     use super::*;
-    use crate::session::Session;
+    use crate::request::Session;
     use crate::store::sqlite::SqliteStore;
 
     #[derive(crate::Databag)]

@@ -1,13 +1,10 @@
-//! Sessions over HTTP, with actix-web.
+//! Sessions in actix-web: the middleware, the extractors, the answers for errors.
 
-mod client_ip;
 mod config;
-mod cookie;
+mod error_response;
 mod extract;
 mod middleware;
-mod reject;
 mod testing;
 
-pub(crate) use self::config::{Config, Settings};
 pub use self::middleware::SessionMiddleware;
 pub use self::testing::TestRequestExt;

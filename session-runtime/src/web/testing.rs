@@ -1,13 +1,13 @@
-//! Sessions in requests that a test makes.
+//! Sessions in the requests of tests.
 
 use actix_web::test::TestRequest;
 
 use crate::bag::Databag;
-use crate::session::Slot;
+use crate::request::slot_for_test;
 
-/// Puts a session into a request of a test, in place of the middleware.
+/// Puts a session into the request of a test, without a middleware.
 pub trait TestRequestExt: Sized {
-    /// Carries a session that holds `bag`.
+    /// Adds a session with the content `bag`.
     ///
     /// # Examples
     ///
@@ -33,6 +33,6 @@ pub trait TestRequestExt: Sized {
 
 impl TestRequestExt for TestRequest {
     fn session<T: Databag>(self, bag: T) -> Self {
-        self.app_data(Slot::for_test(bag))
+        self.app_data(slot_for_test(bag))
     }
 }

@@ -1,4 +1,5 @@
-use session_runtime::{CookieStore, Databag, Sessions};
+use session_runtime::access::InCookie;
+use session_runtime::{Databag, Sessions};
 
 #[derive(Databag)]
 struct Shop {
@@ -6,7 +7,7 @@ struct Shop {
     tenant: Option<String>,
 }
 
-fn of_tenant(sessions: &Sessions<Shop, CookieStore>) {
+fn of_tenant(sessions: &Sessions<Shop, InCookie>) {
     let _ = sessions.find(Shop::TENANT.eq("acme"));
 }
 

@@ -1,4 +1,5 @@
-use session_runtime::{CookieStore, Databag, Sessions};
+use session_runtime::access::InCookie;
+use session_runtime::{Databag, Sessions};
 
 #[derive(Databag)]
 struct Shop {
@@ -6,7 +7,7 @@ struct Shop {
     account: Option<i64>,
 }
 
-async fn elsewhere(sessions: Sessions<Shop, CookieStore>) {
+async fn elsewhere(sessions: Sessions<Shop, InCookie>) {
     let _ = sessions.of_user(7).await;
 }
 

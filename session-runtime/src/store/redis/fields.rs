@@ -1,15 +1,15 @@
-//! A row as a hash: fields are named like the columns of a table, and values are bytes that tell their type.
+//! A row as a hash: fields have the names of the table's columns, values are bytes that begin with their type.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::store::{Row, Table};
 use crate::token::SessionId;
 use crate::value::Value;
 
-/// The fields of a row: those it has, and those it lacks.
+/// The fields of a row: those with a value, and those without.
 #[derive(Default)]
 pub(super) struct Fields<'a> {
     pub(super) present: Vec<(&'a str, Vec<u8>)>,
@@ -17,7 +17,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// All that a row has, under the names of its table.
+    /// Returns all fields of a row, under the names of its table.
     pub(super) fn of(table: &'a Table, row: &Row) -> Result<Self, Failure> {
         if row.columns.len() != table.projected.len() {
             return Err(Failure::ColumnCount { table: table.projected.len(), row: row.columns.len() });
@@ -47,8 +47,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads a row from its fields. Whoever can write to the server can put anything there: what is not as it must
-/// be is an error, and nothing is made up.
+/// Reads a row from its fields. An attacker may have written them: a malformed field is an error, and nothing is
+/// assumed.
 pub(super) fn row(
     table: &Table,
     id: SessionId,
@@ -91,11 +91,11 @@ fn ip(column: &str, value: Option<Vec<u8>>) -> Result<Option<IpAddr>, Failure> {
     parsed.map(Some).ok_or_else(|| Failure::malformed(column, "an IP address"))
 }
 
-/// A letter for the type, and the value: `i-7`, `tacme`. Equal values are equal bytes.
+/// Writes a letter for the type, and the value: `i-7`, `tacme`. Equal values are equal bytes.
 pub(super) fn encode(value: &Value) -> Vec<u8> {
     let (letter, bytes) = match value {
         Value::Integer(integer) => (b'i', integer.to_string().into_bytes()),
-        // The shortest form that is read back as the same number.
+        // The shortest text that parses to the same number.
         Value::Real(real) => (b'r', format!("{real:?}").into_bytes()),
         Value::Text(text) => (b't', text.clone().into_bytes()),
         Value::Blob(blob) => (b'b', blob.clone()),

@@ -1,7 +1,8 @@
 //! Redis and Valkey: one server, a master behind sentinels, or a cluster.
 //!
-//! Rows and filters enter, rows and outcomes leave. A row is a hash (`fields`), every change of it is one
-//! script (`scripts`), sent over a connection that knows where its key lives (`link`).
+//! Rows and filters enter, rows and outcomes leave. A row is a hash (`fields`). Every change of a row is one script
+//! (`scripts`), sent over a connection that knows which server owns the key (`link`). A change of the id is a protocol of
+//! three steps (`rename`).
 //!
 //! # Keys
 //!
@@ -11,101 +12,65 @@
 //! databag:{sessions:user:i7}        the ids of the user 7, by expiration
 //! ```
 //!
-//! What stands in braces decides the slot of a cluster, so that a row and the list of its shard are changed
-//! together, by one script. A user's set lies elsewhere. An id is added to it before the row says so, and so a
-//! row is never without its entry; an entry without its row is harmless, for whoever reads the set looks at the
-//! rows, and goes when its time is over.
+//! The text in braces decides the slot of a cluster, so one script changes a row together with the list of its shard. The
+//! set of a user is in another slot. An id is added to it before its row is written, so every row has its entry. An entry
+//! without a row is harmless: readers of the set read the rows too, and the entry expires.
 //!
-//! # Changing an id
+//! # Calls that are sent twice
 //!
-//! The old id and the new one are mostly in different slots, and no script reaches both. So there are steps, and
-//! the second decides:
-//!
-//! ```text
-//!                                          old id          new id
-//! 1  insert the new row, marked `from:old` usable          not usable
-//! 2  replace the old row by a mark `to:new` gone           usable
-//! 3  take the mark from the new row        gone            usable
-//! ```
-//!
-//! Whoever meets a row marked `from:old` looks at the old id: where that says `to:new` the row is taken at its
-//! word, and step 3 made up for; otherwise there is no such row yet. So after a crash between any two steps
-//! exactly one of the two ids can be used. Marks expire with their rows; a row that stopped at step 1 counts, where
-//! all that live are counted, until then.
-//!
-//! The mark `to:new` stays for a minute after step 3, in the list of its shard too, with the time of its end as a
-//! negative score. Revoking follows it: whoever read the old id before step 2 finds the session under its new one.
-//!
-//! # Calls that are made twice
-//!
-//! A client of a cluster sends a call again when its connection broke, whether it was carried out or not. So a script
-//! that adds, changes or removes a row leaves the number of its call there, and answers the same call the same again.
-//! What is left of a row that was removed is a mark `gone`, for a minute.
+//! A cluster client sends a call again after its connection broke, whether the first was executed or not. So a script that
+//! inserts, changes or removes a row leaves the id of its call there, and gives the same reply to the same call. A removed
+//! row leaves a mark `gone` for a minute.
 
+mod failure;
 mod fields;
 mod link;
+mod lists;
+mod rename;
+mod rows;
 mod scripts;
-mod tls;
+mod server;
+mod url;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use redis::aio::ConnectionManager;
 use redis::cluster_async::ClusterConnection;
-use redis::{FromRedisValue as _, RedisError, Script};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
-use self::fields::{Fields, encode};
-use self::link::{Call, Link};
-use super::filter::matches;
-use super::{
-    ColumnRef, Comparison, Directory, Filter, Outcome, Page, Row, Scope, Store, StoreError, Table, Update,
-};
+use self::failure::Failure;
+use self::link::Link;
+use self::rows::Rows;
+use self::server::check_server;
+use self::url::START_UP_TIMEOUT;
+use super::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::Value;
 
-/// How long start-up waits for a server to answer.
-const START_UP_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a row outlives its expiration: the server's clock may be ahead of ours.
-const SLACK: Duration = Duration::from_mins(5);
-
-/// How long a mark stays that nobody needs but those who are on their way: longer than calls take.
-const LINGER: Duration = Duration::from_mins(1);
-
-/// How many calls one listing makes at a time.
-const AT_ONCE: usize = 32;
-
-/// Into how many shards the rows of a table are divided, by the first byte of their ids.
-const SHARDS: usize = 256;
-
 /// Sessions in Redis 6.2, Valkey 7.2, or later.
 ///
-/// Any number of processes can share a server. Cloning is cheap, and the clones share their connection. A store
-/// is used within a Tokio runtime, such as that of actix-web.
+/// Any number of processes can share a server. Cloning is cheap, and the clones share their connection. A store is used
+/// within a Tokio runtime, such as that of actix-web.
 ///
-/// A session expires in the server by itself, five minutes after its time: the clocks of the server and of the
-/// program must agree to that. While the server is away calls fail, at the deadline of their sessions at the
-/// latest, and succeed again when it is back.
+/// The server removes a session by itself, five minutes after it has expired: the clocks of the server and of the program
+/// must not differ by more. While the server is away, calls fail by their deadline, and succeed again when it is back.
 ///
-/// What an acknowledged write survives is the server's matter: see its `appendonly` and `appendfsync`, and
-/// [`min_replicas`](Self::min_replicas). Its `maxmemory-policy` should be `noeviction`; the store warns of any
-/// other where there is a limit. An evicted session is a visitor logged out; and where the index of a user's sessions is
-/// evicted, those sessions live on, and are missed by whoever asks for the user's, to list, limit or revoke them, until
-/// they are next prolonged.
+/// The server's settings decide what an acknowledged write survives: see its `appendonly` and `appendfsync`, and
+/// [`min_replicas`](Self::min_replicas). Its `maxmemory-policy` should be `noeviction`; with a memory limit and another
+/// policy the store logs a warning. An evicted session logs its visitor out. If the index of a user's sessions is evicted,
+/// the sessions live on, but listing, limiting and revoking that user's sessions miss them until their expiry is extended.
 ///
-/// # What can be asked for
+/// # Queries
 ///
-/// The sessions of a user are found by an index of their own. Every other question but how many live reads all
-/// rows of the table, a few shards at a time: meant for tasks of an operator, not for requests.
+/// An index finds the sessions of a user. Every other query except the number of all live sessions reads all rows of the
+/// table, a few shards at a time: such queries are for an operator's tasks, not for requests.
 ///
-/// Removing many rows is no single step: each is removed whole or not at all, a few at a time, before the next are
-/// read. Where that takes longer than the deadline it is an error, what was removed so far stays so, and whoever tries
-/// again gets further. A session whose id changes meanwhile is found under its new one.
+/// Removing many rows is not one step: each row is removed in a step of its own, a few at a time. If the deadline passes
+/// first, the call is an error and the rows removed so far stay removed; a retry continues. A session whose id changes
+/// meanwhile is found under its new id.
 ///
 /// # Examples
 ///
@@ -126,13 +91,12 @@ pub struct RedisStore {
     table: Option<Prepared>,
 }
 
-/// A table that is ready, as a handle uses it.
+/// A table that is ready.
 #[derive(Clone)]
 struct Prepared {
     table: Arc<Table>,
-    /// Begins every key, up to the name of the table.
+    /// The start of every key: up to the name of the table.
     prefix: Arc<str>,
-    deadline: Duration,
 }
 
 impl RedisStore {
@@ -144,41 +108,41 @@ impl RedisStore {
     /// | a cluster | `redis-cluster://user:password@host:port,host:port`, some of its nodes |
     /// | the master that sentinels name | `redis-sentinel://user:password@host:port,host:port/master` |
     ///
-    /// `?protocol=resp3` chooses the protocol. The user and password before the hosts are those of servers; sentinels
-    /// that want some are given theirs by `?sentinel-user=..&sentinel-password=..`.
+    /// `?protocol=resp3` chooses the protocol. The user and password before the hosts are for the servers; those for
+    /// sentinels are `?sentinel-user=..&sentinel-password=..`.
     ///
     /// # TLS
     ///
-    /// With `rediss`, `rediss-cluster` and `rediss-sentinel` the connection is TLS, and the server has to be the
-    /// one that the URL, the cluster or the sentinels name, by a certificate that Mozilla's roots vouch for.
-    /// Clusters and sentinels name servers by address unless they are told to announce host names: certificates
-    /// must be for what they name.
+    /// With `rediss`, `rediss-cluster` and `rediss-sentinel` the connection uses TLS. The server must prove by a certificate
+    /// under one of Mozilla's roots that it is the one that the URL, the cluster or the sentinels name. Clusters and
+    /// sentinels name servers by address, unless they are configured to announce host names: the certificates must be for
+    /// those names.
     ///
-    /// | parameter | names a file in PEM that holds |
+    /// | parameter | a PEM file with |
     /// | --- | --- |
-    /// | `?tls-ca-cert-file=ca.pem` | the roots that vouch for the server, instead of Mozilla's |
-    /// | `&tls-cert-file=shop.pem` | the certificate that the client shows; servers ask for one unless told not to |
+    /// | `?tls-ca-cert-file=ca.pem` | the trusted roots, instead of Mozilla's |
+    /// | `&tls-cert-file=shop.pem` | the certificate of the client; servers ask for one unless configured otherwise |
     /// | `&tls-key-file=shop.key` | its key |
     ///
-    /// The files are read once. With `redis` nothing is encrypted, the password included: who is on the way reads
-    /// users, addresses and columns; rows that are sealed stay unreadable, and tokens are never sent.
+    /// The files are read once. With `redis` nothing is encrypted, the password included: everyone on the network path
+    /// reads users, addresses and columns. Sealed rows stay unreadable, and tokens are never sent.
     ///
     /// # Errors
     ///
-    /// If the URL is none of these, the server does not answer, is not the one it should be, or is too old.
+    /// If the URL is none of these, or the server does not answer, cannot prove its name, or is too old.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         const OPERATION: &str = "connect to Redis";
-        match timeout(START_UP_PATIENCE, Link::open(url)).await {
+        match timeout(START_UP_TIMEOUT, Link::open(url)).await {
             Ok(Ok(link)) => Self::new(link).await.map_err(|failure| StoreError::new(OPERATION, failure)),
             Ok(Err(error)) => Err(StoreError::new(OPERATION, error)),
             Err(_) => Err(StoreError::deadline(OPERATION)),
         }
     }
 
-    /// Takes a connection to one server that is there already.
+    /// Takes a connection to one server.
     ///
-    /// It reconnects by its own rules: where its server is demoted to a replica and keeps the connection, writes fail
-    /// until that is closed. A store of [`connect`](Self::connect) leaves such a server.
+    /// It reconnects by its own rules: if its server becomes a replica and keeps the connection, writes fail until the
+    /// connection is closed. A store of [`connect`](Self::connect) reconnects to the master.
     ///
     /// # Errors
     ///
@@ -186,7 +150,7 @@ impl RedisStore {
     ///
     /// # Examples
     ///
-    /// Roots that are no file:
+    /// Roots from memory:
     ///
     /// ```no_run
     /// use redis::{Client, TlsCertificates, aio::ConnectionManager};
@@ -201,48 +165,49 @@ impl RedisStore {
     /// ```
     pub async fn from_manager(connection: ConnectionManager) -> Result<Self, StoreError> {
         let store = Self::new(Link::Managed(connection)).await;
-        store.map_err(|failure| StoreError::new("take over the connection", failure))
+        store.map_err(|failure| StoreError::new("use the connection", failure))
     }
 
-    /// Takes a connection to a cluster that is there already. It must not read from replicas: they lag behind.
+    /// Takes a connection to a cluster. It must not read from replicas: their data is older.
     ///
     /// # Errors
     ///
     /// If the cluster does not answer, or is too old.
     pub async fn from_cluster(connection: ClusterConnection) -> Result<Self, StoreError> {
         let store = Self::new(Link::Cluster(connection)).await;
-        store.map_err(|failure| StoreError::new("take over the connection", failure))
+        store.map_err(|failure| StoreError::new("use the connection", failure))
     }
 
     async fn new(link: Link) -> Result<Self, Failure> {
-        match timeout(START_UP_PATIENCE, check_server(&link)).await {
+        match timeout(START_UP_TIMEOUT, check_server(&link)).await {
             Ok(checked) => checked?,
             Err(_) => return Err(Failure::Deadline),
         }
         Ok(Self { link, min_replicas: 0, table: None })
     }
 
-    /// Lets a write succeed only when so many replicas have it (`WAIT`), for this handle and clones made from it.
-    /// The default is none: what the master had not sent on when it was lost is lost.
+    /// Requires that so many replicas acknowledge each write (`WAIT`), for this handle and clones made from it. The default
+    /// is none: a lost master loses the writes that it has not sent to a replica.
     ///
-    /// In a cluster every master must have so many. A write that too few acknowledged is an error, though it was
-    /// made; other calls on the connection wait meanwhile.
+    /// In a cluster each master needs so many. A write with fewer acknowledgements is an error, although it was made. Other
+    /// calls on the connection wait meanwhile.
     pub fn min_replicas(mut self, replicas: u32) -> Self {
         self.min_replicas = replicas;
         self
     }
 
-    /// Runs a call within the deadline.
+    /// Runs a call until the deadline.
     async fn within<'a, T, F: Future<Output = Result<T, Failure>>>(
         &'a self,
         operation: &'static str,
+        deadline: Instant,
         call: impl FnOnce(Rows<'a>) -> F,
     ) -> Result<T, StoreError> {
         let prepared = self.table.as_ref();
         let prepared = prepared.ok_or_else(|| StoreError::new(operation, Failure::NotPrepared))?;
-        let deadline = Instant::now() + prepared.deadline;
-        let rows = Rows { link: &self.link, prepared, min_replicas: self.min_replicas, deadline };
-        match timeout_at(deadline, call(rows)).await {
+        let Prepared { table, prefix } = prepared;
+        let rows = Rows { link: &self.link, table, prefix, min_replicas: self.min_replicas, deadline };
+        match timeout_at(deadline.into(), call(rows)).await {
             Ok(result) => result.map_err(|failure| StoreError::new(operation, failure)),
             Err(_) => Err(StoreError::deadline(operation)),
         }
@@ -250,58 +215,65 @@ impl RedisStore {
 }
 
 impl Store for RedisStore {
-    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
-        // Braces would move the end of what decides the slot.
+    async fn prepare(&mut self, table: &Table, _: Duration) -> Result<(), StoreError> {
+        // A brace in the name would end the text that decides the slot.
         let name = table.name.replace('%', "%25").replace('{', "%7B").replace('}', "%7D");
         let prefix = format!("databag:{{{name}:").into();
-        self.table = Some(Prepared { table: Arc::new(table.clone()), prefix, deadline });
+        self.table = Some(Prepared { table: Arc::new(table.clone()), prefix });
         Ok(())
     }
 
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
-        self.within("load a row", async |rows| rows.load(id).await).await
+    async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
+        self.within("load a row", deadline, async |rows| rows.load(id).await).await
     }
 
-    async fn insert(&self, row: Row) -> Result<(), StoreError> {
-        self.within("insert a row", async |rows| rows.insert(&row).await).await
+    async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
+        self.within("insert a row", deadline, async |rows| rows.insert(&row).await).await
     }
 
-    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
-        self.within("update a row", async |rows| {
+    async fn update(&self, update: Update, deadline: Instant) -> Result<Outcome, StoreError> {
+        self.within("update a row", deadline, async |rows| {
             if update.id == update.row.id { rows.update(&update).await } else { rows.rename(&update).await }
         })
         .await
     }
 
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.within("delete a row", async |rows| rows.delete(id).await).await
+    async fn delete(&self, id: SessionId, deadline: Instant) -> Result<bool, StoreError> {
+        self.within("delete a row", deadline, async |rows| rows.delete(id).await).await
     }
 
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.within("prune expired rows", async |rows| rows.prune(now, limit).await).await
+    async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
+        self.within("prune expired rows", deadline, async |rows| rows.prune(now, limit).await).await
     }
 
-    async fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
-        self.within("trim the sessions of a user", async |rows| rows.trim(user, keep, now).await).await
+    async fn evict_oldest(
+        &self,
+        user: &Value,
+        keep: u32,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let operation = "end the oldest sessions of a user";
+        self.within(operation, deadline, async |rows| rows.evict_oldest(user, keep, now).await).await
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl Directory for RedisStore {
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
-        self.within("find rows", async |rows| rows.find(filter, page).await).await
+    async fn find(&self, filter: &Filter, page: Page, deadline: Instant) -> Result<Vec<Row>, StoreError> {
+        self.within("find rows", deadline, async |rows| rows.find(filter, page).await).await
     }
 
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
-        self.within("count rows", async |rows| rows.count(filter).await).await
+    async fn count(&self, filter: &Filter, deadline: Instant) -> Result<u64, StoreError> {
+        self.within("count rows", deadline, async |rows| rows.count(filter).await).await
     }
 
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
-        self.within("remove rows", async |rows| rows.remove(filter).await).await
+    async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
+        self.within("remove rows", deadline, async |rows| rows.remove(filter).await).await
     }
 
-    async fn health(&self) -> Result<(), StoreError> {
-        self.within("pass its health check", async |rows| rows.probe().await).await
+    async fn health(&self, deadline: Instant) -> Result<(), StoreError> {
+        self.within("pass its health check", deadline, async |rows| rows.probe().await).await
     }
 }
 
@@ -311,677 +283,5 @@ impl fmt::Debug for RedisStore {
             .field("link", &self.link)
             .field("min_replicas", &self.min_replicas)
             .finish_non_exhaustive()
-    }
-}
-
-/// One call: the rows of a table, until a deadline.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    link: &'a Link,
-    prepared: &'a Prepared,
-    min_replicas: u32,
-    deadline: Instant,
-}
-
-/// What a script answered.
-#[derive(Debug, PartialEq)]
-enum Answer {
-    Stored,
-    Conflict,
-    Gone,
-    Taken,
-    /// The row was given to another id.
-    To(SessionId),
-    /// The row is on its way from another id.
-    From(SessionId),
-}
-
-/// What was found under an id.
-enum Found {
-    Nothing,
-    Row(Row),
-    /// On its way from another id.
-    Pending(SessionId, Row),
-    /// Given to another id.
-    Moved(SessionId),
-}
-
-impl Rows<'_> {
-    fn table(&self) -> &Table {
-        &self.prepared.table
-    }
-
-    fn list(&self, shard: u8) -> String {
-        format!("{}{shard:02x}}}", self.prepared.prefix)
-    }
-
-    fn keys(&self, id: SessionId) -> [String; 2] {
-        let list = self.list(id.as_bytes()[0]);
-        [format!("{list}:{id}"), list]
-    }
-
-    /// The key of a user's set. A value can hold any byte, so it is written in digits where it is not plain.
-    fn user_key(&self, user: &Value) -> String {
-        let user = encode(user);
-        let is_plain = user.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@".contains(byte));
-        let user = match str::from_utf8(&user) {
-            Ok(text) if is_plain => text.to_owned(),
-            _ => format!("x{}", crate::token::Hex(&user)),
-        };
-        format!("{}user:{user}}}", self.prepared.prefix)
-    }
-
-    async fn run(&self, script: &Script, call: Call) -> Result<Answer, Failure> {
-        let word = self.link.run(script, &call).await?;
-        Ok(match word.as_slice() {
-            b"stored" => Answer::Stored,
-            b"conflict" => Answer::Conflict,
-            b"gone" => Answer::Gone,
-            b"taken" => Answer::Taken,
-            mark => {
-                let to = marked(TO, mark).map(Answer::To);
-                let from = marked(FROM, mark).map(Answer::From);
-                to.or(from).ok_or_else(|| Failure::malformed(MARK, "a mark"))?
-            }
-        })
-    }
-
-    /// Waits until enough replicas have what was written.
-    async fn acknowledged(&self) -> Result<(), Failure> {
-        if self.min_replicas == 0 {
-            return Ok(());
-        }
-        // A tenth of what is left is for the way of the answer, which says more than that time is up.
-        let patience = self.deadline.saturating_duration_since(Instant::now()) * 9 / 10;
-        let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX).max(1);
-        let reached: u32 = self.link.ask(redis::cmd("WAIT").arg(self.min_replicas).arg(millis)).await?;
-        if reached >= self.min_replicas {
-            Ok(())
-        } else {
-            Err(Failure::TooFewReplicas { reached, needed: self.min_replicas })
-        }
-    }
-
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, Failure> {
-        match self.look(id).await? {
-            Found::Row(row) => Ok(Some(row)),
-            Found::Pending(from, row) => Ok(self.has_arrived(from, id).await?.then_some(row)),
-            Found::Nothing | Found::Moved(_) => Ok(None),
-        }
-    }
-
-    /// Loads a row by an id that it has, or had a moment ago.
-    async fn follow(&self, mut id: SessionId) -> Result<Option<Row>, Failure> {
-        let mut pending = None;
-        loop {
-            match self.look(id).await? {
-                Found::Moved(to) => id = to,
-                Found::Row(row) => return Ok(Some(row)),
-                Found::Pending(from, row) if self.has_arrived(from, id).await? => return Ok(Some(row)),
-                // It may have arrived since, and gone on.
-                Found::Pending(..) if pending != Some(id) => pending = Some(id),
-                Found::Pending(..) | Found::Nothing => return Ok(None),
-            }
-        }
-    }
-
-    async fn look(&self, id: SessionId) -> Result<Found, Failure> {
-        let [key, _] = self.keys(id);
-        let mut fields: HashMap<Vec<u8>, Vec<u8>> = self.link.ask(redis::cmd("HGETALL").arg(key)).await?;
-        if fields.is_empty() {
-            return Ok(Found::Nothing);
-        }
-        let Some(mark) = fields.remove(MARK.as_bytes()) else {
-            return Ok(Found::Row(fields::row(self.table(), id, fields)?));
-        };
-        Ok(match (marked(TO, &mark), marked(FROM, &mark)) {
-            (Some(to), _) => Found::Moved(to),
-            (_, Some(from)) => Found::Pending(from, fields::row(self.table(), id, fields)?),
-            (None, None) => Found::Nothing,
-        })
-    }
-
-    /// Whether a row that was on its way has arrived: the old id was given up for it. If so, its mark is taken.
-    async fn has_arrived(&self, from: SessionId, id: SessionId) -> Result<bool, Failure> {
-        let [old, _] = self.keys(from);
-        let (mark, released): (Option<String>, Option<Vec<u8>>) =
-            self.link.ask(redis::cmd("HMGET").arg(&old).arg(MARK).arg(CALL)).await?;
-        if mark == Some(format!("{TO}{id}")) && released.is_none() {
-            self.settle(from, id).await?;
-            return Ok(true);
-        }
-        // Somebody else may have taken the mark since. One that is still there was left by a call that came too late.
-        Ok(matches!(self.look(id).await?, Found::Row(_)))
-    }
-
-    /// Takes the mark from the new row, and lets that of the old one go before long.
-    async fn settle(&self, from: SessionId, id: SessionId) -> Result<(), Failure> {
-        let [new, _] = self.keys(id);
-        self.run(&scripts::SETTLE, Call::new([new]).value(format!("{FROM}{from}"))).await?;
-        let call = Call::new(self.keys(from))
-            .value(from.to_string())
-            .value(format!("{TO}{id}"))
-            .value(LINGER.as_millis().to_string())
-            .value(CALL);
-        self.run(&scripts::RELEASE, call).await?;
-        Ok(())
-    }
-
-    async fn insert(&self, row: &Row) -> Result<(), Failure> {
-        self.list_user(row).await?;
-        self.add(row, None).await?;
-        self.acknowledged().await
-    }
-
-    /// Adds a row, marked as on its way from another id if it is.
-    async fn add(&self, row: &Row, from: Option<SessionId>) -> Result<(), Failure> {
-        let mut call = Call::new(self.keys(row.id))
-            .value(row.id.to_string())
-            .value(row.expiration.as_millis().to_string())
-            .value(end(row.expiration))
-            .value(SLACK.as_millis().to_string())
-            .value(CALL)
-            .value(call_number()?);
-        for (name, value) in Fields::of(self.table(), row)?.present {
-            call = call.value(name).value(value);
-        }
-        if let Some(from) = from {
-            call = call.value(MARK).value(format!("{FROM}{from}"));
-        }
-        match self.run(&scripts::INSERT, call).await? {
-            Answer::Stored => Ok(()),
-            _ => Err(Failure::Taken),
-        }
-    }
-
-    /// Adds the row's id to the set of its user: always before the row is written.
-    async fn list_user(&self, row: &Row) -> Result<(), Failure> {
-        let Some(user) = row.user.as_ref().filter(|_| self.table().user.is_some()) else { return Ok(()) };
-        let call = Call::new([self.user_key(user)])
-            .value(row.id.to_string())
-            .value(row.expiration.as_millis().to_string())
-            .value(SLACK.as_millis().to_string());
-        self.run(&scripts::INDEX, call).await?;
-        Ok(())
-    }
-
-    async fn unlist_user(&self, user: Option<&Value>, id: SessionId) -> Result<(), Failure> {
-        if let Some(user) = user {
-            let _: u64 =
-                self.link.ask(redis::cmd("ZREM").arg(self.user_key(user)).arg(id.to_string())).await?;
-        }
-        Ok(())
-    }
-
-    async fn update(&self, update: &Update) -> Result<Outcome, Failure> {
-        if update.scope != Scope::State {
-            self.list_user(&update.row).await?;
-        }
-        loop {
-            match self.run(&scripts::UPDATE, self.update_call(update)?).await? {
-                Answer::Stored => {
-                    self.acknowledged().await?;
-                    return Ok(Outcome::Stored);
-                }
-                Answer::Conflict => return Ok(Outcome::Conflict),
-                Answer::From(from) if self.has_arrived(from, update.id).await? => {}
-                Answer::From(_) | Answer::Gone | Answer::To(_) | Answer::Taken => return Ok(Outcome::Gone),
-            }
-        }
-    }
-
-    fn update_call(&self, update: &Update) -> Result<Call, Failure> {
-        let Update { id, expected, scope, row } = update;
-        let table = self.table();
-        let mut fields = Fields::of(table, row)?;
-        let keeps = |name: &str| match scope {
-            Scope::State => name == table.state || name == table.revision,
-            Scope::Expiration => name == table.state || name == table.revision || name == table.expiration,
-            Scope::Row => true,
-        };
-        fields.present.retain(|(name, _)| keeps(name));
-        fields.absent.retain(|name| keeps(name));
-        let expiration = match scope {
-            Scope::State => String::new(),
-            Scope::Expiration | Scope::Row => row.expiration.as_millis().to_string(),
-        };
-        let mut call = Call::new(self.keys(*id))
-            .value(id.to_string())
-            .value(table.revision.as_str())
-            .value(expected.to_string())
-            .value(expiration)
-            .value(end(row.expiration))
-            .value(CALL)
-            .value(call_number()?)
-            .value(fields.absent.len().to_string());
-        for name in fields.absent {
-            call = call.value(name);
-        }
-        for (name, value) in fields.present {
-            call = call.value(name).value(value);
-        }
-        Ok(call)
-    }
-
-    /// Changes the id of a row, in the steps that the module describes.
-    async fn rename(&self, update: &Update) -> Result<Outcome, Failure> {
-        let Update { id: old, row, .. } = update;
-        // Most that come too late are found out before anything is written.
-        let before = match self.load(*old).await? {
-            None => return Ok(Outcome::Gone),
-            Some(before) if before.revision != update.expected => return Ok(Outcome::Conflict),
-            Some(before) => before,
-        };
-        self.list_user(row).await?;
-        self.add(row, Some(*old)).await?;
-        let give = Call::new(self.keys(*old))
-            .value(old.to_string())
-            .value(self.table().revision.as_str())
-            .value(update.expected.to_string())
-            .value(format!("{TO}{}", row.id))
-            .value(end(row.expiration));
-        let outcome = match self.run(&scripts::GIVE, give).await? {
-            // Given away to this id by this very call, which was sent again when its connection broke.
-            Answer::To(to) if to == row.id => Outcome::Stored,
-            Answer::Stored => Outcome::Stored,
-            Answer::Conflict => Outcome::Conflict,
-            _ => Outcome::Gone,
-        };
-        if outcome == Outcome::Stored {
-            self.settle(*old, row.id).await?;
-            self.unlist_user(before.user.as_ref(), *old).await?;
-            self.acknowledged().await?;
-        } else {
-            let call = Call::new(self.keys(row.id)).value(row.id.to_string()).value(format!("{FROM}{old}"));
-            self.run(&scripts::WITHDRAW, call).await?;
-            self.unlist_user(row.user.as_ref(), row.id).await?;
-        }
-        Ok(outcome)
-    }
-
-    async fn delete(&self, id: SessionId) -> Result<bool, Failure> {
-        Ok(self.take(id).await? == Answer::Stored)
-    }
-
-    /// Removes a row, or tells what stands in its place.
-    async fn take(&self, id: SessionId) -> Result<Answer, Failure> {
-        let user = match &self.table().user {
-            Some(user) => {
-                let [key, _] = self.keys(id);
-                self.link.ask::<Option<Vec<u8>>>(redis::cmd("HGET").arg(key).arg(&user.name)).await?
-            }
-            None => None,
-        };
-        loop {
-            let call = Call::new(self.keys(id))
-                .value(id.to_string())
-                .value(CALL)
-                .value(call_number()?)
-                .value(LINGER.as_millis().to_string());
-            match self.run(&scripts::DELETE, call).await? {
-                Answer::Stored => break,
-                Answer::From(from) if self.has_arrived(from, id).await? => {}
-                answer => return Ok(answer),
-            }
-        }
-        let user = user.and_then(|user| fields::decode(&user));
-        self.unlist_user(user.as_ref(), id).await?;
-        self.acknowledged().await?;
-        Ok(Answer::Stored)
-    }
-
-    /// Removes a row by an id that it has, or had a moment ago, if it is wanted, and returns which it had at last.
-    async fn revoke(
-        &self,
-        mut id: SessionId,
-        is_wanted: impl Fn(&Row) -> bool,
-    ) -> Result<Option<SessionId>, Failure> {
-        loop {
-            match self.follow(id).await? {
-                Some(row) if is_wanted(&row) => id = row.id,
-                _ => return Ok(None),
-            }
-            match self.take(id).await? {
-                Answer::Stored => return Ok(Some(id)),
-                Answer::To(to) => id = to,
-                // It went on since it was looked at.
-                Answer::From(_) => {}
-                _ => return Ok(None),
-            }
-        }
-    }
-
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, Failure> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let range = ["0".to_owned(), now.as_millis().to_string()];
-        let mut pruned = 0;
-        for shards in shards().chunks(AT_ONCE) {
-            let expired = self.members(shards, &range, limit - pruned).await?;
-            let expired: Vec<_> = expired.into_iter().take(limit - pruned).collect();
-            for ids in expired.chunks(AT_ONCE) {
-                let prune = ids.iter().map(|id| {
-                    let call = Call::new(self.keys(*id)).value(id.to_string()).value(&*range[1]);
-                    self.run(&scripts::PRUNE, call)
-                });
-                for answer in join_all(prune).await {
-                    pruned += usize::from(answer? == Answer::Stored);
-                }
-            }
-            if pruned >= limit {
-                break;
-            }
-        }
-        Ok(pruned as u64)
-    }
-
-    async fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Vec<SessionId>, Failure> {
-        let mut live = self.of_user(user).await?;
-        live.retain(|row| row.expiration > now);
-        live.sort_unstable_by_key(|row| std::cmp::Reverse((row.created, row.id)));
-        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        let surplus: Vec<_> = live.into_iter().skip(keep).map(|row| row.id).collect();
-        self.revoke_all(&surplus, |row| row.user.as_ref() == Some(user)).await
-    }
-
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Failure> {
-        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-        let is_asked = |row: &Row| page.after.is_none_or(|after| row.id > after) && matches(filter, row);
-        if let Some(user) = user_of(filter) {
-            let mut rows = self.of_user(user).await?;
-            rows.retain(is_asked);
-            rows.sort_unstable_by_key(|row| row.id);
-            rows.truncate(limit);
-            return Ok(rows);
-        }
-        let mut found = Vec::new();
-        let first = page.after.map_or(0, |after| after.as_bytes()[0]);
-        for shards in groups(first) {
-            let mut ids = self.members(&shards, &LISTED, usize::MAX).await?;
-            ids.retain(|id| page.after.is_none_or(|after| *id > after));
-            ids.sort_unstable();
-            for ids in ids.chunks(AT_ONCE) {
-                found.extend(self.load_all(ids).await?.into_iter().filter(is_asked));
-                if found.len() >= limit {
-                    found.truncate(limit);
-                    return Ok(found);
-                }
-            }
-        }
-        Ok(found)
-    }
-
-    async fn count(&self, filter: &Filter) -> Result<u64, Failure> {
-        if let Some(now) = all_live_at(filter) {
-            let mut total = 0;
-            for shards in shards().chunks(AT_ONCE) {
-                let counts = shards.iter().map(async |shard| {
-                    let mut count = redis::cmd("ZCOUNT");
-                    count.arg(self.list(*shard)).arg(format!("({}", now.as_millis())).arg("+inf");
-                    self.link.ask::<u64>(&count).await
-                });
-                for count in join_all(counts).await {
-                    total += count?;
-                }
-            }
-            return Ok(total);
-        }
-        if user_of(filter).is_some() {
-            return Ok(self.find(filter, Page { after: None, limit: u32::MAX }).await?.len() as u64);
-        }
-        let mut total = 0;
-        for shards in groups(0) {
-            for ids in self.members(&shards, &LISTED, usize::MAX).await?.chunks(AT_ONCE) {
-                total += self.load_all(ids).await?.iter().filter(|row| matches(filter, row)).count();
-            }
-        }
-        Ok(total as u64)
-    }
-
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, Failure> {
-        let is_wanted = |row: &Row| matches(filter, row);
-        if let Some(user) = user_of(filter) {
-            return self.revoke_all(&self.ids_of(user).await?, is_wanted).await;
-        }
-        let mut removed = Vec::new();
-        for shards in groups(0) {
-            let ids = self.members(&shards, &EVER, usize::MAX).await?;
-            removed.extend(self.revoke_all(&ids, is_wanted).await?);
-        }
-        Ok(removed)
-    }
-
-    /// Writes where every write is refused that would be: by a replica, or a server that is full.
-    async fn probe(&self) -> Result<(), Failure> {
-        for shard in shards().iter().step_by(SHARDS / 16) {
-            let key = format!("{}:health", self.list(*shard));
-            let _: () = self.link.ask(redis::cmd("SET").arg(key).arg(1).arg("PX").arg(1_000)).await?;
-        }
-        self.acknowledged().await
-    }
-
-    /// The rows of a user, one whose id was changed meanwhile under its new one.
-    async fn of_user(&self, user: &Value) -> Result<Vec<Row>, Failure> {
-        let mut rows = Vec::new();
-        for ids in self.ids_of(user).await?.chunks(AT_ONCE) {
-            for row in join_all(ids.iter().map(|id| self.follow(*id))).await {
-                rows.extend(row?);
-            }
-        }
-        rows.retain(|row| row.user.as_ref() == Some(user));
-        rows.sort_unstable_by_key(|row| row.id);
-        rows.dedup_by_key(|row| row.id);
-        Ok(rows)
-    }
-
-    async fn ids_of(&self, user: &Value) -> Result<Vec<SessionId>, Failure> {
-        if self.table().user.is_none() {
-            return Err(Failure::NoColumn(ColumnRef::User));
-        }
-        self.range(self.user_key(user), &EVER, usize::MAX).await
-    }
-
-    async fn load_all(&self, ids: &[SessionId]) -> Result<Vec<Row>, Failure> {
-        let rows = join_all(ids.iter().map(|id| self.load(*id))).await;
-        rows.into_iter().filter_map(Result::transpose).collect()
-    }
-
-    async fn revoke_all(
-        &self,
-        ids: &[SessionId],
-        is_wanted: impl Fn(&Row) -> bool + Copy,
-    ) -> Result<Vec<SessionId>, Failure> {
-        let mut revoked = Vec::new();
-        for ids in ids.chunks(AT_ONCE) {
-            for id in join_all(ids.iter().map(|id| self.revoke(*id, is_wanted))).await {
-                revoked.extend(id?);
-            }
-        }
-        Ok(revoked)
-    }
-
-    /// The ids of these shards whose score is in the range.
-    async fn members(
-        &self,
-        shards: &[u8],
-        range: &[String; 2],
-        limit: usize,
-    ) -> Result<Vec<SessionId>, Failure> {
-        let lists = join_all(shards.iter().map(|shard| self.range(self.list(*shard), range, limit))).await;
-        let lists: Vec<_> = lists.into_iter().collect::<Result<_, _>>()?;
-        Ok(lists.concat())
-    }
-
-    async fn range(&self, key: String, range: &[String; 2], limit: usize) -> Result<Vec<SessionId>, Failure> {
-        let limit = i64::try_from(limit).unwrap_or(-1);
-        let mut command = redis::cmd("ZRANGEBYSCORE");
-        command.arg(key).arg(&range[0]).arg(&range[1]).arg("LIMIT").arg(0).arg(limit);
-        let ids: Vec<Vec<u8>> = self.link.ask(&command).await?;
-        Ok(ids.iter().filter_map(|id| str::from_utf8(id).ok()?.parse().ok()).collect())
-    }
-}
-
-/// The field that marks a row whose id is being changed.
-const MARK: &str = "";
-/// The field that tells by which call a row was last changed. No column has this name either. Beside a mark `to:` it
-/// says that the new row needs that no longer.
-const CALL: &str = "\0";
-const TO: &str = "to:";
-const FROM: &str = "from:";
-
-/// The scores of rows, and those of rows and of marks.
-static LISTED: LazyLock<[String; 2]> = LazyLock::new(|| ["0".to_owned(), "+inf".to_owned()]);
-static EVER: LazyLock<[String; 2]> = LazyLock::new(|| ["-inf".to_owned(), "+inf".to_owned()]);
-
-/// The id that a mark of this kind names.
-fn marked(kind: &str, mark: &[u8]) -> Option<SessionId> {
-    str::from_utf8(mark).ok()?.strip_prefix(kind)?.parse().ok()
-}
-
-/// Tells a call apart from every other.
-fn call_number() -> Result<[u8; 12], Failure> {
-    let mut number = [0; 12];
-    getrandom::fill(&mut number).map_err(Failure::NoRandomness)?;
-    Ok(number)
-}
-
-fn shards() -> Vec<u8> {
-    (0..=u8::MAX).collect()
-}
-
-/// The shards from one on, as they are read: the first alone, then twice as many each time. A page of a large table
-/// needs few of them, and a small table few steps.
-fn groups(first: u8) -> impl Iterator<Item = Vec<u8>> {
-    let (mut rest, mut many) = (first..=u8::MAX, 1);
-    std::iter::from_fn(move || {
-        let group: Vec<_> = rest.by_ref().take(many).collect();
-        many = (2 * many).min(AT_ONCE);
-        (!group.is_empty()).then_some(group)
-    })
-}
-
-/// When the key of a row goes, as the server takes it.
-fn end(expiration: Timestamp) -> String {
-    // The year 9999: the server adds to what it is given, and must not overflow.
-    const LAST: i64 = 253_402_300_799_999;
-    expiration.saturating_add(SLACK).as_millis().clamp(1, LAST).to_string()
-}
-
-/// The user that every row of a filter has.
-fn user_of(filter: &Filter) -> Option<&Value> {
-    match filter {
-        Filter::Compare(ColumnRef::User, Comparison::Eq, user) => Some(user),
-        Filter::And(left, right) => user_of(left).or_else(|| user_of(right)),
-        _ => None,
-    }
-}
-
-/// The time at which all rows of a filter live, if it is all that do.
-fn all_live_at(filter: &Filter) -> Option<Timestamp> {
-    match filter {
-        Filter::LiveAt(now) => Some(*now),
-        Filter::And(left, right) => match (&**left, &**right) {
-            (Filter::All, other) | (other, Filter::All) => all_live_at(other),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Checks that no server is too old, and warns of those that may drop sessions.
-async fn check_server(link: &Link) -> Result<(), Failure> {
-    let info: redis::Value = link.ask(&redis::cmd("INFO")).await?;
-    for info in texts(info) {
-        if let Some(policy) = eviction(&info)? {
-            tracing::warn!(
-                policy,
-                "Redis may drop sessions when its memory is full, and the indexes by which those of a user are \
-                 found and revoked: set maxmemory-policy to noeviction"
-            );
-        }
-    }
-    Ok(())
-}
-
-/// Reads what a server says of itself: by which policy it may drop sessions, unless it is too old.
-fn eviction(info: &str) -> Result<Option<&str>, Failure> {
-    let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let version = of("redis_version").unwrap_or("without a version");
-    let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
-    if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 2) {
-        return Err(Failure::OldServer(version.to_owned()));
-    }
-    let is_limited = of("maxmemory").is_some_and(|limit| limit != "0");
-    Ok(of("maxmemory_policy").filter(|policy| is_limited && *policy != "noeviction"))
-}
-
-/// The texts in an answer: one, or one of each node.
-fn texts(value: redis::Value) -> Vec<String> {
-    match value {
-        redis::Value::Map(nodes) => nodes.into_iter().flat_map(|(_, value)| texts(value)).collect(),
-        redis::Value::Array(values) => values.into_iter().flat_map(texts).collect(),
-        value => String::from_redis_value(value).into_iter().collect(),
-    }
-}
-
-/// Why a call failed. Ends up in logs: it names fields, and shows no value of a row.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Redis(#[from] RedisError),
-    #[error("there is a row of this id")]
-    Taken,
-    #[error("Redis {0} is too old: 6.2 or later is needed")]
-    OldServer(String),
-    #[error("{reached} replicas have the write, of {needed} that must; it may stay all the same")]
-    TooFewReplicas { reached: u32, needed: u32 },
-    #[error("the store was not prepared for a table")]
-    NotPrepared,
-    #[error("the deadline has passed")]
-    Deadline,
-    #[error("the operating system gives no random numbers")]
-    NoRandomness(#[source] getrandom::Error),
-    #[error("the table has no column {0:?}")]
-    NoColumn(ColumnRef),
-    #[error("the table has {table} projected columns, and the row {row}")]
-    ColumnCount { table: usize, row: usize },
-    #[error("field {field:?} of the row does not hold {expected}")]
-    Malformed { field: String, expected: &'static str },
-}
-
-impl Failure {
-    fn malformed(field: &str, expected: &'static str) -> Self {
-        Self::Malformed { field: field.to_owned(), expected }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_old_server_is_refused_by_its_version() {
-        for version in ["6.2.0", "6.10.1", "7.0.15", "8.0.0-rc1", "10.0.0"] {
-            assert!(eviction(&format!("# Server\r\nredis_version:{version}\r\n")).is_ok(), "{version}");
-        }
-        for version in ["6.0.20", "5.0.14", "2.8.2400", "", "x"] {
-            let info = format!("redis_version:{version}\r\nvalkey_version:9.0.0\r\n");
-            assert!(eviction(&info).is_err(), "{version}");
-        }
-        let error = eviction("").expect_err("it does not say").to_string();
-        assert_eq!(error, "Redis without a version is too old: 6.2 or later is needed");
-    }
-
-    #[test]
-    fn a_policy_counts_where_there_is_a_limit() {
-        for (limit, policy, warned) in [
-            ("0", "allkeys-lru", None),
-            ("1048576", "noeviction", None),
-            ("1048576", "volatile-ttl", Some("volatile-ttl")),
-        ] {
-            let info = format!(
-                "redis_version:7.0.15\r\nmaxmemory:{limit}\r\nmaxmemory_human:1M\r\nmaxmemory_policy:{policy}\r\n"
-            );
-            assert_eq!(eviction(&info).expect("it is new enough"), warned);
-        }
     }
 }

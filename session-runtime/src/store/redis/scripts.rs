@@ -1,18 +1,18 @@
-//! What runs inside the server, one script per step: keys and values in, a word out.
+//! The scripts that run in the server, one for each step: keys and values enter, a word leaves.
 //!
 //! All keys of a script share a hash tag, so every one of them runs in a cluster too. `row` is the hash of a row,
 //! `list` the sorted set of the ids of its shard by expiration. The field without a name is the mark of a row
-//! whose id is being changed (see the module above): no column can have that name.
+//! whose id is being changed (see `rename`): no column can have that name.
 
 use std::sync::LazyLock;
 
 use redis::Script;
 
-/// Adds an id to the sessions of a user, and keeps the set for as long as its last entry. Entries long expired
-/// go, so that the set of one who comes every day does not grow.
+/// Adds an id to the sessions of a user, and keeps the set for as long as its last entry. Entries that expired long ago
+/// are removed, so that the set of a daily visitor does not grow.
 ///
-/// Keys: the user's set. Values: id, expiration, how long a row stays behind its expiration.
-pub(super) static INDEX: LazyLock<Script> = LazyLock::new(|| {
+/// Keys: the user's set. Values: id, expiration, how long a row outlives its expiration.
+pub(super) static INDEX_USER: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         local now = redis.call('TIME')
@@ -28,14 +28,14 @@ pub(super) static INDEX: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Adds a row that is not there. One that this very call has added already is: a client of a cluster sends a call again
-/// when its connection broke, whatever became of it.
+/// Inserts a row. A row that the same call has inserted counts as stored: a cluster client sends a call again after its
+/// connection broke.
 ///
-/// A mark that a deletion or a change of the id has left, and is done with, makes room. Some entries of the list that
-/// are dead go too, more than are added, so that it does not grow for ever.
+/// It replaces a mark that a deletion or a complete rename has left. It removes some dead entries of the list too, more
+/// than it adds, so that the list does not grow without end.
 ///
-/// Keys: row, list. Values: id, expiration, when the key goes, how long a row stays behind its expiration, the name of
-/// the field that tells calls apart, what it says of this one, then fields and their values.
+/// Keys: row, list. Values: id, expiration, when the key expires, how long a row outlives its expiration, the name of
+/// the call field, the id of this call, then fields and their values.
 pub(super) static INSERT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -58,12 +58,12 @@ pub(super) static INSERT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Changes a row of the expected revision. One that this very call has changed already is no conflict: a client of
-/// a cluster sends a call again when its connection broke, whatever became of it.
+/// Changes a row of the expected revision. A row that the same call has changed is no conflict: a cluster client sends a
+/// call again after its connection broke.
 ///
 /// Keys: row, list. Values: id, name of the revision, expected revision, expiration or nothing, when the key
-/// goes, the name of the field that tells calls apart, what it says of this one, how many fields are removed, those
-/// fields, then fields and their values.
+/// expires, the name of the call field, the id of this call, the number of fields to remove, those fields, then fields
+/// and their values.
 pub(super) static UPDATE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -84,11 +84,11 @@ pub(super) static UPDATE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Gives a row of the expected revision away to another id. The list keeps the old one for as long as the mark is there,
-/// with a score below zero.
+/// Step 2 of a rename: replaces a row of the expected revision by a mark. The list keeps the old id for as long as the
+/// mark is there, with a negative score.
 ///
-/// Keys: row, list. Values: id, name of the revision, expected revision, the mark to leave, until when.
-pub(super) static GIVE: LazyLock<Script> = LazyLock::new(|| {
+/// Keys: row, list. Values: id, name of the revision, expected revision, the mark, when it expires.
+pub(super) static COMMIT_RENAME: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         local there = redis.call('HMGET', KEYS[1], '', ARGV[2])
@@ -104,10 +104,10 @@ pub(super) static GIVE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Takes the mark from a row if it is this one.
+/// Step 3 of a rename: removes this mark from a row.
 ///
 /// Keys: row. Values: the mark.
-pub(super) static SETTLE: LazyLock<Script> = LazyLock::new(|| {
+pub(super) static COMPLETE_RENAME: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         if redis.call('HGET', KEYS[1], '') ~= ARGV[1] then return 'gone' end
@@ -117,10 +117,10 @@ pub(super) static SETTLE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Says of a mark that its change of an id is done, and lets it go before long.
+/// Notes on a mark that its rename is complete, and lets it expire soon.
 ///
-/// Keys: row, list. Values: id, the mark, how long it stays, the name of the field that tells calls apart.
-pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
+/// Keys: row, list. Values: id, the mark, how long it stays, the name of the call field.
+pub(super) static EXPIRE_MARK: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         if redis.call('HGET', KEYS[1], '') ~= ARGV[2] then return 'gone' end
@@ -133,10 +133,10 @@ pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Removes a row if it has this mark.
+/// Takes step 1 of a rename back: removes a row with this mark.
 ///
 /// Keys: row, list. Values: id, the mark.
-pub(super) static WITHDRAW: LazyLock<Script> = LazyLock::new(|| {
+pub(super) static ABORT_RENAME: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         if redis.call('HGET', KEYS[1], '') ~= ARGV[2] then return 'gone' end
@@ -147,10 +147,9 @@ pub(super) static WITHDRAW: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Removes a row, and leaves for a while by which call, which may be sent again.
+/// Removes a row, and leaves the id of the call for a while: the call may be sent again.
 ///
-/// Keys: row, list. Values: id, the name of the field that tells calls apart, what it says of this one, how long it
-/// stays.
+/// Keys: row, list. Values: id, the name of the call field, the id of this call, how long it stays.
 pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -166,7 +165,7 @@ pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Removes a row that expired by a time, and what lists it.
+/// Removes a row that has expired at a time, and its entry in the list.
 ///
 /// Keys: row, list. Values: id, the time.
 pub(super) static PRUNE: LazyLock<Script> = LazyLock::new(|| {

@@ -1,7 +1,7 @@
 //! The database file: a path goes in, configured connections come out.
 //!
-//! Only [`File::create`] ever makes a file. Every later connection opens what is there, so a database
-//! that was deleted is an error and never a new, empty one.
+//! Only [`File::create`] creates a file. Every later connection opens an existing one, so a database that was deleted
+//! is an error and never a new, empty one.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -12,27 +12,52 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
-use super::{Durability, Failure};
+use super::failure::Failure;
 
-/// Before it, resetting the write-ahead log could lose a race against a checkpoint.
+/// In older versions, resetting the write-ahead log could lose a race against a checkpoint.
 const MINIMUM_VERSION: i32 = 3_051_003;
 
-/// How long start-up waits for locks: another process may be adding an index to the table.
-pub(super) const START_UP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long start-up waits for a lock: another process may be adding an index to the table.
+pub(super) const STARTUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// More than any number of tables one process is likely to keep in one file.
+/// Enough for the tables that one process is likely to keep in one file.
 const CACHED_STATEMENTS: usize = 128;
 
-/// A reader looks after its file this often, so that a file put in its place is found without
-/// paying for a `stat` on each read.
+/// How often a reader checks the path of its file. A file that was replaced is found soon, without a `stat` on each
+/// read.
 const STALE_AFTER: Duration = Duration::from_secs(1);
 
 /// Held from before a file is created until it is closed again.
 ///
-/// POSIX drops all locks that a process has on a file when it closes any descriptor of it, and
-/// SQLite's are among them. So [`File::create`] closes only a file that it made itself, and no other
-/// store may open that one meanwhile.
+/// When a process closes any descriptor of a file, POSIX drops all locks that the process has on it, including those of
+/// SQLite. So [`File::create`] closes only a file that it created itself, and no other store may open that file
+/// meanwhile.
 static CREATING: Mutex<()> = Mutex::new(());
+
+/// What an acknowledged write survives.
+///
+/// In both cases the database stays intact, and every later read, of any process, sees an acknowledged write. The more
+/// durable value is the greater one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// A crash of the process, but not always a crash of the machine: after a power failure the writes of the last
+    /// seconds may be missing (`PRAGMA synchronous = NORMAL`). A log-out may be among them.
+    ///
+    /// Writes are a few times faster. They run on the calling thread while no other write is under way.
+    Normal,
+    /// A crash of the machine and a power failure (`PRAGMA synchronous = FULL`).
+    #[default]
+    Full,
+}
+
+impl Durability {
+    fn pragma(self) -> &'static str {
+        match self {
+            Self::Normal => "NORMAL",
+            Self::Full => "FULL",
+        }
+    }
+}
 
 /// The file that connections are opened from.
 #[derive(Debug)]
@@ -41,12 +66,12 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Makes sure that there is a file, readable by its owner only if it was not there before.
+    /// Creates the file if there is none, readable by its owner only.
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
         if path.as_os_str().is_empty() || path == Path::new(":memory:") {
             return Err(Failure::NoPath);
         }
-        // An absolute path outlives a change of directory, and is never taken for a `file:` URI.
+        // An absolute path stays valid when the working directory changes, and is never read as a `file:` URI.
         let path =
             std::path::absolute(path).map_err(|source| Failure::Create { path: path.into(), source })?;
         let _creating = lock(&CREATING);
@@ -63,17 +88,17 @@ impl File {
         Some(Self { path: path.into() })
     }
 
-    /// Opens a connection that writes, waiting so long for locks.
-    pub(super) fn writer(&self, patience: Duration) -> Result<Link, Failure> {
-        self.let_companions_be_written();
+    /// Opens a connection that writes. Opening waits for locks up to the timeout.
+    pub(super) fn writer(&self, timeout: Duration) -> Result<Link, Failure> {
+        self.make_companions_writable();
         let connection = Connection::open_with_flags(&self.path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
-        Link::writer(connection, patience).map_err(|failure| match failure.extended_code() {
+        Link::writer(connection, timeout).map_err(|failure| match failure.extended_code() {
             Some(ffi::SQLITE_READONLY_DIRECTORY) => Failure::Folder { path: self.path.clone() },
             _ => failure,
         })
     }
 
-    /// Opens a connection that only reads, and that never waits for a lock.
+    /// Opens a connection that only reads and never waits for a lock.
     pub(super) fn reader(&self) -> Result<Link, Failure> {
         let connection = Connection::open_with_flags(&self.path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
         connection.busy_timeout(Duration::ZERO)?;
@@ -81,12 +106,12 @@ impl File {
         Ok(Link::new(connection))
     }
 
-    /// Lets whoever may write the file write its companions.
+    /// Makes the `-wal` and `-shm` files writable for those who can write the database file.
     ///
-    /// SQLite makes them with the permissions that the file has at the time. When a file that could only be
-    /// read can be written again, they would be what still cannot.
+    /// SQLite creates them with the permissions that the database file has at that time. When a read-only database
+    /// becomes writable again, they would stay read-only.
     #[cfg(unix)]
-    fn let_companions_be_written(&self) {
+    fn make_companions_writable(&self) {
         use std::os::unix::fs::PermissionsExt as _;
 
         const OWNER_WRITES: u32 = 0o200;
@@ -98,21 +123,21 @@ impl File {
             let Ok(metadata) = fs::metadata(&companion) else { continue };
             let mode = metadata.permissions().mode() & 0o7777;
             if writers & !mode & OWNER_WRITES != 0 {
-                // Where it is not ours, the next write tells.
+                // If another user owns it, the next write fails and reports that.
                 drop(fs::set_permissions(&companion, fs::Permissions::from_mode(mode | writers)));
             }
         }
     }
 
     #[cfg(not(unix))]
-    fn let_companions_be_written(&self) {}
+    fn make_companions_writable(&self) {}
 
-    /// Takes away what others may do with the file and its companions.
+    /// Removes the permissions of other users on the file and its companions.
     #[cfg(unix)]
     pub(super) fn make_private(&self) {
         use std::os::unix::fs::PermissionsExt as _;
 
-        // SQLite keeps the companions beside the file that a link leads to.
+        // SQLite keeps the companions beside the target of a symbolic link.
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         for suffix in ["", "-wal", "-shm"] {
             let companion = companion(&path, suffix);
@@ -124,7 +149,8 @@ impl File {
             }
             match fs::set_permissions(&companion, fs::Permissions::from_mode(private)) {
                 Ok(()) => {
-                    tracing::warn!(path = %companion.display(), "took the session database from other users");
+                    let path = companion.display();
+                    tracing::warn!(%path, "removed the access of other users to the session database");
                 }
                 Err(error) => {
                     let (path, error) = (companion.display(), &error as &dyn std::error::Error);
@@ -153,13 +179,13 @@ fn create_private(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// Switches to a write-ahead log and returns the mode that the database has then.
+/// Switches to a write-ahead log and returns the journal mode that the database has then.
 ///
-/// Of two processes that switch a new file at once SQLite refuses one without any patience, since both
-/// hold a lock that the other one waits for.
-fn write_ahead(connection: &Connection, patience: Duration) -> Result<String, Failure> {
+/// If two processes switch a new file at the same time, SQLite refuses one of them at once, because each holds a lock
+/// that the other one waits for. So the switch is tried again here.
+fn switch_to_wal(connection: &Connection, timeout: Duration) -> Result<String, Failure> {
     const PAUSE: Duration = Duration::from_millis(5);
-    let until = Instant::now() + patience;
+    let until = Instant::now() + timeout;
     loop {
         match connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(Failure::from) {
             Err(failure) if failure.is_busy() && Instant::now() < until => std::thread::sleep(PAUSE),
@@ -168,47 +194,47 @@ fn write_ahead(connection: &Connection, patience: Duration) -> Result<String, Fa
     }
 }
 
-/// Every connection is used by one thread at a time, under the mutex of its [`Slot`].
+/// One thread at a time uses a connection, under the mutex of its [`Slot`].
 fn flags(access: OpenFlags) -> OpenFlags {
     access | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
-/// A connection, and what is known of it.
+/// A connection and its state.
 pub(super) struct Link {
     pub(super) connection: Connection,
-    /// What `PRAGMA synchronous` stands at.
+    /// The current setting of `PRAGMA synchronous`.
     synchronous: Durability,
-    /// When the file was last found at its path.
-    seen: Instant,
-    /// How many changes were made over it since the log was looked at.
+    /// When the path of the file was last checked.
+    checked: Instant,
+    /// How many changes were made over it since the length of the log was checked.
     pub(super) changes: usize,
     /// Whether it had an error that a new connection may not have.
     pub(super) broken: bool,
 }
 
-/// The place of a connection: empty until it is needed, and again once it proved broken.
+/// The place of a connection: empty until the connection is needed, and again after it broke.
 pub(super) type Slot = Arc<Mutex<Option<Link>>>;
 
 impl Link {
     fn new(connection: Connection) -> Self {
-        Self { connection, synchronous: Durability::Full, seen: Instant::now(), changes: 0, broken: false }
+        Self { connection, synchronous: Durability::Full, checked: Instant::now(), changes: 0, broken: false }
     }
 
-    /// Makes a connection fit to write, waiting so long for locks.
+    /// Configures a connection for writing, and waits for locks up to the timeout.
     ///
-    /// After that it waits for none. SQLite's own pauses grow to a tenth of a second, which is long
-    /// for a lock that is held for microseconds; who has time asks again.
-    pub(super) fn writer(connection: Connection, patience: Duration) -> Result<Self, Failure> {
-        connection.busy_timeout(patience)?;
+    /// After that the connection waits for no lock. SQLite's own pauses grow to a tenth of a second, which is long for
+    /// a lock that is held for microseconds; a caller with time left tries again.
+    pub(super) fn writer(connection: Connection, timeout: Duration) -> Result<Self, Failure> {
+        connection.busy_timeout(timeout)?;
         configure(&connection)?;
         if !connection.is_readonly("main")? {
-            let mode = write_ahead(&connection, patience)?;
-            // A database in memory has no log, and no other process to share it with.
+            let mode = switch_to_wal(&connection, timeout)?;
+            // A database in memory has no log, and no other process shares it.
             if !matches!(mode.as_str(), "wal" | "memory") {
                 return Err(Failure::NoLog);
             }
         }
-        // Checkpoints are made beside the commits, not within them: see `writer::Log`.
+        // Checkpoints run beside the commits, not within them: see `writer::Log`.
         connection.execute_batch(
             "PRAGMA wal_autocheckpoint = 0;
              PRAGMA journal_size_limit = 67108864;
@@ -229,48 +255,48 @@ impl Link {
         Ok(())
     }
 
-    /// Tells whether the file may have left its path since it was last looked for.
+    /// Returns whether the file has left its path. Checks the path only if the last check is old enough.
     pub(super) fn is_stale(&mut self) -> bool {
-        if self.seen.elapsed() < STALE_AFTER {
+        if self.checked.elapsed() < STALE_AFTER {
             return false;
         }
-        self.seen = Instant::now();
+        self.checked = Instant::now();
         self.has_moved()
     }
 
-    /// Tells whether the path no longer leads to the file that is open: it was deleted, renamed or
-    /// replaced, and what is written to it is lost to everybody else.
+    /// Returns whether the path no longer leads to the open file: the file was deleted, renamed or replaced, and other
+    /// processes do not see what is written to it.
     #[cfg(unix)]
     pub(super) fn has_moved(&self) -> bool {
         let mut moved = 0;
-        let asked = self.connection.file_control(Some("main"), rusqlite::FileControl::HasMoved(&mut moved));
-        asked.is_ok() && moved != 0
+        let checked = self.connection.file_control(Some("main"), rusqlite::FileControl::HasMoved(&mut moved));
+        checked.is_ok() && moved != 0
     }
 
-    /// An open file can neither be deleted nor replaced here.
+    /// This operating system does not let an open file be deleted or replaced.
     #[cfg(not(unix))]
     pub(super) fn has_moved(&self) -> bool {
         false
     }
 }
 
-/// Sets what all connections have in common.
+/// Applies the settings that all connections have in common.
 ///
-/// No `mmap_size`: a memory-mapped file that somebody truncates ends the process by a signal, where
-/// a read that fails is an error.
+/// `mmap_size` is not among them: if another program truncates a memory-mapped file, a signal ends the process, while a
+/// failing read is only an error.
 fn configure(connection: &Connection) -> Result<(), Failure> {
     check_version(rusqlite::version_number())?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     // A misspelt column must be an error, not a string.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
-    // Sqlite.org, "Defense Against The Dark Arts": the file may come from anywhere.
+    // sqlite.org, "Defense Against The Dark Arts": the file may come from an untrusted source.
     connection.execute_batch(
         "PRAGMA trusted_schema = OFF;
          PRAGMA cell_size_check = ON;
          PRAGMA temp_store = MEMORY;",
     )?;
-    // The first access to the file: it is here that a file of another kind is found out.
+    // The first access to the file: it fails if the file is not a database.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     Ok(())
 }
@@ -279,7 +305,7 @@ fn check_version(linked: i32) -> Result<(), Failure> {
     if linked < MINIMUM_VERSION { Err(Failure::OldVersion) } else { Ok(()) }
 }
 
-/// Locks what stays valid whatever a panic interrupted.
+/// Locks a value that stays valid even if its last user panicked.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

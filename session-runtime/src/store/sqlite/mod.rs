@@ -1,49 +1,49 @@
 //! SQLite: one file, no server.
 //!
-//! Rows and filters enter, rows and outcomes leave. Reads run on the calling thread (`reader`),
-//! changes are committed together on one of their own (`writer`), so that neither waits for the
-//! other.
+//! Rows and filters enter, rows and outcomes leave. Reads run on the calling thread (`reader`); changes are committed
+//! together on a thread of their own (`writer`). Neither waits for the other.
 
+mod driver;
+mod failure;
 mod file;
 mod reader;
-mod rows;
-mod schema;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
-use self::file::{File, Link, START_UP_PATIENCE};
+use self::driver::TableStatements;
+use self::failure::Failure;
+pub use self::file::Durability;
+use self::file::{File, Link, STARTUP_TIMEOUT};
 use self::reader::Readers;
-use self::rows::Rows;
-use self::writer::{Extent, Terms, Writer};
-use super::{ColumnRef, Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
+use self::writer::{WriteOptions, WriteSize, Writer};
+use super::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::Value;
 
-/// Listings read for long, and few are asked for at a time.
+/// Listings take long, and few run at the same time.
 const LISTING_CONNECTIONS: usize = 2;
 
 /// Sessions in an SQLite database.
 ///
-/// Any number of processes on one machine can share the file; it must not lie on a network file
-/// system, which its write-ahead log does not work on. Cloning is cheap, and the clones share their
-/// connections. A store is used within a Tokio runtime, such as that of actix-web.
+/// Any number of processes on one machine can share the file. It must not be on a network file system, because its
+/// write-ahead log does not work there. A clone is cheap and shares the connections. A store is used within a Tokio
+/// runtime, such as that of actix-web.
 ///
-/// The file is never created a second time: when it is deleted under a running store, calls fail
-/// until a database is in its place again.
+/// The file is never created a second time: if it is deleted while a store uses it, calls fail until there is a
+/// database at its path again.
 ///
-/// Dropping the last clone waits for the changes that are under way and closes the file.
+/// Dropping the last clone waits for the changes under way and closes the file.
 ///
 /// # Examples
 ///
@@ -59,32 +59,7 @@ const LISTING_CONNECTIONS: usize = 2;
 pub struct SqliteStore {
     database: Arc<Database>,
     durability: Durability,
-    table: Option<Prepared>,
-}
-
-/// What an acknowledged write survives.
-///
-/// Either way the database stays intact, and a write that was acknowledged is seen by every later
-/// read, from any process. The more durable one is the greater.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Durability {
-    /// A crash of the process, but maybe not of the machine: after a power failure the last seconds
-    /// of writes can be missing (`PRAGMA synchronous = NORMAL`). A logout may be among them.
-    ///
-    /// Writes are a few times faster, and are made on the calling thread while nobody else writes.
-    Normal,
-    /// A crash of the machine or a power failure (`PRAGMA synchronous = FULL`).
-    #[default]
-    Full,
-}
-
-impl Durability {
-    fn pragma(self) -> &'static str {
-        match self {
-            Self::Normal => "NORMAL",
-            Self::Full => "FULL",
-        }
-    }
+    statements: Option<Arc<TableStatements>>,
 }
 
 /// The writer closes the file last, after all readers, and leaves no log behind.
@@ -94,39 +69,32 @@ struct Database {
     writer: Writer,
 }
 
-/// A table that is ready, as a handle uses it.
-#[derive(Clone)]
-struct Prepared {
-    rows: Arc<Rows>,
-    deadline: Duration,
-}
-
 impl SqliteStore {
     /// Opens a database file, and creates it if there is none.
     ///
-    /// The file is for its owner only, as are the `-wal` and `-shm` files beside it (mode 0600). A
-    /// file that others can access is taken from them, with a warning in the log: to share one with
-    /// a group, hand over a connection instead ([`from_connection`](Self::from_connection)).
+    /// Only the owner can access the file and the `-wal` and `-shm` files beside it (mode 0600). If others can access
+    /// an existing file, their access is removed, with a warning in the log. To share a file with a group, open the
+    /// connection yourself and use [`from_connection`](Self::from_connection).
     ///
     /// # Errors
     ///
-    /// If the folder is missing, the file cannot be opened, or it is no database.
+    /// If the folder is missing, or the file cannot be opened or is not a database.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let open = || {
             let file = File::create(path.as_ref())?;
-            let link = file.writer(START_UP_PATIENCE)?;
-            // Only now is it known to be a database, and not somebody's `/etc/hosts`.
+            let link = file.writer(STARTUP_TIMEOUT)?;
+            // Not before it is known to be a database: the path may be that of `/etc/hosts`.
             file.make_private();
             Self::new(Some(file), link)
         };
-        open().map_err(|failure| StoreError::new("open its database", failure))
+        open().map_err(failed("open its database"))
     }
 
-    /// Makes a database in memory: for tests, and for sessions that may end with the process.
+    /// Creates a database in memory: for tests, and for sessions that may end with the process.
     ///
     /// # Errors
     ///
-    /// If there is no memory or no thread to be had.
+    /// If there is not enough memory, or no thread can be started.
     ///
     /// # Examples
     ///
@@ -137,20 +105,19 @@ impl SqliteStore {
     /// # Ok::<(), session_runtime::StoreError>(())
     /// ```
     pub fn in_memory() -> Result<Self, StoreError> {
-        let open = || Self::new(None, Link::writer(Connection::open_in_memory()?, START_UP_PATIENCE)?);
-        let store = open().map_err(|failure| StoreError::new("open its database", failure))?;
-        Ok(store.durability(Durability::Normal))
+        let open = || Self::new(None, Link::writer(Connection::open_in_memory()?, STARTUP_TIMEOUT)?);
+        Ok(open().map_err(failed("open its database"))?.durability(Durability::Normal))
     }
 
-    /// Takes over a connection, such as one that was opened with a VFS or with functions of your own.
+    /// Takes over a connection, for example one with a VFS or with functions of the application.
     ///
-    /// It becomes the one that writes, and its settings are changed to what the store needs. More
-    /// connections are opened from its path; without one, all calls share this connection. The modes
-    /// of the file are left as they are.
+    /// The connection becomes the one that writes, and the store changes its settings to those that it needs. More
+    /// connections are opened from its path; without a path, all calls share this connection. The modes of the files
+    /// stay as they are.
     ///
     /// # Errors
     ///
-    /// If the connection is within a transaction, or of an SQLite older than 3.51.3.
+    /// If the connection is inside a transaction, or its SQLite is older than 3.51.3.
     ///
     /// # Examples
     ///
@@ -168,9 +135,9 @@ impl SqliteStore {
             if !connection.is_autocommit() {
                 return Err(Failure::OpenTransaction);
             }
-            Self::new(File::of(&connection), Link::writer(connection, START_UP_PATIENCE)?)
+            Self::new(File::of(&connection), Link::writer(connection, STARTUP_TIMEOUT)?)
         };
-        take().map_err(|failure| StoreError::new("take over the connection", failure))
+        take().map_err(failed("take over the connection"))
     }
 
     fn new(file: Option<File>, link: Link) -> Result<Self, Failure> {
@@ -178,7 +145,7 @@ impl SqliteStore {
         let (readers, listings, file) = match file {
             Some(file) => {
                 let file = Arc::new(file);
-                // One per worker thread, and one for a read that had to wait elsewhere.
+                // One per worker thread, and one for a read that has to wait on a blocking thread.
                 let threads = thread::available_parallelism().map_or(1, usize::from);
                 let readers = Readers::of_file(file.clone(), threads + 1);
                 (readers, Readers::of_file(file.clone(), LISTING_CONNECTIONS), Some(file))
@@ -188,231 +155,175 @@ impl SqliteStore {
         let (readers, listings) = (Arc::new(readers), Arc::new(listings));
         let writer = Writer::start(file, slot, [readers.clone(), listings.clone()])?;
         let database = Database { readers, listings, writer };
-        Ok(Self { database: Arc::new(database), durability: Durability::default(), table: None })
+        Ok(Self { database: Arc::new(database), durability: Durability::default(), statements: None })
     }
 
-    /// Sets what the writes of this handle, and of clones made from it, survive. The default is
-    /// [`Durability::Full`].
+    /// Sets what the writes of this handle, and of clones made from it, survive. The default is [`Durability::Full`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Runs a query where it may take its time.
+    /// Runs a query that may take long.
     async fn list<T: Send + 'static>(
         &self,
         operation: &'static str,
-        read: impl Fn(&Rows, &Connection) -> Result<T, Failure> + Send + 'static,
+        deadline: Instant,
+        read: impl Fn(&TableStatements, &Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let table = self.table(operation)?.clone();
+        let statements = self.statements(operation)?.clone();
         let database = self.database.clone();
-        let deadline = Instant::now() + table.deadline;
-        let read = move || database.listings.read(deadline, |connection| read(&table.rows, connection));
-        wait(operation, read).await
+        let read = move || database.listings.read(deadline, |connection| read(&statements, connection));
+        run_blocking(operation, read).await
     }
 
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
-        extent: Extent,
-        change: impl FnOnce(&Rows, &Connection) -> Result<T, Failure> + Send + 'static,
+        size: WriteSize,
+        deadline: Instant,
+        change: impl FnOnce(&TableStatements, &Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let Prepared { rows, deadline } = self.table(operation)?;
-        let rows = rows.clone();
-        let terms = Terms { deadline: Instant::now() + *deadline, durability: self.durability, extent };
-        let written = self.database.writer.write(terms, move |connection| change(&rows, connection)).await;
+        let statements = self.statements(operation)?.clone();
+        let options = WriteOptions { deadline, durability: self.durability, size };
+        let written =
+            self.database.writer.write(options, move |connection| change(&statements, connection)).await;
         written.map_err(|failure| StoreError::new(operation, failure))
     }
 
-    fn table(&self, operation: &'static str) -> Result<&Prepared, StoreError> {
-        self.table.as_ref().ok_or_else(|| StoreError::new(operation, Failure::NotPrepared))
+    fn statements(&self, operation: &'static str) -> Result<&Arc<TableStatements>, StoreError> {
+        self.statements.as_ref().ok_or_else(|| StoreError::new(operation, Failure::NotPrepared))
     }
 }
 
-/// Runs what may block on a thread that may be blocked.
-async fn wait<T: Send + 'static>(
+/// Runs work that may block on a thread that may block.
+async fn run_blocking<T: Send + 'static>(
     operation: &'static str,
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(|failure| StoreError::new(operation, failure)),
+        Ok(result) => result.map_err(failed(operation)),
         Err(error) => Err(StoreError::new(operation, error)),
     }
 }
 
+/// Names the operation that failed.
+fn failed<E: Into<Failure>>(operation: &'static str) -> impl FnOnce(E) -> StoreError {
+    move |failure| StoreError::new(operation, failure.into())
+}
+
 impl Store for SqliteStore {
-    async fn prepare(&mut self, table: &Table, deadline: Duration) -> Result<(), StoreError> {
+    async fn prepare(&mut self, table: &Table, _: Duration) -> Result<(), StoreError> {
         let database = self.database.clone();
-        let rows = Arc::new(Rows::new(table));
+        let statements = Arc::new(TableStatements::new(table));
         let table = table.clone();
         let prepare =
-            move || database.writer.with_connection(|connection| schema::prepare(connection, &table));
-        wait("prepare its table", prepare).await?;
-        self.table = Some(Prepared { rows, deadline });
+            move || database.writer.with_connection(|connection| driver::prepare_table(connection, &table));
+        run_blocking("prepare its table", prepare).await?;
+        self.statements = Some(statements);
         Ok(())
     }
 
-    async fn load(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+    async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
         const OPERATION: &str = "load a row";
-        let table = self.table(OPERATION)?;
-        if let Some(loaded) = self.database.readers.try_read(|connection| table.rows.load(connection, id)) {
-            return loaded.map_err(|failure| StoreError::new(OPERATION, failure));
+        let statements = self.statements(OPERATION)?;
+        if let Some(loaded) = self.database.readers.try_read(|connection| statements.load(connection, id)) {
+            return loaded.map_err(failed(OPERATION));
         }
         let database = self.database.clone();
-        let table = table.clone();
-        let deadline = Instant::now() + table.deadline;
-        let load = move || database.readers.read(deadline, |connection| table.rows.load(connection, id));
-        wait(OPERATION, load).await
+        let statements = statements.clone();
+        let load = move || database.readers.read(deadline, |connection| statements.load(connection, id));
+        run_blocking(OPERATION, load).await
     }
 
-    async fn insert(&self, row: Row) -> Result<(), StoreError> {
-        self.write("insert a row", Extent::Row, move |rows, connection| rows.insert(connection, &row)).await
-    }
-
-    async fn update(&self, update: Update) -> Result<Outcome, StoreError> {
-        self.write("update a row", Extent::Row, move |rows, connection| rows.update(connection, &update))
-            .await
-    }
-
-    async fn delete(&self, id: SessionId) -> Result<bool, StoreError> {
-        self.write("delete a row", Extent::Row, move |rows, connection| rows.delete(connection, id)).await
-    }
-
-    async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, StoreError> {
-        self.write("prune expired rows", Extent::Rows, move |rows, connection| {
-            rows.prune(connection, now, limit)
+    async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
+        self.write("insert a row", WriteSize::OneRow, deadline, move |statements, connection| {
+            statements.insert(connection, &row)
         })
         .await
     }
 
-    async fn trim(&self, user: &Value, keep: u32, now: Timestamp) -> Result<Vec<SessionId>, StoreError> {
-        const OPERATION: &str = "trim the sessions of a user";
-        let query = self.table(OPERATION)?.rows.trim(user, keep, now);
-        let query = query.map_err(|failure| StoreError::new(OPERATION, failure))?;
-        self.write(OPERATION, Extent::Rows, move |_, connection| Rows::take(connection, &query)).await
+    async fn update(&self, update: Update, deadline: Instant) -> Result<Outcome, StoreError> {
+        self.write("update a row", WriteSize::OneRow, deadline, move |statements, connection| {
+            statements.update(connection, &update)
+        })
+        .await
+    }
+
+    async fn delete(&self, id: SessionId, deadline: Instant) -> Result<bool, StoreError> {
+        self.write("delete a row", WriteSize::OneRow, deadline, move |statements, connection| {
+            statements.delete(connection, id)
+        })
+        .await
+    }
+
+    async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
+        self.write("prune expired rows", WriteSize::ManyRows, deadline, move |statements, connection| {
+            statements.prune(connection, now, limit)
+        })
+        .await
+    }
+
+    async fn evict_oldest(
+        &self,
+        user: &Value,
+        keep: u32,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        const OPERATION: &str = "evict the oldest sessions of a user";
+        let statement = self.statements(OPERATION)?.rows.evict_oldest(user, keep, now);
+        let statement = statement.map_err(failed(OPERATION))?;
+        let evict = move |_: &TableStatements, connection: &Connection| {
+            TableStatements::remove(connection, &statement)
+        };
+        self.write(OPERATION, WriteSize::ManyRows, deadline, evict).await
     }
 }
 
 #[diagnostic::do_not_recommend]
 impl Directory for SqliteStore {
-    async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, StoreError> {
+    async fn find(&self, filter: &Filter, page: Page, deadline: Instant) -> Result<Vec<Row>, StoreError> {
         const OPERATION: &str = "find rows";
-        let query = self.table(OPERATION)?.rows.select(filter, page);
-        let query = query.map_err(|failure| StoreError::new(OPERATION, failure))?;
-        self.list(OPERATION, move |rows, connection| rows.find(connection, &query)).await
+        let statement = self.statements(OPERATION)?.rows.find(filter, page).map_err(failed(OPERATION))?;
+        let find = move |statements: &TableStatements, connection: &Connection| {
+            statements.find(connection, &statement)
+        };
+        self.list(OPERATION, deadline, find).await
     }
 
-    async fn count(&self, filter: &Filter) -> Result<u64, StoreError> {
+    async fn count(&self, filter: &Filter, deadline: Instant) -> Result<u64, StoreError> {
         const OPERATION: &str = "count rows";
-        let query = self.table(OPERATION)?.rows.count(filter);
-        let query = query.map_err(|failure| StoreError::new(OPERATION, failure))?;
-        self.list(OPERATION, move |_, connection| Rows::total(connection, &query)).await
+        let statement = self.statements(OPERATION)?.rows.count(filter).map_err(failed(OPERATION))?;
+        let count = move |_: &TableStatements, connection: &Connection| {
+            TableStatements::count(connection, &statement)
+        };
+        self.list(OPERATION, deadline, count).await
     }
 
-    async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, StoreError> {
+    async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
         const OPERATION: &str = "remove rows";
-        let query = self.table(OPERATION)?.rows.remove(filter);
-        let query = query.map_err(|failure| StoreError::new(OPERATION, failure))?;
-        self.write(OPERATION, Extent::Rows, move |_, connection| Rows::take(connection, &query)).await
+        let statement = self.statements(OPERATION)?.rows.remove(filter).map_err(failed(OPERATION))?;
+        let remove = move |_: &TableStatements, connection: &Connection| {
+            TableStatements::remove(connection, &statement)
+        };
+        self.write(OPERATION, WriteSize::ManyRows, deadline, remove).await
     }
 
-    async fn health(&self) -> Result<(), StoreError> {
+    async fn health(&self, deadline: Instant) -> Result<(), StoreError> {
         const OPERATION: &str = "pass its health check";
-        self.list(OPERATION, Rows::probe).await?;
-        // An empty transaction takes the write lock, and finds out whether the file is in its place.
-        // Of a read-only database, SQLite makes it a transaction that reads.
-        let probe = |_: &Rows, connection: &Connection| {
+        self.list(OPERATION, deadline, TableStatements::probe).await?;
+        // An empty transaction takes the write lock, and finds out whether the file is still at its path. In a
+        // read-only database, SQLite turns it into a transaction that reads.
+        let probe = |_: &TableStatements, connection: &Connection| {
             if connection.is_readonly("main")? { Err(Failure::ReadOnly) } else { Ok(()) }
         };
-        self.write(OPERATION, Extent::Row, probe).await
+        self.write(OPERATION, WriteSize::OneRow, deadline, probe).await
     }
 }
 
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteStore").field("durability", &self.durability).finish_non_exhaustive()
-    }
-}
-
-/// Why a call failed. Ends up in logs: it names tables and columns, and shows no value of a row.
-/// SQLite's own messages hold none either, since values are bound and never part of a statement.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
-    #[error("the database file {path:?} cannot be created; is its folder there?")]
-    Create { path: PathBuf, source: io::Error },
-    #[error("the folder of {path:?} cannot be written, and SQLite has to make files beside the database")]
-    Folder { path: PathBuf },
-    #[error("a database in memory is made by `SqliteStore::in_memory`, not by a path")]
-    NoPath,
-    #[error("SQLite {linked} is linked, but 3.51.3 or later is needed", linked = rusqlite::version())]
-    OldVersion,
-    #[error("the database cannot have a write-ahead log, which the store needs")]
-    NoLog,
-    #[error("the connection is within a transaction")]
-    OpenTransaction,
-    #[error("the writing thread cannot be started")]
-    Thread(#[source] io::Error),
-    #[error("table {table:?} {reason}")]
-    Unfit { table: String, reason: String },
-    #[error("the store was not prepared for a table")]
-    NotPrepared,
-    #[error("the deadline has passed")]
-    Deadline,
-    #[error("the database file is no longer at its path")]
-    Moved,
-    #[error("attempt to write a readonly database")]
-    ReadOnly,
-    #[error("the database has been closed")]
-    Closed,
-    #[error("the table has no column {0:?}")]
-    NoColumn(ColumnRef),
-    #[error("the table has {table} projected columns, and the row {row}")]
-    ColumnCount { table: usize, row: usize },
-    #[error("a filter of {0} values is too large")]
-    TooManyValues(usize),
-    #[error("column {column:?} of the row does not hold {expected}")]
-    Malformed { column: String, expected: &'static str },
-}
-
-impl Failure {
-    fn malformed(column: &str, expected: &'static str) -> Self {
-        Self::Malformed { column: column.to_owned(), expected }
-    }
-
-    /// Whether the same call may succeed a moment later.
-    fn is_busy(&self) -> bool {
-        matches!(self.code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
-    }
-
-    /// Whether the connection may be at fault, or what it knows of its file.
-    fn is_of_connection(&self) -> bool {
-        matches!(self, Self::Moved | Self::ReadOnly)
-            || matches!(
-                self.code(),
-                Some(
-                    ErrorCode::SystemIoFailure
-                        | ErrorCode::DatabaseCorrupt
-                        | ErrorCode::NotADatabase
-                        | ErrorCode::CannotOpen
-                        | ErrorCode::ReadOnly
-                        | ErrorCode::FileLockingProtocolFailed
-                )
-            )
-    }
-
-    fn extended_code(&self) -> Option<i32> {
-        match self {
-            Self::Sqlite(error) => error.sqlite_error().map(|error| error.extended_code),
-            _ => None,
-        }
-    }
-
-    fn code(&self) -> Option<ErrorCode> {
-        match self {
-            Self::Sqlite(error) => error.sqlite_error_code(),
-            _ => None,
-        }
     }
 }

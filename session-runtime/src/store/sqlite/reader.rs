@@ -1,8 +1,8 @@
-//! Reading: on the calling thread, over a connection that waits for nothing.
+//! Reading: on the calling thread, over a connection that never waits for a lock.
 //!
-//! With a write-ahead log a reader needs no lock that a writer holds, so a point read takes
-//! microseconds, which is less than handing it to another thread. What may take longer, and the rare
-//! read that finds the database locked, goes to a thread where waiting is allowed.
+//! With a write-ahead log a reader needs no lock that a writer holds. So reading one row takes microseconds, less than
+//! handing the read to another thread. A read that may take longer, and the rare read that finds the database locked,
+//! run on a thread that may block.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, MutexGuard, TryLockError};
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::Failure;
+use super::failure::Failure;
 use super::file::{File, Link, Slot, lock};
 
-/// A pool of connections, opened when first used.
+/// A pool of connections, each opened when it is first used.
 pub(super) struct Readers {
-    /// Where to open them from; the one connection of a database in memory is opened already.
+    /// The file to open. `None` for a database in memory, whose only connection is open already.
     file: Option<Arc<File>>,
     slots: Box<[Slot]>,
 }
@@ -25,14 +25,14 @@ impl Readers {
         Self { file: Some(file), slots: (0..size).map(|_| Slot::default()).collect() }
     }
 
-    /// Reads over the writer's own connection: all there is of a database in memory.
+    /// Reads over the writer's own connection, which is the only one of a database in memory.
     pub(super) fn shared(slot: Slot) -> Self {
         Self { file: None, slots: Box::new([slot]) }
     }
 
-    /// Closes every connection to the file, and lets none be opened for as long as the result is kept.
+    /// Closes every connection to the file. None is opened again until the result is dropped.
     pub(super) fn close(&self) -> Vec<MutexGuard<'_, Option<Link>>> {
-        // Without a file the connection is the writer's.
+        // Without a file the connection belongs to the writer.
         let slots = if self.file.is_some() { &*self.slots } else { &[] };
         let mut closed: Vec<_> = slots.iter().map(|slot| lock(slot)).collect();
         for slot in &mut closed {
@@ -41,7 +41,7 @@ impl Readers {
         closed
     }
 
-    /// Reads at once, or not at all: `None` if every connection is in use or the database is locked.
+    /// Reads without waiting. `None` if every connection is in use or the database is locked.
     pub(super) fn try_read<T>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, Failure>,
@@ -60,7 +60,7 @@ impl Readers {
         }
     }
 
-    /// Reads, waiting for a connection and for locks until the deadline. Not for an async thread.
+    /// Reads, and waits for a connection and for locks until the deadline. Blocks its thread.
     pub(super) fn read<T>(
         &self,
         deadline: Instant,
@@ -101,10 +101,10 @@ impl Readers {
     }
 }
 
-/// Between two attempts at a lock.
+/// The pause between two attempts to get a lock.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// A number per thread, so that threads begin at different connections and seldom meet.
+/// The slot that a thread tries first: another one for each thread, so that threads rarely wait for each other.
 fn own_slot() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {

@@ -1,3 +1,5 @@
+//! The table, the rows and the filters of an SQLite database.
+
 mod faults;
 
 use std::error::Error as _;
@@ -6,37 +8,28 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::*;
-use crate::store::{Comparison, Scope, TableColumn};
-use crate::value::{ColumnType, Value};
+use crate::store::{ColumnRef, Comparison, Scope, TableColumn};
+use crate::value::ColumnType;
 
-const DEADLINE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-fn column(name: &str, ty: ColumnType, index: bool) -> TableColumn {
-    TableColumn { name: name.to_owned(), ty, index }
+/// The deadline of a call that needs no more than [`TIMEOUT`].
+fn soon() -> Instant {
+    Instant::now() + TIMEOUT
 }
 
 fn table() -> Table {
     Table {
-        name: "sessions".to_owned(),
-        id: "id".to_owned(),
-        state: "state".to_owned(),
-        state_is_text: false,
-        user: Some(column("user_id", ColumnType::Integer, true)),
+        user: Some(TableColumn::new("user_id", ColumnType::Integer).indexed()),
         ip: Some("ip_addr".to_owned()),
-        created: "created".to_owned(),
-        expiration: "expiration".to_owned(),
-        revision: "revision".to_owned(),
         projected: vec![
-            column("tenant", ColumnType::Text, true),
-            column("score", ColumnType::Real, false),
-            column("visits", ColumnType::Integer, false),
-            column("tag", ColumnType::Blob, false),
+            TableColumn::new("tenant", ColumnType::Text).indexed(),
+            TableColumn::new("score", ColumnType::Real),
+            TableColumn::new("visits", ColumnType::Integer),
+            TableColumn::new("tag", ColumnType::Blob),
         ],
+        ..Table::new("sessions")
     }
-}
-
-fn bare_table(name: &str) -> Table {
-    Table { name: name.to_owned(), user: None, ip: None, projected: Vec::new(), ..table() }
 }
 
 fn id(n: u64) -> SessionId {
@@ -46,20 +39,12 @@ fn id(n: u64) -> SessionId {
 }
 
 fn row(n: u64) -> Row {
-    Row {
-        id: id(n),
-        state: format!("state of {n}").into_bytes(),
-        user: None,
-        ip: None,
-        created: Timestamp::from_millis(1),
-        expiration: Timestamp::from_millis(1_000),
-        revision: 1,
-        columns: vec![None; 4],
-    }
+    Row { columns: vec![None; 4], ..bare_row(n) }
 }
 
 fn bare_row(n: u64) -> Row {
-    Row { columns: Vec::new(), ..row(n) }
+    let (created, expiration) = (Timestamp::from_millis(1), Timestamp::from_millis(1_000));
+    Row::new(id(n), format!("state of {n}").into_bytes(), created, expiration, 1)
 }
 
 fn full_row(n: u64) -> Row {
@@ -78,7 +63,7 @@ fn full_row(n: u64) -> Row {
 
 fn update(row: &Row, scope: Scope) -> Update {
     let next = Row { revision: row.revision + 1, ..row.clone() };
-    Update { id: row.id, expected: row.revision, scope, row: next }
+    Update { scope, ..Update::new(row.id, row.revision, next) }
 }
 
 struct Fixture {
@@ -98,13 +83,13 @@ impl Fixture {
 
 async fn fixture() -> Fixture {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = open(&folder.path().join("sessions.db"), &table(), DEADLINE).await.expect("a store");
+    let store = open(&folder.path().join("sessions.db"), &table()).await.expect("a store");
     Fixture { folder, store }
 }
 
-async fn open(path: &Path, table: &Table, deadline: Duration) -> Result<SqliteStore, StoreError> {
+async fn open(path: &Path, table: &Table) -> Result<SqliteStore, StoreError> {
     let mut store = SqliteStore::open(path)?;
-    store.prepare(table, deadline).await?;
+    store.prepare(table, TIMEOUT).await?;
     Ok(store)
 }
 
@@ -113,12 +98,12 @@ fn cause(error: &StoreError) -> String {
 }
 
 async fn ids(store: &SqliteStore, filter: Filter) -> Vec<SessionId> {
-    let page = Page { after: None, limit: 1_000 };
-    store.find(&filter, page).await.expect("rows").iter().map(|row| row.id).collect()
+    let page = Page::new(None, 1_000);
+    store.find(&filter, page, soon()).await.expect("rows").iter().map(|row| row.id).collect()
 }
 
 #[tokio::test]
-async fn it_keeps_the_promises_of_a_store() {
+async fn the_store_keeps_its_promises() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("sessions.db");
     crate::store::suite::run(async || SqliteStore::open(&path).expect("a store")).await;
@@ -129,22 +114,22 @@ async fn it_keeps_the_promises_of_a_store() {
 async fn a_row_comes_back_as_it_was_stored() {
     let Fixture { store, folder: _folder } = fixture().await;
     for stored in [row(1), full_row(2), Row { state: Vec::new(), ..row(3) }] {
-        store.insert(stored.clone()).await.unwrap();
-        assert_eq!(store.load(stored.id).await.unwrap(), Some(stored));
+        store.insert(stored.clone(), soon()).await.unwrap();
+        assert_eq!(store.load(stored.id, soon()).await.unwrap(), Some(stored));
     }
-    assert_eq!(store.load(id(9)).await.unwrap(), None);
+    assert_eq!(store.load(id(9), soon()).await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn text_state_is_stored_as_text() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sessions.db");
-    let table = Table { state_is_text: true, ..bare_table("sessions") };
-    let store = open(&path, &table, DEADLINE).await.unwrap();
+    let table = Table { state_is_text: true, ..Table::new("sessions") };
+    let store = open(&path, &table).await.unwrap();
     let stored = Row { state: b"{\"a\":1}".to_vec(), ..bare_row(1) };
-    store.insert(stored.clone()).await.unwrap();
-    assert_eq!(store.update(update(&stored, Scope::State)).await.unwrap(), Outcome::Stored);
-    assert_eq!(store.load(stored.id).await.unwrap().unwrap().state, stored.state);
+    store.insert(stored.clone(), soon()).await.unwrap();
+    assert_eq!(store.update(update(&stored, Scope::State), soon()).await.unwrap(), Outcome::Stored);
+    assert_eq!(store.load(stored.id, soon()).await.unwrap().unwrap().state, stored.state);
     let kind: String = Connection::open(path)
         .unwrap()
         .query_row("SELECT typeof(state) FROM sessions", [], |row| row.get(0))
@@ -156,24 +141,24 @@ async fn text_state_is_stored_as_text() {
 async fn an_update_writes_what_its_scope_says() {
     let Fixture { store, folder: _folder } = fixture().await;
     let before = row(1);
-    store.insert(before.clone()).await.unwrap();
+    store.insert(before.clone(), soon()).await.unwrap();
     let state = Row { state: b"new".to_vec(), revision: 2, ..before.clone() };
     let elsewhere =
         Row { expiration: Timestamp::from_millis(7), user: Some(Value::Integer(7)), ..state.clone() };
     let change = Update { id: id(1), expected: 1, scope: Scope::State, row: elsewhere };
-    assert_eq!(store.update(change).await.unwrap(), Outcome::Stored);
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(state.clone()));
+    assert_eq!(store.update(change, soon()).await.unwrap(), Outcome::Stored);
+    assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(state.clone()));
 
     let touched = Row { expiration: Timestamp::from_millis(2_000), revision: 3, ..state };
     let elsewhere = Row { user: Some(Value::Integer(7)), ..touched.clone() };
     let change = Update { id: id(1), expected: 2, scope: Scope::Expiration, row: elsewhere };
-    assert_eq!(store.update(change).await.unwrap(), Outcome::Stored);
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(touched));
+    assert_eq!(store.update(change, soon()).await.unwrap(), Outcome::Stored);
+    assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(touched));
 
     let whole = Row { revision: 4, ..full_row(1) };
     let change = Update { id: id(1), expected: 3, scope: Scope::Row, row: whole.clone() };
-    assert_eq!(store.update(change).await.unwrap(), Outcome::Stored);
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(whole));
+    assert_eq!(store.update(change, soon()).await.unwrap(), Outcome::Stored);
+    assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(whole));
 }
 
 #[tokio::test]
@@ -185,21 +170,21 @@ async fn a_malformed_row_is_an_error_that_names_the_column_and_shows_no_value() 
         (3, "expiration", "x'00'"),
         (4, "state", "5"),
     ] {
-        fixture.store.insert(row(n)).await.unwrap();
+        fixture.store.insert(row(n), soon()).await.unwrap();
         let bytes = id(n);
         let sql = format!("UPDATE sessions SET {column} = {value} WHERE id = ?1");
         assert_eq!(fixture.sql().execute(&sql, [bytes.as_bytes()]).unwrap(), 1);
-        let cause = cause(&fixture.store.load(id(n)).await.unwrap_err());
+        let cause = cause(&fixture.store.load(id(n), soon()).await.unwrap_err());
         assert!(cause.contains(column) && !cause.contains(value.trim_matches('\'')), "{cause}");
     }
 }
 
 #[tokio::test]
-async fn an_optional_value_of_another_type_comes_back_as_what_it_is() {
+async fn an_optional_value_of_another_type_comes_back_as_it_is_stored() {
     let fixture = fixture().await;
-    fixture.store.insert(full_row(1)).await.unwrap();
+    fixture.store.insert(full_row(1), soon()).await.unwrap();
     fixture.sql().execute("UPDATE sessions SET user_id = 'eve', tenant = x'ff', score = NULL", []).unwrap();
-    let loaded = fixture.store.load(id(1)).await.unwrap().unwrap();
+    let loaded = fixture.store.load(id(1), soon()).await.unwrap().unwrap();
     assert_eq!(loaded.user, Some(Value::Text("eve".to_owned())));
     assert_eq!(loaded.columns[..2], [Some(Value::Blob(vec![0xff])), None]);
 }
@@ -207,24 +192,24 @@ async fn an_optional_value_of_another_type_comes_back_as_what_it_is() {
 #[tokio::test]
 async fn a_row_that_does_not_fit_the_table_is_refused() {
     let Fixture { store, folder: _folder } = fixture().await;
-    store.insert(bare_row(1)).await.unwrap_err();
-    assert_eq!(store.count(&Filter::All).await.unwrap(), 0);
+    store.insert(bare_row(1), soon()).await.unwrap_err();
+    assert_eq!(store.count(&Filter::All, soon()).await.unwrap(), 0);
 }
 
 #[tokio::test]
-async fn text_is_compared_byte_for_byte_however_the_table_collates_it() {
+async fn text_is_compared_byte_for_byte_whatever_the_collation_of_the_table() {
     let fixture = fixture().await;
     let table = Table { name: "loose".to_owned(), ..table() };
     fixture.sql().execute_batch(&create_loose("tenant TEXT COLLATE NOCASE")).unwrap();
     let mut store = fixture.store.clone();
-    store.prepare(&table, DEADLINE).await.unwrap();
+    store.prepare(&table, TIMEOUT).await.unwrap();
     let mut stored = row(1);
     stored.columns[0] = Some(Value::Text("acme".to_owned()));
-    store.insert(stored).await.unwrap();
+    store.insert(stored, soon()).await.unwrap();
     let is =
         |text: &str| Filter::Compare(ColumnRef::Projected(0), Comparison::Eq, Value::Text(text.to_owned()));
-    assert_eq!(store.count(&is("acme")).await.unwrap(), 1);
-    assert_eq!(store.count(&is("ACME")).await.unwrap(), 0);
+    assert_eq!(store.count(&is("acme"), soon()).await.unwrap(), 1);
+    assert_eq!(store.count(&is("ACME"), soon()).await.unwrap(), 0);
 }
 
 fn create_loose(columns: &str) -> String {
@@ -239,19 +224,33 @@ async fn a_conflict_clause_of_the_table_does_not_overwrite_a_row() {
     let fixture = fixture().await;
     fixture.sql().execute_batch(&create_loose("tenant TEXT")).unwrap();
     let mut store = fixture.store.clone();
-    store.prepare(&Table { name: "loose".to_owned(), ..table() }, DEADLINE).await.unwrap();
-    store.insert(row(1)).await.unwrap();
-    store.insert(full_row(1)).await.unwrap_err();
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
+    store.prepare(&Table { name: "loose".to_owned(), ..table() }, TIMEOUT).await.unwrap();
+    store.insert(row(1), soon()).await.unwrap();
+    store.insert(full_row(1), soon()).await.unwrap_err();
+    assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(row(1)));
 }
 
 #[tokio::test]
-async fn a_filter_by_a_column_that_is_not_there_or_by_too_many_values_is_an_error() {
+async fn a_filter_by_a_missing_column_or_by_too_many_values_is_an_error() {
     let Fixture { store, folder: _folder } = fixture().await;
-    store.count(&Filter::IsNull(ColumnRef::Projected(4))).await.unwrap_err();
+    store.count(&Filter::IsNull(ColumnRef::Projected(4)), soon()).await.unwrap_err();
     let user = |count| Filter::OneOf(ColumnRef::User, vec![Value::Integer(1); count]);
-    assert_eq!(store.count(&user(32_766)).await.unwrap(), 0);
-    assert!(cause(&store.count(&user(32_767)).await.unwrap_err()).contains("32767"));
+    assert_eq!(store.count(&user(32_766), soon()).await.unwrap(), 0);
+    assert!(cause(&store.count(&user(32_767), soon()).await.unwrap_err()).contains("32767"));
+}
+
+#[tokio::test]
+async fn a_value_of_another_type_than_its_column_matches_no_row() {
+    let Fixture { store, folder: _folder } = fixture().await;
+    store.insert(full_row(1), soon()).await.unwrap();
+    let user = |comparison, value| Filter::Compare(ColumnRef::User, comparison, value);
+    assert_eq!(store.count(&user(Comparison::Eq, Value::Integer(-7)), soon()).await.unwrap(), 1);
+    for comparison in [Comparison::Eq, Comparison::Ne] {
+        let text = user(comparison, Value::Text("-7".to_owned()));
+        assert_eq!(store.count(&text, soon()).await.unwrap(), 0, "{comparison:?}");
+    }
+    let mixed = Filter::OneOf(ColumnRef::User, vec![Value::Text("-7".to_owned()), Value::Integer(-7)]);
+    assert_eq!(store.count(&mixed, soon()).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -261,7 +260,7 @@ async fn preparing_twice_and_from_two_stores_at_once_creates_the_table_once() {
     let attempts: Vec<_> = (0..8)
         .map(|_| {
             let path = path.clone();
-            tokio::spawn(async move { open(&path, &table(), DEADLINE).await })
+            tokio::spawn(async move { open(&path, &table()).await })
         })
         .collect();
     for attempt in attempts {
@@ -279,17 +278,17 @@ async fn preparing_twice_and_from_two_stores_at_once_creates_the_table_once() {
 }
 
 #[tokio::test]
-async fn a_column_that_is_missing_is_added_and_old_rows_keep_what_they_have() {
+async fn a_missing_column_is_added_and_old_rows_keep_their_values() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sessions.db");
-    let old = open(&path, &bare_table("sessions"), DEADLINE).await.unwrap();
-    old.insert(bare_row(1)).await.unwrap();
-    let store = open(&path, &table(), DEADLINE).await.unwrap();
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
-    store.insert(full_row(2)).await.unwrap();
-    assert_eq!(store.load(id(2)).await.unwrap(), Some(full_row(2)));
-    // The old node does not know the new columns, and goes on.
-    assert_eq!(old.load(id(2)).await.unwrap().map(|row| row.columns), Some(Vec::new()));
+    let old = open(&path, &Table::new("sessions")).await.unwrap();
+    old.insert(bare_row(1), soon()).await.unwrap();
+    let store = open(&path, &table()).await.unwrap();
+    assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(row(1)));
+    store.insert(full_row(2), soon()).await.unwrap();
+    assert_eq!(store.load(id(2), soon()).await.unwrap(), Some(full_row(2)));
+    // A store that does not know the new columns still works.
+    assert_eq!(old.load(id(2), soon()).await.unwrap().map(|row| row.columns), Some(Vec::new()));
     let indexed: i64 = Connection::open(path)
         .unwrap()
         .query_row(
@@ -302,7 +301,7 @@ async fn a_column_that_is_missing_is_added_and_old_rows_keep_what_they_have() {
 }
 
 #[tokio::test]
-async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
+async fn a_table_that_does_not_fit_is_refused_and_the_error_names_the_column() {
     let good = "id BLOB PRIMARY KEY, state BLOB, created INTEGER, expiration INTEGER, revision INTEGER";
     let cases = [
         (good.replace("state BLOB", "state TEXT"), ["\"state\"", "TEXT"]),
@@ -313,6 +312,10 @@ async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
         (good.replace("id BLOB PRIMARY KEY", "id TEXT PRIMARY KEY"), ["\"id\"", "TEXT"]),
         (good.replace("created INTEGER", "created INTEGER AS (1)"), ["\"created\"", "generated"]),
         (good.replace(" PRIMARY KEY", "") + ", PRIMARY KEY (id, created)", ["\"created\"", "primary key"]),
+        (
+            good.replace(" PRIMARY KEY", "") + ", other TEXT, PRIMARY KEY (id, other)",
+            ["\"other\"", "primary key"],
+        ),
         (good.replace(", revision INTEGER", ""), ["\"revision\"", "no column"]),
         (format!("{good}, tenant INTEGER"), ["\"tenant\"", "INTEGER"]),
         (format!("{good}, tenant TEXT NOT NULL"), ["\"tenant\"", "NULL"]),
@@ -327,9 +330,9 @@ async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
             .unwrap()
             .execute_batch(&format!("CREATE TABLE sessions ({columns})"))
             .unwrap();
-        let prepared = open(&path, &table(), DEADLINE).await;
+        let prepared = open(&path, &table()).await;
         if expected == [""; 2] {
-            prepared.unwrap().insert(full_row(1)).await.unwrap();
+            prepared.unwrap().insert(full_row(1), soon()).await.unwrap();
         } else {
             let cause = cause(&prepared.unwrap_err());
             let named = cause.contains("\"sessions\"") && expected.iter().all(|word| cause.contains(word));
@@ -339,60 +342,65 @@ async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
 }
 
 #[tokio::test]
-async fn a_view_in_the_place_of_the_table_is_refused() {
+async fn a_view_with_the_name_of_the_table_is_refused() {
     let fixture = fixture().await;
     fixture.sql().execute_batch("CREATE VIEW shown AS SELECT * FROM sessions").unwrap();
     let mut store = fixture.store.clone();
-    let error = store.prepare(&bare_table("shown"), DEADLINE).await.unwrap_err();
+    let error = store.prepare(&Table::new("shown"), TIMEOUT).await.unwrap_err();
     assert!(cause(&error).contains("is a view"), "{}", cause(&error));
 }
 
 #[tokio::test]
-async fn any_name_that_sqlite_can_quote_serves() {
+async fn every_name_that_sqlite_can_quote_works() {
     let Fixture { mut store, folder: _folder } = fixture().await;
     let odd = Table {
         name: "select \"from\" x; --".to_owned(),
         id: "primary".to_owned(),
         state: "sta'te".to_owned(),
-        user: Some(column("\u{FC}ser \u{1F36A}", ColumnType::Text, true)),
+        user: Some(TableColumn::new("\u{FC}ser \u{1F36A}", ColumnType::Text).indexed()),
         ip: Some("ip addr".to_owned()),
         created: "\"".to_owned(),
         expiration: "where".to_owned(),
         revision: "?1".to_owned(),
-        projected: vec![column("rowid", ColumnType::Integer, true), column("[x]`", ColumnType::Text, false)],
+        projected: vec![
+            TableColumn::new("rowid", ColumnType::Integer).indexed(),
+            TableColumn::new("[x]`", ColumnType::Text),
+        ],
         ..table()
     };
-    store.prepare(&odd, DEADLINE).await.unwrap();
+    store.prepare(&odd, TIMEOUT).await.unwrap();
     let stored = Row {
         user: Some(Value::Text("u".to_owned())),
         columns: vec![Some(Value::Integer(3)), Some(Value::Text("y".to_owned()))],
         ..row(1)
     };
-    store.insert(stored.clone()).await.unwrap();
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(stored.clone()));
-    assert_eq!(store.update(update(&stored, Scope::Row)).await.unwrap(), Outcome::Stored);
+    store.insert(stored.clone(), soon()).await.unwrap();
+    assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(stored.clone()));
+    assert_eq!(store.update(update(&stored, Scope::Row), soon()).await.unwrap(), Outcome::Stored);
     let filter = Filter::And(
         Box::new(Filter::Compare(ColumnRef::Projected(0), Comparison::Eq, Value::Integer(3))),
         Box::new(Filter::Not(Box::new(Filter::IsNull(ColumnRef::User)))),
     );
-    assert_eq!(store.remove(&filter).await.unwrap(), [id(1)]);
+    assert_eq!(store.remove(&filter, soon()).await.unwrap(), [id(1)]);
 }
 
 #[tokio::test]
-async fn two_tables_of_one_file_keep_apart() {
+async fn two_tables_in_one_file_are_independent() {
     let Fixture { store, folder: _folder } = fixture().await;
     let mut other = store.clone();
-    other.prepare(&bare_table("others"), DEADLINE).await.unwrap();
-    store.insert(full_row(1)).await.unwrap();
-    other.insert(bare_row(1)).await.unwrap();
-    assert!(other.delete(id(1)).await.unwrap());
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(full_row(1)));
+    other.prepare(&Table::new("others"), TIMEOUT).await.unwrap();
+    store.insert(full_row(1), soon()).await.unwrap();
+    other.insert(bare_row(1), soon()).await.unwrap();
+    assert!(other.delete(id(1), soon()).await.unwrap());
+    assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(full_row(1)));
 }
 
 #[tokio::test]
-async fn a_store_that_was_not_prepared_says_so() {
+async fn a_call_before_prepare_is_an_error_that_says_so() {
     let store = SqliteStore::in_memory().unwrap();
-    for error in [store.load(id(1)).await.unwrap_err(), store.insert(row(1)).await.unwrap_err()] {
+    for error in
+        [store.load(id(1), soon()).await.unwrap_err(), store.insert(row(1), soon()).await.unwrap_err()]
+    {
         assert!(cause(&error).contains("not prepared"));
     }
 }

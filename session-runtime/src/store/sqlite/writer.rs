@@ -1,8 +1,8 @@
-//! Writing: one thread per database, which commits all changes that wait as one transaction.
+//! Writing: one thread per database, which commits all waiting changes in one transaction.
 //!
-//! A commit costs the same for one row as for a hundred, so the changes that arrive while one commit
-//! is under way share the next. Each is answered after the commit that contains it has succeeded, and
-//! never before; a change that fails leaves the others of its transaction alone.
+//! A commit costs the same for one row as for a hundred, so the changes that arrive during one commit share the next
+//! one. A change is acknowledged only after the commit that contains it has succeeded. A change that fails does not
+//! affect the others of its transaction.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -12,32 +12,32 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::file::{File, Link, Slot, lock};
+use super::failure::Failure;
+use super::file::{Durability, File, Link, Slot, lock};
 use super::reader::Readers;
-use super::{Durability, Failure};
 
-/// More would make the first of a transaction wait for the last.
+/// The most changes in one transaction: the first one waits until the last one is made.
 const MAX_BATCH: usize = 128;
 
-/// Between two attempts at the write lock.
+/// The pause between two attempts to get the write lock.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What a change is to be made under.
+/// How a change is made.
 #[derive(Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct WriteOptions {
     /// A change that has not begun by then is not made.
     pub(super) deadline: Instant,
     pub(super) durability: Durability,
-    pub(super) extent: Extent,
+    pub(super) size: WriteSize,
 }
 
-/// How much a change may touch.
+/// How many rows a change affects.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Extent {
-    /// One row, in microseconds.
-    Row,
-    /// Any number of rows, for any time.
-    Rows,
+pub(super) enum WriteSize {
+    /// One row, which takes microseconds.
+    OneRow,
+    /// Any number of rows, which may take long.
+    ManyRows,
 }
 
 /// The queue of changes, and the thread that makes them.
@@ -52,12 +52,12 @@ pub(super) struct Writer {
 
 enum Message {
     Change(Box<dyn Change>),
-    TendLog,
+    MaintainLog,
 }
 
 impl Writer {
-    /// Starts the thread. A connection that breaks is opened again from the file, if there is one, and
-    /// with it those of all readers.
+    /// Starts the thread. If a connection breaks and there is a file, the thread opens its connection again, after
+    /// it has closed those of all readers.
     pub(super) fn start(
         file: Option<Arc<File>>,
         slot: Slot,
@@ -73,40 +73,42 @@ impl Writer {
 
     /// Makes a change and returns when it is committed.
     ///
-    /// It is made even if the future is dropped. `make` must change the database by one statement, so
-    /// that all of it is undone if it fails.
+    /// The change is made even if the future is dropped. `make` must change the database by one statement, so that a
+    /// failure undoes all of it.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        terms: Terms,
+        options: WriteOptions,
         make: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Arc<Failure>> {
-        let (reply, answer) = oneshot::channel();
-        let job = Job { terms, make: Some(make), result: None, reply };
+        let (reply, result) = oneshot::channel();
+        let job = Job { options, make: Some(make), result: None, reply };
         if let Err(change) = self.write_here(Box::new(job)) {
             self.send(Message::Change(change));
         }
-        // A thread that has ended drops what was sent to it.
-        answer.await.unwrap_or_else(|_| Err(Arc::new(Failure::Closed)))
+        // When the thread ends, it drops the changes that are left in its queue.
+        result.await.unwrap_or_else(|_| Err(Arc::new(Failure::Closed)))
     }
 
-    /// Makes a change on the calling thread, or hands it back.
+    /// Makes a change on the calling thread, or returns it.
     ///
-    /// Without a sync a commit takes less time than waking the writing thread and being woken by it.
-    /// This waits for nothing: not for a change in the queue, nor one under way, nor another process.
+    /// A commit without a sync takes less time than waking the writer thread and being woken by it. This never waits:
+    /// not for a change in the queue, not for one under way, and not for another process.
     fn write_here(&self, change: Box<dyn Change>) -> Result<(), Box<dyn Change>> {
-        let terms = change.terms();
-        let is_short = terms.durability == Durability::Normal && terms.extent == Extent::Row;
-        if !is_short || self.waiting.load(Ordering::Relaxed) > 0 {
+        let options = change.options();
+        let is_short = options.durability == Durability::Normal && options.size == WriteSize::OneRow;
+        // The writer thread rejects a change whose deadline has passed.
+        let is_late = options.deadline <= Instant::now();
+        if !is_short || is_late || self.waiting.load(Ordering::Relaxed) > 0 {
             return Err(change);
         }
         let Ok(mut slot) = self.slot.try_lock() else { return Err(change) };
         let Some(link) = slot.as_mut().filter(|link| !link.broken) else { return Err(change) };
-        // The thread meets the same trouble, and knows how to wait or to open the file again.
+        // The writer thread gets the same failure, and can wait or open the file again.
         if begin(link, Durability::Normal).is_err() {
             return Err(change);
         }
-        if finish(link, vec![change]) {
-            self.send(Message::TendLog);
+        if complete(link, vec![change]) {
+            self.send(Message::MaintainLog);
         }
         Ok(())
     }
@@ -118,7 +120,7 @@ impl Writer {
         }
     }
 
-    /// Lends the connection between two transactions. Not for an async thread.
+    /// Lends the connection between two transactions. Blocks its thread.
     pub(super) fn with_connection<T>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
@@ -129,36 +131,35 @@ impl Writer {
 }
 
 impl Drop for Writer {
-    /// Waits until the thread has made what is queued and has closed the database, which folds the
-    /// log into it.
+    /// Waits until the thread has made the queued changes and has closed the database, which merges the log into it.
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // A panic has been reported where it happened.
+            // A panic of the thread was reported when it happened.
             drop(thread.join());
         }
     }
 }
 
-/// A change in the queue, whatever it answers.
+/// A change in the queue, without the type of its result.
 trait Change: Send {
-    fn terms(&self) -> Terms;
+    fn options(&self) -> WriteOptions;
     /// Makes the change within a transaction.
     fn make(&mut self, connection: &Connection) -> Result<(), Arc<Failure>>;
-    /// Answers, once it is known what became of the transaction.
-    fn answer(self: Box<Self>, committed: Result<(), Arc<Failure>>);
+    /// Sends the result of the change, or the failure of its transaction, to the caller.
+    fn finish(self: Box<Self>, committed: Result<(), Arc<Failure>>);
 }
 
 struct Job<T, F> {
-    terms: Terms,
+    options: WriteOptions,
     make: Option<F>,
     result: Option<Result<T, Arc<Failure>>>,
     reply: oneshot::Sender<Result<T, Arc<Failure>>>,
 }
 
 impl<T: Send, F: FnOnce(&Connection) -> Result<T, Failure> + Send> Change for Job<T, F> {
-    fn terms(&self) -> Terms {
-        self.terms
+    fn options(&self) -> WriteOptions {
+        self.options
     }
 
     fn make(&mut self, connection: &Connection) -> Result<(), Arc<Failure>> {
@@ -169,14 +170,14 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, Failure> + Send> Change for Jo
         outcome
     }
 
-    fn answer(self: Box<Self>, committed: Result<(), Arc<Failure>>) {
+    fn finish(self: Box<Self>, committed: Result<(), Arc<Failure>>) {
         let result = self.result.unwrap_or_else(|| Err(Arc::new(Failure::Closed)));
-        // Nobody may be waiting any more.
+        // The caller may have stopped waiting.
         drop(self.reply.send(committed.and(result)));
     }
 }
 
-/// What runs on the thread.
+/// The state of the writer thread.
 struct Worker {
     messages: mpsc::Receiver<Message>,
     waiting: Arc<AtomicUsize>,
@@ -196,7 +197,7 @@ impl Worker {
                 taken += 1;
                 match message {
                     Message::Change(change) => batch.push(change),
-                    Message::TendLog => log_is_due = true,
+                    Message::MaintainLog => log_is_due = true,
                 }
             }
             let mut slot = lock(&slot);
@@ -204,9 +205,10 @@ impl Worker {
             if let (Some(log), Some(link)) = (&mut self.log, &*slot)
                 && (log_is_due || log.checkpoint.is_some())
             {
-                log.tend(&link.connection);
+                log.maintain(&link.connection);
             }
-            // Not before: whoever finds nothing waiting competes for the connection, and may win for ever.
+            // Only now: a caller that finds no change waiting makes its own change over the connection, and such
+            // callers could keep this thread from it for ever.
             self.waiting.fetch_sub(taken, Ordering::Relaxed);
         }
         drop(self.log.take());
@@ -216,19 +218,19 @@ impl Worker {
         *lock(&slot) = None;
     }
 
-    /// Commits a batch, or refuses it as a whole. Tells whether it is time to tend to the log.
+    /// Commits a batch, or fails it as a whole. Returns whether the length of the log is to be checked.
     fn commit(&mut self, slot: &mut Option<Link>, mut batch: Vec<Box<dyn Change>>) -> bool {
         loop {
-            for late in batch.extract_if(.., |change| change.terms().deadline <= Instant::now()) {
-                late.answer(Err(Arc::new(Failure::Deadline)));
+            for late in batch.extract_if(.., |change| change.options().deadline <= Instant::now()) {
+                late.finish(Err(Arc::new(Failure::Deadline)));
             }
-            // One that insists on a sync gets it for all.
-            let Some(durability) = batch.iter().map(|change| change.terms().durability).max() else {
+            // One change that needs a sync gives it to the whole batch.
+            let Some(durability) = batch.iter().map(|change| change.options().durability).max() else {
                 return false;
             };
             let failure = match self.connected(slot) {
                 Ok(link) => match begin(link, durability) {
-                    Ok(()) => return finish(link, batch),
+                    Ok(()) => return complete(link, batch),
                     Err(failure) => {
                         link.broken |= failure.is_of_connection();
                         failure
@@ -239,7 +241,7 @@ impl Worker {
             if failure.is_busy() {
                 thread::sleep(PAUSE);
             } else {
-                answer(batch, &Err(Arc::new(failure)));
+                finish(batch, &Err(Arc::new(failure)));
                 return false;
             }
         }
@@ -249,8 +251,8 @@ impl Worker {
         if let Some(log) = &mut self.log
             && slot.as_ref().is_none_or(|link| link.broken)
         {
-            // All are closed before one is opened again: SQLite shares between the connections to one
-            // file its locks, and that the shared memory beside it could only be opened for reading.
+            // All connections are closed before one is opened again. SQLite shares some state between the connections
+            // of a process to one file: its locks, and whether the shared memory beside it is read-only.
             log.join();
             let _closed = self.readers.each_ref().map(|readers| readers.close());
             *slot = None;
@@ -260,7 +262,7 @@ impl Worker {
     }
 }
 
-/// Begins a transaction that holds the write lock from the start: one that takes it later can be
+/// Begins a transaction that holds the write lock from the start. A transaction that asks for the lock later can be
 /// refused it for good (sqlite.org, "Transaction" §2.2).
 fn begin(link: &mut Link, durability: Durability) -> Result<(), Failure> {
     link.synchronize(durability)?;
@@ -268,9 +270,9 @@ fn begin(link: &mut Link, durability: Durability) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the changes in the transaction that has begun, commits it and answers. Tells whether it is
-/// time to tend to the log.
-fn finish(link: &mut Link, mut batch: Vec<Box<dyn Change>>) -> bool {
+/// Makes the changes in the transaction that has begun, commits it and sends the results. Returns whether the length of
+/// the log is to be checked.
+fn complete(link: &mut Link, mut batch: Vec<Box<dyn Change>>) -> bool {
     link.changes += batch.len();
     let committed = commit(link, &mut batch);
     if let Err(failure) = &committed {
@@ -279,8 +281,8 @@ fn finish(link: &mut Link, mut batch: Vec<Box<dyn Change>>) -> bool {
             link.broken |= link.connection.execute_batch("ROLLBACK").is_err();
         }
     }
-    answer(batch, &committed);
-    let log_is_due = link.changes >= CHANGES_PER_LOOK;
+    finish(batch, &committed);
+    let log_is_due = link.changes >= CHANGES_PER_LOG_CHECK;
     if log_is_due {
         link.changes = 0;
     }
@@ -291,7 +293,7 @@ fn commit(link: &mut Link, batch: &mut [Box<dyn Change>]) -> Result<(), Arc<Fail
     for change in batch {
         if let Err(failure) = change.make(&link.connection) {
             link.broken |= failure.is_of_connection();
-            // Some errors, a full disk among them, undo the whole transaction and not the statement.
+            // Some errors, such as a full disk, undo the whole transaction and not only the statement.
             if link.connection.is_autocommit() {
                 return Err(failure);
             }
@@ -299,39 +301,38 @@ fn commit(link: &mut Link, batch: &mut [Box<dyn Change>]) -> Result<(), Arc<Fail
     }
     let committed = link.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
     committed.map_err(|error| Arc::new(error.into()))?;
-    // Looked for after the commit: a row is acknowledged only if others can find it.
+    // Checked after the commit: a row is acknowledged only if other processes can read it.
     if link.has_moved() { Err(Arc::new(Failure::Moved)) } else { Ok(()) }
 }
 
-fn answer(batch: Vec<Box<dyn Change>>, committed: &Result<(), Arc<Failure>>) {
+fn finish(batch: Vec<Box<dyn Change>>, committed: &Result<(), Arc<Failure>>) {
     for change in batch {
-        change.answer(committed.clone());
+        change.finish(committed.clone());
     }
 }
 
-/// After how many changes the length of the log is looked at.
-const CHANGES_PER_LOOK: usize = 64;
+/// After how many changes the length of the log is checked.
+const CHANGES_PER_LOG_CHECK: usize = 64;
 
-/// How many pages of the log are worth a checkpoint.
+/// At how many pages that are not copied yet a checkpoint starts.
 const CHECKPOINT_PAGES: i64 = 4_000;
 
-/// From how many pages on the log is made to start over: 64 MiB.
+/// At how many pages the log starts over: 64 MiB.
 const RESTART_PAGES: i64 = 16_384;
 
-/// How many pages the writing thread may copy itself: a few milliseconds in which nobody can write.
+/// How many pages the writer thread may copy itself. That takes a few milliseconds, in which no change is made.
 const RESTART_BEHIND: i64 = 256;
 
-/// How long starting over may wait for readers that still use the log.
-const RESTART_PATIENCE: Duration = Duration::from_millis(5);
+/// How long starting over waits for readers that still use the log.
+const RESTART_TIMEOUT: Duration = Duration::from_millis(5);
 
 /// The write-ahead log, kept short.
 ///
-/// A checkpoint made by the committing connection, as is SQLite's default, is what the slowest
-/// commits wait for. So a thread of its own copies pages into the database while commits go on. But
-/// under constant load it never catches up with the last page, without which the log cannot start
-/// over and grows for ever. So when it has become long, the writing thread copies the last few pages,
-/// and the next commit begins at the start of the log. If they do not become few, it does so all the
-/// same once the log is twice as long.
+/// By default SQLite makes a checkpoint within a commit, which makes some commits slow. So here a thread of its own
+/// copies pages into the database while commits go on. Under constant load that thread never reaches the last page. Until all
+/// pages are copied, the log cannot start over, and it would grow for ever. So when the log is long and few pages are
+/// left, the writer thread copies them, and the next commit begins at the start of the log. When the log is twice as
+/// long, the writer thread copies the pages however many are left.
 struct Log {
     file: Arc<File>,
     checkpoint: Option<JoinHandle<()>>,
@@ -343,8 +344,8 @@ impl Log {
         Self { file, checkpoint: None, restart_at: RESTART_PAGES }
     }
 
-    fn tend(&mut self, connection: &Connection) {
-        // What fails here is tried again after more changes; what is wrong with the file, they report.
+    fn maintain(&mut self, connection: &Connection) {
+        // A failure is not reported here: the next changes report what is wrong with the file.
         let Ok(length) = checkpoint(connection, "NOOP") else { return };
         let behind = length.pages - length.copied;
         let is_long = length.pages >= self.restart_at;
@@ -359,7 +360,7 @@ impl Log {
             let file = self.file.clone();
             let copy = move || {
                 if let Ok(link) = file.writer(Duration::ZERO) {
-                    // Refused while another process makes one, which does as well.
+                    // SQLite refuses it while another process makes a checkpoint, which has the same effect.
                     drop(checkpoint(&link.connection, "PASSIVE"));
                 }
             };
@@ -367,7 +368,7 @@ impl Log {
         }
     }
 
-    /// Waits for the checkpoint that is being made.
+    /// Waits for the checkpoint under way.
     fn join(&mut self) {
         if let Some(thread) = self.checkpoint.take() {
             drop(thread.join());
@@ -376,12 +377,12 @@ impl Log {
 
     fn restart(&mut self, connection: &Connection, pages: i64) {
         let restarted =
-            connection.busy_timeout(RESTART_PATIENCE).and_then(|()| checkpoint(connection, "RESTART"));
-        // Changes wait in a queue, not in SQLite.
+            connection.busy_timeout(RESTART_TIMEOUT).and_then(|()| checkpoint(connection, "RESTART"));
+        // Changes wait in the queue, never in SQLite.
         drop(connection.busy_timeout(Duration::ZERO));
         self.restart_at = match restarted {
             Ok(length) if !length.busy => RESTART_PAGES,
-            // A long read is in the way. To wait for it after each commit would help nobody.
+            // A long read still uses the log. Waiting for it after each commit would slow down all writes.
             _ => pages + CHECKPOINT_PAGES,
         };
     }

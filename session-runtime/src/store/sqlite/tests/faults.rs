@@ -1,7 +1,6 @@
-//! The file, the processes that share it, and what can happen to it.
+//! The file: its modes, the processes that share it, and its faults.
 
 use std::fs;
-use std::time::Instant;
 
 use super::*;
 
@@ -24,9 +23,9 @@ fn mode(path: &Path) -> u32 {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_files_are_for_their_owner_only() {
+async fn only_the_owner_can_access_the_files() {
     let fixture = fixture().await;
-    fixture.store.insert(row(1)).await.unwrap();
+    fixture.store.insert(row(1), soon()).await.unwrap();
     for suffix in ["", "-wal", "-shm"] {
         assert_eq!(mode(&fixture.companion(suffix)), 0o600, "{suffix}");
     }
@@ -34,7 +33,7 @@ async fn the_files_are_for_their_owner_only() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_database_that_others_can_access_is_taken_from_them() {
+async fn the_access_of_other_users_to_a_database_is_removed() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let folder = tempfile::tempdir().unwrap();
@@ -45,7 +44,7 @@ async fn a_database_that_others_can_access_is_taken_from_them() {
         let file = folder.path().join(format!("sessions.db{suffix}"));
         fs::set_permissions(file, fs::Permissions::from_mode(0o664)).unwrap();
     }
-    let _store = open(&path, &table(), DEADLINE).await.unwrap();
+    let _store = open(&path, &table()).await.unwrap();
     for suffix in ["", "-wal", "-shm"] {
         assert_eq!(mode(&folder.path().join(format!("sessions.db{suffix}"))), 0o600, "{suffix}");
     }
@@ -61,12 +60,12 @@ async fn a_supplied_database_keeps_its_mode() {
     let connection = Connection::open(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
     let mut store = SqliteStore::from_connection(connection).unwrap();
-    store.prepare(&table(), DEADLINE).await.unwrap();
+    store.prepare(&table(), TIMEOUT).await.unwrap();
     assert_eq!(mode(&path), 0o660);
 }
 
 #[tokio::test]
-async fn a_live_store_has_the_settings_it_promises() {
+async fn the_connections_have_the_documented_settings() {
     let Fixture { store, folder: _folder } = fixture().await;
     let settings = |connection: &Connection| {
         let text = |name| connection.pragma_query_value(None, name, |row| row.get::<_, String>(0)).unwrap();
@@ -75,16 +74,15 @@ async fn a_live_store_has_the_settings_it_promises() {
         (text("journal_mode"), numbers)
     };
     let wal = || "wal".to_owned();
-    let reader =
-        store.database.readers.read(Instant::now() + DEADLINE, |connection| Ok(settings(connection)));
+    let reader = store.database.readers.read(Instant::now() + TIMEOUT, |connection| Ok(settings(connection)));
     let listing =
-        store.database.listings.read(Instant::now() + DEADLINE, |connection| Ok(settings(connection)));
+        store.database.listings.read(Instant::now() + TIMEOUT, |connection| Ok(settings(connection)));
     assert_eq!(reader.unwrap(), (wal(), [0, 1, 0, 2]));
     assert_eq!(listing.unwrap(), (wal(), [0, 1, 0, 2]));
     let read_only = store
         .database
         .readers
-        .read(Instant::now() + DEADLINE, |connection| Ok(connection.is_readonly("main")?));
+        .read(Instant::now() + TIMEOUT, |connection| Ok(connection.is_readonly("main")?));
     assert!(read_only.unwrap());
 
     let (full, normal) = (2, 1);
@@ -92,14 +90,16 @@ async fn a_live_store_has_the_settings_it_promises() {
         [(Durability::Full, full), (Durability::Normal, normal), (Durability::Full, full)]
     {
         let handle = store.clone().durability(durability);
-        let seen =
-            handle.write("look", Extent::Row, move |_, connection| Ok(settings(connection))).await.unwrap();
+        let seen = handle
+            .write("read", WriteSize::OneRow, soon(), move |_, connection| Ok(settings(connection)))
+            .await
+            .unwrap();
         assert_eq!(seen, (wal(), [0, 1, 0, synchronous]));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_write_that_was_acknowledged_is_there() {
+async fn every_acknowledged_write_can_be_read() {
     for durability in [Durability::Full, Durability::Normal] {
         let fixture = fixture().await;
         let writers: Vec<_> = (0..64)
@@ -108,9 +108,12 @@ async fn every_write_that_was_acknowledged_is_there() {
                 tokio::spawn(async move {
                     for n in 0..20 {
                         let row = row(writer * 100 + n);
-                        store.insert(row.clone()).await.unwrap();
-                        assert_eq!(store.update(update(&row, Scope::State)).await.unwrap(), Outcome::Stored);
-                        assert_eq!(store.load(row.id).await.unwrap().unwrap().revision, 2);
+                        store.insert(row.clone(), soon()).await.unwrap();
+                        assert_eq!(
+                            store.update(update(&row, Scope::State), soon()).await.unwrap(),
+                            Outcome::Stored
+                        );
+                        assert_eq!(store.load(row.id, soon()).await.unwrap().unwrap().revision, 2);
                     }
                 })
             })
@@ -127,18 +130,18 @@ async fn every_write_that_was_acknowledged_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_stores_on_one_file_never_see_it_busy() {
+async fn two_stores_on_one_file_never_fail_with_busy() {
     let fixture = fixture().await;
     let mut writers = Vec::new();
     for (n, durability) in [(0, Durability::Full), (1, Durability::Normal), (2, Durability::Normal)] {
-        let store = open(&fixture.path(), &table(), DEADLINE).await.unwrap().durability(durability);
+        let store = open(&fixture.path(), &table()).await.unwrap().durability(durability);
         for task in 0..4 {
             let store = store.clone();
             writers.push(tokio::spawn(async move {
                 for step in 0..50 {
                     let row = row(n * 10_000 + task * 1_000 + step);
-                    store.insert(row.clone()).await.unwrap();
-                    assert!(store.load(row.id).await.unwrap().is_some());
+                    store.insert(row.clone(), soon()).await.unwrap();
+                    assert!(store.load(row.id, soon()).await.unwrap().is_some());
                 }
             }));
         }
@@ -146,20 +149,20 @@ async fn two_stores_on_one_file_never_see_it_busy() {
     for writer in writers {
         writer.await.unwrap();
     }
-    assert_eq!(fixture.store.count(&Filter::All).await.unwrap(), 3 * 4 * 50);
+    assert_eq!(fixture.store.count(&Filter::All, soon()).await.unwrap(), 3 * 4 * 50);
 }
 
 #[tokio::test]
-async fn a_write_that_fails_leaves_the_others_of_its_transaction_alone() {
+async fn a_failing_write_does_not_affect_the_others_of_its_transaction() {
     let fixture = fixture().await;
-    fixture.store.insert(row(5)).await.unwrap();
-    // While another process holds the write lock, all of these gather behind it.
+    fixture.store.insert(row(5), soon()).await.unwrap();
+    // The writes wait until another connection releases the write lock, and then share one transaction.
     let other = fixture.sql();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let writes: Vec<_> = (0..10)
         .map(|n| {
             let store = fixture.store.clone();
-            tokio::spawn(async move { store.insert(full_row(n)).await })
+            tokio::spawn(async move { store.insert(full_row(n), soon()).await })
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -167,66 +170,78 @@ async fn a_write_that_fails_leaves_the_others_of_its_transaction_alone() {
     for (n, write) in (0..).zip(writes) {
         assert_eq!(write.await.unwrap().is_ok(), n != 5, "{n}");
     }
-    assert_eq!(fixture.store.count(&Filter::All).await.unwrap(), 10);
-    assert_eq!(fixture.store.load(id(5)).await.unwrap(), Some(row(5)));
+    assert_eq!(fixture.store.count(&Filter::All, soon()).await.unwrap(), 10);
+    assert_eq!(fixture.store.load(id(5), soon()).await.unwrap(), Some(row(5)));
 }
 
 #[tokio::test]
-async fn writes_to_a_locked_database_fail_at_the_deadline_and_work_again_afterwards() {
+async fn writes_to_a_locked_database_fail_at_the_deadline_and_work_afterwards() {
     let fixture = fixture().await;
-    let deadline = Duration::from_millis(200);
-    let mut store = fixture.store.clone();
-    store.prepare(&table(), deadline).await.unwrap();
-    store.insert(row(1)).await.unwrap();
+    let timeout = Duration::from_millis(200);
+    let store = &fixture.store;
+    store.insert(row(1), soon()).await.unwrap();
     let other = fixture.sql();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     for durability in [Durability::Full, Durability::Normal] {
         let store = store.clone().durability(durability);
         let begun = Instant::now();
-        assert!(cause_of(store.insert(row(2)).await).contains("deadline"));
-        assert!(cause_of(store.health().await).contains("deadline"));
-        assert!(begun.elapsed() >= deadline && begun.elapsed() < deadline * 10, "{:?}", begun.elapsed());
-        assert!(store.load(id(1)).await.unwrap().is_some());
+        assert!(cause_of(store.insert(row(2), begun + timeout).await).contains("deadline"));
+        assert!(cause_of(store.health(Instant::now() + timeout).await).contains("deadline"));
+        assert!(begun.elapsed() >= timeout && begun.elapsed() < timeout * 10, "{:?}", begun.elapsed());
+        assert!(store.load(id(1), soon()).await.unwrap().is_some());
     }
     other.execute_batch("ROLLBACK").unwrap();
-    // What was refused is not made later.
-    store.insert(row(2)).await.unwrap();
-    store.health().await.unwrap();
+    // The write that failed was not made later.
+    store.insert(row(2), soon()).await.unwrap();
+    store.health(soon()).await.unwrap();
 }
 
 #[tokio::test]
-async fn reads_of_a_database_that_is_locked_altogether_wait_until_the_deadline() {
+async fn a_write_whose_deadline_has_passed_is_not_made() {
+    for durability in [Durability::Full, Durability::Normal] {
+        let fixture = fixture().await;
+        let store = fixture.store.clone().durability(durability);
+        store.insert(row(1), soon()).await.unwrap();
+        let past = Instant::now();
+        assert!(cause_of(store.insert(row(2), past).await).contains("deadline"));
+        assert!(cause_of(store.delete(id(1), past).await).contains("deadline"));
+        assert_eq!(ids(&store, Filter::All).await, [id(1)]);
+    }
+}
+
+#[tokio::test]
+async fn reads_of_an_exclusively_locked_database_wait_until_the_deadline() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sessions.db");
-    let deadline = Duration::from_millis(200);
-    let store = open(&path, &table(), deadline).await.unwrap();
-    store.insert(row(1)).await.unwrap();
-    // Only who has the database alone can keep readers out.
+    let timeout = Duration::from_millis(200);
+    let store = open(&path, &table()).await.unwrap();
+    store.insert(row(1), soon()).await.unwrap();
+    // A connection can lock readers out only while no other connection is open.
     drop(store);
     let other = Connection::open(&path).unwrap();
     other.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; DELETE FROM sessions;").unwrap();
     let readers = Readers::of_file(Arc::new(File::create(&path).unwrap()), 1);
-    let rows = Rows::new(&table());
-    assert!(readers.try_read(|connection| rows.load(connection, id(1))).is_none());
+    let statements = TableStatements::new(&table());
+    assert!(readers.try_read(|connection| statements.load(connection, id(1))).is_none());
     let begun = Instant::now();
-    let read = readers.read(begun + deadline, |connection| rows.load(connection, id(1)));
+    let read = readers.read(begun + timeout, |connection| statements.load(connection, id(1)));
     assert!(matches!(read, Err(Failure::Deadline)));
-    assert!(begun.elapsed() >= deadline);
+    assert!(begun.elapsed() >= timeout);
     drop(other);
-    let read = readers.read(Instant::now() + deadline, |connection| rows.load(connection, id(1)));
+    let read = readers.read(Instant::now() + timeout, |connection| statements.load(connection, id(1)));
     assert_eq!(read.unwrap(), Some(row(1)));
 }
 
 #[tokio::test]
-async fn a_read_finds_a_connection_while_all_others_are_in_use() {
+async fn a_read_uses_a_free_connection_while_others_are_in_use() {
     let fixture = fixture().await;
-    fixture.store.insert(row(1)).await.unwrap();
+    fixture.store.insert(row(1), soon()).await.unwrap();
     let readers = Readers::of_file(Arc::new(File::create(&fixture.path()).unwrap()), 2);
-    let rows = Rows::new(&table());
+    let statements = TableStatements::new(&table());
     let nested = readers.try_read(|_| {
         let second = readers.try_read(|connection| {
             assert!(readers.try_read(|_| Ok(())).is_none());
-            rows.load(connection, id(1))
+            statements.load(connection, id(1))
         });
         second.expect("a connection")
     });
@@ -234,19 +249,19 @@ async fn a_read_finds_a_connection_while_all_others_are_in_use() {
 }
 
 #[tokio::test]
-async fn of_a_read_only_database_reads_work_and_writes_fail() {
+async fn reads_of_a_read_only_database_work_and_writes_fail() {
     let fixture = fixture().await;
-    fixture.store.insert(row(1)).await.unwrap();
+    fixture.store.insert(row(1), soon()).await.unwrap();
     let access = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-    // Without a path, the connection is not opened again with other rights.
-    let link = Link::writer(Connection::open_with_flags(fixture.path(), access).unwrap(), DEADLINE).unwrap();
+    // Without a path, the store cannot open the file again with write access.
+    let link = Link::writer(Connection::open_with_flags(fixture.path(), access).unwrap(), TIMEOUT).unwrap();
     let mut store = SqliteStore::new(None, link).unwrap();
-    store.prepare(&table(), DEADLINE).await.unwrap();
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
-    assert!(cause_of(store.insert(row(2)).await).contains("readonly"));
-    assert!(cause_of(store.delete(id(1)).await).contains("readonly"));
-    assert!(cause_of(store.health().await).contains("readonly"));
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(row(1)));
+    store.prepare(&table(), TIMEOUT).await.unwrap();
+    assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(row(1)));
+    assert!(cause_of(store.insert(row(2), soon()).await).contains("readonly"));
+    assert!(cause_of(store.delete(id(1), soon()).await).contains("readonly"));
+    assert!(cause_of(store.health(soon()).await).contains("readonly"));
+    assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(row(1)));
 }
 
 #[tokio::test]
@@ -266,7 +281,7 @@ async fn a_full_disk_fails_the_whole_transaction_and_the_next_one_recovers() {
         .into_iter()
         .map(|row| {
             let store = fixture.store.clone();
-            tokio::spawn(async move { store.insert(row).await })
+            tokio::spawn(async move { store.insert(row, soon()).await })
         })
         .collect();
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -281,7 +296,7 @@ async fn a_full_disk_fails_the_whole_transaction_and_the_next_one_recovers() {
     assert!(!acknowledged.contains(&id(2)));
     assert_eq!(ids(&fixture.store, Filter::All).await, acknowledged);
     limit(1_000_000).unwrap();
-    fixture.store.insert(big(2)).await.unwrap();
+    fixture.store.insert(big(2), soon()).await.unwrap();
 }
 
 #[cfg(unix)]
@@ -290,44 +305,44 @@ async fn a_deleted_database_is_an_error_and_never_created_again() {
     for durability in [Durability::Full, Durability::Normal] {
         let fixture = fixture().await;
         let store = fixture.store.clone().durability(durability);
-        store.insert(row(1)).await.unwrap();
-        assert!(store.load(id(1)).await.unwrap().is_some());
+        store.insert(row(1), soon()).await.unwrap();
+        assert!(store.load(id(1), soon()).await.unwrap().is_some());
         fs::remove_file(fixture.path()).unwrap();
-        assert!(cause_of(store.insert(row(2)).await).contains("no longer at its path"));
-        store.insert(row(3)).await.unwrap_err();
-        store.delete(id(1)).await.unwrap_err();
-        store.health().await.unwrap_err();
+        assert!(cause_of(store.insert(row(2), soon()).await).contains("no longer at its path"));
+        store.insert(row(3), soon()).await.unwrap_err();
+        store.delete(id(1), soon()).await.unwrap_err();
+        store.health(soon()).await.unwrap_err();
         tokio::time::sleep(Duration::from_millis(1_100)).await;
-        store.load(id(1)).await.unwrap_err();
+        store.load(id(1), soon()).await.unwrap_err();
         assert!(!fixture.path().exists());
     }
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_database_put_in_the_place_of_another_is_used_without_a_restart() {
+async fn a_database_that_replaces_another_one_is_used_without_a_restart() {
     let fixture = fixture().await;
-    fixture.store.insert(row(1)).await.unwrap();
+    fixture.store.insert(row(1), soon()).await.unwrap();
     let backup = fixture.folder.path().join("backup.db");
     fixture.sql().execute("VACUUM INTO ?1", [backup.to_str().unwrap()]).unwrap();
-    fixture.store.insert(row(2)).await.unwrap();
-    assert!(fixture.store.load(id(2)).await.unwrap().is_some());
+    fixture.store.insert(row(2), soon()).await.unwrap();
+    assert!(fixture.store.load(id(2), soon()).await.unwrap().is_some());
     for suffix in ["-wal", "-shm"] {
         fs::remove_file(fixture.companion(suffix)).unwrap();
     }
     fs::rename(backup, fixture.path()).unwrap();
-    // The one write that finds out is the only one lost.
-    fixture.store.insert(row(3)).await.unwrap_err();
-    fixture.store.insert(row(4)).await.unwrap();
+    // Only the write that finds the new file fails.
+    fixture.store.insert(row(3), soon()).await.unwrap_err();
+    fixture.store.insert(row(4), soon()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     for (n, is_there) in [(1, true), (2, false), (3, false), (4, true)] {
-        assert_eq!(fixture.store.load(id(n)).await.unwrap().is_some(), is_there, "{n}");
+        assert_eq!(fixture.store.load(id(n), soon()).await.unwrap().is_some(), is_there, "{n}");
     }
-    fixture.store.health().await.unwrap();
+    fixture.store.health(soon()).await.unwrap();
 }
 
 #[tokio::test]
-async fn what_is_no_database_is_refused_and_left_as_it_is() {
+async fn a_file_that_is_no_database_is_refused_and_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notes.txt");
     let notes = "not a database, and longer than the header of one would be: ".repeat(20);
@@ -341,7 +356,7 @@ async fn what_is_no_database_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn a_path_that_leads_nowhere_or_to_memory_is_refused() {
+fn a_path_without_a_folder_or_to_memory_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let error = SqliteStore::open(folder.path().join("missing/sessions.db")).unwrap_err();
     assert!(cause(&error).contains("missing/sessions.db") && cause(&error).contains("folder"));
@@ -352,10 +367,10 @@ fn a_path_that_leads_nowhere_or_to_memory_is_refused() {
 }
 
 #[tokio::test]
-async fn a_corrupt_database_is_an_error_and_stays_what_it_is() {
+async fn a_corrupt_database_is_an_error_and_is_not_recreated() {
     let fixture = fixture().await;
     for n in 0..200 {
-        fixture.store.insert(full_row(n)).await.unwrap();
+        fixture.store.insert(full_row(n), soon()).await.unwrap();
     }
     let path = fixture.path();
     let Fixture { store, folder: _folder } = fixture;
@@ -365,25 +380,25 @@ async fn a_corrupt_database_is_an_error_and_stays_what_it_is() {
     content.fill(0xA5);
     fs::write(&path, &bytes).unwrap();
     let mut store = SqliteStore::open(&path).unwrap();
-    store.prepare(&table(), DEADLINE).await.unwrap();
-    store.load(id(100)).await.unwrap_err();
-    store.insert(full_row(1_000)).await.unwrap_err();
+    store.prepare(&table(), TIMEOUT).await.unwrap();
+    store.load(id(100), soon()).await.unwrap_err();
+    store.insert(full_row(1_000), soon()).await.unwrap_err();
     assert_eq!(fs::metadata(&path).unwrap().len(), bytes.len() as u64);
 }
 
 #[tokio::test]
-async fn a_supplied_connection_writes_and_its_path_is_read_from() {
+async fn a_supplied_connection_writes_and_readers_open_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sessions.db");
     let mut store = SqliteStore::from_connection(Connection::open(&path).unwrap()).unwrap();
-    store.prepare(&table(), DEADLINE).await.unwrap();
-    store.insert(full_row(1)).await.unwrap();
-    assert_eq!(store.load(id(1)).await.unwrap(), Some(full_row(1)));
-    assert_eq!(open(&path, &table(), DEADLINE).await.unwrap().count(&Filter::All).await.unwrap(), 1);
+    store.prepare(&table(), TIMEOUT).await.unwrap();
+    store.insert(full_row(1), soon()).await.unwrap();
+    assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(full_row(1)));
+    assert_eq!(open(&path, &table()).await.unwrap().count(&Filter::All, soon()).await.unwrap(), 1);
 }
 
 #[test]
-fn a_connection_within_a_transaction_is_refused() {
+fn a_connection_inside_a_transaction_is_refused() {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch("BEGIN").unwrap();
     assert!(cause_of(SqliteStore::from_connection(connection)).contains("transaction"));
@@ -392,30 +407,30 @@ fn a_connection_within_a_transaction_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_database_in_memory_serves_every_call_over_one_connection() {
     let mut store = SqliteStore::in_memory().unwrap();
-    store.prepare(&table(), DEADLINE).await.unwrap();
+    store.prepare(&table(), TIMEOUT).await.unwrap();
     let tasks: Vec<_> = (0..16)
         .map(|n| {
             let durability = if n % 2 == 0 { Durability::Full } else { Durability::Normal };
             let store = store.clone().durability(durability);
             tokio::spawn(async move {
-                store.insert(full_row(n)).await.unwrap();
-                assert_eq!(store.load(id(n)).await.unwrap(), Some(full_row(n)));
+                store.insert(full_row(n), soon()).await.unwrap();
+                assert_eq!(store.load(id(n), soon()).await.unwrap(), Some(full_row(n)));
             })
         })
         .collect();
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(store.count(&Filter::All).await.unwrap(), 16);
-    store.health().await.unwrap();
+    assert_eq!(store.count(&Filter::All, soon()).await.unwrap(), 16);
+    store.health(soon()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_write_whose_caller_has_gone_is_still_made() {
+async fn a_write_is_made_even_if_its_caller_stops_waiting() {
     let fixture = fixture().await;
     let other = fixture.sql();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let insert = fixture.store.insert(row(1));
+    let insert = fixture.store.insert(row(1), soon());
     tokio::time::timeout(Duration::from_millis(20), insert).await.unwrap_err();
     other.execute_batch("COMMIT").unwrap();
     let path = fixture.path();
@@ -430,9 +445,9 @@ async fn a_write_whose_caller_has_gone_is_still_made() {
 async fn dropping_the_last_handle_closes_the_file_and_leaves_no_log() {
     let fixture = fixture().await;
     let store = fixture.store.clone();
-    store.insert(row(1)).await.unwrap();
-    store.load(id(1)).await.unwrap();
-    store.count(&Filter::All).await.unwrap();
+    store.insert(row(1), soon()).await.unwrap();
+    store.load(id(1), soon()).await.unwrap();
+    store.count(&Filter::All, soon()).await.unwrap();
     assert!(fixture.companion("-wal").exists());
     drop(store);
     assert!(fixture.companion("-wal").exists());
@@ -447,12 +462,12 @@ async fn the_log_starts_over_under_constant_load() {
     let fixture = fixture().await;
     let store = fixture.store.clone().durability(Durability::Normal);
     let mut row = row(1);
-    store.insert(row.clone()).await.unwrap();
+    store.insert(row.clone(), soon()).await.unwrap();
     let mut longest = 0;
     // 300 MiB of pages, in a log that is to stay between 64 and 128.
     for n in 0..4_500_u32 {
         row.state = vec![n.to_le_bytes()[0]; 64 * 1024];
-        assert_eq!(store.update(update(&row, Scope::State)).await.unwrap(), Outcome::Stored);
+        assert_eq!(store.update(update(&row, Scope::State), soon()).await.unwrap(), Outcome::Stored);
         row.revision += 1;
         longest = longest.max(fs::metadata(fixture.companion("-wal")).unwrap().len());
     }

@@ -1,0 +1,147 @@
+//! Turns the struct as it was written into a bag that cannot be invalid, or reports every mistake in it.
+
+mod accessors;
+mod choice;
+mod columns;
+mod combinations;
+mod cookie;
+mod fields;
+mod lifetime;
+mod names;
+
+use proc_macro2::TokenStream;
+use syn::ext::IdentExt;
+use syn::{GenericParam, Type};
+
+use self::accessors::check_accessors;
+pub(crate) use self::choice::choose;
+use self::choice::{check_number, choose_word, reject_unquoted};
+use self::columns::{check_columns, check_table};
+use self::cookie::check_cookie;
+use self::fields::check_fields;
+use self::lifetime::check_lifetime;
+pub(crate) use self::names::{CASES, Case};
+use crate::ast::Input;
+use crate::attr::{Attributes, Entry, StructAttrs, WordOr};
+use crate::errors::Errors;
+use crate::model::{Bag, Codec};
+
+/// Checks everything that does not depend on what a type is.
+pub(crate) fn check<'a>(input: &'a Input<'a>, errors: Errors) -> Result<Bag<'a>, TokenStream> {
+    let bag = check_bag(input, &errors);
+    errors.finish(bag)
+}
+
+fn check_bag<'a>(input: &'a Input<'a>, errors: &Errors) -> Bag<'a> {
+    let StructAttrs {
+        name,
+        table,
+        columns,
+        cookie: _,
+        path: _,
+        domain: _,
+        same_site: _,
+        secure: _,
+        partitioned: _,
+        persistence: _,
+        idle: _,
+        absolute: _,
+        max_per_user,
+        codec,
+        rename_all,
+        version,
+        accessors: _,
+        krate: _,
+    } = &input.attrs;
+
+    reject_lifetimes(input, errors);
+    if let Some(name) = name.value()
+        && name.value().is_empty()
+    {
+        errors.push(name, "`name` is empty", format_args!("write `name = \"{}\"`", input.ident));
+    }
+    if let Some(table) = table.value() {
+        check_table(table, errors);
+    }
+    let cookie = check_cookie(&input.attrs, errors);
+    let lifetime = check_lifetime(&input.attrs, cookie.persistence, errors);
+    if let Some(key) = max_per_user.key()
+        && !input.fields.iter().any(|field| field.attrs.user_id.is_given())
+    {
+        errors.push(
+            key,
+            "`max_per_user` counts the sessions of a user, and this bag has no user",
+            "mark the field that holds the user: `#[databag(user_id)] user_id: Option<i64>`",
+        );
+    }
+    let max_per_user = check_number(max_per_user, 1, errors);
+    let codec = check_codec(codec, errors);
+    let case = choose("rename_all", rename_all, &CASES, errors).unwrap_or(Case::Snake);
+    let version = check_number(version, 0, errors).unwrap_or(0);
+    let columns = check_columns(input, columns.value(), errors);
+    reject_duplicates(input, errors);
+    let fields = check_fields(input, case, errors);
+    check_accessors(input, errors);
+    Bag {
+        input,
+        codec,
+        name: name.text().unwrap_or_else(|| input.ident.unraw().to_string()),
+        table: table.text().unwrap_or_else(|| "sessions".to_owned()),
+        columns,
+        cookie,
+        lifetime,
+        max_per_user,
+        version,
+        fields,
+    }
+}
+
+fn reject_lifetimes(input: &Input<'_>, errors: &Errors) {
+    for param in &input.generics.params {
+        if let GenericParam::Lifetime(param) = param {
+            errors.push(
+                &param.lifetime,
+                "a databag cannot borrow",
+                "a session outlives the request: own the data, `String` for `&str`, `Vec<T>` for `&[T]`",
+            );
+        }
+    }
+}
+
+fn reject_duplicates(input: &Input<'_>, errors: &Errors) {
+    for key in ["user_id", "ip_addr"] {
+        let marked: Vec<_> =
+            input.fields.iter().filter_map(|field| Some((field, field.attrs.key(key)?))).collect();
+        let [(first, _), others @ ..] = marked.as_slice() else { continue };
+        for (_, at) in others {
+            errors.push(
+                at,
+                format_args!("`{key}` marks two fields"),
+                format_args!("`{}` is marked already; remove one of the two", first.ident),
+            );
+        }
+    }
+}
+
+fn check_codec<'a>(codec: &'a Entry<WordOr<Type>>, errors: &Errors) -> Codec<'a> {
+    #[derive(Clone, Copy)]
+    enum Known {
+        Bincode,
+        Json,
+    }
+    let choices = [("bincode", Known::Bincode), ("json", Known::Json)];
+    match codec.value() {
+        Some(WordOr::Own(ty)) => {
+            reject_unquoted("codec", ty, &choices, errors);
+            Codec::Own(ty)
+        }
+        Some(WordOr::Word(word)) => {
+            let otherwise = ", or, without quotes, the path of a type that implements `Codec`";
+            match choose_word("codec", word, &choices, otherwise, errors) {
+                Some(Known::Json) => Codec::Json,
+                Some(Known::Bincode) | None => Codec::Bincode,
+            }
+        }
+        None => Codec::Bincode,
+    }
+}

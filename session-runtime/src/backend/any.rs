@@ -1,0 +1,282 @@
+//! A store that is chosen when the program starts: a URL enters, the store that it names leaves.
+//!
+//! [`stores!`] below lists every store once: its feature, its type and its URL schemes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::access::{Backing, Listed, Opening, sealed};
+use super::tombstones::Tombstones;
+use crate::store::{StoreError, Table};
+
+/// The store that a URL names: for programs whose operators choose it.
+///
+/// With `cookie:` the sessions are in the cookies of their visitors. Then lists, queries and calls by id, which need
+/// rows, return [`Error::Usage`](crate::Error::Usage) at run time: the type of the sessions is the same for every URL.
+///
+/// # Examples
+///
+/// ```
+/// use session_runtime::{AnyStore, Databag, Keyring, Sessions};
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     visits: u32,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let url = std::env::var("SESSION_STORE").unwrap_or_else(|_| "sqlite::memory:".to_owned());
+/// # #[cfg(feature = "sqlite")] {
+/// let sessions = Sessions::<Shop>::builder(AnyStore::connect(&url).await?)
+///     .keyring(Keyring::parse(&Keyring::generate())?)
+///     .build()
+///     .await?;
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+pub struct AnyStore(Kind);
+
+/// A store of this crate, as features, exports, URLs and the README name it.
+#[derive(Debug)]
+struct Entry {
+    feature: &'static str,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the tests compare it with the exports and the README")
+    )]
+    store: &'static str,
+    schemes: &'static [&'static str],
+    is_built_in: bool,
+}
+
+/// Makes of a list of stores: the kinds of [`AnyStore`], its conversions, and the table of the tests and errors.
+macro_rules! stores {
+    ($($feature:literal $kind:ident($($path:ident)::+) $schemes:expr;)+) => {
+        enum Kind {
+            $(#[cfg(feature = $feature)] $kind($($path)::+),)+
+        }
+
+        const STORES: &[Entry] = &[$(Entry {
+            feature: $feature,
+            store: stores!(@last $($path)::+),
+            schemes: &$schemes,
+            is_built_in: cfg!(feature = $feature),
+        },)+];
+
+        $(
+            #[cfg(feature = $feature)]
+            impl From<$($path)::+> for AnyStore {
+                fn from(store: $($path)::+) -> Self {
+                    Self(Kind::$kind(store))
+                }
+            }
+        )+
+
+        impl Backing for AnyStore {
+            type Access = Listed;
+        }
+
+        #[allow(private_interfaces, reason = "nothing outside calls it")]
+        impl sealed::Backing for AnyStore {
+            fn open(self, table: Table, timeout: Duration, tombstones: Arc<Tombstones>) -> Opening {
+                match self.0 {
+                    $(#[cfg(feature = $feature)] Kind::$kind(store) => store.open(table, timeout, tombstones),)+
+                }
+            }
+        }
+
+        impl fmt::Debug for AnyStore {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match &self.0 {
+                    $(#[cfg(feature = $feature)] Kind::$kind(store) => store.fmt(f),)+
+                }
+            }
+        }
+    };
+    (@last $name:ident) => { stringify!($name) };
+    (@last $first:ident :: $($rest:ident)::+) => { stores!(@last $($rest)::+) };
+}
+
+stores! {
+    "sqlite" Sqlite(crate::store::sqlite::SqliteStore) ["sqlite"];
+    "memory" Memory(crate::store::memory::MemoryStore) ["memory"];
+    "cookie" Cookie(super::cookie::CookieStore) ["cookie"];
+    "redis" Redis(crate::store::redis::RedisStore)
+        ["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
+    "postgres" Postgres(crate::store::servers::postgres::PostgresStore) ["postgres", "postgresql"];
+    "mysql" Mysql(crate::store::servers::mysql::MysqlStore) ["mysql", "mariadb"];
+}
+
+impl AnyStore {
+    /// Opens or connects to what a URL names:
+    ///
+    /// | URL | store | feature |
+    /// | --- | --- | --- |
+    /// | `sqlite:sessions.db`, `sqlite:///var/lib/sessions.db`, `sqlite::memory:` | `SqliteStore` | `sqlite` |
+    /// | `memory:` | `MemoryStore` | `memory` |
+    /// | `cookie:` | `CookieStore` | `cookie` |
+    /// | `redis://..`, `rediss://..`, each also with `-cluster` or `-sentinel` | `RedisStore` | `redis` |
+    /// | `postgres://..`, `postgresql://..` | `PostgresStore` | `postgres` |
+    /// | `mysql://..`, `mariadb://..` | `MysqlStore` | `mysql` |
+    ///
+    /// A server's URL is passed to the store's own `connect`.
+    ///
+    /// # Errors
+    ///
+    /// If the URL names no store, or one whose feature is off, and if the store cannot be opened. The error does
+    /// not repeat the URL, which may contain a password.
+    #[allow(clippy::unused_async, reason = "only servers are waited for")]
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        let scheme = url.split(':').next().unwrap_or_default();
+        let entry = STORES.iter().find(|entry| entry.schemes.contains(&scheme));
+        match entry.map(|entry| entry.feature) {
+            #[cfg(feature = "sqlite")]
+            Some("sqlite") => open_sqlite(url),
+            #[cfg(feature = "memory")]
+            Some("memory") if matches!(url, "memory:" | "memory://") => {
+                Ok(crate::store::memory::MemoryStore::new().into())
+            }
+            #[cfg(feature = "cookie")]
+            Some("cookie") if matches!(url, "cookie:" | "cookie://") => Ok(super::cookie::CookieStore.into()),
+            #[cfg(feature = "redis")]
+            Some("redis") => crate::store::redis::RedisStore::connect(url).await.map(Self::from),
+            #[cfg(feature = "postgres")]
+            Some("postgres") => {
+                crate::store::servers::postgres::PostgresStore::connect(url).await.map(Self::from)
+            }
+            #[cfg(feature = "mysql")]
+            Some("mysql") => crate::store::servers::mysql::MysqlStore::connect(url).await.map(Self::from),
+            _ => Err(invalid_url(reason(entry))),
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+fn open_sqlite(url: &str) -> Result<AnyStore, StoreError> {
+    use crate::store::sqlite::SqliteStore;
+    let path = url.strip_prefix("sqlite:").unwrap_or_default();
+    match path.strip_prefix("//").unwrap_or(path) {
+        path if path.contains('?') => Err(invalid_url("`sqlite:` takes no options")),
+        "" => Err(invalid_url("it names no file: write `sqlite:sessions.db`")),
+        ":memory:" => SqliteStore::in_memory().map(AnyStore::from),
+        path => SqliteStore::open(path).map(AnyStore::from),
+    }
+}
+
+/// Returns what is wrong with a URL that no store was opened for.
+fn reason(entry: Option<&Entry>) -> String {
+    match entry {
+        Some(Entry { feature, is_built_in: true, .. }) => format!("nothing may follow `{feature}:`"),
+        Some(Entry { feature, .. }) => {
+            format!("the program was built without the feature `{feature}` of session-runtime")
+        }
+        None => {
+            let schemes: Vec<_> = STORES.iter().flat_map(|entry| entry.schemes).collect();
+            let schemes: Vec<_> = schemes.iter().map(|scheme| format!("`{scheme}:`")).collect();
+            format!("its scheme is none of {}", schemes.join(", "))
+        }
+    }
+}
+
+fn invalid_url(reason: impl Into<String>) -> StoreError {
+    StoreError::new("be chosen by its URL", reason.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refusal(url: &str) -> String {
+        let error = AnyStore::connect(url).await.expect_err("it names no store");
+        format!("{error}: {}", std::error::Error::source(&error).expect("a cause"))
+    }
+
+    #[tokio::test]
+    async fn a_url_that_names_no_store_is_refused_and_not_repeated() {
+        for url in ["", "sessions.db", "hunter2", "hunter2://hunter2", "Sqlite:hunter2.db", "memory:hunter2"]
+        {
+            let refusal = refusal(url).await;
+            assert!(refusal.starts_with("the store could not be chosen by its URL: "), "{url}: {refusal}");
+            assert!(!refusal.contains("hunter2"), "{refusal}");
+        }
+    }
+
+    #[cfg(not(feature = "mysql"))]
+    #[tokio::test]
+    async fn a_store_that_was_not_built_in_is_named() {
+        assert!(refusal("mysql://db").await.contains("without the feature `mysql`"));
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    async fn a_file_is_named_with_or_without_slashes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (prefix, name) in [("sqlite:", "one.db"), ("sqlite://", "two.db")] {
+            let path = folder.path().join(name);
+            AnyStore::connect(&format!("{prefix}{}", path.display())).await.expect("it opens");
+            assert!(path.exists(), "{prefix}");
+        }
+        assert!(refusal("sqlite://shop.db?mode=rwc").await.contains("takes no options"));
+        assert!(refusal("sqlite:").await.contains("names no file"));
+        assert!(refusal("sqlite://").await.contains("names no file"));
+    }
+
+    /// The places that name every store cannot be made from the list, so they are compared with it.
+    #[test]
+    fn features_exports_and_the_readme_name_every_store() {
+        let manifest = include_str!("../../Cargo.toml");
+        let exports = include_str!("../lib.rs");
+        let readme = include_str!("../../../README.md");
+        let table = include_str!("any.rs");
+        for Entry { feature, store, schemes, .. } in STORES {
+            let any = manifest.lines().find(|line| line.starts_with("any = [")).expect("a feature");
+            assert!(any.contains(&format!("\"{feature}\"")), "`any` turns on `{feature}`");
+            assert!(manifest.contains(&format!("\n{feature} = [")), "the feature `{feature}`");
+            assert!(exports.contains(store), "lib.rs exports `{store}`");
+            assert!(readme.contains(&format!("| `{store}")), "the README names `{store}`");
+            assert!(readme.contains(&format!("`{}:", schemes[0])), "the README has a URL of `{store}`");
+            assert!(
+                table.contains(&format!("| `{store}` | `{feature}` |")),
+                "the docs of `AnyStore::connect`"
+            );
+        }
+    }
+
+    #[cfg(feature = "cookie")]
+    mod cookie {
+        use super::*;
+        use crate::{Error, Keyring, Sessions};
+
+        #[derive(crate::Databag)]
+        struct Shop {
+            #[databag(user_id)]
+            user_id: Option<i64>,
+        }
+
+        #[tokio::test]
+        async fn calls_that_need_rows_are_errors_with_cookies() {
+            let store = AnyStore::connect("cookie:").await.expect("nothing to connect to");
+            let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+            let sessions = Sessions::<Shop>::builder(store).keyring(keyring).build().await.expect("builds");
+            let (token, session) = sessions.create(Shop { user_id: Some(7) }).await.expect("no call");
+            assert_eq!(sessions.load(&token).await.expect("no call").expect("it lives").user_id, Some(7));
+            let id = session.id();
+            let failed = [
+                sessions.get(id).await.map(drop),
+                sessions.update(id, |_| {}).await,
+                sessions.delete(id).await.map(drop),
+                sessions.of_user(7).await.map(drop),
+                sessions.revoke_user(7).await.map(drop),
+                sessions.count_all().await.map(drop),
+                sessions.clear().await.map(drop),
+            ];
+            for (call, result) in failed.into_iter().enumerate() {
+                assert!(matches!(result, Err(Error::Usage(_))), "{call}: {result:?}");
+            }
+            sessions.health().await.expect("nothing can be down");
+        }
+    }
+}

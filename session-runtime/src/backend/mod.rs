@@ -1,0 +1,118 @@
+//! Where sessions are kept: rows in a store, or each session in its own cookie.
+//!
+//! This is the only place that tells the two apart. Everything above asks a [`Backend`].
+
+pub(crate) mod access;
+#[cfg(any(
+    feature = "sqlite",
+    feature = "memory",
+    feature = "cookie",
+    feature = "redis",
+    feature = "postgres",
+    feature = "mysql"
+))]
+pub(crate) mod any;
+#[cfg(feature = "cookie")]
+pub(crate) mod cookie;
+pub(crate) mod rows;
+pub(crate) mod tombstones;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::bag::Projection;
+use crate::clock::Timestamp;
+use crate::codec::Framing;
+use crate::envelope::Place;
+use crate::store::{DynDirectory, Outcome, Row, StoreFuture, Update};
+use crate::token::{SessionId, Token};
+use crate::value::Value;
+
+use self::tombstones::Tombstones;
+
+/// Keeps the sealed sessions of one bag.
+pub(crate) trait Backend: Send + Sync {
+    /// Returns whether a token has the form of this backend's tokens. It changes when the store is replaced.
+    fn is_token(&self, token: &Token) -> bool;
+
+    /// Returns the row that a token opens.
+    fn load<'a>(&'a self, token: &'a Token, deadline: Instant) -> StoreFuture<'a, Option<Row>>;
+
+    /// Returns what is stored now of a session that this request has loaded.
+    fn reload(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Reloaded>;
+
+    fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()>;
+
+    fn replace(&self, update: Update, deadline: Instant) -> StoreFuture<'_, Outcome>;
+
+    fn delete(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, bool>;
+
+    fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> StoreFuture<'_, u64>;
+
+    fn evict_oldest<'a>(
+        &'a self,
+        user: &'a Value,
+        keep: u32,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> StoreFuture<'a, Vec<SessionId>>;
+
+    /// Refuses a session in this process whose deletion failed.
+    fn block(&self, id: SessionId);
+
+    /// Returns whether this process refuses a session that may look alive elsewhere.
+    fn is_ended_here(&self, id: SessionId) -> bool;
+
+    fn tombstones(&self) -> &Tombstones;
+
+    /// Returns the token of a session after its row was written; `token` is its random token.
+    fn token(&self, row: &Row, token: Option<Token>) -> Option<Token>;
+
+    /// Takes the columns out of a row, which must equal what is sealed; `None` if there are no columns.
+    fn columns(&self, row: &mut Row) -> Option<Projection>;
+
+    /// Returns who can change what is kept.
+    fn custody(&self) -> Custody;
+
+    /// Returns where records of this framing are kept; `cookie` is the cookie's name.
+    fn place(&self, framing: Framing, cookie: &str) -> Place;
+
+    /// Returns the most bytes that a sealed record can have.
+    fn max_state_len(&self, cookie: &str) -> usize;
+
+    /// Returns why sessions cannot be configured so.
+    fn refusal(&self, requirements: Requirements) -> Option<&'static str>;
+}
+
+/// What is stored of a session now.
+#[derive(Debug)]
+pub(crate) enum Reloaded {
+    Row(Row),
+    Gone,
+    /// The request holds all there is.
+    #[cfg_attr(not(feature = "cookie"), expect(dead_code, reason = "for `CookieStore`"))]
+    Unchanged,
+}
+
+/// Who holds the sealed sessions, and could change them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Custody {
+    /// The store. A sealed state that does not open points to an attack on it.
+    Store,
+    /// The clients. Anyone can send a sealed state that does not open.
+    Client,
+}
+
+/// What a configuration asks of its backend.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "cookie"), expect(dead_code, reason = "for `CookieStore`"))]
+pub(crate) struct Requirements {
+    pub(crate) plaintext: bool,
+    pub(crate) max_per_user: bool,
+}
+
+/// A backend that is ready, and its lists, if it keeps any.
+pub(crate) struct Opened {
+    pub(crate) backend: Box<dyn Backend>,
+    pub(crate) directory: Option<Arc<dyn DynDirectory>>,
+}

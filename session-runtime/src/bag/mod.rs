@@ -1,0 +1,190 @@
+//! Bags: what the derive implements for a struct, and how its fields become bytes and come back.
+//!
+//! A bag enters with its [`Schema`]; encoded [`Fields`] leave. This floor knows nothing of stores, envelopes or HTTP.
+
+pub(crate) mod encoding;
+pub(crate) mod merge;
+pub(crate) mod policy;
+pub(crate) mod record;
+pub(crate) mod schema;
+pub(crate) mod schema_lock;
+pub(crate) mod shape;
+mod tracer;
+
+use std::net::IpAddr;
+
+use self::encoding::{DecodeError, Decoder, EncodeError, Encoder, Fields, Source};
+use self::policy::{FieldVersions, MergeOutcome};
+use self::schema::{Field, Schema};
+use self::shape::Shapes;
+use crate::codec::{Codec, CodecError};
+use crate::value::{ColumnValue, Value};
+
+/// A struct that is the content of a session. Implemented by `#[derive(Databag)]` only.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a databag",
+    label = "needs `#[derive(Databag)]`",
+    note = "put `#[derive(Databag)]` on the struct `{Self}`, or name the struct that has it"
+)]
+pub trait Databag: Sized + 'static {
+    /// The codec of single values.
+    type Codec: Codec;
+
+    /// Everything that `#[databag(..)]` declares.
+    const SCHEMA: &'static Schema;
+
+    /// Returns the bag of a new session: every field has its default.
+    fn defaults() -> Self;
+
+    /// Notes the shape of every stored field, in the order of [`Schema::fields`].
+    #[doc(hidden)]
+    fn shapes(shapes: &mut Shapes);
+
+    /// Encodes every stored field, in the order of [`Schema::fields`].
+    #[doc(hidden)]
+    fn encode(&self, fields: &mut Encoder) -> Result<(), CodecError>;
+
+    /// Decodes every stored field that the decoder has, and leaves the others as they are.
+    #[doc(hidden)]
+    fn decode(&mut self, fields: &mut Decoder<'_>);
+
+    /// Returns whether a field equals an encoded value, although its own encoding differs.
+    #[doc(hidden)]
+    fn equals(&self, field: usize, encoded: &[u8]) -> bool {
+        let _ = (field, encoded);
+        false
+    }
+
+    /// Merges a field that two requests have changed.
+    #[doc(hidden)]
+    fn merge(field: usize, versions: FieldVersions<'_>) -> Result<MergeOutcome, CodecError> {
+        let _ = (field, versions);
+        Ok(MergeOutcome::Ours)
+    }
+
+    /// Copies the values of the projected fields.
+    #[doc(hidden)]
+    fn project(&self, projection: &mut Projection) {
+        let _ = projection;
+    }
+
+    /// Sets the `ip_addr` field, if the bag has one.
+    #[doc(hidden)]
+    fn set_ip(&mut self, ip: Option<IpAddr>) {
+        let _ = ip;
+    }
+}
+
+/// A bag with a `#[databag(user_id)]` field.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no user",
+    label = "this bag has no `user_id` field",
+    note = "mark the field that holds the user: `#[databag(user_id)] user_id: Option<i64>`"
+)]
+pub trait HasUser: Databag {
+    /// The type that identifies a user.
+    type User: ColumnValue + 'static;
+
+    /// The user as [`user`](Self::user) returns it: a copy of a number, `&str` for a `String`, otherwise a reference.
+    type UserRef<'a>;
+
+    /// Returns the user, if one is logged in.
+    fn user(&self) -> Option<Self::UserRef<'_>>;
+
+    /// Replaces the user.
+    #[doc(hidden)]
+    fn set_user(&mut self, user: Option<Self::User>);
+}
+
+/// A bag with a `#[databag(ip_addr)]` field.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no address",
+    label = "this bag has no `ip_addr` field",
+    note = "mark the field that holds the address: `#[databag(ip_addr)] ip_addr: Option<IpAddr>`"
+)]
+pub trait HasIp: Databag {
+    /// Returns the address from which the session was last used, if it is known.
+    fn ip(&self) -> Option<IpAddr>;
+}
+
+/// The values of a bag's projected fields, as a row holds them.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Projection {
+    pub(crate) user: Option<Value>,
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) columns: Vec<Option<Value>>,
+}
+
+#[doc(hidden)]
+impl Projection {
+    pub fn user<B: HasUser>(&mut self, user: Option<&B::User>) {
+        self.user = user.map(ColumnValue::to_value);
+    }
+
+    pub fn ip(&mut self, ip: Option<IpAddr>) {
+        self.ip = ip;
+    }
+
+    pub fn column<V: ColumnValue>(&mut self, value: Option<&V>) {
+        // Not every database stores a NaN: SQLite makes it `NULL`.
+        let is_number = |value: &Value| !matches!(value, Value::Real(number) if number.is_nan());
+        self.columns.push(value.map(ColumnValue::to_value).filter(is_number));
+    }
+}
+
+impl Fields {
+    /// Encodes the fields of a bag.
+    pub(crate) fn of<T: Databag>(bag: &T) -> Result<Self, EncodeError> {
+        let mut encoder = Encoder::with_capacity(T::SCHEMA.fields.len());
+        match bag.encode(&mut encoder) {
+            Ok(()) => Ok(encoder.finish()),
+            Err(source) => Err(EncodeError { field: T::SCHEMA.fields[encoder.finish().len()].name, source }),
+        }
+    }
+
+    /// Encodes the fields of a bag, but keeps the encodings of `base` for equal values: another order of a
+    /// `HashMap` is not a change.
+    pub(crate) fn against<T: Databag>(bag: &T, base: &Self) -> Result<Self, EncodeError> {
+        let encoded = Self::of(bag)?;
+        let differs = |field: usize| encoded.get(field) != base.get(field);
+        if !(0..base.len()).any(|field| differs(field) && bag.equals(field, base.get(field))) {
+            return Ok(encoded);
+        }
+        let mut fields = Self::default();
+        for field in 0..base.len() {
+            let changed = differs(field) && !bag.equals(field, base.get(field));
+            fields.push(if changed { encoded.get(field) } else { base.get(field) });
+        }
+        Ok(fields)
+    }
+
+    /// Decodes all fields into `bag`.
+    pub(crate) fn decode_into<T: Databag>(&self, bag: &mut T) -> Result<(), DecodeError> {
+        self.restore(bag, |_| true)
+    }
+
+    /// Decodes the fields that `is_picked` selects into `bag`, and leaves the others as they are.
+    pub(crate) fn restore<T: Databag>(
+        &self,
+        bag: &mut T,
+        is_picked: impl Fn(&Field) -> bool,
+    ) -> Result<(), DecodeError> {
+        decode(bag, self.bytes(), &self.sources(|field| is_picked(&T::SCHEMA.fields[field])))
+    }
+
+    /// Returns the stored name of the field with the longest encoding.
+    pub(crate) fn biggest<T: Databag>(&self) -> &'static str {
+        let biggest = (0..self.len()).max_by_key(|&field| self.get(field).len());
+        biggest.map_or("", |field| T::SCHEMA.fields[field].name)
+    }
+}
+
+/// Decodes values into `bag`, each field from its source.
+fn decode<T: Databag>(bag: &mut T, bytes: &[u8], sources: &[Source]) -> Result<(), DecodeError> {
+    let mut decoder = Decoder::new(bytes, sources);
+    bag.decode(&mut decoder);
+    match decoder.failed() {
+        None => Ok(()),
+        Some(field) => Err(DecodeError { field: Some(T::SCHEMA.fields[field].name) }),
+    }
+}

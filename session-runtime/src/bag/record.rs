@@ -1,0 +1,564 @@
+//! The record: a bag's fields encoded one by one, so that a changed struct still reads old sessions.
+//!
+//! ```text
+//! record  0x01 | flags (1) | absolute expiry (8) | [user agent (8)] | field*       integers big-endian
+//! flags   1 = remembered, 2 = bound to a user agent
+//! field   tag (4) | fingerprint (8) | flags (1) | length (LEB128) | value
+//! flags   1 = projected into a column when it was written
+//! ```
+//!
+//! The tag is derived from the stored name, the fingerprint from the shape of the stored type. With
+//! [`Framing::JsonObject`] the record is one JSON object: values under their names, everything else under `"#"`.
+//!
+//! A field whose fingerprint differs is not decoded, and an unknown field is not dropped. Both are preserved when the
+//! record is rewritten, so that an older node does not erase what a newer node wrote.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde_json::value::RawValue;
+
+use super::encoding::{DecodeError, Fields, Source};
+use super::schema::{Field, Role, Schema};
+use super::shape::{FieldShape, Shapes, fingerprint};
+use super::{Databag, decode};
+use crate::clock::Timestamp;
+use crate::codec::{Codec, CodecError, Framing};
+
+const VERSION: u8 = 1;
+const REMEMBERED: u8 = 1;
+const AGENT_BOUND: u8 = 2;
+const PROJECTED: u8 = 1;
+
+/// The part of a record that is about the session as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// The absolute expiry: no activity extends it.
+    pub(crate) absolute: Timestamp,
+    /// Whether the cookie outlives the browser because the user asked for that.
+    pub(crate) remembered: bool,
+    /// A hash of the user agent that the session is bound to.
+    pub(crate) agent: Option<u64>,
+}
+
+/// The tags and fingerprints of a bag. They are computed once.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    fields: Vec<FieldLayout>,
+    /// The encoding of `None`, which is an empty flash field.
+    none: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct FieldLayout {
+    tag: u32,
+    aliases: Vec<u32>,
+    fingerprint: u64,
+    older: Option<u64>,
+    projected: bool,
+}
+
+impl Layout {
+    /// Computes the layout of a bag.
+    ///
+    /// # Errors
+    ///
+    /// If the codec cannot encode `None`.
+    pub(crate) fn of<T: Databag>() -> Result<Self, CodecError> {
+        let mut none = Vec::new();
+        T::Codec::encode(&None::<()>, &mut none)?;
+        let mut shapes = Shapes::new::<T::Codec>();
+        T::shapes(&mut shapes);
+        let layout = |(field, shape): (&Field, FieldShape)| FieldLayout {
+            tag: tag(field.name),
+            aliases: field.aliases.iter().copied().map(tag).collect(),
+            fingerprint: fingerprint(&shape.current),
+            older: shape.older.as_ref().map(fingerprint),
+            projected: field.role != Role::Plain,
+        };
+        let fields = T::SCHEMA.fields.iter().zip(shapes.finish()).map(layout).collect();
+        Ok(Self { fields, none })
+    }
+
+    /// Returns the encoding of `None`.
+    pub(crate) fn none(&self) -> &[u8] {
+        &self.none
+    }
+}
+
+/// Derives a field's tag from its stored name: 32 bits of FNV-1a. The derive rejects collisions.
+pub(crate) fn tag(name: &str) -> u32 {
+    name.bytes().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// A record as it was loaded.
+#[derive(Debug)]
+pub(crate) struct Loaded<T> {
+    pub(crate) bag: T,
+    pub(crate) header: Header,
+    /// The fields as they were loaded. A field has changed when its encoding differs from the one in here.
+    pub(crate) fields: Fields,
+    pub(crate) preserved: Vec<PreservedField>,
+    /// For each field, whether its value was in a column when the record was written.
+    pub(crate) projected: Vec<bool>,
+}
+
+/// A stored value that this bag cannot read and therefore does not change.
+#[derive(Clone, Debug)]
+pub(crate) struct PreservedField {
+    entry: Entry,
+    value: Vec<u8>,
+    /// The field of this bag in whose place the value is written until that field is changed.
+    field: Option<usize>,
+}
+
+impl PreservedField {
+    /// Returns whether a record that is written keeps this value.
+    pub(crate) fn is_kept(&self, changed: impl Fn(usize) -> bool) -> bool {
+        self.field.is_none_or(|field| !changed(field))
+    }
+
+    fn new(entry: &Entry, bytes: &[u8], field: Option<usize>) -> Self {
+        Self { entry: entry.clone(), value: bytes[entry.span.clone()].to_vec(), field }
+    }
+
+    fn to_write(&self) -> WrittenField<'_> {
+        WrittenField {
+            tag: self.entry.tag,
+            name: self.entry.name.as_deref().unwrap_or_default(),
+            fingerprint: self.entry.fingerprint,
+            projected: self.entry.projected,
+            value: &self.value,
+        }
+    }
+}
+
+/// A field as it was found in a record.
+#[derive(Clone, Debug)]
+struct Entry {
+    tag: u32,
+    /// The stored name, if the framing has one.
+    name: Option<String>,
+    fingerprint: u64,
+    projected: bool,
+    span: Range<usize>,
+}
+
+/// Reads a record into a bag.
+///
+/// # Errors
+///
+/// If the record is malformed, or a field does not decode.
+pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loaded<T>, DecodeError> {
+    let (header, bytes, entries) = match T::Codec::FRAMING {
+        Framing::Binary => parse_binary(record),
+        Framing::JsonObject => parse_json(&record),
+    }
+    .ok_or(DecodeError { field: None })?;
+
+    let mut taken = vec![false; entries.len()];
+    let mut sources = Vec::with_capacity(layout.fields.len());
+    let mut projected = Vec::with_capacity(layout.fields.len());
+    let mut preserved = Vec::new();
+    for (index, field) in layout.fields.iter().enumerate() {
+        // Records keep the schema's order, so the entry is nearly always at this index.
+        let at = |tag| {
+            let hint = entries.get(index).filter(|entry| entry.tag == tag).map(|_| index);
+            hint.or_else(|| entries.iter().position(|entry| entry.tag == tag))
+        };
+        let Some(found) = at(field.tag).or_else(|| field.aliases.iter().find_map(|&alias| at(alias))) else {
+            sources.push(Source::Missing);
+            projected.push(false);
+            continue;
+        };
+        let entry = &entries[found];
+        taken[found] = true;
+        let exact = entry.fingerprint == field.fingerprint;
+        projected.push(exact && entry.projected);
+        if exact {
+            sources.push(Source::Exact(entry.span.clone()));
+            continue;
+        }
+        preserved.push(PreservedField::new(entry, &bytes, Some(index)));
+        let older = field.older == Some(entry.fingerprint);
+        sources.push(if older { Source::Older(entry.span.clone()) } else { Source::Missing });
+    }
+    let unknown = entries.iter().zip(&taken).filter(|(_, taken)| !**taken);
+    preserved.extend(unknown.map(|(entry, _)| PreservedField::new(entry, &bytes, None)));
+
+    let mut bag = T::defaults();
+    decode(&mut bag, &bytes, &sources)?;
+    let fields = baseline(&bag, bytes, sources)?;
+    Ok(Loaded { bag, header, fields, preserved, projected })
+}
+
+/// Returns the encodings that later changes are compared with: the stored value of a field, or else the value that
+/// the bag starts with.
+fn baseline<T: Databag>(bag: &T, bytes: Vec<u8>, sources: Vec<Source>) -> Result<Fields, DecodeError> {
+    if sources.iter().all(|source| matches!(source, Source::Exact(_))) {
+        let exact = |source| if let Source::Exact(span) = source { Some(span) } else { None };
+        return Ok(Fields::from_parts(bytes, sources.into_iter().filter_map(exact).collect()));
+    }
+    let started = Fields::of(bag).map_err(|error| DecodeError { field: Some(error.field) })?;
+    let mut fields = Fields::default();
+    for (field, source) in sources.into_iter().enumerate() {
+        match source {
+            Source::Exact(span) => fields.push(&bytes[span]),
+            Source::Older(_) | Source::Missing => fields.push(started.get(field)),
+        }
+    }
+    Ok(fields)
+}
+
+/// Writes a record: `fields`, but a `preserved` value in place of each field that `changed` does not name.
+pub(crate) fn assemble<T: Databag>(
+    layout: &Layout,
+    header: &Header,
+    fields: &Fields,
+    preserved: &[PreservedField],
+    changed: impl Fn(usize) -> bool,
+) -> Vec<u8> {
+    let schema: &Schema = T::SCHEMA;
+    let kept = |index| preserved.iter().find(|field| field.field == Some(index) && field.is_kept(&changed));
+    let own = layout.fields.iter().enumerate().map(|(index, field)| match kept(index) {
+        Some(preserved) => preserved.to_write(),
+        None => WrittenField {
+            tag: field.tag,
+            name: schema.fields[index].name,
+            fingerprint: field.fingerprint,
+            projected: field.projected,
+            value: fields.get(index),
+        },
+    });
+    let unknown = preserved.iter().filter(|field| field.field.is_none()).map(PreservedField::to_write);
+    match T::Codec::FRAMING {
+        Framing::Binary => write_binary(header, fields.bytes().len(), own.chain(unknown)),
+        Framing::JsonObject => write_json(header, own.chain(unknown)),
+    }
+}
+
+/// A field as a record is to hold it.
+struct WrittenField<'a> {
+    tag: u32,
+    name: &'a str,
+    fingerprint: u64,
+    projected: bool,
+    value: &'a [u8],
+}
+
+fn write_binary<'a>(header: &Header, size: usize, fields: impl Iterator<Item = WrittenField<'a>>) -> Vec<u8> {
+    const PER_FIELD: usize = 16;
+    let mut record = Vec::with_capacity(size + 32 + fields.size_hint().0 * PER_FIELD);
+    let remembered = if header.remembered { REMEMBERED } else { 0 };
+    let bound = if header.agent.is_some() { AGENT_BOUND } else { 0 };
+    record.extend_from_slice(&[VERSION, remembered | bound]);
+    record.extend_from_slice(&header.absolute.as_millis().to_be_bytes());
+    if let Some(agent) = header.agent {
+        record.extend_from_slice(&agent.to_be_bytes());
+    }
+    for field in fields {
+        record.extend_from_slice(&field.tag.to_be_bytes());
+        record.extend_from_slice(&field.fingerprint.to_be_bytes());
+        record.push(if field.projected { PROJECTED } else { 0 });
+        write_length(&mut record, field.value.len());
+        record.extend_from_slice(field.value);
+    }
+    record
+}
+
+fn write_length(record: &mut Vec<u8>, mut length: usize) {
+    while length > 0x7F {
+        record.push(low_bits(length) | 0x80);
+        length >>= 7;
+    }
+    record.push(low_bits(length));
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seven bits fit")]
+fn low_bits(length: usize) -> u8 {
+    (length & 0x7F) as u8
+}
+
+type Parsed = (Header, Vec<u8>, Vec<Entry>);
+
+fn parse_binary(record: Vec<u8>) -> Option<Parsed> {
+    let mut reader = Reader { bytes: &record, at: 0 };
+    let [VERSION, flags] = reader.array()? else { return None };
+    if flags & !(REMEMBERED | AGENT_BOUND) != 0 {
+        return None;
+    }
+    let absolute = Timestamp::from_millis(i64::from_be_bytes(reader.array()?));
+    let agent = if flags & AGENT_BOUND == 0 { None } else { Some(u64::from_be_bytes(reader.array()?)) };
+    let mut entries = Vec::with_capacity(16);
+    while reader.at < record.len() {
+        let tag = u32::from_be_bytes(reader.array()?);
+        let fingerprint = u64::from_be_bytes(reader.array()?);
+        let [flags] = reader.array()?;
+        let length = reader.length()?;
+        let span = reader.span(length)?;
+        entries.push(Entry { tag, name: None, fingerprint, projected: flags & PROJECTED != 0, span });
+    }
+    Some((Header { absolute, remembered: flags & REMEMBERED != 0, agent }, record, entries))
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn span(&mut self, length: usize) -> Option<Range<usize>> {
+        let span = self.at..self.at.checked_add(length)?;
+        self.bytes.get(span.clone())?;
+        self.at = span.end;
+        Some(span)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let span = self.span(N)?;
+        self.bytes[span].try_into().ok()
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        let mut length = 0;
+        for shift in [0, 7, 14, 21] {
+            let [byte] = self.array()?;
+            length |= usize::from(byte & 0x7F) << shift;
+            if byte & 0x80 == 0 {
+                return Some(length);
+            }
+        }
+        None
+    }
+}
+
+/// The key of a JSON record that holds everything but the fields.
+const META: &str = "#";
+
+fn write_json<'a>(header: &Header, fields: impl Iterator<Item = WrittenField<'a>>) -> Vec<u8> {
+    let mut types = BTreeMap::new();
+    let mut columns = Vec::new();
+    let mut values = Vec::new();
+    for field in fields {
+        types.insert(field.name, format!("{:016x}", field.fingerprint));
+        if field.projected {
+            columns.push(field.name);
+        }
+        values.push(b',');
+        values.extend_from_slice(serde_json::Value::from(field.name).to_string().as_bytes());
+        values.push(b':');
+        values.extend_from_slice(field.value);
+    }
+    // In alphabetical order: serde_json keeps it with and without its feature `preserve_order`.
+    let meta = serde_json::json!({
+        "absolute": header.absolute.as_millis(),
+        "agent": header.agent.map(|agent| format!("{agent:016x}")),
+        "columns": columns,
+        "remembered": header.remembered,
+        "types": types,
+        "v": VERSION,
+    });
+    let mut record = format!("{{\"{META}\":{meta}").into_bytes();
+    record.append(&mut values);
+    record.push(b'}');
+    record
+}
+
+fn parse_json(record: &[u8]) -> Option<Parsed> {
+    let object: BTreeMap<String, &RawValue> = serde_json::from_slice(record).ok()?;
+    let meta: serde_json::Value = serde_json::from_str(object.get(META)?.get()).ok()?;
+    let hex = |value: &serde_json::Value| u64::from_str_radix(value.as_str()?, 16).ok();
+    if meta.get("v")?.as_u64()? != u64::from(VERSION) {
+        return None;
+    }
+    let header = Header {
+        absolute: Timestamp::from_millis(meta.get("absolute")?.as_i64()?),
+        remembered: meta.get("remembered")?.as_bool()?,
+        agent: match meta.get("agent")? {
+            serde_json::Value::Null => None,
+            agent => Some(hex(agent)?),
+        },
+    };
+    let types = meta.get("types")?;
+    let columns = meta.get("columns")?.as_array()?;
+    let mut bytes = Vec::with_capacity(record.len());
+    let mut entries = Vec::with_capacity(object.len());
+    for (name, value) in object.into_iter().filter(|(name, _)| name != META) {
+        let start = bytes.len();
+        bytes.extend_from_slice(value.get().as_bytes());
+        entries.push(Entry {
+            tag: tag(&name),
+            fingerprint: hex(types.get(&name)?)?,
+            projected: columns.iter().any(|column| column == name.as_str()),
+            name: Some(name),
+            span: start..bytes.len(),
+        });
+    }
+    Some((header, bytes, entries))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, HashMap};
+
+    use super::*;
+    use crate::token::Hex;
+
+    /// Declares the bag of one release.
+    macro_rules! release {
+        ($name:ident, $codec:literal, { $($fields:tt)* }) => {
+            #[derive(Debug, crate::Databag)]
+            #[databag(name = "Shop", codec = $codec)]
+            struct $name { $($fields)* }
+        };
+    }
+
+    release!(First, "bincode", { cart: BTreeMap<String, u32>, #[databag(column)] tenant: Option<String> });
+    release!(FirstJson, "json", { cart: BTreeMap<String, u32>, #[databag(column)] tenant: Option<String> });
+
+    const HEADER: Header =
+        Header { absolute: Timestamp::from_millis(1_700_000_000_000), remembered: true, agent: Some(7) };
+
+    fn layout<T: Databag>() -> Layout {
+        Layout::of::<T>().expect("the codec encodes `None`")
+    }
+
+    fn write<T: Databag>(bag: &T) -> Vec<u8> {
+        assemble::<T>(&layout::<T>(), &HEADER, &Fields::of(bag).expect("encodes"), &[], |_| true)
+    }
+
+    fn read<T: Databag>(record: &[u8]) -> Loaded<T> {
+        load::<T>(&layout::<T>(), record.to_vec()).expect("decodes")
+    }
+
+    /// Writes a loaded bag again, as a request that changed it does.
+    fn rewrite<T: Databag>(loaded: &Loaded<T>) -> Vec<u8> {
+        let fields = Fields::of(&loaded.bag).expect("encodes");
+        let changed = |field| fields.get(field) != loaded.fields.get(field);
+        assemble::<T>(&layout::<T>(), &loaded.header, &fields, &loaded.preserved, changed)
+    }
+
+    fn cart() -> BTreeMap<String, u32> {
+        BTreeMap::from([("tea".to_owned(), 2)])
+    }
+
+    fn first() -> First {
+        First { cart: cart(), tenant: Some("acme".to_owned()) }
+    }
+
+    #[test]
+    fn a_record_survives_both_framings() {
+        let binary = read::<First>(&write(&first()));
+        assert_eq!((binary.bag.cart, binary.bag.tenant.as_deref()), (cart(), Some("acme")));
+        assert_eq!((binary.header, binary.projected), (HEADER, vec![false, true]));
+        let json = read::<FirstJson>(&write(&FirstJson { cart: cart(), tenant: None }));
+        assert_eq!((json.bag.cart, json.bag.tenant), (cart(), None));
+        assert_eq!((json.header, json.projected), (HEADER, vec![false, true]));
+    }
+
+    #[test]
+    fn the_bytes_are_pinned() {
+        assert_eq!(
+            Hex(&write(&first())).to_string(),
+            "01030000018bcfe5680000000000000000079827728f2130f839601573040006010374656102f9e185a5b03f10dc267cc7b70106010461636d65"
+        );
+        let json = write(&FirstJson { cart: cart(), tenant: Some("acme".to_owned()) });
+        assert_eq!(
+            String::from_utf8(json).expect("text"),
+            r##"{"#":{"absolute":1700000000000,"agent":"0000000000000007","columns":["tenant"],"remembered":true,"types":{"cart":"2130f83960157304","tenant":"b03f10dc267cc7b7"},"v":1},"cart":{"tea":2},"tenant":"acme"}"##
+        );
+    }
+
+    #[test]
+    fn a_new_field_takes_its_default() {
+        release!(Second, "bincode", { cart: BTreeMap<String, u32>, #[databag(default = 5)] stars: u8 });
+        let loaded = read::<Second>(&write(&first()));
+        assert_eq!((loaded.bag.cart, loaded.bag.stars), (cart(), 5));
+    }
+
+    #[test]
+    fn a_removed_field_is_preserved_unchanged() {
+        release!(Second, "bincode", { #[databag(column)] tenant: Option<String> });
+        release!(SecondJson, "json", { #[databag(column)] tenant: Option<String> });
+        let mut loaded = read::<Second>(&write(&first()));
+        loaded.bag.tenant = None;
+        let again = read::<First>(&rewrite(&loaded)).bag;
+        assert_eq!((again.cart, again.tenant), (cart(), None));
+        let loaded = read::<SecondJson>(&write(&FirstJson { cart: cart(), tenant: None }));
+        assert_eq!(read::<FirstJson>(&rewrite(&loaded)).bag.cart, cart());
+    }
+
+    #[test]
+    fn a_renamed_field_is_found_by_its_alias_and_stored_under_its_new_name() {
+        release!(Second, "bincode", { #[databag(alias = "tenant")] customer: Option<String> });
+        release!(Third, "bincode", { customer: Option<String> });
+        let loaded = read::<Second>(&write(&first()));
+        assert_eq!(loaded.bag.customer.as_deref(), Some("acme"));
+        assert_eq!(read::<Third>(&rewrite(&loaded)).bag.customer.as_deref(), Some("acme"));
+    }
+
+    #[test]
+    fn a_changed_type_goes_through_from() {
+        #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+        struct Tenants(Vec<String>);
+        impl From<Option<String>> for Tenants {
+            fn from(tenant: Option<String>) -> Self {
+                Self(tenant.into_iter().collect())
+            }
+        }
+        release!(Second, "bincode", { #[databag(from = Option<String>)] tenant: Tenants });
+        let mut loaded = read::<Second>(&write(&first()));
+        assert_eq!(loaded.bag.tenant.0, ["acme"]);
+        // An unchanged field stays readable for nodes of the first release ..
+        assert_eq!(read::<First>(&rewrite(&loaded)).bag.tenant.as_deref(), Some("acme"));
+        // .. and a changed field is stored as its new type.
+        loaded.bag.tenant.0.push("other".to_owned());
+        assert_eq!(read::<Second>(&rewrite(&loaded)).bag.tenant.0, ["acme", "other"]);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_neither_misread_nor_erased() {
+        // The same bytes would decode as both types.
+        release!(Second, "bincode", { cart: BTreeMap<String, i8>, tenant: Option<Vec<u8>> });
+        let loaded = read::<Second>(&write(&first()));
+        assert!(loaded.bag.cart.is_empty() && loaded.bag.tenant.is_none());
+        assert_eq!(read::<First>(&rewrite(&loaded)).bag.cart, cart());
+    }
+
+    #[test]
+    fn another_order_of_a_hash_map_is_not_a_change() {
+        release!(Second, "bincode", { cart: HashMap<u32, u32> });
+        let cart: HashMap<u32, u32> = (0..100).map(|sku| (sku, sku)).collect();
+        let other: HashMap<u32, u32> = (0..100).rev().map(|sku| (sku, sku)).collect();
+        let encoded = Fields::of(&Second { cart: other }).expect("encodes");
+        assert!(Second { cart }.equals(0, encoded.get(0)));
+        assert!(!Second { cart: HashMap::new() }.equals(0, encoded.get(0)));
+    }
+
+    #[test]
+    fn a_damaged_record_is_rejected_without_a_panic() {
+        for record in [write(&first()), write(&FirstJson { cart: cart(), tenant: None })] {
+            for length in 0..record.len() {
+                let _ = load::<First>(&layout::<First>(), record[..length].to_vec());
+                assert!(load::<FirstJson>(&layout::<FirstJson>(), record[..length].to_vec()).is_err());
+            }
+            for byte in 0..record.len() {
+                let mut damaged = record.clone();
+                damaged[byte] ^= 0xFF;
+                let _ = load::<First>(&layout::<First>(), damaged.clone());
+                let _ = load::<FirstJson>(&layout::<FirstJson>(), damaged);
+            }
+        }
+        assert!(load::<First>(&layout::<First>(), vec![2; 64]).is_err());
+    }
+
+    #[test]
+    fn an_error_names_the_field_that_does_not_decode() {
+        let mut record = write(&first());
+        let last = record.len() - 1;
+        // The last byte of "acme" is not UTF-8 any more.
+        record[last] = 0xFF;
+        let error = load::<First>(&layout::<First>(), record).expect_err("not text");
+        assert_eq!(error.field, Some("tenant"));
+    }
+}

@@ -1,0 +1,246 @@
+//! The second half of a request: an [`Active`] session enters, a [`Plan`] for the store leaves.
+//!
+//! A pure decision: the time and the new token are arguments, and nothing is stored here.
+
+use std::time::Duration;
+
+use super::config::Context;
+use super::load::{Active, Intent, Stored};
+use crate::bag::encoding::Fields;
+use crate::bag::record::{Header, assemble};
+use crate::bag::schema::Role;
+use crate::bag::{Databag, Projection};
+use crate::clock::Timestamp;
+use crate::envelope::Binding;
+use crate::error::Error;
+use crate::store::{Row, Scope};
+use crate::token::Token;
+
+/// What to do with a session's row.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// Nothing.
+    Keep,
+    /// Extend the idle expiry and drop flash values that were read. Best effort: no handler asked for it.
+    Touch(RowWrite),
+    /// Insert it.
+    Create(RowWrite),
+    /// Replace its content.
+    Write(RowWrite),
+    /// Replace its content and its id in one step.
+    Rotate(RowWrite),
+    /// Delete it.
+    Delete,
+}
+
+/// A row to be stored, and the state of the session after that.
+#[derive(Debug)]
+pub(crate) struct RowWrite {
+    pub(crate) row: Row,
+    pub(crate) scope: Scope,
+    /// The random token of the session, if it has a new one.
+    pub(crate) token: Option<Token>,
+    pub(crate) stored: Stored,
+    pub(crate) base: Fields,
+}
+
+/// Decides what to do with a session that a handler could change. `fresh` makes the token of a new id.
+///
+/// # Errors
+///
+/// If a field does not encode, or the record is too large.
+pub(crate) fn plan<T: Databag>(
+    context: &Context,
+    active: &Active<T>,
+    now: Timestamp,
+    fresh: impl FnOnce() -> Token,
+) -> Result<Plan, Error> {
+    let pending = PendingRecord::of(context, active)?;
+    let Some(stored) = &active.stored else {
+        // A visitor whose bag was never changed leaves no trace.
+        let wanted = pending.changed || matches!(active.intent, Intent::Keep | Intent::Renew);
+        if !wanted {
+            return Ok(Plan::Keep);
+        }
+        let token = active.token.clone().unwrap_or_else(fresh);
+        return pending.write(context, active, now, ExpiryUpdate::Restart, Some(token)).map(Plan::Create);
+    };
+    let changed = pending.changed || active.remembered != stored.header.remembered;
+    // It expired while the request was in flight, and must not come back.
+    if stored.expiration <= now && active.intent != Intent::End {
+        let asked = changed || active.intent > Intent::Continue;
+        return if asked { Err(Error::Ended) } else { Ok(Plan::Keep) };
+    }
+    let user = T::SCHEMA.fields.iter().position(|field| matches!(field.role, Role::User(_)));
+    let user_changed = user.is_some_and(|user| pending.fields.get(user) != active.base.get(user));
+    match active.intent {
+        Intent::End if pending.is_default(context, active) => Ok(Plan::Delete),
+        Intent::End | Intent::Renew => {
+            pending.write(context, active, now, ExpiryUpdate::Restart, Some(fresh())).map(Plan::Rotate)
+        }
+        _ if user_changed => {
+            pending.write(context, active, now, ExpiryUpdate::Restart, Some(fresh())).map(Plan::Rotate)
+        }
+        Intent::Rotate => {
+            pending.write(context, active, now, ExpiryUpdate::Extend, Some(fresh())).map(Plan::Rotate)
+        }
+        Intent::Continue | Intent::Keep => {
+            if changed || active.intent == Intent::Keep {
+                pending.write(context, active, now, ExpiryUpdate::Extend, None).map(Plan::Write)
+            } else if pending.flash_read || touch_is_due(context, active, now) {
+                pending.write(context, active, now, ExpiryUpdate::Extend, None).map(Plan::Touch)
+            } else {
+                Ok(Plan::Keep)
+            }
+        }
+    }
+}
+
+/// Decides what to do with a session that a handler could only read.
+///
+/// # Errors
+///
+/// As [`plan`].
+#[cfg(feature = "actix")]
+pub(crate) fn plan_touch<T: Databag>(
+    context: &Context,
+    active: &Active<T>,
+    now: Timestamp,
+) -> Result<Plan, Error> {
+    match &active.stored {
+        Some(stored) if touch_is_due(context, active, now) && stored.expiration > now => {
+            let pending = PendingRecord {
+                fields: active.base.clone(),
+                changes: Vec::new(),
+                projection: stored.projection.clone(),
+                changed: false,
+                flash_read: false,
+            };
+            pending.write(context, active, now, ExpiryUpdate::Extend, None).map(Plan::Touch)
+        }
+        _ => Ok(Plan::Keep),
+    }
+}
+
+/// Sliding expiry is stored at most every minute or every tenth of `idle`, whichever is shorter. A session that was
+/// found by its id is not used by its visitor.
+fn touch_is_due<T>(context: &Context, active: &Active<T>, now: Timestamp) -> bool {
+    let Some(stored) = active.stored.as_ref().filter(|_| active.token.is_some()) else { return false };
+    let interval = Duration::from_mins(1).min(context.config.idle / 10);
+    let gain = extended_expiration(context, now, stored.header.absolute).saturating_since(stored.expiration);
+    gain > Duration::ZERO && gain >= interval
+}
+
+fn extended_expiration(context: &Context, now: Timestamp, absolute: Timestamp) -> Timestamp {
+    now.saturating_add(context.config.idle).min(absolute)
+}
+
+/// What a write does to the limits of the session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ExpiryUpdate {
+    /// Both limits count from now.
+    Restart,
+    /// The idle limit counts from now, if a touch is due.
+    Extend,
+}
+
+/// What a write would store.
+struct PendingRecord {
+    fields: Fields,
+    changes: Vec<bool>,
+    projection: Projection,
+    /// Whether the handler changed a field.
+    changed: bool,
+    /// Whether a flash value that this request received is still there.
+    flash_read: bool,
+}
+
+impl PendingRecord {
+    fn of<T: Databag>(context: &Context, active: &Active<T>) -> Result<Self, Error> {
+        let none = context.layout.none();
+        let current = Fields::against(&active.bag, &active.base)?;
+        let still_there =
+            |(field, value): &(usize, Vec<u8>)| (current.get(*field) == value).then_some(*field);
+        let read: Vec<usize> = active.flash.iter().filter_map(still_there).collect();
+        let flash_read = read.iter().any(|&field| active.base.get(field) != none);
+        let fields = if read.is_empty() { current } else { current.with(&read, none) };
+        let changes: Vec<bool> = (0..fields.len())
+            .map(|field| fields.get(field) != active.base.get(field) && !read.contains(&field))
+            .collect();
+        let mut projection = Projection::default();
+        active.bag.project(&mut projection);
+        Ok(Self { fields, changed: changes.contains(&true), changes, projection, flash_read })
+    }
+
+    /// Returns whether the bag equals that of a new session.
+    fn is_default<T: Databag>(&self, context: &Context, active: &Active<T>) -> bool {
+        T::SCHEMA.fields.iter().enumerate().all(|(index, field)| {
+            let default = context.defaults.get(index);
+            matches!(field.role, Role::Ip(_))
+                || self.fields.get(index) == default
+                || active.bag.equals(index, default)
+        })
+    }
+
+    fn write<T: Databag>(
+        self,
+        context: &Context,
+        active: &Active<T>,
+        now: Timestamp,
+        expiry: ExpiryUpdate,
+        token: Option<Token>,
+    ) -> Result<RowWrite, Error> {
+        let stored = active.stored.as_ref();
+        let ends = active.is_ending();
+        let header = Header {
+            absolute: match (expiry, stored) {
+                (ExpiryUpdate::Extend, Some(stored)) => stored.header.absolute,
+                _ => now.saturating_add(context.config.absolute),
+            },
+            remembered: active.remembered,
+            agent: if context.config.bind_agent { active.client.agent } else { None },
+        };
+        let expiration = match stored {
+            Some(stored) if expiry == ExpiryUpdate::Extend && !touch_is_due(context, active, now) => {
+                stored.expiration
+            }
+            _ => extended_expiration(context, now, header.absolute),
+        };
+        let created = stored.filter(|_| expiry == ExpiryUpdate::Extend).map_or(now, |stored| stored.created);
+        let revision = stored.map_or(1, |stored| stored.revision.wrapping_add(1));
+        let id = token.as_ref().map_or(active.id, Token::session_id);
+
+        let preserved = stored.filter(|_| !ends).map_or(&[][..], |stored| &stored.preserved);
+        let changed = |field: usize| self.changes.get(field).copied().unwrap_or(false);
+        let record = assemble::<T>(&context.layout, &header, &self.fields, preserved, changed);
+        if record.len() > context.config.max_state_bytes {
+            return Err(Error::TooLarge {
+                size: record.len(),
+                limit: context.config.max_state_bytes,
+                field: self.fields.biggest::<T>(),
+            });
+        }
+        let preserved = preserved.iter().filter(|preserved| preserved.is_kept(changed)).cloned().collect();
+        let binding = Binding { bag: T::SCHEMA.name, id, created, expiration, revision };
+        let state = context.protection.seal(&context.place, &binding, record);
+
+        let scope = match stored {
+            Some(stored) if token.is_none() && stored.projection == self.projection => {
+                if stored.expiration == expiration { Scope::State } else { Scope::Expiration }
+            }
+            _ => Scope::Row,
+        };
+        let row = Row {
+            id,
+            state,
+            user: self.projection.user.clone(),
+            ip: self.projection.ip,
+            created,
+            expiration,
+            revision,
+            columns: self.projection.columns.clone(),
+        };
+        let stored = Stored { created, expiration, revision, projection: self.projection, header, preserved };
+        Ok(RowWrite { row, scope, token, stored, base: self.fields })
+    }
+}

@@ -1,0 +1,77 @@
+//! What is configured of a bag's sessions, and what follows from the bag itself.
+
+use std::time::Duration;
+
+use crate::bag::encoding::Fields;
+use crate::bag::record::Layout;
+use crate::bag::schema::{Bind, Role, Schema};
+use crate::envelope::{Place, Protection};
+
+/// The settings of a bag's sessions.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionConfig {
+    pub(crate) idle: Duration,
+    pub(crate) absolute: Duration,
+    pub(crate) bind_ip: Bind,
+    pub(crate) bind_agent: bool,
+    /// How long a request waits for the store.
+    pub(crate) deadline: Duration,
+    /// The largest record, in bytes.
+    pub(crate) max_state_bytes: usize,
+    pub(crate) cleanup: Cleanup,
+}
+
+impl SessionConfig {
+    const DEADLINE: Duration = Duration::from_secs(2);
+    const MAX_STATE_BYTES: usize = 64 * 1024;
+
+    /// Returns what the struct declares, and the defaults of everything else.
+    pub(crate) fn new(schema: &Schema) -> Self {
+        let declared = schema.fields.iter().find_map(|field| match field.role {
+            Role::Ip(bind) => Some(bind),
+            _ => None,
+        });
+        Self {
+            idle: schema.idle,
+            absolute: schema.absolute,
+            bind_ip: declared.unwrap_or(Bind::Off),
+            bind_agent: false,
+            deadline: Self::DEADLINE,
+            max_state_bytes: Self::MAX_STATE_BYTES,
+            cleanup: Cleanup::default(),
+        }
+    }
+}
+
+/// What both halves of a request know of the bag.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) config: SessionConfig,
+    pub(crate) layout: Layout,
+    /// The fields of a new session.
+    pub(crate) defaults: Fields,
+    pub(crate) protection: Protection,
+    /// Where records are kept.
+    pub(crate) place: Place,
+}
+
+/// When expired rows are removed. An expired session never opens, whatever is chosen.
+///
+/// Cleanup pauses while the system clock is more than a minute off from the time that has passed since the start:
+/// after it was set, or after the machine was suspended. It continues after 24 hours, or when the clocks agree again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cleanup {
+    /// Not by this process.
+    Never,
+    /// A batch of them with every request that stores something.
+    EveryRequest,
+    /// All of them, in small batches, each time this has passed. The default, with 30 minutes.
+    Every(Duration),
+}
+
+impl Default for Cleanup {
+    fn default() -> Self {
+        Self::Every(Duration::from_mins(30))
+    }
+}

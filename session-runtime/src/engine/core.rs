@@ -1,0 +1,186 @@
+//! The engine: what the requests of one bag share, and the first half of a request around its store call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::config::{Context, SessionConfig};
+use super::hooks::Hooks;
+use super::load::{Client, LoadOutcome, open};
+use super::session_locks::SessionLocks;
+use crate::backend::{Backend, Custody, Opened};
+use crate::bag::Databag;
+use crate::bag::encoding::{DecodeError, Fields};
+use crate::bag::record::Layout;
+use crate::clock::{Clock, SkewGuardedClock, Timestamp};
+use crate::codec::Codec as _;
+use crate::envelope::{CsrfKey, OVERHEAD, Protection};
+use crate::error::{Error, Rejection};
+use crate::store::{DynDirectory, Row, StoreError};
+use crate::token::{Token, TokenSource};
+
+/// Sessions of one bag, whatever its type is.
+pub(crate) struct Engine {
+    pub(crate) context: Context,
+    pub(crate) hooks: Hooks,
+    pub(crate) backend: Box<dyn Backend>,
+    directory: Option<Arc<dyn DynDirectory>>,
+    pub(crate) clock: SkewGuardedClock,
+    tokens: Box<dyn TokenSource>,
+    pub(super) locks: SessionLocks,
+    pub(crate) csrf: CsrfKey,
+}
+
+/// What an [`Engine`] is made of besides its configuration and its store.
+pub(crate) struct Parts {
+    pub(crate) protection: Protection,
+    pub(crate) hooks: Hooks,
+    pub(crate) clock: Box<dyn Clock>,
+    pub(crate) tokens: Box<dyn TokenSource>,
+}
+
+/// What the client's cookie has to become after a session was stored.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "a middleware reads it"))]
+pub(crate) enum CookieUpdate {
+    Set { token: Token, remembered: bool, expires: Timestamp },
+    Remove,
+}
+
+impl Engine {
+    /// Puts an engine together. `cookie` is the name of the session cookie.
+    pub(crate) fn new<T: Databag>(
+        mut config: SessionConfig,
+        parts: Parts,
+        opened: Opened,
+        cookie: &str,
+    ) -> Result<Self, Error> {
+        let Parts { protection, hooks, clock, tokens } = parts;
+        let Opened { backend, directory } = opened;
+        let room = backend.max_state_len(cookie).saturating_sub(OVERHEAD);
+        config.max_state_bytes = config.max_state_bytes.min(room);
+        let context = Context {
+            config,
+            layout: Layout::of::<T>().map_err(|source| Error::Encode { field: "", source })?,
+            defaults: defaults::<T>()?,
+            place: backend.place(T::Codec::FRAMING, cookie),
+            protection,
+        };
+        let csrf = context.protection.csrf_key();
+        let (clock, locks) = (SkewGuardedClock::new(clock), SessionLocks::default());
+        Ok(Self { context, hooks, backend, directory, clock, tokens, locks, csrf })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn fresh_token(&self) -> Token {
+        Token::from_bytes(self.tokens.token())
+    }
+
+    /// Returns when store calls that start now have to be answered.
+    pub(crate) fn deadline(&self) -> Instant {
+        const FAR: Duration = Duration::from_hours(24 * 365);
+        let now = Instant::now();
+        now.checked_add(self.context.config.deadline.min(FAR)).unwrap_or(now)
+    }
+
+    /// Returns the lists of the store.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if there are none: a store that was chosen by a URL may keep its sessions in cookies.
+    pub(crate) fn directory(&self) -> Result<&dyn DynDirectory, Error> {
+        self.directory.as_deref().ok_or_else(without_rows)
+    }
+
+    /// Checks that sessions are found by their ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`directory`](Self::directory).
+    pub(crate) fn require_rows(&self) -> Result<(), Error> {
+        if self.backend.custody() == Custody::Client { Err(without_rows()) } else { Ok(()) }
+    }
+
+    /// Loads the session of a token for a request, and calls the hooks.
+    pub(crate) async fn load<T: Databag>(
+        &self,
+        token: Token,
+        client: Option<Client>,
+    ) -> Result<LoadOutcome<T>, Error> {
+        let id = token.session_id();
+        if !self.backend.is_token(&token) {
+            // A cookie from before the store was replaced.
+            return Ok(LoadOutcome::Rejected(Rejection::Malformed));
+        }
+        if self.backend.is_ended_here(id) {
+            return Ok(LoadOutcome::Rejected(Rejection::Unknown));
+        }
+        let deadline = self.deadline();
+        let row = within(deadline, "load a row", self.backend.load(&token, deadline.into_std())).await?;
+        match row {
+            Some(row) => self.open(row, Some(token), client),
+            None => Ok(LoadOutcome::Rejected(Rejection::Unknown)),
+        }
+    }
+
+    /// Opens a row that the store has returned.
+    pub(crate) fn open<T: Databag>(
+        &self,
+        mut row: Row,
+        token: Option<Token>,
+        client: Option<Client>,
+    ) -> Result<LoadOutcome<T>, Error> {
+        let columns = self.backend.columns(&mut row);
+        open(&self.context, &row, columns, token, client, self.now())
+    }
+}
+
+fn without_rows() -> Error {
+    Error::Usage(
+        "these sessions are in the cookies of their visitors: they cannot be listed, nor found by their ids; choose a \
+         store that keeps rows, such as `sqlite:`"
+            .to_owned(),
+    )
+}
+
+/// Waits for a store call until the deadline.
+pub(crate) async fn within<R>(
+    deadline: Instant,
+    operation: &'static str,
+    call: impl Future<Output = Result<R, StoreError>>,
+) -> Result<R, Error> {
+    match timeout_at(deadline, call).await {
+        Ok(result) => result.map_err(Error::Store),
+        Err(_) => Err(Error::Store(StoreError::deadline(operation))),
+    }
+}
+
+/// Returns an error for fields that this request could decode a moment ago.
+pub(super) fn undecodable(error: DecodeError) -> Error {
+    Error::Unreadable(Rejection::Undecodable { field: error.field })
+}
+
+/// Encodes the fields of a new session, and checks that they decode.
+fn defaults<T: Databag>() -> Result<Fields, Error> {
+    let defaults = Fields::of(&T::defaults())?;
+    match defaults.decode_into(&mut T::defaults()) {
+        Ok(()) => Ok(defaults),
+        Err(DecodeError { field }) => {
+            let field = field.unwrap_or_default();
+            Err(Error::Config(format!(
+                "the default of the field `{field}` does not decode from its own encoding"
+            )))
+        }
+    }
+}
+
+/// Makes a random token.
+pub(crate) fn os_token() -> [u8; 32] {
+    let mut token = [0; 32];
+    getrandom::fill(&mut token).expect("the operating system has a random number generator");
+    token
+}

@@ -1,0 +1,220 @@
+//! The first half of a request: a row enters, an [`Active`] session or a [`Rejection`] leaves.
+//!
+//! A pure decision: the row has been read; the time and the client are arguments.
+
+use std::net::IpAddr;
+
+use super::config::Context;
+use crate::bag::encoding::{EncodeError, Fields};
+use crate::bag::record::{self, Header, PreservedField};
+use crate::bag::schema::{Bind, Role};
+use crate::bag::{Databag, Projection};
+use crate::clock::Timestamp;
+use crate::envelope::{Binding, OpenError};
+use crate::error::{Error, Rejection};
+use crate::store::Row;
+use crate::token::{Hex, SessionId, Token};
+
+/// The client of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Client {
+    pub(crate) ip: Option<IpAddr>,
+    /// A hash of the user agent.
+    pub(crate) agent: Option<u64>,
+}
+
+/// A session that a request works on.
+#[derive(Debug)]
+pub(crate) struct Active<T> {
+    pub(crate) bag: T,
+    pub(crate) id: SessionId,
+    /// The token; `None` if the session was found by its id.
+    pub(crate) token: Option<Token>,
+    /// What is stored; `None` for a new session.
+    pub(crate) stored: Option<Stored>,
+    /// The fields that the bag is compared with to find what has changed.
+    pub(crate) base: Fields,
+    pub(crate) remembered: bool,
+    pub(crate) intent: Intent,
+    pub(crate) client: Client,
+    /// The flash values that this request received.
+    pub(crate) flash: Vec<(usize, Vec<u8>)>,
+    /// Whether a write was sent and not confirmed: it is unknown what is stored.
+    pub(crate) unconfirmed: bool,
+}
+
+/// What is stored of a session, besides its fields.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) created: Timestamp,
+    pub(crate) expiration: Timestamp,
+    pub(crate) revision: i64,
+    pub(crate) projection: Projection,
+    pub(crate) header: Header,
+    pub(crate) preserved: Vec<PreservedField>,
+}
+
+/// What the handler wants to become of the session, besides its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Intent {
+    /// It continues; without a change nothing is written.
+    Continue,
+    /// It continues, and is written even without a change.
+    Keep,
+    /// It continues under another id.
+    Rotate,
+    /// It starts again under another id: a user has logged in.
+    Renew,
+    /// It ends. What the bag holds now, if anything, begins a new session.
+    End,
+}
+
+impl<T: Databag> Active<T> {
+    /// Makes a session that is not stored yet.
+    pub(crate) fn fresh(token: Token, client: Client) -> Result<Self, EncodeError> {
+        let mut bag = T::defaults();
+        bag.set_ip(client.ip);
+        Ok(Self {
+            base: Fields::of(&bag)?,
+            bag,
+            id: token.session_id(),
+            token: Some(token),
+            stored: None,
+            remembered: false,
+            intent: Intent::Continue,
+            client,
+            flash: Vec::new(),
+            unconfirmed: false,
+        })
+    }
+}
+
+impl<T> Active<T> {
+    /// Returns whether a stored session is to end.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.stored.is_some() && self.intent == Intent::End
+    }
+}
+
+/// The session of a row, or the reason why it is not accepted.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is matched at once, never stored")]
+pub(crate) enum LoadOutcome<T> {
+    Live(Active<T>),
+    Rejected(Rejection),
+}
+
+/// Opens a row. `columns` are what the store keeps beside the sealed state; `None` if it keeps nothing beside.
+/// Without a client the session's bindings are not checked.
+///
+/// # Errors
+///
+/// If the row is sealed under a key that is missing: a mistake in the configuration, not of the visitor.
+pub(crate) fn open<T: Databag>(
+    context: &Context,
+    row: &Row,
+    columns: Option<Projection>,
+    token: Option<Token>,
+    client: Option<Client>,
+    now: Timestamp,
+) -> Result<LoadOutcome<T>, Error> {
+    if row.expiration <= now {
+        return Ok(LoadOutcome::Rejected(Rejection::Expired));
+    }
+    let binding = Binding {
+        bag: T::SCHEMA.name,
+        id: row.id,
+        created: row.created,
+        expiration: row.expiration,
+        revision: row.revision,
+    };
+    let record = match context.protection.open(&context.place, &binding, &row.state) {
+        Ok(record) => record,
+        Err(OpenError::UnknownKey(id)) => {
+            return Err(Error::UnknownKey { id: Hex(&id).to_string() });
+        }
+        Err(OpenError::Malformed | OpenError::Forged) => {
+            return Ok(LoadOutcome::Rejected(Rejection::Tampered));
+        }
+    };
+    let loaded = match record::load::<T>(&context.layout, record) {
+        Ok(loaded) => loaded,
+        Err(error) => return Ok(LoadOutcome::Rejected(Rejection::Undecodable { field: error.field })),
+    };
+    if loaded.header.absolute <= now {
+        return Ok(LoadOutcome::Rejected(Rejection::Expired));
+    }
+    let mut bag = loaded.bag;
+    let mut sealed = Projection::default();
+    bag.project(&mut sealed);
+    let projection = columns.unwrap_or_else(|| sealed.clone());
+    if !columns_match::<T>(&sealed, &projection, &loaded.projected) {
+        return Ok(LoadOutcome::Rejected(Rejection::Tampered));
+    }
+    if let Some(client) = client {
+        if !same_network(context.config.bind_ip, sealed.ip, client.ip) {
+            return Ok(LoadOutcome::Rejected(Rejection::Address));
+        }
+        // A session stored without an agent is bound when it is next written.
+        if context.config.bind_agent && loaded.header.agent.is_some_and(|bound| Some(bound) != client.agent) {
+            return Ok(LoadOutcome::Rejected(Rejection::UserAgent));
+        }
+        bag.set_ip(client.ip);
+    }
+    Ok(LoadOutcome::Live(Active {
+        bag,
+        id: row.id,
+        token,
+        // Only a visitor's request uses flash values up.
+        flash: if client.is_some() { flash::<T>(context, &loaded.fields) } else { Vec::new() },
+        base: loaded.fields,
+        remembered: loaded.header.remembered,
+        intent: Intent::Continue,
+        client: client.unwrap_or(Client { ip: projection.ip, agent: loaded.header.agent }),
+        stored: Some(Stored {
+            created: row.created,
+            expiration: row.expiration,
+            revision: row.revision,
+            projection,
+            header: loaded.header,
+            preserved: loaded.preserved,
+        }),
+        unconfirmed: false,
+    }))
+}
+
+/// Compares the columns of a row with the sealed values, where they had a column when they were sealed.
+fn columns_match<T: Databag>(sealed: &Projection, row: &Projection, projected: &[bool]) -> bool {
+    let mut column = 0;
+    T::SCHEMA.fields.iter().zip(projected).all(|(field, &projected)| match field.role {
+        Role::Plain => true,
+        Role::User(_) => !projected || sealed.user == row.user,
+        Role::Ip(_) => !projected || sealed.ip == row.ip,
+        Role::Column { .. } => {
+            column += 1;
+            !projected || sealed.columns.get(column - 1) == row.columns.get(column - 1)
+        }
+    })
+}
+
+fn same_network(bind: Bind, bound: Option<IpAddr>, ip: Option<IpAddr>) -> bool {
+    let Some(bound) = bound else { return true };
+    match (bind, ip) {
+        (Bind::Off, _) => true,
+        (_, None) => false,
+        (Bind::Exact, Some(ip)) => bound == ip,
+        (Bind::Prefix, Some(ip)) => match (bound, ip) {
+            (IpAddr::V4(bound), IpAddr::V4(ip)) => bound.octets()[..3] == ip.octets()[..3],
+            (IpAddr::V6(bound), IpAddr::V6(ip)) => bound.octets()[..8] == ip.octets()[..8],
+            _ => false,
+        },
+    }
+}
+
+fn flash<T: Databag>(context: &Context, fields: &Fields) -> Vec<(usize, Vec<u8>)> {
+    let flash = T::SCHEMA.fields.iter().enumerate().filter(|(_, field)| field.flash);
+    let received = flash
+        .map(|(field, _)| (field, fields.get(field)))
+        .filter(|(_, value)| *value != context.layout.none());
+    received.map(|(field, value)| (field, value.to_vec())).collect()
+}

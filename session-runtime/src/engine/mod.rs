@@ -1,0 +1,15 @@
+//! The two halves of a request, and the calls to the store around them.
+//!
+//! [`load`] and [`commit`] are pure decisions. [`core`] and [`update`] make the calls: they hold the clock, the deadline
+//! and the retries. Nothing here knows HTTP.
+
+pub(crate) mod cleanup;
+pub(crate) mod commit;
+pub(crate) mod config;
+pub(crate) mod core;
+pub(crate) mod hooks;
+pub(crate) mod load;
+mod session_locks;
+#[cfg(feature = "actix")]
+mod touch;
+mod update;

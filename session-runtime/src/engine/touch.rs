@@ -1,0 +1,46 @@
+//! Touches: a session that was only read extends its idle expiry.
+
+use super::commit::{Plan, plan_touch};
+use super::core::{CookieUpdate, Engine};
+use super::load::{Active, LoadOutcome};
+use super::update::{log_failed_touch, set_cookie, yield_before_retry};
+use crate::bag::Databag;
+use crate::error::Error;
+use crate::store::Outcome;
+
+impl Engine {
+    /// Extends the idle expiry; best effort, because no handler asked for it.
+    pub(crate) async fn touch<T: Databag>(&self, active: &Active<T>) -> Option<CookieUpdate> {
+        let touched = self.try_touch(active).await;
+        touched.inspect_err(|error| log_failed_touch(active.id, error)).ok().flatten()
+    }
+
+    async fn try_touch<T: Databag>(&self, active: &Active<T>) -> Result<Option<CookieUpdate>, Error> {
+        let deadline = self.deadline();
+        let mut reloaded: Option<Active<T>> = None;
+        loop {
+            let active = reloaded.as_ref().unwrap_or(active);
+            let Plan::Touch(write) = plan_touch(&self.context, active, self.now())? else { return Ok(None) };
+            let outcome = self.replace(active, &write, deadline).await?;
+            if let (Outcome::Conflict, Some(token)) = (outcome, &active.token) {
+                // The other request need not have extended the expiry.
+                yield_before_retry(deadline).await?;
+                match self.load(token.clone(), None).await? {
+                    LoadOutcome::Live(current) => reloaded = Some(current),
+                    LoadOutcome::Rejected(_) => return Ok(None),
+                }
+                continue;
+            }
+            if outcome != Outcome::Stored {
+                return Ok(None);
+            }
+            let token = self.backend.token(&write.row, write.token).or_else(|| active.token.clone());
+            return Ok(set_cookie(token, active.remembered, write.row.expiration));
+        }
+    }
+
+    /// Returns whether only the expiry of the session would be written.
+    pub(crate) fn only_touches<T: Databag>(&self, active: &Active<T>) -> bool {
+        matches!(self.plan(active), Ok(Plan::Touch(_)))
+    }
+}

@@ -1,0 +1,397 @@
+//! Writes: a plan is executed, and made again on top of what other requests stored first.
+
+use tokio::time::{Instant, timeout_at};
+
+use super::commit::{Plan, RowWrite, plan};
+use super::core::{CookieUpdate, Engine, undecodable, within};
+use super::load::{Active, Intent, LoadOutcome, Stored};
+use super::session_locks::SessionLockGuard;
+use crate::backend::Reloaded;
+use crate::backend::tombstones::Tombstone;
+use crate::bag::Databag;
+use crate::bag::encoding::Fields;
+use crate::bag::merge::merge;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorChain, Rejection};
+use crate::store::{Outcome, Update};
+use crate::token::{SessionId, Token};
+use crate::value::Value;
+
+/// The result of one attempt to execute a [`Plan`].
+enum CommitOutcome {
+    Done(Option<CookieUpdate>),
+    /// Another request has written the session first.
+    Conflict,
+}
+
+impl Engine {
+    /// Stores what has become of a session, and returns what its cookie has to become.
+    ///
+    /// A session that was to end and could not be ended is refused by this process from now on.
+    pub(crate) async fn commit<T: Databag>(
+        &self,
+        active: &mut Active<T>,
+    ) -> Result<Option<CookieUpdate>, Error> {
+        let (id, ends) = (active.id, active.is_ending());
+        let outcome = self.try_commit(active).await;
+        self.block_if_end_failed(ends, id, outcome)
+    }
+
+    async fn try_commit<T: Databag>(&self, active: &mut Active<T>) -> Result<Option<CookieUpdate>, Error> {
+        refuse_unconfirmed(active)?;
+        let deadline = self.deadline();
+        let plan = match self.plan(active) {
+            // What this request read has expired; another request may have extended it since.
+            Err(Error::Ended) => {
+                self.rebase(active, deadline).await?;
+                self.plan(active)?
+            }
+            plan => plan?,
+        };
+        if matches!(plan, Plan::Keep) {
+            return Ok(None);
+        }
+        let is_touch = matches!(plan, Plan::Touch(_));
+        let update = match self.commit_with_retry(active, plan, deadline).await {
+            Err(error) if is_touch => {
+                log_failed_touch(active.id, &error);
+                None
+            }
+            outcome => outcome?,
+        };
+        self.prune_with_request().await;
+        Ok(update)
+    }
+
+    /// Executes a plan, on top of what other requests stored first.
+    async fn commit_with_retry<T: Databag>(
+        &self,
+        active: &mut Active<T>,
+        mut plan: Plan,
+        deadline: Instant,
+    ) -> Result<Option<CookieUpdate>, Error> {
+        let _lock = self.lock(active.id, deadline).await?;
+        loop {
+            match self.execute_plan(active, plan, deadline).await? {
+                CommitOutcome::Done(update) => return Ok(update),
+                CommitOutcome::Conflict => {
+                    yield_before_retry(deadline).await?;
+                    self.rebase(active, deadline).await?;
+                    plan = self.plan(active)?;
+                }
+            }
+        }
+    }
+
+    /// Applies a change to what is stored and stores the result in one step, with retries.
+    pub(crate) async fn update<T: Databag, R>(
+        &self,
+        active: &mut Active<T>,
+        mut change: impl FnMut(&mut T) -> R,
+    ) -> Result<(R, Option<CookieUpdate>), Error> {
+        let (id, ends) = (active.id, active.is_ending());
+        let outcome = self.try_update(active, &mut change).await;
+        let updated = self.block_if_end_failed(ends, id, outcome)?;
+        self.prune_with_request().await;
+        Ok(updated)
+    }
+
+    async fn try_update<T: Databag, R>(
+        &self,
+        active: &mut Active<T>,
+        change: &mut impl FnMut(&mut T) -> R,
+    ) -> Result<(R, Option<CookieUpdate>), Error> {
+        refuse_unconfirmed(active)?;
+        let deadline = self.deadline();
+        let _lock = self.lock(active.id, deadline).await?;
+        loop {
+            if active.stored.is_some() {
+                self.rebase(active, deadline).await?;
+            }
+            let before = Fields::against(&active.bag, &active.base)?;
+            let value = change(&mut active.bag);
+            let outcome = match self.plan(active) {
+                Ok(plan) => self.execute_plan(active, plan, deadline).await,
+                Err(error) => Err(error),
+            };
+            if let Ok(CommitOutcome::Done(update)) = outcome {
+                return Ok((value, update));
+            }
+            // The change was not stored. It is applied again to what other requests stored, or, after a failure,
+            // must not be stored with the rest of the request.
+            before.decode_into(&mut active.bag).map_err(undecodable)?;
+            outcome?;
+            yield_before_retry(deadline).await?;
+        }
+    }
+
+    pub(super) fn plan<T: Databag>(&self, active: &Active<T>) -> Result<Plan, Error> {
+        plan(&self.context, active, self.now(), || self.fresh_token())
+    }
+
+    /// Waits until no other request of this process writes the session.
+    async fn lock(&self, id: SessionId, deadline: Instant) -> Result<SessionLockGuard<'_>, Error> {
+        timeout_at(deadline, self.locks.lock(id)).await.map_err(|_| Error::Contended)
+    }
+
+    async fn execute_plan<T: Databag>(
+        &self,
+        active: &mut Active<T>,
+        plan: Plan,
+        deadline: Instant,
+    ) -> Result<CommitOutcome, Error> {
+        let old = active.id;
+        if !active.is_ending() && self.backend.is_ended_here(old) {
+            return Err(Error::Ended);
+        }
+        match plan {
+            Plan::Keep => Ok(CommitOutcome::Done(None)),
+            Plan::Create(write) => {
+                self.insert(active, &write, deadline).await?;
+                self.evict_oldest::<T>(write.row.user.as_ref(), deadline).await;
+                Ok(CommitOutcome::Done(self.adopt(active, write)))
+            }
+            Plan::Touch(write) => match self.replace(active, &write, deadline).await {
+                Ok(Outcome::Conflict) => Ok(CommitOutcome::Conflict),
+                Ok(Outcome::Stored) => Ok(CommitOutcome::Done(self.adopt(active, write))),
+                Ok(Outcome::Gone) => Ok(CommitOutcome::Done(None)),
+                Err(error) => {
+                    log_failed_touch(old, &error);
+                    Ok(CommitOutcome::Done(None))
+                }
+            },
+            Plan::Write(write) => match self.confirm_replace(active, &write, deadline).await? {
+                Outcome::Stored => Ok(CommitOutcome::Done(self.adopt(active, write))),
+                Outcome::Conflict => Ok(CommitOutcome::Conflict),
+                Outcome::Gone => Err(Error::Ended),
+            },
+            Plan::Rotate(write) => self.rotate(active, write, deadline).await,
+            Plan::Delete => {
+                self.end(active, deadline).await?;
+                *active = Active::fresh(self.fresh_token(), active.client)?;
+                Ok(CommitOutcome::Done(Some(CookieUpdate::Remove)))
+            }
+        }
+    }
+
+    async fn rotate<T: Databag>(
+        &self,
+        active: &mut Active<T>,
+        write: RowWrite,
+        deadline: Instant,
+    ) -> Result<CommitOutcome, Error> {
+        let (old, new, ends) = (active.id, write.row.id, active.is_ending());
+        match self.confirm_replace(active, &write, deadline).await? {
+            // The session was to end while this write was under way, and the deletion under its old id failed.
+            Outcome::Stored if !ends && self.backend.is_ended_here(old) => {
+                self.backend.block(new);
+                Err(Error::Ended)
+            }
+            Outcome::Stored => {
+                if ends {
+                    self.note_ended(old);
+                    (self.hooks.started)(new);
+                } else {
+                    self.backend.tombstones().note(old, Tombstone::RenamedTo(new));
+                    (self.hooks.rotated)(old, new);
+                }
+                self.evict_oldest::<T>(write.row.user.as_ref(), deadline).await;
+                Ok(CommitOutcome::Done(self.adopt(active, write)))
+            }
+            Outcome::Conflict => Ok(CommitOutcome::Conflict),
+            // After the session has ended, what the bag holds now begins another one.
+            Outcome::Gone if ends => {
+                self.end(active, deadline).await?;
+                self.insert(active, &write, deadline).await?;
+                Ok(CommitOutcome::Done(self.adopt(active, write)))
+            }
+            Outcome::Gone => Err(Error::Ended),
+        }
+    }
+
+    /// Ends a session, under the id it has now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if it is gone and this process does not know why: another process may have renamed it.
+    async fn end<T>(&self, active: &mut Active<T>, deadline: Instant) -> Result<(), Error> {
+        let mut id = active.id;
+        loop {
+            let delete = self.backend.delete(id, deadline.into_std());
+            if self.confirm(active, within(deadline, "delete a row", delete)).await? {
+                self.note_ended(id);
+                return Ok(());
+            }
+            match self.backend.tombstones().of(id) {
+                Some(Tombstone::RenamedTo(next)) => id = next,
+                Some(Tombstone::Ended) => return Ok(()),
+                None => return Err(Error::Ended),
+            }
+        }
+    }
+
+    /// Deletes the row of an id and returns whether there was one.
+    pub(crate) async fn delete(&self, id: SessionId) -> Result<bool, Error> {
+        let deadline = self.deadline();
+        let delete = self.backend.delete(id, deadline.into_std());
+        let outcome = within(deadline, "delete a row", delete).await;
+        let deleted = self.block_if_end_failed(true, id, outcome)?;
+        if deleted {
+            self.note_ended(id);
+        }
+        Ok(deleted)
+    }
+
+    pub(crate) fn note_ended(&self, id: SessionId) {
+        self.backend.tombstones().note(id, Tombstone::Ended);
+        (self.hooks.deleted)(id);
+    }
+
+    async fn insert<T>(
+        &self,
+        active: &mut Active<T>,
+        write: &RowWrite,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let insert = self.backend.insert(write.row.clone(), deadline.into_std());
+        self.confirm(active, within(deadline, "insert a row", insert)).await?;
+        (self.hooks.started)(write.row.id);
+        Ok(())
+    }
+
+    async fn confirm_replace<T>(
+        &self,
+        active: &mut Active<T>,
+        write: &RowWrite,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
+        let replace = self.replace(active, write, deadline);
+        self.confirm(active, replace).await
+    }
+
+    pub(super) fn replace<'a, T>(
+        &'a self,
+        active: &Active<T>,
+        write: &RowWrite,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Outcome, Error>> + use<'a, T> {
+        let expected = active.stored.as_ref().map_or(0, |stored| stored.revision);
+        let update = Update { id: active.id, expected, scope: write.scope, row: write.row.clone() };
+        within(deadline, "update a row", self.backend.replace(update, deadline.into_std()))
+    }
+
+    /// Waits for a write. Until the store has answered, and after an answer that was lost, it is unknown what is
+    /// stored.
+    async fn confirm<T, R>(
+        &self,
+        active: &mut Active<T>,
+        write: impl Future<Output = Result<R, Error>>,
+    ) -> Result<R, Error> {
+        active.unconfirmed = true;
+        let answer = write.await?;
+        active.unconfirmed = false;
+        Ok(answer)
+    }
+
+    /// Ends the oldest sessions of a user who has more than the bag allows. Best effort: the log-in that exceeded the
+    /// limit has succeeded, and the next one tries again.
+    async fn evict_oldest<T: Databag>(&self, user: Option<&Value>, deadline: Instant) {
+        let (Some(keep), Some(user)) = (T::SCHEMA.max_per_user, user) else { return };
+        let evict = self.backend.evict_oldest(user, keep, self.now(), deadline.into_std());
+        match within(deadline, "end the oldest sessions of a user", evict).await {
+            Ok(evicted) => evicted.into_iter().for_each(|id| self.note_ended(id)),
+            Err(error) => {
+                tracing::warn!(error = %ErrorChain(&error), "could not end the oldest sessions of a user");
+            }
+        }
+    }
+
+    /// Refuses a session that was to end, if the store did not end it.
+    pub(crate) fn block_if_end_failed<R>(
+        &self,
+        ends: bool,
+        id: SessionId,
+        outcome: Result<R, Error>,
+    ) -> Result<R, Error> {
+        if ends && outcome.is_err() {
+            // Another request may have renamed it while this one was in flight.
+            self.backend.block(self.backend.tombstones().latest_id(id));
+        }
+        outcome
+    }
+
+    /// Takes over what was stored. The cookie changes if its token or its date does.
+    fn adopt<T>(&self, active: &mut Active<T>, write: RowWrite) -> Option<CookieUpdate> {
+        let dates = |stored: &Stored| (stored.header.remembered, stored.expiration);
+        let is_dated = active.stored.as_ref().map(dates) == Some(dates(&write.stored));
+        let token = self.backend.token(&write.row, write.token);
+        let is_changed = token.is_some() || !is_dated;
+        active.id = write.row.id;
+        active.token = token.or(active.token.take());
+        active.base = write.base;
+        active.stored = Some(write.stored);
+        active.intent = Intent::Continue;
+        let token = active.token.clone().filter(|_| is_changed);
+        set_cookie(token, active.remembered, write.row.expiration)
+    }
+
+    /// Reads what other requests have stored, and merges this request's changes into it.
+    async fn rebase<T: Databag>(&self, active: &mut Active<T>, deadline: Instant) -> Result<(), Error> {
+        let reload = self.backend.reload(active.id, deadline.into_std());
+        let row = match within(deadline, "load a row", reload).await? {
+            Reloaded::Row(row) => row,
+            Reloaded::Unchanged => return Ok(()),
+            // A request that ends the session finds out later why it is gone.
+            Reloaded::Gone if active.is_ending() => return Ok(()),
+            Reloaded::Gone => return Err(Error::Ended),
+        };
+        let theirs = match self.open::<T>(row, None, None)? {
+            LoadOutcome::Live(theirs) => theirs,
+            LoadOutcome::Rejected(Rejection::Expired) => return Err(Error::Ended),
+            LoadOutcome::Rejected(rejection) => return Err(Error::Unreadable(rejection)),
+        };
+        // A session that ends takes over nothing that was written meanwhile.
+        if !active.is_ending() {
+            let ours = Fields::against(&active.bag, &active.base)?;
+            // A flash value that was read is still in the bag, and is not a change that would undo another request's.
+            let none = self.context.layout.none();
+            let replaced = |(field, value): &(usize, Vec<u8>)| {
+                let read = ours.get(*field) == value && active.base.get(*field) == none;
+                (read && theirs.base.get(*field) != none).then_some(*field)
+            };
+            let replaced: Vec<usize> = active.flash.iter().filter_map(replaced).collect();
+            let ours = if replaced.is_empty() { ours } else { ours.with(&replaced, none) };
+            let merged = merge::<T>(&active.base, &ours, &theirs.base)?;
+            merged.decode_into(&mut active.bag).map_err(undecodable)?;
+        }
+        let stored = active.stored.as_ref();
+        let is_remembered_unchanged =
+            stored.is_none_or(|stored| stored.header.remembered == active.remembered);
+        if is_remembered_unchanged && !active.is_ending() {
+            active.remembered = theirs.remembered;
+        }
+        active.base = theirs.base;
+        active.stored = theirs.stored;
+        Ok(())
+    }
+}
+
+/// Refuses to write what may be stored already: a second write could count it twice. Ending a session counts nothing.
+fn refuse_unconfirmed<T>(active: &Active<T>) -> Result<(), Error> {
+    if active.unconfirmed && active.intent != Intent::End { Err(Error::Unconfirmed) } else { Ok(()) }
+}
+
+/// Lets other requests continue before a retry, if there is time for one.
+pub(super) async fn yield_before_retry(deadline: Instant) -> Result<(), Error> {
+    tokio::task::yield_now().await;
+    if Instant::now() < deadline { Ok(()) } else { Err(Error::Contended) }
+}
+
+pub(super) fn log_failed_touch(id: SessionId, error: &Error) {
+    tracing::warn!(session = ?id, error = %ErrorChain(error), "could not extend the session's expiry");
+}
+
+/// Returns the cookie of a session; `None` for a session that was found by its id.
+pub(super) fn set_cookie(token: Option<Token>, remembered: bool, expires: Timestamp) -> Option<CookieUpdate> {
+    token.map(|token| CookieUpdate::Set { token, remembered, expires })
+}

@@ -1,0 +1,80 @@
+//! HTTP in strings: the settings, the cookie and the client's address. Names no web framework.
+
+pub(crate) mod client_ip;
+pub(crate) mod cookie;
+
+use std::any::Any;
+use std::fmt;
+
+use self::client_ip::Network;
+use self::cookie::{CookieFormat, CookieSettings};
+use crate::bag::schema::CookieSchema;
+use crate::error::Error;
+
+/// The HTTP settings while a builder changes them.
+pub(crate) struct HttpSettings {
+    pub(crate) cookie: CookieSettings,
+    pub(crate) trusted_proxies: Vec<String>,
+    pub(crate) login_redirect: Option<String>,
+    /// A setting of the web framework's adapter, which alone knows its type.
+    pub(crate) adapter: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// HTTP settings that are valid together.
+pub(crate) struct HttpConfig {
+    pub(crate) cookie: CookieFormat,
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) login_redirect: Option<String>,
+    pub(crate) adapter: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl HttpSettings {
+    pub(crate) fn new(cookie: &CookieSchema) -> Self {
+        Self {
+            cookie: CookieSettings::new(cookie),
+            trusted_proxies: Vec::new(),
+            login_redirect: None,
+            adapter: None,
+        }
+    }
+
+    /// Checks the settings. In production the cookie must have `Secure`.
+    pub(crate) fn check(self, production: bool) -> Result<HttpConfig, Error> {
+        if production && !self.cookie.secure {
+            return Err(Error::Config("`production` needs a cookie with `Secure`".to_owned()));
+        }
+        if let Some(location) = &self.login_redirect
+            && (location.is_empty() || !location.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err(Error::Config(format!(
+                "`login_redirect` {location:?} is not a location: write a path or a URL without spaces"
+            )));
+        }
+        let network = |text: &String| {
+            let refusal = || {
+                format!(
+                    "`trusted_proxies`: {text:?} is neither an address nor a network such as `10.0.0.0/8`"
+                )
+            };
+            text.parse().map_err(|()| Error::Config(refusal()))
+        };
+        Ok(HttpConfig {
+            cookie: self.cookie.check()?,
+            trusted_proxies: self.trusted_proxies.iter().map(network).collect::<Result<_, _>>()?,
+            login_redirect: self.login_redirect,
+            adapter: self.adapter,
+        })
+    }
+}
+
+impl HttpConfig {
+    pub(crate) fn for_test(cookie: &CookieSchema) -> Self {
+        HttpSettings::new(cookie).check(false).expect("the derive refuses cookies that browsers drop")
+    }
+}
+
+impl fmt::Debug for HttpConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpConfig").field("cookie", &self.cookie).finish_non_exhaustive()
+    }
+}

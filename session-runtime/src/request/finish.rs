@@ -1,0 +1,180 @@
+//! The end of a request: what becomes of the session when the handler has answered.
+
+use std::rc::Rc;
+
+use super::slot::{Held, Loan, Slot, State, report};
+use crate::backend::Custody;
+use crate::bag::Databag;
+use crate::engine::core::CookieUpdate;
+use crate::error::Error;
+use crate::token::SessionId;
+
+/// What the answer says about the session.
+#[derive(Debug)]
+pub(crate) struct FinishedSession {
+    pub(crate) cookie: Option<CookieUpdate>,
+    /// The error to answer in the handler's place.
+    pub(crate) error: Option<Error>,
+}
+
+/// How a request has used its session.
+#[derive(Clone, Copy, Debug)]
+struct Usage {
+    by_handler: HandlerUse,
+    /// Whether the answer must not carry the cookie.
+    suppress_cookie: bool,
+    /// Whether storing the session is of no use without the cookie, if the answer must not carry it.
+    needs_cookie: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum HandlerUse {
+    /// The handler has not used a `Session`.
+    None,
+    /// The handler has used a `Session` and given it back.
+    GivenBack,
+    /// The handler has used a `Session`, and a `SessionRef` is still held.
+    StillRead,
+}
+
+/// What to do with a loaded session at the end of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finish {
+    /// Store nothing.
+    Drop,
+    /// Extend the idle expiry, if it is due.
+    Touch,
+    /// Store what has changed.
+    Commit,
+    /// Answer an error: the session cannot be taken back.
+    RefuseShared,
+}
+
+fn decide(usage: Usage) -> Finish {
+    match usage {
+        Usage { suppress_cookie: true, needs_cookie: true, .. } => Finish::Drop,
+        Usage { by_handler: HandlerUse::None, .. } => Finish::Touch,
+        Usage { by_handler: HandlerUse::GivenBack, .. } => Finish::Commit,
+        Usage { by_handler: HandlerUse::StillRead, .. } => Finish::RefuseShared,
+    }
+}
+
+impl<T: Databag> Slot<T> {
+    /// Stores what has become of the session, and forbids more changes. With `suppress_cookie` the answer carries
+    /// the cookie only if the session would be lost without it.
+    pub(crate) async fn finish(&self, suppress_cookie: bool) -> FinishedSession {
+        match self.state.replace(State::Finished(None)) {
+            State::Untouched | State::Finished(_) => FinishedSession { cookie: None, error: None },
+            // No handler's answer is given for a session that could not be read.
+            State::LoadFailed => FinishedSession { cookie: None, error: Some(Error::NotLoaded) },
+            State::Lent(loan) => self.finish_lent(loan),
+            State::Idle { held, cookie } => self.finish_idle(held, cookie, suppress_cookie).await,
+        }
+    }
+
+    fn finish_lent(&self, loan: Loan) -> FinishedSession {
+        let bag = std::any::type_name::<T>();
+        let error = Error::Usage(format!(
+            "a `Session<{bag}>` is still held after the handler has answered, so it cannot be stored: drop it before, \
+             and let what continues (a task, a streamed body) use `Sessions::update`",
+        ));
+        report::<T>(None, &error, "could not store the session");
+        let Some(id) = loan.ending else {
+            return FinishedSession { cookie: loan.cookie, error: Some(error) };
+        };
+        let blocked: Result<(), Error> = self.engine.block_if_end_failed(true, id, Err(error));
+        FinishedSession { cookie: Some(CookieUpdate::Remove), error: blocked.err() }
+    }
+
+    async fn finish_idle(
+        &self,
+        held: Rc<Held<T>>,
+        cookie: Option<CookieUpdate>,
+        suppress_cookie: bool,
+    ) -> FinishedSession {
+        let (known, id, ends) = (held.known, held.active.id, held.active.is_ending());
+        let is_in_cookie = self.engine.backend.custody() == Custody::Client;
+        let is_used = held.is_used.get();
+        let usage = Usage {
+            by_handler: match (is_used, Rc::strong_count(&held)) {
+                (false, _) => HandlerUse::None,
+                (true, 1) => HandlerUse::GivenBack,
+                (true, _) => HandlerUse::StillRead,
+            },
+            suppress_cookie,
+            // A visitor without the cookie could not come back to a new session; and of a session in a cookie only a
+            // change is worth sending.
+            needs_cookie: suppress_cookie
+                && (held.active.stored.is_none()
+                    || (is_in_cookie && (!is_used || self.engine.only_touches(&held.active)))),
+        };
+        let stored = match decide(usage) {
+            Finish::Drop => Ok(None),
+            Finish::Touch => Ok(self.engine.touch(&held.active).await),
+            Finish::Commit => self.commit(held).await,
+            Finish::RefuseShared => {
+                let shared = "a `SessionRef` is still held after the handler has answered: drop it before";
+                let error = Error::Usage(shared.to_owned());
+                report::<T>(Some(id), &error, "could not store the session");
+                self.engine.block_if_end_failed(ends, id, Err(error))
+            }
+        };
+        let (update, error) = match stored {
+            Ok(update) => (update, None),
+            // The browser forgets a session that was to end, whether or not the store could end it.
+            Err(error) => (ends.then_some(CookieUpdate::Remove), Some(error)),
+        };
+        let cookie = update.or(cookie).filter(|update| {
+            !suppress_cookie || is_in_cookie || known.is_none_or(|known| !update.opens(known))
+        });
+        FinishedSession { cookie, error }
+    }
+
+    async fn commit(&self, held: Rc<Held<T>>) -> Result<Option<CookieUpdate>, Error> {
+        let mut held = Rc::into_inner(held).expect("a shared session is not committed");
+        let stored = self.engine.commit(&mut held.active).await;
+        stored.inspect_err(|error| held.report(error, "could not store the session"))
+    }
+}
+
+impl CookieUpdate {
+    /// Returns whether the cookie still opens the session of this id.
+    fn opens(&self, id: SessionId) -> bool {
+        match self {
+            Self::Set { token, .. } => token.session_id() == id,
+            Self::Remove => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(by_handler: HandlerUse) -> Usage {
+        Usage { by_handler, suppress_cookie: false, needs_cookie: false }
+    }
+
+    #[test]
+    fn a_used_session_is_committed_and_an_unused_one_is_touched() {
+        assert_eq!(decide(usage(HandlerUse::GivenBack)), Finish::Commit);
+        assert_eq!(decide(usage(HandlerUse::None)), Finish::Touch);
+        let new = Usage { needs_cookie: true, ..usage(HandlerUse::GivenBack) };
+        assert_eq!(decide(new), Finish::Commit);
+    }
+
+    #[test]
+    fn a_used_session_that_is_still_read_is_refused() {
+        assert_eq!(decide(usage(HandlerUse::StillRead)), Finish::RefuseShared);
+    }
+
+    #[test]
+    fn an_answer_without_the_cookie_starts_no_session_and_loses_no_change() {
+        for by_handler in [HandlerUse::None, HandlerUse::GivenBack, HandlerUse::StillRead] {
+            let needed = Usage { by_handler, suppress_cookie: true, needs_cookie: true };
+            assert_eq!(decide(needed), Finish::Drop);
+        }
+        let change = Usage { suppress_cookie: true, ..usage(HandlerUse::GivenBack) };
+        assert_eq!(decide(change), Finish::Commit);
+    }
+}

@@ -1,0 +1,16 @@
+//! The session during a request: taken out by extractors, given back when they are dropped, stored at the end.
+
+#[cfg(feature = "actix")]
+mod finish;
+mod session;
+mod slot;
+mod testing;
+
+pub use self::session::{LoggedIn, Session, SessionRef};
+
+#[cfg(feature = "actix")]
+pub(crate) use self::finish::FinishedSession;
+#[cfg(feature = "actix")]
+pub(crate) use self::slot::{RequestToken, Slot};
+#[cfg(feature = "actix")]
+pub(crate) use self::testing::slot_for_test;

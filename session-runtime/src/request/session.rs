@@ -1,0 +1,434 @@
+//! The session as a handler holds it.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use super::slot::{Held, Slot};
+use super::testing::slot_for_test;
+use crate::bag::encoding::Fields;
+use crate::bag::schema::Field;
+use crate::bag::{Databag, HasUser};
+use crate::engine::load::{Active, Intent, LoadOutcome};
+use crate::error::Error;
+use crate::token::SessionId;
+
+/// The session of a request, to read and to change.
+///
+/// It derefs to the bag: fields and accessors are used directly, and every change is found, however deep it is. What
+/// has changed is stored when the handler has answered, before the answer is sent; if it cannot be stored, the answer
+/// is an error instead.
+///
+/// A request has one at a time. Lend it to functions as `&mut Session<T>`; to read the session elsewhere, take a
+/// [`SessionRef`].
+///
+/// # Examples
+///
+/// ```
+/// use actix_web::{HttpResponse, Responder};
+/// use session_runtime::{Databag, Session};
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     visits: u32,
+/// }
+///
+/// async fn visit(mut session: Session<Shop>) -> impl Responder {
+///     session.visits += 1;
+///     HttpResponse::Ok().body(format!("visit {}", session.visits))
+/// }
+/// # let _ = visit;
+/// ```
+pub struct Session<T: Databag> {
+    slot: Rc<Slot<T>>,
+    held: Rc<Held<T>>,
+}
+
+impl<T: Databag> Session<T> {
+    /// Makes a session for a test of a handler, without a server, a middleware or a store.
+    ///
+    /// # Panics
+    ///
+    /// If the bag cannot be encoded: then it could not be stored either.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_runtime::{Databag, Session};
+    /// #[derive(Databag)]
+    /// struct Shop {
+    ///     visits: u32,
+    /// }
+    ///
+    /// async fn visit(mut session: Session<Shop>) -> String {
+    ///     session.visits += 1;
+    ///     format!("visit {}", session.visits)
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let session = Session::for_test(Shop { visits: 4 });
+    /// assert_eq!(visit(session).await, "visit 5");
+    /// # }
+    /// ```
+    pub fn for_test(bag: T) -> Self {
+        Self::borrow_from(&slot_for_test(bag)).expect("a new slot lends its session")
+    }
+
+    /// Takes the session out of its slot.
+    pub(crate) fn borrow_from(slot: &Rc<Slot<T>>) -> Result<Self, Error> {
+        Ok(Self { held: slot.lend()?, slot: slot.clone() })
+    }
+
+    /// Returns the public name of the session. It changes when a log-in, a log-out or a rotation is stored.
+    pub fn id(&self) -> SessionId {
+        self.held.active.id
+    }
+
+    /// Returns whether nothing is stored for this visitor yet.
+    pub fn is_new(&self) -> bool {
+        self.held.active.stored.is_none()
+    }
+
+    /// Returns when the session was first stored, or its user last logged in.
+    pub fn created(&self) -> SystemTime {
+        let stored = self.held.active.stored.as_ref();
+        stored.map_or_else(|| self.slot.engine.now(), |stored| stored.created).into()
+    }
+
+    /// Returns when the session expires if it is not used before. Each request extends it, up to the absolute limit;
+    /// the extension is stored at most once a minute.
+    pub fn expires(&self) -> SystemTime {
+        let engine = &self.slot.engine;
+        let fresh = || engine.now().saturating_add(engine.context.config.idle);
+        self.held.active.stored.as_ref().map_or_else(fresh, |stored| stored.expiration).into()
+    }
+
+    /// Logs a user in. The session continues under a new id, so that a stolen old token is of no use (ASVS 5.0
+    /// §7.2.4), and both its limits start again. Fields marked `reset_on_login` return to their defaults.
+    pub fn log_in(&mut self, user: impl Into<T::User>)
+    where
+        T: HasUser,
+    {
+        self.reset(|field| field.reset_on_login);
+        let active = self.active_mut();
+        active.bag.set_user(Some(user.into()));
+        // After a log-out in the same request the former user's session still has to end.
+        active.intent = active.intent.max(Intent::Renew);
+    }
+
+    /// Logs the user out: the session ends on the server, also for requests in flight, and its content is dropped,
+    /// except fields marked `keep_on_logout`. These, and what is set after this call, begin a new session.
+    pub fn log_out(&mut self)
+    where
+        T: HasUser,
+    {
+        self.end(|field| field.keep_on_logout);
+    }
+
+    /// Ends the session and drops all its content. What is set after this call begins a new session.
+    pub fn destroy(&mut self) {
+        self.end(|_| false);
+    }
+
+    /// Continues the session under a new id: call it when its user gains rights (ASVS 5.0 §7.2.4). The old token is
+    /// dead as soon as the change is stored.
+    pub fn rotate(&mut self) {
+        // No client knows the id of a new session yet.
+        if !self.is_new() {
+            self.intend(Intent::Rotate);
+        }
+    }
+
+    /// Sets whether the cookie outlives the browser, as "remember me" does. The limits of the session do not change.
+    pub fn remember(&mut self, remember: bool) {
+        self.active_mut().remembered = remember;
+    }
+
+    /// Stores what has changed now instead of when the handler has answered.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be stored. If the store has not confirmed the write, or this future is dropped before its end, it is
+    /// unknown what is stored: later writes of the request fail with [`Error::Unconfirmed`], and it is answered 503,
+    /// unless [`reload`](Self::reload) reads what is stored.
+    pub async fn save(&mut self) -> Result<(), Error> {
+        let engine = self.slot.engine.clone();
+        let saved = engine.commit(self.active_mut()).await;
+        let update =
+            saved.inspect_err(|error| self.held_mut().report(error, "could not store the session"))?;
+        self.slot.note_stored(update);
+        Ok(())
+    }
+
+    /// Drops what has changed in this request and reads the session again. A new session starts over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if the session was ended meanwhile, and if the store fails.
+    pub async fn reload(&mut self) -> Result<(), Error> {
+        let engine = self.slot.engine.clone();
+        let client = self.held.active.client;
+        let active = if self.is_new() {
+            // Under another id: it is unknown whether this one has a row.
+            Active::fresh(engine.fresh_token(), client)?
+        } else {
+            let token = self.held.active.token.clone().unwrap_or_else(|| engine.fresh_token());
+            match engine.load(token, Some(client)).await? {
+                LoadOutcome::Live(active) => active,
+                LoadOutcome::Rejected(_) => return Err(Error::Ended),
+            }
+        };
+        *self.active_mut() = active;
+        self.held_mut().reported = None;
+        self.slot.note_ending(None);
+        Ok(())
+    }
+
+    /// Changes the session in one step: `change` runs on the session as it is stored now, with this request's changes so
+    /// far, and runs again after a conflict until its result is stored. The result of its last run is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if the session was ended meanwhile, [`Error::Contended`] if every attempt until the deadline met
+    /// a conflict, and if the store fails. This session is then as it was, except fields marked `skip`; after a write
+    /// that was not confirmed the same holds as for [`save`](Self::save).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_runtime::{Databag, Error, Session};
+    /// # #[derive(Databag)]
+    /// # struct Shop { count: u64 }
+    /// async fn count(mut session: Session<Shop>) -> Result<String, Error> {
+    ///     let count = session.update(|shop| {
+    ///         shop.count += 1;
+    ///         shop.count
+    ///     }).await?;
+    ///     Ok(format!("{count}"))
+    /// }
+    /// # let _ = count;
+    /// ```
+    pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
+        let engine = self.slot.engine.clone();
+        let updated = engine.update(self.active_mut(), change).await;
+        let (value, update) =
+            updated.inspect_err(|error| self.held_mut().report(error, "could not update the session"))?;
+        self.slot.note_stored(update);
+        Ok(value)
+    }
+
+    /// Returns the token for the forms of this session against cross-site request forgery: 43 characters of base64url.
+    /// It is valid until the session's id or the current key of the keyring changes. A new session is stored for it.
+    pub fn csrf_token(&mut self) -> String {
+        if self.is_new() {
+            self.intend(Intent::Keep);
+        }
+        self.slot.engine.csrf.token(self.held.active.id)
+    }
+
+    /// Returns whether a form carries the token of this session; compares in constant time. A session that is not
+    /// stored has no token.
+    pub fn verify_csrf(&self, submitted: &str) -> bool {
+        !self.is_new() && self.slot.engine.csrf.verify(self.held.active.id, submitted)
+    }
+
+    fn intend(&mut self, intent: Intent) {
+        let active = self.active_mut();
+        active.intent = active.intent.max(intent);
+    }
+
+    fn end(&mut self, is_kept: impl Fn(&Field) -> bool) {
+        let active = self.active_mut();
+        let mut bag = T::defaults();
+        // Fields that cannot be encoded, or not be decoded again, are not kept.
+        if !Fields::of(&active.bag).is_ok_and(|fields| fields.restore(&mut bag, is_kept).is_ok()) {
+            bag = T::defaults();
+        }
+        active.bag = bag;
+        active.bag.set_ip(active.client.ip);
+        active.remembered = false;
+        // A session that is not stored has nothing to end, and may still be begun.
+        active.intent = if active.stored.is_some() { Intent::End } else { Intent::Continue };
+        let ending = active.is_ending().then_some(active.id);
+        self.slot.note_ending(ending);
+    }
+
+    fn reset(&mut self, is_reset: impl Fn(&Field) -> bool) {
+        // Encoded anew: a default may differ each time.
+        let defaults =
+            Fields::of(&T::defaults()).expect("the defaults were encoded when the sessions were built");
+        let reset = defaults.restore(&mut self.active_mut().bag, is_reset);
+        reset.expect("the defaults were decoded when the sessions were built");
+    }
+
+    fn active_mut(&mut self) -> &mut Active<T> {
+        self.held.is_used.set(true);
+        &mut self.held_mut().active
+    }
+
+    fn held_mut(&mut self) -> &mut Held<T> {
+        Rc::get_mut(&mut self.held).expect("a lent session has one holder")
+    }
+}
+
+impl<T: Databag> Deref for Session<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.held.is_used.set(true);
+        &self.held.active.bag
+    }
+}
+
+impl<T: Databag> DerefMut for Session<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.active_mut().bag
+    }
+}
+
+impl<T: Databag> Drop for Session<T> {
+    fn drop(&mut self) {
+        self.slot.give_back(self.held.clone());
+    }
+}
+
+impl<T: Databag> fmt::Debug for Session<T> {
+    /// Shows the id only: the bag is users' data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.held.active.id).finish_non_exhaustive()
+    }
+}
+
+/// A read-only view of the session of a request. It may be taken any number of times, but not while a [`Session`] is
+/// held. It extends the idle expiry and writes nothing else.
+pub struct SessionRef<T: Databag> {
+    held: Rc<Held<T>>,
+}
+
+impl<T: Databag> SessionRef<T> {
+    /// Shares the session of a slot.
+    #[cfg(feature = "actix")]
+    pub(crate) fn borrow_from(slot: &Slot<T>) -> Result<Self, Error> {
+        Ok(Self { held: slot.share()? })
+    }
+
+    /// Returns the public name of the session.
+    pub fn id(&self) -> SessionId {
+        self.held.active.id
+    }
+
+    /// Returns whether nothing is stored for this visitor yet.
+    pub fn is_new(&self) -> bool {
+        self.held.active.stored.is_none()
+    }
+}
+
+impl<T: Databag> Deref for SessionRef<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.held.active.bag
+    }
+}
+
+impl<T: Databag> fmt::Debug for SessionRef<T> {
+    /// Shows the id only: the bag is users' data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionRef").field("id", &self.held.active.id).finish_non_exhaustive()
+    }
+}
+
+/// A [`Session`] whose user is logged in. Without a user the handler does not run: the answer is 401, or a redirect to
+/// the location that `login_redirect` names.
+///
+/// # Examples
+///
+/// ```
+/// use session_runtime::{Databag, LoggedIn};
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     #[databag(user_id)]
+///     user_id: Option<i64>,
+/// }
+///
+/// async fn account(session: LoggedIn<Shop>) -> String {
+///     format!("user {}", session.user())
+/// }
+/// # let _ = account;
+/// ```
+pub struct LoggedIn<T: HasUser> {
+    session: Session<T>,
+}
+
+impl<T: HasUser> LoggedIn<T> {
+    /// Wraps the session of a user who is logged in; `None` without a user.
+    pub fn new(session: Session<T>) -> Option<Self> {
+        let is_logged_in = session.held.active.bag.user().is_some();
+        is_logged_in.then_some(Self { session })
+    }
+
+    /// Returns the user.
+    ///
+    /// # Panics
+    ///
+    /// If the handler has cleared the user through [`DerefMut`] before. After [`log_out`](Self::log_out) there is no
+    /// `LoggedIn` any more.
+    pub fn user(&self) -> T::UserRef<'_> {
+        self.session.held.active.bag.user().expect("the handler has not cleared the user")
+    }
+
+    /// Logs the user out, as [`Session::log_out`] does, and returns the session without a user.
+    pub fn log_out(self) -> Session<T> {
+        let mut session = self.session;
+        session.log_out();
+        session
+    }
+}
+
+impl<T: HasUser> Deref for LoggedIn<T> {
+    type Target = Session<T>;
+
+    fn deref(&self) -> &Session<T> {
+        &self.session
+    }
+}
+
+impl<T: HasUser> DerefMut for LoggedIn<T> {
+    fn deref_mut(&mut self) -> &mut Session<T> {
+        &mut self.session
+    }
+}
+
+impl<T: HasUser> fmt::Debug for LoggedIn<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.session.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(crate::Databag)]
+    struct Shop {
+        #[databag(user_id)]
+        user_id: Option<i64>,
+    }
+
+    #[tokio::test]
+    async fn a_csrf_token_of_a_new_visitor_stays_valid_after_rotate_log_out_and_destroy() {
+        let asked: [fn(&mut Session<Shop>); 3] = [Session::rotate, Session::log_out, Session::destroy];
+        for ask in asked {
+            let mut session = Session::for_test(Shop::defaults());
+            ask(&mut session);
+            let token = session.csrf_token();
+            ask(&mut session);
+            let again = session.csrf_token();
+            session.save().await.expect("stored");
+            assert!(session.verify_csrf(&token) && session.verify_csrf(&again));
+        }
+    }
+}

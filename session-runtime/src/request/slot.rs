@@ -1,0 +1,292 @@
+//! The slot that a session lives in during a request. It is one state machine:
+//!
+//! ```text
+//! Untouched --load--> Idle --lend--> Lent --give back--> Idle
+//!     |  ^              |              |
+//!     |  +--LoadFailed--+              |       a failed load can be tried again
+//!     +-----------finish---------------+--> Finished
+//! ```
+//!
+//! So there is one writer at a time, and when the handler has answered it is known what it did.
+
+use std::cell::{Cell, RefCell};
+use std::mem::{Discriminant, discriminant, replace};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+#[cfg(feature = "actix")]
+use crate::backend::Custody;
+use crate::bag::Databag;
+use crate::engine::core::{CookieUpdate, Engine};
+use crate::engine::load::Active;
+#[cfg(feature = "actix")]
+use crate::engine::load::{Client, LoadOutcome};
+#[cfg(feature = "actix")]
+use crate::error::Rejection;
+use crate::error::{Error, ErrorChain};
+use crate::token::SessionId;
+#[cfg(feature = "actix")]
+use crate::token::Token;
+
+pub(crate) struct Slot<T> {
+    pub(crate) engine: Arc<Engine>,
+    pub(super) state: RefCell<State<T>>,
+    /// Extractors of one handler run side by side; the session is loaded once.
+    #[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "only a middleware loads sessions"))]
+    loading: Mutex<()>,
+}
+
+pub(super) enum State<T> {
+    /// No extractor has asked for the session.
+    Untouched,
+    /// The session could not be loaded; the error was reported.
+    #[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "only a middleware loads sessions"))]
+    LoadFailed,
+    /// No `Session` holds it. `SessionRef`s may share it.
+    Idle { held: Rc<Held<T>>, cookie: Option<CookieUpdate> },
+    /// A `Session` holds it.
+    Lent(Loan),
+    /// The handler has answered. Later readers share a copy of their own; nothing is stored any more.
+    #[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "only a middleware finishes requests"))]
+    Finished(Option<Rc<Held<T>>>),
+}
+
+/// What is known of a session that a handler holds, in case it is never given back.
+#[derive(Default)]
+pub(super) struct Loan {
+    /// What was stored so far and the cookie has to learn.
+    pub(super) cookie: Option<CookieUpdate>,
+    /// The session that the handler wants to end.
+    pub(super) ending: Option<SessionId>,
+}
+
+/// A loaded session.
+pub(crate) struct Held<T> {
+    pub(super) active: Active<T>,
+    /// The id that the client's cookie opens.
+    #[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "only a middleware sends cookies"))]
+    pub(super) known: Option<SessionId>,
+    /// Whether a handler has used a [`Session`](super::Session). A handler that never ran, because a form did not
+    /// parse or no user is logged in, has not read a flash value either.
+    pub(super) is_used: Cell<bool>,
+    /// The kind of the failure that was reported: one failure is one log line and one count.
+    pub(super) reported: Option<Discriminant<Error>>,
+}
+
+impl<T> Held<T> {
+    pub(super) fn new(active: Active<T>, known: Option<SessionId>) -> Self {
+        Self { active, known, is_used: Cell::new(false), reported: None }
+    }
+
+    /// Logs and counts a failure, unless it is the consequence of one that was reported.
+    pub(super) fn report(&mut self, error: &Error, message: &'static str) {
+        let is_consequence = match error {
+            Error::Unconfirmed => self.reported.is_some(),
+            error => self.reported == Some(discriminant(error)),
+        };
+        if !is_consequence {
+            report::<T>(Some(self.active.id), error, message);
+            self.reported = Some(discriminant(error));
+        }
+    }
+}
+
+/// What a request has in the place of a token.
+#[cfg(feature = "actix")]
+pub(crate) enum RequestToken {
+    Absent,
+    Present(Token),
+    Unusable(Rejection),
+}
+
+impl<T: Databag> Slot<T> {
+    #[cfg(feature = "actix")]
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self::with(engine, State::Untouched)
+    }
+
+    pub(super) fn holding(engine: Arc<Engine>, active: Active<T>) -> Self {
+        Self::with(engine, State::Idle { held: Rc::new(Held::new(active, None)), cookie: None })
+    }
+
+    fn with(engine: Arc<Engine>, state: State<T>) -> Self {
+        Self { engine, state: RefCell::new(state), loading: Mutex::new(()) }
+    }
+
+    /// Hands the session out for writing.
+    pub(super) fn lend(&self) -> Result<Rc<Held<T>>, Error> {
+        let mut state = self.state.borrow_mut();
+        match replace(&mut *state, State::Untouched) {
+            State::Idle { held, cookie } if Rc::strong_count(&held) == 1 => {
+                let ending = held.active.is_ending().then_some(held.active.id);
+                *state = State::Lent(Loan { cookie, ending });
+                Ok(held)
+            }
+            refused => {
+                let is_finished = matches!(refused, State::Finished(_));
+                *state = refused;
+                let bag = std::any::type_name::<T>();
+                Err(misuse(if is_finished {
+                    format!(
+                        "the `{bag}` session of this request has been stored: change it in the handler, or in a \
+                         middleware that `SessionMiddleware` is wrapped around"
+                    )
+                } else {
+                    format!(
+                        "this request holds its `{bag}` session already: take one `Session` in the handler and lend it \
+                         as `&mut Session<..>`, or drop it (or every `SessionRef`) before taking the next"
+                    )
+                }))
+            }
+        }
+    }
+
+    /// Takes a session back that was handed out.
+    pub(super) fn give_back(&self, held: Rc<Held<T>>) {
+        let mut state = self.state.borrow_mut();
+        match replace(&mut *state, State::Untouched) {
+            State::Lent(Loan { cookie, .. }) => *state = State::Idle { held, cookie },
+            // The request was finished without it.
+            finished => *state = finished,
+        }
+    }
+
+    /// Notes what was stored while the session is handed out.
+    pub(super) fn note_stored(&self, update: Option<CookieUpdate>) {
+        if let State::Lent(loan) = &mut *self.state.borrow_mut() {
+            loan.ending = None;
+            loan.cookie = update.or(loan.cookie.take());
+        }
+    }
+
+    /// Notes which session the handler wants to end while it is handed out.
+    pub(super) fn note_ending(&self, ending: Option<SessionId>) {
+        if let State::Lent(loan) = &mut *self.state.borrow_mut() {
+            loan.ending = ending;
+        }
+    }
+}
+
+/// The calls of a middleware and its extractors.
+#[cfg(feature = "actix")]
+impl<T: Databag> Slot<T> {
+    /// Loads the session, unless that was done before.
+    pub(crate) async fn load(&self, request: impl FnOnce() -> (RequestToken, Client)) -> Result<(), Error> {
+        let _alone = self.loading.lock().await;
+        let is_loaded = match &*self.state.borrow() {
+            State::Untouched | State::LoadFailed | State::Finished(None) => false,
+            State::Idle { .. } | State::Lent(_) | State::Finished(Some(_)) => true,
+        };
+        if is_loaded {
+            return Ok(());
+        }
+        let (token, client) = request();
+        match token {
+            RequestToken::Absent => {}
+            RequestToken::Unusable(rejection) => self.report_rejection(None, rejection),
+            RequestToken::Present(token) => {
+                let id = token.session_id();
+                match self.engine.load(token, Some(client)).await {
+                    Ok(LoadOutcome::Live(active)) => {
+                        (self.engine.hooks.loaded)(id);
+                        self.put(Held::new(active, Some(id)));
+                        return Ok(());
+                    }
+                    Ok(LoadOutcome::Rejected(rejection)) => self.report_rejection(Some(id), rejection),
+                    Err(error) => {
+                        self.note_failed_load(id, &error);
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        self.put(Held::new(Active::fresh(self.engine.fresh_token(), client)?, None));
+        Ok(())
+    }
+
+    fn put(&self, held: Held<T>) {
+        let mut state = self.state.borrow_mut();
+        let held = Rc::new(held);
+        *state = match *state {
+            State::Finished(_) => State::Finished(Some(held)),
+            _ => State::Idle { held, cookie: None },
+        };
+    }
+
+    fn note_failed_load(&self, id: SessionId, error: &Error) {
+        const MESSAGE: &str = "could not load the session";
+        if matches!(error, Error::UnknownKey { .. }) && self.engine.backend.custody() == Custody::Client {
+            // A client can name any key in a cookie; that is not a failure to be counted.
+            tracing::warn!(session = ?id, error = %ErrorChain(error), "{MESSAGE}");
+        } else {
+            report::<T>(Some(id), error, MESSAGE);
+        }
+        let mut state = self.state.borrow_mut();
+        if matches!(*state, State::Untouched) {
+            *state = State::LoadFailed;
+        }
+    }
+
+    fn report_rejection(&self, id: Option<SessionId>, rejection: Rejection) {
+        (self.engine.hooks.rejected)(rejection);
+        let (bag, session) = (std::any::type_name::<T>(), id.map(tracing::field::debug));
+        match rejection {
+            Rejection::Tampered | Rejection::Undecodable { .. }
+                if self.engine.backend.custody() == Custody::Store =>
+            {
+                tracing::warn!(bag, session, reason = %rejection, "a session is not accepted");
+            }
+            Rejection::Tampered
+            | Rejection::Undecodable { .. }
+            | Rejection::Address
+            | Rejection::UserAgent
+            | Rejection::Duplicate => {
+                tracing::info!(bag, session, reason = %rejection, "a session is not accepted");
+            }
+            Rejection::Malformed | Rejection::Unknown | Rejection::Expired => {
+                tracing::debug!(bag, session, reason = %rejection, "a session is not accepted");
+            }
+        }
+    }
+
+    /// Hands the session out for reading.
+    pub(super) fn share(&self) -> Result<Rc<Held<T>>, Error> {
+        if let State::Idle { held, .. } | State::Finished(Some(held)) = &*self.state.borrow() {
+            return Ok(held.clone());
+        }
+        let bag = std::any::type_name::<T>();
+        Err(misuse(format!(
+            "this request holds its `{bag}` session for writing: read through that `Session`, or drop it before taking \
+             a `SessionRef`",
+        )))
+    }
+
+    /// Returns whether nothing has to be stored or answered: no extractor has asked for the session.
+    pub(crate) fn is_untouched(&self) -> bool {
+        matches!(*self.state.borrow(), State::Untouched)
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(*self.state.borrow(), State::Finished(_))
+    }
+
+    /// Hands out no session for writing any more: nothing would store it.
+    pub(crate) fn forbid_writes(&self) {
+        self.state.replace(State::Finished(None));
+    }
+}
+
+/// Logs and counts a failure.
+pub(super) fn report<T>(id: Option<SessionId>, error: &Error, message: &'static str) {
+    let (bag, session) = (std::any::type_name::<T>(), id.map(tracing::field::debug));
+    // A metrics layer counts the first field.
+    tracing::error!(monotonic_counter.session_failures = 1_u64, bag, session, error = %ErrorChain(error), "{message}");
+}
+
+/// Makes an error of a mistake in the application. Its answer is opaque, so the text goes to the log.
+fn misuse(message: String) -> Error {
+    tracing::error!("{message}");
+    Error::Usage(message)
+}

@@ -1,0 +1,125 @@
+//! The rename: how a session changes its id.
+//!
+//! The old id and the new one are usually in different slots, and no script reaches both. So there are three steps, and
+//! the second commits:
+//!
+//! ```text
+//!                                               old id     new id
+//! 1  insert the new row, marked `from:old`      usable     not usable
+//! 2  replace the old row by a mark `to:new`     gone       usable
+//! 3  remove the mark from the new row           gone       usable
+//! ```
+//!
+//! A reader of a row marked `from:old` reads the old id. If that is marked `to:new`, the rename has committed, and the
+//! reader completes step 3. Otherwise there is no such row yet. So after a crash between any two steps exactly one of
+//! the two ids is usable. Marks expire with their rows. A row that stopped at step 1 is counted by `count` until then.
+//!
+//! The mark `to:new` stays for a minute after step 3, and in the list of its shard, with the time of its end as a
+//! negative score. A revocation follows it: a call that read the old id before step 2 finds the session under its new id.
+
+use super::failure::Failure;
+use super::link::Call;
+use super::rows::{CALL, FROM, Lookup, MARK, MARK_LIFETIME, Rows, ScriptReply, TO, key_expiry};
+use super::scripts;
+use crate::store::{Outcome, Row, Update};
+use crate::token::SessionId;
+
+impl Rows<'_> {
+    /// Changes the id of a row.
+    pub(super) async fn rename(&self, update: &Update) -> Result<Outcome, Failure> {
+        let Update { id: old, row, .. } = update;
+        // Most conflicts are found before anything is written.
+        let before = match self.load(*old).await? {
+            None => return Ok(Outcome::Gone),
+            Some(before) if before.revision != update.expected => return Ok(Outcome::Conflict),
+            Some(before) => before,
+        };
+        self.index_user(row).await?;
+        self.insert_row(row, Some(*old)).await?;
+        let commit = Call::new(self.keys(*old))
+            .value(old.to_string())
+            .value(self.table.revision.as_str())
+            .value(update.expected.to_string())
+            .value(format!("{TO}{}", row.id))
+            .value(key_expiry(row.expiration));
+        let outcome = match self.run(&scripts::COMMIT_RENAME, commit).await? {
+            // The client sent this call again after its connection broke.
+            ScriptReply::To(to) if to == row.id => Outcome::Stored,
+            ScriptReply::Stored => Outcome::Stored,
+            ScriptReply::Conflict => Outcome::Conflict,
+            _ => Outcome::Gone,
+        };
+        if outcome == Outcome::Stored {
+            self.complete_rename(*old, row.id).await?;
+            self.unindex_user(before.user.as_ref(), *old).await?;
+            self.wait_for_replicas().await?;
+        } else {
+            let call = Call::new(self.keys(row.id)).value(row.id.to_string()).value(format!("{FROM}{old}"));
+            self.run(&scripts::ABORT_RENAME, call).await?;
+            self.unindex_user(row.user.as_ref(), row.id).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Returns whether a rename has committed, and completes it then.
+    pub(super) async fn has_committed(&self, from: SessionId, id: SessionId) -> Result<bool, Failure> {
+        let [old, _] = self.keys(from);
+        let (mark, released): (Option<String>, Option<Vec<u8>>) =
+            self.link.ask(redis::cmd("HMGET").arg(&old).arg(MARK).arg(CALL)).await?;
+        if mark == Some(format!("{TO}{id}")) && released.is_none() {
+            self.complete_rename(from, id).await?;
+            return Ok(true);
+        }
+        // Another call may have completed it since. A mark that is still there belongs to a rename that met a conflict.
+        Ok(matches!(self.look_up(id).await?, Lookup::Row(_)))
+    }
+
+    /// Removes the mark from the new row, and lets the mark of the old one expire.
+    async fn complete_rename(&self, from: SessionId, id: SessionId) -> Result<(), Failure> {
+        let [new, _] = self.keys(id);
+        self.run(&scripts::COMPLETE_RENAME, Call::new([new]).value(format!("{FROM}{from}"))).await?;
+        let call = Call::new(self.keys(from))
+            .value(from.to_string())
+            .value(format!("{TO}{id}"))
+            .value(MARK_LIFETIME.as_millis().to_string())
+            .value(CALL);
+        self.run(&scripts::EXPIRE_MARK, call).await?;
+        Ok(())
+    }
+
+    /// Loads a row by its id, or by an id that it was renamed from a moment ago.
+    pub(super) async fn follow(&self, mut id: SessionId) -> Result<Option<Row>, Failure> {
+        let mut pending = None;
+        loop {
+            match self.look_up(id).await? {
+                Lookup::Moved(to) => id = to,
+                Lookup::Row(row) => return Ok(Some(row)),
+                Lookup::Pending(from, row) if self.has_committed(from, id).await? => return Ok(Some(row)),
+                // The rename may have committed since, and another one followed.
+                Lookup::Pending(..) if pending != Some(id) => pending = Some(id),
+                Lookup::Pending(..) | Lookup::Nothing => return Ok(None),
+            }
+        }
+    }
+
+    /// Removes a matching row by its id, or by an id that it was renamed from a moment ago; returns its last id.
+    pub(super) async fn revoke(
+        &self,
+        mut id: SessionId,
+        is_matching: impl Fn(&Row) -> bool,
+    ) -> Result<Option<SessionId>, Failure> {
+        loop {
+            match self.follow(id).await? {
+                Some(row) if is_matching(&row) => id = row.id,
+                _ => return Ok(None),
+            }
+            match self.take(id).await? {
+                ScriptReply::Stored => return Ok(Some(id)),
+                ScriptReply::To(to) => id = to,
+                // It was renamed since it was read.
+                ScriptReply::From(_) => {}
+                _ => return Ok(None),
+            }
+        }
+    }
+}

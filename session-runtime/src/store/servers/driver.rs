@@ -1,0 +1,185 @@
+//! What a driver does for a store: it sends statements, reads cells, and says what an error means.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use sqlx::Database;
+use sqlx::error::DatabaseError;
+
+use crate::store::sql::dialect::Dialect;
+use crate::store::sql::{Cells, Datum, Mismatch};
+use crate::value::ColumnType;
+
+pub(super) type Connection<D> = <<D as SqlDriver>::Database as Database>::Connection;
+
+/// How the client of one kind of server is called.
+pub(super) trait SqlDriver: Send + Sync + 'static {
+    type Database: Database;
+
+    const DIALECT: &'static Dialect;
+
+    const SERVER: &'static ServerCheck;
+
+    /// Returns the cells of all rows.
+    fn fetch(
+        connection: &mut Connection<Self>,
+        query: &Query<'_>,
+    ) -> impl Future<Output = Result<Vec<Cells>, sqlx::Error>> + Send;
+
+    /// Returns how many rows the statement matched.
+    fn execute(
+        connection: &mut Connection<Self>,
+        query: &Query<'_>,
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+
+    /// Removes the rows of a statement made by [`Dialect::remove`] or [`Dialect::evict_oldest`], all or none, and
+    /// returns their ids. A row that matches all the time is removed even if its id changes meanwhile. `delete` is a
+    /// statement that removes rows, up to the list of their ids.
+    fn remove(
+        connection: &mut Connection<Self>,
+        query: &Query<'_>,
+        delete: &str,
+    ) -> impl Future<Output = Result<Vec<Cells>, sqlx::Error>> + Send;
+
+    /// Returns the server's code of an error and what it means.
+    fn classify(error: &dyn DatabaseError) -> (String, ErrorClass);
+}
+
+/// What start-up asks of a kind of server besides its tables.
+#[derive(Debug)]
+pub(super) struct ServerCheck {
+    /// Returns the server's version, as text.
+    pub(super) version: &'static str,
+    /// Checks a version; the error is the oldest one that is supported.
+    pub(super) supports: fn(&str) -> Result<(), &'static str>,
+    /// Returns 1 if the server refuses a value that is too long instead of truncating it. `None` for a server that
+    /// always does.
+    pub(super) is_strict: Option<&'static str>,
+    /// Take the lock of a table, given its number. The last statement returns 1 if the lock is taken.
+    pub(super) lock: fn(i64) -> Vec<String>,
+    /// Release it.
+    pub(super) unlock: fn(i64) -> Vec<String>,
+}
+
+/// What an error of a server means.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum ErrorClass {
+    /// A row with this id exists.
+    DuplicateId,
+    /// The server rolled the statement back because of a deadlock or the like: a retry may succeed.
+    RolledBack,
+    /// The server closes the connection.
+    ConnectionLost,
+    /// A value does not fit its column.
+    ValueRefused,
+    /// Anything else.
+    Other,
+}
+
+/// A statement with the values to bind and the types of the cells that come back.
+#[derive(Clone, Debug)]
+pub(super) struct Query<'a> {
+    pub(super) sql: Arc<str>,
+    pub(super) parameters: Vec<Parameter<'a>>,
+    /// The types of the cells of a row.
+    pub(super) types: &'a [ColumnType],
+    /// Whether the connection keeps the statement prepared.
+    pub(super) is_cached: bool,
+}
+
+/// A value to bind; here `NULL` has a type too.
+#[derive(Clone, Debug)]
+pub(super) enum Parameter<'a> {
+    Null(ColumnType),
+    Value(Datum<'a>),
+}
+
+impl<'a> Query<'a> {
+    /// A statement that every call of its kind sends.
+    pub(super) fn cached(sql: &Arc<str>, values: impl IntoIterator<Item = Datum<'a>>) -> Self {
+        let parameters = values.into_iter().map(Parameter::Value).collect();
+        Self { sql: sql.clone(), parameters, types: &[], is_cached: true }
+    }
+
+    /// A statement that is made for one call.
+    pub(super) fn once(
+        sql: impl Into<Arc<str>>,
+        values: impl IntoIterator<Item = Datum<'a>>,
+        types: &'a [ColumnType],
+    ) -> Self {
+        let parameters = values.into_iter().map(Parameter::Value).collect();
+        Self { sql: sql.into(), parameters, types, is_cached: false }
+    }
+}
+
+/// Why a call failed. Ends up in logs: it names tables and columns, and shows no value of a row.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Sqlx(#[from] sqlx::Error),
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    #[error("the connection to the server broke")]
+    ConnectionLost(#[source] sqlx::Error),
+    /// Without the server's message, which can quote the value.
+    #[error("the server refused a value of the row (error {0})")]
+    ValueRefused(String),
+    #[error("the server rolled the statement back (error {0})")]
+    RolledBack(String),
+    #[error("there is a row of this id")]
+    DuplicateId,
+    #[error("the URL does not begin with `{0}://`")]
+    Scheme(&'static str),
+    #[error(
+        "sql_mode is not strict: oversized values would be truncated; set STRICT_ALL_TABLES for the pool's connections"
+    )]
+    NotStrict,
+    #[error("another program has held the lock of table {table:?} for too long")]
+    Locked { table: String },
+    #[error("{found} is too old: {needed} or later is needed")]
+    OldServer { found: String, needed: &'static str },
+    #[error(
+        "the URL has the unknown TLS parameter {parameter:?}: write `{verified}` to have the server verified"
+    )]
+    UnknownTls { parameter: String, verified: &'static str },
+    #[error(
+        "{parameter:?} has no effect, because the URL does not ask for the server to be verified: add `{verified}`"
+    )]
+    UnusedRoots { parameter: String, verified: &'static str },
+    #[error("the store was not prepared for a table")]
+    NotPrepared,
+    #[error("the deadline has passed")]
+    Deadline,
+}
+
+impl Failure {
+    /// Classifies an error of a statement.
+    pub(super) fn of<D: SqlDriver>(error: sqlx::Error) -> Self {
+        let (code, class) = match &error {
+            sqlx::Error::Database(error) => D::classify(error.as_ref()),
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
+                return Self::ConnectionLost(error);
+            }
+            _ => return Self::Sqlx(error),
+        };
+        match class {
+            ErrorClass::DuplicateId => Self::DuplicateId,
+            ErrorClass::RolledBack => Self::RolledBack(code),
+            ErrorClass::ConnectionLost => Self::ConnectionLost(error),
+            ErrorClass::ValueRefused => Self::ValueRefused(code),
+            ErrorClass::Other => Self::Sqlx(error),
+        }
+    }
+
+    /// Whether the connection is in the state in which the call found it.
+    pub(super) fn leaves_connection_clean(&self) -> bool {
+        !matches!(
+            self,
+            Self::Sqlx(_)
+                | Self::ConnectionLost(_)
+                | Self::Mismatch(Mismatch::Table { .. })
+                | Self::Locked { .. }
+                | Self::Deadline
+        )
+    }
+}

@@ -1,0 +1,344 @@
+//! PostgreSQL: its SQL, and how its client is called.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use sqlx::error::DatabaseError;
+use sqlx::postgres::{
+    PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgSslMode, Postgres,
+};
+use sqlx::query::Query as BoundQuery;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+
+use super::driver::{ErrorClass, Parameter, Query, ServerCheck, SqlDriver};
+use super::startup::STARTUP_TIMEOUT;
+use super::tls::{self, TlsMode, TlsParameters};
+use super::{PING_AFTER_IDLE, SqlStore, StatementTimeout, delegate, failed};
+use crate::clock::Timestamp;
+use crate::store::sql::dialect::{Catalog, Dialect, Names};
+use crate::store::sql::{Cells, Datum};
+use crate::store::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
+use crate::token::SessionId;
+use crate::value::{ColumnType, Value};
+
+/// Sessions in PostgreSQL 13 or later.
+///
+/// Any number of processes can share a table. A clone is cheap and shares the connections. A store is used within a
+/// Tokio runtime, such as that of actix-web.
+///
+/// A call costs one round trip on a connection of the pool. While the server is down, a call fails, at its deadline
+/// at the latest. When the server is back, calls succeed again.
+///
+/// Text cannot hold the character NUL here: a session whose user or projected field contains one is refused.
+///
+/// # Examples
+///
+/// ```no_run
+/// use session_runtime::PostgresStore;
+///
+/// # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = PostgresStore::connect("postgres://shop:secret@db.example/shop?sslmode=verify-full").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PostgresStore(SqlStore<Driver>);
+
+impl PostgresStore {
+    /// The most connections that a store opens.
+    pub const MAX_CONNECTIONS: u32 = 10;
+
+    /// Connects to a server: `postgres://user:password@host:port/database`.
+    ///
+    /// A proxy must give each client a connection of its own, as `PgBouncer` does with `pool_mode = session`. The
+    /// store prepares statements on its connections and sets `statement_timeout` on them; a proxy that hands a
+    /// connection from client to client would give both to other programs. `?statement-cache-capacity=0` does not
+    /// change that.
+    ///
+    /// # TLS
+    ///
+    /// | in the URL | encrypted | the server is |
+    /// | --- | --- | --- |
+    /// | `?sslmode=verify-full` | yes | the host of the URL, with a certificate under one of Mozilla's roots |
+    /// | `?sslmode=verify-full&sslrootcert=ca.pem` | yes | the same, or with a certificate under a root in this file |
+    /// | `?sslmode=require` | yes | not verified |
+    /// | nothing | if the server offers it | not verified |
+    /// | `?sslmode=disable` | no | not verified |
+    ///
+    /// Over a shared network, use `verify-full`. With less, an attacker on the network can pose as the server: read
+    /// users, addresses and columns, return old rows, and receive the password. Sealed rows stay unreadable, and
+    /// tokens are never sent. So the store logs a warning if the URL says nothing about TLS and the host is another
+    /// machine.
+    ///
+    /// `&sslcert=` and `&sslkey=` name the files of a client certificate. A TLS parameter that would have no effect
+    /// is an error: an unknown one, and roots without a mode that verifies.
+    ///
+    /// # Errors
+    ///
+    /// If the URL is not one of PostgreSQL, or the server does not answer, fails verification, or is too old.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        const OPERATION: &str = "connect to PostgreSQL";
+        let options = tls::options(url, &TLS, tls_mode, host).map_err(failed(OPERATION))?;
+        let timeout = StatementTimeout::default();
+        let pool = pool(options.disable_statement_logging(), &timeout);
+        let store = Self(SqlStore::new(pool, Some(timeout)));
+        store.0.check_server().await.map_err(failed(OPERATION))?;
+        Ok(store)
+    }
+
+    /// Uses a pool of the application, with its settings.
+    ///
+    /// Give the pool an `acquire_timeout` below the deadline of requests, and its connections a `lock_timeout` or
+    /// `statement_timeout`: a statement that waits for a lock goes on after its caller has stopped waiting. The store
+    /// changes no setting of the connections. What [`connect`](Self::connect) says of proxies applies here too,
+    /// because statements are prepared.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not answer, or is too old.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use session_runtime::PostgresStore;
+    /// use sqlx::postgres::PgPoolOptions;
+    ///
+    /// # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = PgPoolOptions::new().max_connections(50).connect("postgres://localhost/shop").await?;
+    /// let store = PostgresStore::from_pool(pool).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn from_pool(pool: PgPool) -> Result<Self, StoreError> {
+        let store = Self(SqlStore::new(pool, None));
+        store.0.check_server().await.map_err(failed("take over the pool"))?;
+        Ok(store)
+    }
+}
+
+const TLS: TlsParameters = TlsParameters {
+    server: "PostgreSQL",
+    schemes: &["postgres", "postgresql"],
+    verified: "sslmode=verify-full",
+    roots: &["sslrootcert", "ssl-root-cert", "ssl-ca"],
+    others: &["sslmode", "ssl-mode", "sslcert", "ssl-cert", "sslkey", "ssl-key"],
+};
+
+fn tls_mode(options: &PgConnectOptions) -> TlsMode {
+    match options.get_ssl_mode() {
+        PgSslMode::VerifyFull | PgSslMode::VerifyCa => TlsMode::Verified,
+        PgSslMode::Require | PgSslMode::Disable => TlsMode::Explicit,
+        PgSslMode::Prefer | PgSslMode::Allow => TlsMode::Unspecified,
+    }
+}
+
+fn host(options: &PgConnectOptions) -> String {
+    let socket = options.get_socket().map(|path| path.display().to_string());
+    socket.unwrap_or_else(|| options.get_host().to_owned())
+}
+
+fn pool(options: PgConnectOptions, timeout: &StatementTimeout) -> PgPool {
+    let timeout = timeout.clone();
+    PgPoolOptions::new()
+        .max_connections(PostgresStore::MAX_CONNECTIONS)
+        .acquire_timeout(STARTUP_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, state| {
+            Box::pin(async move {
+                if state.idle_for > PING_AFTER_IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(move |connection, _| {
+            let set = format!("SET statement_timeout = {}", timeout.millis());
+            Box::pin(async move { connection.execute(AssertSqlSafe(set)).await.map(drop) })
+        })
+        .connect_lazy_with(options)
+}
+
+delegate!(PostgresStore);
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}
+
+struct Driver;
+
+impl SqlDriver for Driver {
+    type Database = Postgres;
+
+    const DIALECT: &'static Dialect = &DIALECT;
+
+    const SERVER: &'static ServerCheck = &SERVER;
+
+    async fn fetch(connection: &mut PgConnection, query: &Query<'_>) -> Result<Vec<Cells>, sqlx::Error> {
+        let rows = bind(query).fetch_all(connection).await?;
+        rows.iter().map(|row| cells(row, query.types)).collect()
+    }
+
+    async fn execute(connection: &mut PgConnection, query: &Query<'_>) -> Result<u64, sqlx::Error> {
+        Ok(bind(query).execute(connection).await?.rows_affected())
+    }
+
+    async fn remove(
+        connection: &mut PgConnection,
+        query: &Query<'_>,
+        _: &str,
+    ) -> Result<Vec<Cells>, sqlx::Error> {
+        Self::fetch(connection, query).await
+    }
+
+    fn classify(error: &dyn DatabaseError) -> (String, ErrorClass) {
+        let code = error.code().unwrap_or_default();
+        // PostgreSQL, appendix A.
+        let class = match code.as_ref() {
+            "23505" => ErrorClass::DuplicateId,
+            "40001" | "40P01" => ErrorClass::RolledBack,
+            // Shut down, crashed, or starting.
+            "57P01" | "57P02" | "57P03" => ErrorClass::ConnectionLost,
+            // Data exceptions, constraints, and conditions of views: the server quotes the value, or the row.
+            code if ["22", "23", "44"].iter().any(|class| code.starts_with(class)) => {
+                ErrorClass::ValueRefused
+            }
+            _ => ErrorClass::Other,
+        };
+        (code.into_owned(), class)
+    }
+}
+
+fn bind<'q>(query: &'q Query<'_>) -> BoundQuery<'q, Postgres, PgArguments> {
+    let statement = sqlx::query(AssertSqlSafe(query.sql.clone())).persistent(query.is_cached);
+    query.parameters.iter().fold(statement, |statement, parameter| match parameter {
+        Parameter::Value(Datum::Integer(integer)) => statement.bind(*integer),
+        Parameter::Value(Datum::Real(real)) => statement.bind(*real),
+        Parameter::Value(Datum::Text(text)) => statement.bind(text.as_ref()),
+        Parameter::Value(Datum::Blob(blob)) => statement.bind(blob.as_ref()),
+        Parameter::Null(ColumnType::Integer) => statement.bind(None::<i64>),
+        Parameter::Null(ColumnType::Real) => statement.bind(None::<f64>),
+        Parameter::Null(ColumnType::Text) => statement.bind(None::<&str>),
+        Parameter::Null(ColumnType::Blob) => statement.bind(None::<&[u8]>),
+    })
+}
+
+fn cells(row: &PgRow, types: &[ColumnType]) -> Result<Cells, sqlx::Error> {
+    let cell = |(n, ty): (usize, &ColumnType)| {
+        Ok(match ty {
+            ColumnType::Integer => row.try_get::<Option<_>, _>(n)?.map(Value::Integer),
+            ColumnType::Real => row.try_get::<Option<_>, _>(n)?.map(Value::Real),
+            ColumnType::Text => row.try_get::<Option<_>, _>(n)?.map(Value::Text),
+            ColumnType::Blob => row.try_get::<Option<_>, _>(n)?.map(Value::Blob),
+        })
+    };
+    types.iter().enumerate().map(cell).collect()
+}
+
+static DIALECT: Dialect = Dialect {
+    quote: '"',
+    name_length: str::len,
+    max_name_length: 63,
+    parameter: |n| format!("${n}").into(),
+    max_parameters: 65_535,
+    insert: "INSERT INTO",
+    update: "UPDATE",
+    byte_order: ("", " COLLATE \"C\""),
+    byte_order_is_blob: false,
+    // The array is evaluated once, a subquery of `IN` may be evaluated again. Two stores that prune at the same time
+    // remove different rows.
+    prune: |names, time, limit| {
+        let Names { table, id, expiration, .. } = names;
+        format!(
+            "DELETE FROM {table} WHERE {id} = ANY(ARRAY(SELECT {id} FROM {table} WHERE {expiration} <= {time} \
+             ORDER BY {expiration} LIMIT {limit} FOR UPDATE SKIP LOCKED))"
+        )
+    },
+    // A statement that waited for a row which another one changed evaluates the condition again, with the row's new
+    // id. A subquery that selects ids would return the old id. So only the condition selects the rows.
+    remove: |names, condition| {
+        let Names { table, id, .. } = names;
+        format!("DELETE FROM {table} WHERE {condition} RETURNING {id}")
+    },
+    // The subquery selects the rows that stay, and locks them, so that their ids do not change meanwhile.
+    evict_oldest: |names, condition, keep| {
+        let Names { table, id, created, .. } = names;
+        format!(
+            "DELETE FROM {table} WHERE {condition} AND {id} <> ALL(ARRAY(SELECT {id} FROM {table} \
+             WHERE {condition} ORDER BY {created} DESC, {id} DESC LIMIT {keep} FOR UPDATE)) RETURNING {id}"
+        )
+    },
+    catalog: Catalog {
+        subject: |_, quoted| quoted.to_owned(),
+        kind: "SELECT CASE relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view' \
+               WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table' ELSE 'relation' END \
+               FROM pg_class WHERE oid = to_regclass($1)",
+        columns: "SELECT attname::text, format_type(atttypid, atttypmod), attnotnull::int::bigint, \
+                  (atthasdef OR attidentity <> '')::int::bigint, (attgenerated <> '')::int::bigint, \
+                  (SELECT count(*) FROM pg_index WHERE indrelid = attrelid AND indisprimary \
+                  AND attnum = ANY(indkey)) \
+                  FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+        indexes: "SELECT attname::text FROM pg_index JOIN pg_attribute \
+                  ON attrelid = indrelid AND attnum = indkey[0] \
+                  WHERE indrelid = to_regclass($1) AND indpred IS NULL AND indisvalid",
+        is_same_name: |one, other| one == other,
+        column_type: |ty| match ty {
+            ColumnType::Integer => "BIGINT",
+            ColumnType::Real => "DOUBLE PRECISION",
+            // Compared as bytes, and so are the entries of its indexes.
+            ColumnType::Text => "TEXT COLLATE \"C\"",
+            ColumnType::Blob => "BYTEA",
+        },
+        key_type: "BYTEA",
+        holds: |declared, _| match declared {
+            "bigint" => Some(ColumnType::Integer),
+            "double precision" => Some(ColumnType::Real),
+            "bytea" => Some(ColumnType::Blob),
+            declared if declared == "text" || declared.starts_with("character varying") => {
+                Some(ColumnType::Text)
+            }
+            _ => None,
+        },
+        table_options: "",
+        // PostgreSQL chooses a name that is free and short enough.
+        create_index: |_, table, column, _| format!("CREATE INDEX ON {table} ({column})"),
+    },
+};
+
+static SERVER: ServerCheck = ServerCheck {
+    version: "SHOW server_version",
+    supports,
+    is_strict: None,
+    lock: |number| {
+        vec![
+            "BEGIN".to_owned(),
+            // An index of a large table takes long to build. The wait for a lock has a limit.
+            "SET LOCAL statement_timeout = 0".to_owned(),
+            "SET LOCAL lock_timeout = '30s'".to_owned(),
+            format!("SELECT 1::bigint FROM pg_advisory_xact_lock({number})"),
+        ]
+    },
+    unlock: |_| vec!["COMMIT".to_owned()],
+};
+
+/// Checks a version: `17.2`, `15.18 (Debian 15.18-0+deb12u1)`, `17beta1`.
+fn supports(version: &str) -> Result<(), &'static str> {
+    let major = version.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok());
+    if major.is_some_and(|major: u32| major >= 13) { Ok(()) } else { Err("PostgreSQL 13") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_refused_in_every_notation_of_its_version() {
+        for version in ["13.0", "15.18 (Debian 15.18-0+deb12u1)", "17beta1", "18"] {
+            assert_eq!(supports(version), Ok(()), "{version}");
+        }
+        for version in ["12.22", "9.6.24", "12.22 (Debian 12.22-1)", ""] {
+            assert_eq!(supports(version), Err("PostgreSQL 13"), "{version}");
+        }
+    }
+}

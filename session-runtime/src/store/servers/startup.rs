@@ -1,0 +1,119 @@
+//! Start-up on a server: its version and its settings are checked, and the table is created or completed.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::driver::{Connection, Failure, Query, SqlDriver};
+use crate::store::Table;
+use crate::store::sql::Cells;
+use crate::store::sql::table::TableCheck;
+use crate::value::{ColumnType, Value};
+
+/// How long start-up waits for a connection, and for the answer to a statement.
+pub(super) const STARTUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long start-up waits for a lock. The server itself gives up after 30 seconds.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Checks that the server is not too old, and that it refuses values that do not fit.
+pub(super) async fn check_server<D: SqlDriver>(connection: &mut Connection<D>) -> Result<(), Failure> {
+    let query = Query::once(D::SERVER.version, [], &[ColumnType::Text]);
+    let rows = within(STARTUP_TIMEOUT, D::fetch(connection, &query)).await?;
+    let version = match first_cell(&rows) {
+        Some(Value::Text(version)) => version.as_str(),
+        _ => "",
+    };
+    (D::SERVER.supports)(version)
+        .map_err(|needed| Failure::OldServer { found: version.to_owned(), needed })?;
+    match D::SERVER.is_strict {
+        Some(is_strict) if !is_one::<D>(connection, STARTUP_TIMEOUT, is_strict).await? => {
+            Err(Failure::NotStrict)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the database ready for a table.
+///
+/// A table that fits is left alone, without a lock: the user of a read-only server can still read from it. Otherwise
+/// the table is checked again under a lock, because another process may be changing it at the same time.
+///
+/// Every answer has a timeout, except those to the statements that change the table: an index of many rows takes long
+/// to build.
+pub(super) async fn prepare_table<D: SqlDriver>(
+    connection: &mut Connection<D>,
+    table: &Table,
+) -> Result<(), Failure> {
+    if missing::<D>(connection, table).await?.is_empty() {
+        return Ok(());
+    }
+    let number = lock_number(&table.name);
+    let mut lock = (D::SERVER.lock)(number);
+    let last = lock.pop().unwrap_or_default();
+    within(STARTUP_TIMEOUT, run::<D>(connection, lock)).await?;
+    if !is_one::<D>(connection, LOCK_TIMEOUT, &last).await? {
+        return Err(Failure::Locked { table: table.name.clone() });
+    }
+    for _columns_then_indexes in 0..2 {
+        let statements = missing::<D>(connection, table).await?;
+        run::<D>(connection, statements).await?;
+    }
+    within(STARTUP_TIMEOUT, run::<D>(connection, (D::SERVER.unlock)(number))).await
+}
+
+/// Returns the statements that bring the table nearer to what it must be.
+async fn missing<D: SqlDriver>(
+    connection: &mut Connection<D>,
+    table: &Table,
+) -> Result<Vec<String>, Failure> {
+    let mut check = TableCheck::new(D::DIALECT, table)?;
+    while let Some(question) = check.question() {
+        let subject = Value::Text(question.subject.to_owned());
+        let query = Query::once(question.sql, [(&subject).into()], question.types);
+        let rows = within(STARTUP_TIMEOUT, D::fetch(connection, &query)).await?;
+        check.answer(&rows)?;
+    }
+    Ok(check.into_statements())
+}
+
+async fn run<D: SqlDriver>(connection: &mut Connection<D>, statements: Vec<String>) -> Result<(), Failure> {
+    for statement in statements {
+        D::execute(connection, &Query::once(statement, [], &[])).await?;
+    }
+    Ok(())
+}
+
+async fn is_one<D: SqlDriver>(
+    connection: &mut Connection<D>,
+    limit: Duration,
+    sql: &str,
+) -> Result<bool, Failure> {
+    let query = Query::once(sql, [], &[ColumnType::Integer]);
+    let rows = within(limit, D::fetch(connection, &query)).await?;
+    Ok(matches!(first_cell(&rows), Some(Value::Integer(1))))
+}
+
+fn first_cell(rows: &[Cells]) -> Option<&Value> {
+    rows.first()?.first()?.as_ref()
+}
+
+/// Waits for an answer: a server may stop answering after it has accepted the connection.
+async fn within<T, F: Into<Failure>>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, F>>,
+) -> Result<T, Failure> {
+    match timeout(limit, call).await {
+        Ok(answer) => answer.map_err(Into::into),
+        Err(_) => Err(Failure::Deadline),
+    }
+}
+
+/// The number of a table's lock, for servers whose locks have numbers (FNV-1a). Two tables with the same number wait
+/// for each other.
+fn lock_number(table: &str) -> i64 {
+    let hash = table.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash.cast_signed()
+}

@@ -1,0 +1,79 @@
+//! Why a call failed, and whether the connection is to blame.
+
+use std::io;
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+
+use crate::store::sql::Mismatch;
+
+/// Why a call failed. Ends up in logs: it names tables and columns, and shows no value of a row.
+/// SQLite's own messages show none either, because values are bound and never part of a statement.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    #[error("the database file {path:?} cannot be created; does its folder exist?")]
+    Create { path: PathBuf, source: io::Error },
+    #[error("the folder of {path:?} is not writable, and SQLite must create files beside the database")]
+    Folder { path: PathBuf },
+    #[error("a path cannot name a database in memory; use `SqliteStore::in_memory`")]
+    NoPath,
+    #[error("SQLite {linked} is linked, but 3.51.3 or later is needed", linked = rusqlite::version())]
+    OldVersion,
+    #[error("the database cannot have a write-ahead log, which the store needs")]
+    NoLog,
+    #[error("the connection is inside a transaction; commit it or roll it back first")]
+    OpenTransaction,
+    #[error("the writer thread cannot be started")]
+    Thread(#[source] io::Error),
+    #[error("the store was not prepared for a table")]
+    NotPrepared,
+    #[error("the deadline has passed")]
+    Deadline,
+    #[error("the database file is no longer at its path")]
+    Moved,
+    #[error("attempt to write a readonly database")]
+    ReadOnly,
+    #[error("the database has been closed")]
+    Closed,
+}
+
+impl Failure {
+    /// Whether a retry may succeed: another connection holds a lock.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+
+    /// Whether a new connection may not have the error: this one may be broken, or its view of the file outdated.
+    pub(super) fn is_of_connection(&self) -> bool {
+        matches!(self, Self::Moved | Self::ReadOnly)
+            || matches!(
+                self.code(),
+                Some(
+                    ErrorCode::SystemIoFailure
+                        | ErrorCode::DatabaseCorrupt
+                        | ErrorCode::NotADatabase
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::FileLockingProtocolFailed
+                )
+            )
+    }
+
+    pub(super) fn extended_code(&self) -> Option<i32> {
+        match self {
+            Self::Sqlite(error) => error.sqlite_error().map(|error| error.extended_code),
+            _ => None,
+        }
+    }
+
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Sqlite(error) => error.sqlite_error_code(),
+            _ => None,
+        }
+    }
+}

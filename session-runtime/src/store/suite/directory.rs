@@ -1,0 +1,251 @@
+//! The checks of a directory: filters, pages, and calls for many rows.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::join;
+
+use super::fixture::{
+    self, CheckResult, TENANT, TimedStore, checks, ensure, hour, id, is_user, next, now, of_user, replace,
+    row,
+};
+use crate::clock::Timestamp;
+use crate::store::{ColumnRef, Comparison, Directory, Filter, Outcome, Page, Row, Scope, StoreError};
+use crate::value::Value;
+
+/// Runs the checks, and returns the messages of those that fail.
+pub(super) async fn check_directory<S: Directory + Clone>(open: &impl AsyncFn() -> S) -> Vec<String> {
+    checks![
+        open,
+        filters_select_as_documented,
+        text_is_compared_byte_for_byte,
+        pages_follow_one_another_without_gaps_or_overlaps,
+        removing_returns_the_ids_of_the_removed_rows,
+        evicting_removes_the_sessions_that_began_first,
+        a_session_is_removed_even_while_its_id_changes,
+        the_sessions_of_a_user_are_found_after_every_change,
+        a_working_store_passes_its_health_check,
+    ]
+}
+
+async fn filters_select_as_documented<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    use Comparison::{Eq, Ge, Gt, Le, Lt, Ne};
+    let base = now().saturating_add(hour());
+    let later = |n: i64| Timestamp::from_millis(base.as_millis() + n);
+    for (n, tenant) in [(1, Some("a")), (2, Some("b")), (3, Some("A")), (4, None)] {
+        let mut row = Row { expiration: later(n * 10), ..of_user(n.cast_unsigned(), n) };
+        row.columns[TENANT] = tenant.map(|tenant| Value::Text(tenant.to_owned()));
+        row.ip = (n == 2).then(|| IpAddr::from([10, 0, 0, 2]));
+        store.insert(row).await?;
+    }
+    let text = |text: &str| Value::Text(text.to_owned());
+    let tenant = ColumnRef::Projected(TENANT);
+    let user = |comparison, n| Filter::Compare(ColumnRef::User, comparison, Value::Integer(n));
+    let is_a = || Filter::Compare(tenant, Eq, text("a"));
+    let not = |filter| Filter::Not(Box::new(filter));
+    let and = |left, right| Filter::And(Box::new(left), Box::new(right));
+    let or = |left, right| Filter::Or(Box::new(left), Box::new(right));
+    let cases: Vec<(Filter, &[u64])> = vec![
+        (Filter::All, &[1, 2, 3, 4]),
+        (not(Filter::All), &[]),
+        (Filter::Id(id(3)), &[3]),
+        (is_a(), &[1]),
+        (Filter::Compare(tenant, Ne, text("a")), &[2, 3]),
+        (Filter::Compare(tenant, Lt, text("a")), &[3]),
+        (not(is_a()), &[2, 3, 4]),
+        (not(not(is_a())), &[1]),
+        (user(Eq, 2), &[2]),
+        (user(Eq, 5), &[]),
+        (user(Ne, 2), &[1, 3, 4]),
+        (user(Lt, 2), &[1]),
+        (user(Le, 2), &[1, 2]),
+        (user(Gt, 2), &[3, 4]),
+        (user(Ge, 2), &[2, 3, 4]),
+        (Filter::OneOf(tenant, vec![text("a"), text("b"), text("zz")]), &[1, 2]),
+        (Filter::OneOf(tenant, Vec::new()), &[]),
+        (not(Filter::OneOf(tenant, Vec::new())), &[1, 2, 3, 4]),
+        (Filter::OneOf(ColumnRef::User, vec![Value::Integer(4), Value::Integer(1)]), &[1, 4]),
+        (Filter::IsNull(tenant), &[4]),
+        (Filter::Compare(ColumnRef::Ip, Eq, text("10.0.0.2")), &[2]),
+        (Filter::LiveAt(later(20)), &[3, 4]),
+        (and(user(Eq, 3), Filter::LiveAt(later(20))), &[3]),
+        (and(user(Eq, 2), Filter::LiveAt(later(20))), &[]),
+        (and(or(is_a(), user(Eq, 4)), not(user(Eq, 1))), &[4]),
+        (or(is_a(), and(user(Ge, 2), user(Le, 3))), &[1, 2, 3]),
+    ];
+    for (filter, expected) in cases {
+        let expected: Vec<_> = expected.iter().copied().map(id).collect();
+        ensure(&format!("the count of {filter:?}"), store.count(&filter).await?, expected.len() as u64)?;
+        ensure(&format!("what is found by {filter:?}"), store.ids(&filter).await?, expected)?;
+    }
+    Ok(())
+}
+
+async fn text_is_compared_byte_for_byte<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    let texts = ["acme", "ACME", "acme ", " acme", "\u{E4}", "a\u{308}", "", "ss", "\u{DF}", "%", "_"];
+    for (n, text) in (0..).zip(texts) {
+        let mut row = row(n);
+        row.columns[TENANT] = Some(Value::Text(text.to_owned()));
+        store.insert(row).await?;
+    }
+    for (n, text) in (0..).zip(texts) {
+        let value = Value::Text(text.to_owned());
+        let tenant = ColumnRef::Projected(TENANT);
+        let is = Filter::Compare(tenant, Comparison::Eq, value.clone());
+        ensure(&format!("what equals {text:?}"), store.ids(&is).await?, vec![id(n)])?;
+        let one_of = Filter::OneOf(tenant, vec![value.clone()]);
+        ensure(&format!("what is one of {text:?}"), store.ids(&one_of).await?, vec![id(n)])?;
+        let others = texts.len() as u64 - 1;
+        let differs = Filter::Compare(tenant, Comparison::Ne, value.clone());
+        ensure(&format!("what differs from {text:?}"), store.count(&differs).await?, others)?;
+        let before = texts.iter().filter(|other| other.as_bytes() < text.as_bytes()).count() as u64;
+        let less = Filter::Compare(tenant, Comparison::Lt, value);
+        ensure(&format!("what is less than {text:?}"), store.count(&less).await?, before)?;
+    }
+    Ok(())
+}
+
+async fn pages_follow_one_another_without_gaps_or_overlaps<S: Directory>(
+    store: TimedStore<S>,
+) -> CheckResult {
+    // Some ids share their first byte and some do not.
+    let numbers = [5, 3, 1, 256 + 1, 4, 512 + 1, 2, 200];
+    for n in numbers {
+        store.insert(row(n)).await?;
+    }
+    let mut expected: Vec<_> = numbers.into_iter().map(id).collect();
+    expected.sort_unstable();
+    let filter = Filter::Or(Box::new(Filter::All), Box::new(Filter::Id(id(1))));
+    for limit in [1, 2, 3, 100] {
+        let mut seen = Vec::new();
+        let mut after = None;
+        for _ in 0..=2 * numbers.len() {
+            let page = store.find(&filter, Page::new(after, limit)).await?;
+            ensure("whether a page respects its limit", page.len() as u64 <= u64::from(limit), true)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            seen.extend(page.iter().map(|row| row.id));
+        }
+        ensure("the ids of all pages", &seen, &expected)?;
+    }
+    Ok(())
+}
+
+async fn removing_returns_the_ids_of_the_removed_rows<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    for n in 1..=3 {
+        store.insert(of_user(n, i64::from(n < 3))).await?;
+    }
+    let mut removed = store.remove(&is_user(1)).await?;
+    removed.sort();
+    ensure("what was removed", removed, vec![id(1), id(2)])?;
+    ensure("what is left", store.ids(&Filter::All).await?, vec![id(3)])?;
+    ensure("what is removed again", store.remove(&is_user(1)).await?, Vec::new())?;
+    ensure("what is removed in the end", store.remove(&Filter::All).await?, vec![id(3)])?;
+    ensure("what is left", store.count(&Filter::All).await?, 0)
+}
+
+async fn evicting_removes_the_sessions_that_began_first<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    let now = now();
+    let at = |millis: i64| Timestamp::from_millis(now.as_millis() + millis);
+    // Of two that began at the same time, the one with the greater id stays.
+    for (n, user, created, expiration) in [
+        (1, 7, -40, 60_000),
+        (2, 7, -30, 60_000),
+        (3, 7, -30, 60_000),
+        (4, 7, -10, 60_000),
+        (5, 7, -5, 0),
+        (6, 8, -50, 60_000),
+    ] {
+        store.insert(Row { created: at(created), expiration: at(expiration), ..of_user(n, user) }).await?;
+    }
+    let user = Value::Integer(7);
+    let mut evicted = store.evict_oldest(&user, 2, now).await?;
+    evicted.sort();
+    ensure("what was evicted", evicted, vec![id(1), id(2)])?;
+    ensure("what is evicted again", store.evict_oldest(&user, 2, now).await?, Vec::new())?;
+    let live = Filter::LiveAt(now);
+    ensure("the live rows", store.ids(&live).await?, vec![id(3), id(4), id(6)])
+}
+
+/// Removes the sessions of a user while the id of one of them changes all the time.
+async fn a_session_is_removed_even_while_its_id_changes<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    let user = Value::Integer(7);
+    for round in 0..60 {
+        let mut stored = of_user(1_000 * round, 7);
+        store.insert(stored.clone()).await?;
+        let is_removed = AtomicBool::new(false);
+        let removal = async {
+            // The removal meets the change of the id at another point each time.
+            for _ in 0..round % 5 {
+                tokio::task::yield_now().await;
+            }
+            let removed = match round % 2 {
+                0 => store.remove(&is_user(7)).await,
+                _ => store.evict_oldest(&user, 0, now()).await,
+            };
+            is_removed.store(true, Ordering::Relaxed);
+            removed
+        };
+        let changes = async {
+            // Ends before the ids of the next round begin, even if the store misses the row.
+            for n in 1..1_000 {
+                let is_late = is_removed.load(Ordering::Relaxed);
+                let renamed = Row { id: id(1_000 * round + n), ..next(&stored) };
+                let outcome = store.update(replace(&stored, Scope::Row, renamed.clone())).await?;
+                if outcome != Outcome::Stored {
+                    break;
+                }
+                stored = renamed;
+                if is_late {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, StoreError>(stored.id)
+        };
+        let (removed, last) = join(removal, changes).await;
+        let (removed, last) = (removed?, last?);
+        ensure("what is left of the user", store.ids(&is_user(7)).await?, Vec::new())?;
+        ensure("the row", store.load(last).await?, None)?;
+        ensure("what was removed", removed, vec![last])?;
+    }
+    Ok(())
+}
+
+async fn the_sessions_of_a_user_are_found_after_every_change<S: Directory>(
+    store: TimedStore<S>,
+) -> CheckResult {
+    let stored = of_user(1, 7);
+    store.insert(stored.clone()).await?;
+    store.insert(row(9)).await?;
+    ensure("the sessions of the user", store.ids(&is_user(7)).await?, vec![id(1)])?;
+    // A new id, as after each log-in; then another user with another id; then the first user again.
+    let renamed = Row { id: id(2), ..next(&stored) };
+    ensure(
+        "the update",
+        store.update(replace(&stored, Scope::Row, renamed.clone())).await?,
+        Outcome::Stored,
+    )?;
+    ensure("the sessions of the user", store.ids(&is_user(7)).await?, vec![id(2)])?;
+    let other = Row { id: id(3), user: Some(Value::Integer(8)), ..next(&renamed) };
+    ensure("the update", store.update(replace(&renamed, Scope::Row, other.clone())).await?, Outcome::Stored)?;
+    ensure("the sessions of the user", store.ids(&is_user(7)).await?, Vec::new())?;
+    ensure("the sessions of the user", store.ids(&is_user(8)).await?, vec![id(3)])?;
+    let back = Row { user: Some(Value::Integer(7)), ..next(&other) };
+    ensure("the update", store.update(replace(&other, Scope::Row, back.clone())).await?, Outcome::Stored)?;
+    ensure("the sessions of the user", store.ids(&is_user(7)).await?, vec![id(3)])?;
+    ensure("the number of sessions of the other user", store.count(&is_user(8)).await?, 0)?;
+    let touched = Row { expiration: back.expiration.saturating_add(hour()), ..next(&back) };
+    let outcome = store.update(replace(&back, Scope::Expiration, touched)).await?;
+    ensure("the update", outcome, Outcome::Stored)?;
+    ensure("the sessions of the user", store.ids(&is_user(7)).await?, vec![id(3)])?;
+    ensure("whether it was deleted", store.delete(id(3)).await?, true)?;
+    ensure("the sessions of the user", store.ids(&is_user(7)).await?, Vec::new())
+}
+
+async fn a_working_store_passes_its_health_check<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    store.health().await?;
+    store.insert(row(1)).await?;
+    store.health().await?;
+    ensure("the number of rows", store.count(&Filter::All).await?, 1)
+}

@@ -1,0 +1,60 @@
+//! Writes the programs of the README and of the examples again, each with its one store line changed to every store.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+/// The stores by name, each as the expression that makes it.
+const STORES: [(&str, &str); 7] = [
+    ("sqlite", "session_runtime::SqliteStore::open(std::env::var(\"SQLITE_FILE\")?)?"),
+    ("memory", "session_runtime::MemoryStore::new()"),
+    ("redis", "session_runtime::RedisStore::connect(&std::env::var(\"REDIS_URL\")?).await?"),
+    ("postgres", "session_runtime::PostgresStore::connect(&std::env::var(\"POSTGRES_URL\")?).await?"),
+    ("mysql", "session_runtime::MysqlStore::connect(&std::env::var(\"MYSQL_URL\")?).await?"),
+    ("any", "session_runtime::AnyStore::connect(\"sqlite::memory:\").await?"),
+    ("cookie", "session_runtime::CookieStore"),
+];
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |path: &str| {
+        println!("cargo::rerun-if-changed={}", root.join(path).display());
+        fs::read_to_string(root.join(path)).expect("the program is there")
+    };
+    let readme = read("README.md");
+    let program = readme.split("```rust,no_run\n").nth(1).and_then(|rest| rest.split("```").next());
+    let programs = [
+        (
+            "readme",
+            program.expect("the README has a program").to_owned(),
+            "SqliteStore::open(\"sessions.db\")?",
+        ),
+        ("messagepack", read("examples/messagepack.rs"), "SqliteStore::in_memory()?"),
+    ];
+    let (mut code, mut table) = (String::new(), String::new());
+    for (name, program, store) in &programs {
+        let line = format!("builder({store})");
+        assert_eq!(program.matches(&line).count(), 1, "{name} makes its store in one line");
+        // The tests inside of an example belong to the example.
+        let program = program.split("#[cfg(test)]").next().unwrap_or_default().replace("//!", "//");
+        for (other, expression) in STORES {
+            // The README's program lists sessions, which those in cookies do not allow.
+            if (*name, other) == ("readme", "cookie") {
+                continue;
+            }
+            let changed = program.replace(&line, &format!("builder({expression})"));
+            let runnable = changed
+                .replace("async fn main()", "pub(crate) async fn main()")
+                .replace(".bind(\"127.0.0.1:8080\")?", ".bind(std::env::var(\"ADDRESS\")?)?");
+            let _ = writeln!(
+                code,
+                "#[allow(warnings, clippy::all, clippy::pedantic, reason = \"the originals are linted\")]\nmod {name}_{other} {{\n{runnable}\n}}"
+            );
+            let _ = writeln!(table, "    (\"{name}_{other}\", {name}_{other}::main),");
+        }
+    }
+    let _ = writeln!(code, "type Program = fn() -> Result<(), Box<dyn std::error::Error>>;");
+    let _ = writeln!(code, "const PROGRAMS: &[(&str, Program)] = &[\n{table}];");
+    let out = Path::new(&env::var("OUT_DIR").expect("cargo names the folder")).join("one_line.rs");
+    fs::write(out, code).expect("the folder can be written");
+}

@@ -1,0 +1,163 @@
+//! A database file and a folder that may be read and not written, as the visitors of a server meet them.
+//!
+//! The shop runs as an ordinary user, whoever runs the tests: to root permissions mean nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use databag_tests::demo::{Answer, Running, Shop, Visitor};
+use tempfile::TempDir;
+
+const SHOP: &str = env!("CARGO_BIN_EXE_shop");
+
+const KEY: &str = "8f0b6c1d4a7e93520f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778";
+
+/// A folder for the database within another one, which takes what the shop prints in any case.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let outer = tempfile::tempdir().expect("there is room for a folder");
+        fs::create_dir(outer.path().join("data")).expect("it takes folders");
+        Self(outer)
+    }
+
+    fn shop(&self) -> Shop {
+        let shop = Shop::unprivileged(SHOP, &self.0).env("SESSION_KEY", KEY);
+        shop.env("SHOP_STORE", "sqlite:data/shop.db")
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    fn database(&self) -> PathBuf {
+        self.folder().join("shop.db")
+    }
+
+    /// What is in the folder: names, and what the files hold.
+    fn content(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let files = fs::read_dir(self.folder()).expect("it can be listed");
+        let mut paths: Vec<_> = files.map(|file| file.expect("it can be listed").path()).collect();
+        paths.sort();
+        paths.into_iter().map(|path| (path.clone(), fs::read(path).expect("it can be read"))).collect()
+    }
+
+    /// Lets the owner read and list, and nobody do more; or write as well.
+    fn let_all_be_written(&self, writable: bool) {
+        // In this order: as an ordinary user one changes nothing in a folder that one may not enter.
+        for (path, _) in self.content() {
+            set_mode(&path, if writable { 0o600 } else { 0o400 });
+        }
+        set_mode(&self.folder(), if writable { 0o700 } else { 0o500 });
+    }
+}
+
+impl Drop for Place {
+    /// Whoever made the folder has to be able to remove it.
+    fn drop(&mut self) {
+        set_mode(&self.folder(), 0o700);
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("it is ours");
+}
+
+fn assert_unavailable(answer: &Answer) {
+    assert_eq!((answer.status, answer.body.as_str()), (503, "Service Unavailable"));
+    assert!(answer.retry_after.is_some() && answer.set_cookie.is_empty(), "{answer:?}");
+}
+
+/// Reads work, writes are 503, and cookies stay what they are.
+fn assert_read_only(shop: &Running, visitor: &mut Visitor, count: u64) {
+    let cookie = visitor.cookie.clone();
+    for path in ["/count", "/count-plain", "/count"] {
+        assert_unavailable(&visitor.post(path, ""));
+        let mut newcomer = Visitor::of(shop);
+        assert_unavailable(&newcomer.post(path, ""));
+        assert_eq!(newcomer.get("/").status, 200, "somebody without a session");
+        assert_eq!(visitor.session()["count"], count, "the old row is intact");
+    }
+    assert_eq!(visitor.cookie, cookie);
+}
+
+/// Counts, as the visitor and as somebody new.
+fn assert_writable(shop: &Running, visitor: &mut Visitor, count: u64) {
+    assert_eq!(visitor.api("/count", "")["count"], count);
+    assert_eq!(visitor.session()["count"], count);
+    assert_eq!(Visitor::of(shop).api("/count-plain", "")["count"], 1);
+}
+
+#[test]
+fn a_file_that_may_only_be_read_is_read_and_writes_are_503_until_it_may_be_written() {
+    let place = Place::new();
+    let shop = place.shop().start();
+    let mut visitor = Visitor::of(&shop);
+    assert_writable(&shop, &mut visitor, 1);
+    shop.stop();
+
+    set_mode(&place.database(), 0o400);
+    let shop = place.shop().start();
+    visitor.moves_to(&shop);
+    assert_read_only(&shop, &mut visitor, 1);
+    // Of the files beside it, which SQLite has made as little writable, nobody need know.
+    set_mode(&place.database(), 0o600);
+    assert_writable(&shop, &mut visitor, 2);
+    shop.stop();
+
+    let shop = place.shop().start();
+    visitor.moves_to(&shop);
+    assert_writable(&shop, &mut visitor, 3);
+}
+
+#[test]
+fn a_folder_that_may_only_be_read_costs_no_write_and_with_its_files_writes_are_503_until_they_may_be_written()
+{
+    let place = Place::new();
+    let shop = place.shop().start();
+    let mut visitor = Visitor::of(&shop);
+    assert_writable(&shop, &mut visitor, 1);
+
+    // A shop that runs has the files open that it needs, and so has one that finds them after a crash.
+    set_mode(&place.folder(), 0o500);
+    assert_writable(&shop, &mut visitor, 2);
+    shop.kill();
+    let shop = place.shop().start();
+    visitor.moves_to(&shop);
+    assert_writable(&shop, &mut visitor, 3);
+    place.let_all_be_written(false);
+    assert_writable(&shop, &mut visitor, 4);
+    shop.kill();
+
+    let shop = place.shop().start();
+    visitor.moves_to(&shop);
+    assert_read_only(&shop, &mut visitor, 4);
+    place.let_all_be_written(true);
+    assert_writable(&shop, &mut visitor, 5);
+}
+
+#[test]
+fn in_a_folder_that_may_only_be_read_a_closed_database_is_not_opened_and_left_as_it_is() {
+    let place = Place::new();
+    let shop = place.shop().start();
+    let mut visitor = Visitor::of(&shop);
+    assert_writable(&shop, &mut visitor, 1);
+    shop.stop();
+
+    let before = place.content();
+    set_mode(&place.folder(), 0o500);
+    let (exit, said) = place.shop().refuse();
+    // SQLite would need files beside it, and without them cannot know whether others write.
+    assert!(
+        !exit.success() && said.contains("the folder of ") && said.contains("data/shop.db\" is not writable"),
+        "{said}"
+    );
+    assert_eq!(place.content(), before);
+
+    set_mode(&place.folder(), 0o700);
+    let shop = place.shop().start();
+    visitor.moves_to(&shop);
+    assert_writable(&shop, &mut visitor, 2);
+}

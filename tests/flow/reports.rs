@@ -1,0 +1,78 @@
+//! One failure is one error line and one count, and a failed read blocks no later write.
+
+use actix_web::http::StatusCode;
+use actix_web::{App, test, web};
+use databag_tests::{Call, Fault, Logs, Site, Watch};
+use session_runtime::{Error, Session, SessionMiddleware};
+
+use crate::app::{Shop, World, shop, site};
+
+/// What the log counts.
+const COUNTED: &[&str] = &["ERROR", "session_failures"];
+
+/// Runs a handler whose first write fails, and returns the status of its answer and the number of error lines.
+async fn failing(world: &World, path: &str) -> (StatusCode, usize) {
+    let site = site!(world.sessions;
+        "/update" => async |mut session: Session<Shop>| -> Result<&'static str, Error> {
+            session.update(|shop| shop.count += 1).await?;
+            Ok("updated")
+        },
+        "/update-ignored" => async |mut session: Session<Shop>| {
+            session.update(|shop| shop.count += 1).await.ok();
+            "updated"
+        },
+        "/save" => async |mut session: Session<Shop>| -> Result<&'static str, Error> {
+            session.count += 1;
+            session.save().await?;
+            Ok("saved")
+        },
+        "/commit" => async |mut session: Session<Shop>| {
+            session.count += 1;
+            "changed"
+        },
+    );
+    let browser = site.browser();
+    let (token, _) = world.sessions.create(session_runtime::Databag::defaults()).await.expect("stored");
+    browser.set_cookie(crate::app::COOKIE, &token.encode());
+    world.watch.fail(Call::Update, Fault::Down);
+    let (logs, _guard) = Logs::of_this_thread();
+    let answer = browser.post(path).await;
+    world.watch.heal();
+    assert_eq!(logs.lines(COUNTED).len(), logs.lines(&["ERROR"]).len(), "{}", logs.text());
+    (answer.status, logs.lines(COUNTED).len())
+}
+
+#[actix_web::test]
+async fn one_failed_write_is_one_error_line_and_one_count() {
+    let world = shop().await;
+    for path in ["/update", "/update-ignored", "/save", "/commit"] {
+        assert_eq!(failing(&world, path).await, (StatusCode::SERVICE_UNAVAILABLE, 1), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_read_that_fails_before_any_write_does_not_block_a_later_save() {
+    let world = shop().await;
+    let handler = async |mut session: Session<Shop>, watch: web::Data<Watch>| -> Result<String, Error> {
+        watch.fail(Call::Load, Fault::Down);
+        let failed = session.update(|shop| shop.count += 1).await;
+        assert!(matches!(failed, Err(Error::Store(_))), "{failed:?}");
+        watch.heal();
+        session.count += 10;
+        session.save().await?;
+        Ok(session.count.to_string())
+    };
+    let app = App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .app_data(web::Data::new(world.watch.clone()))
+        .route("/", web::post().to(handler));
+    let site = Site::new(test::init_service(app).await);
+    let browser = site.browser();
+    let (token, _) = world.sessions.create(session_runtime::Databag::defaults()).await.expect("stored");
+    browser.set_cookie(crate::app::COOKIE, &token.encode());
+    let (logs, _guard) = Logs::of_this_thread();
+    let answer = browser.post("/").await;
+    assert_eq!(logs.lines(COUNTED).len(), 1, "the failed read: {}", logs.text());
+    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "10"));
+    assert_eq!(world.sessions.load(&token).await.expect("answers").expect("alive").count, 10);
+}

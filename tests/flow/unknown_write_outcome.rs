@@ -1,0 +1,478 @@
+//! Writes whose outcome nobody knows, and requests that are overtaken while they are in flight.
+
+use std::time::{Duration, Instant};
+
+use actix_web::test::TestRequest;
+use actix_web::{App, web};
+use databag_tests::{Answer, Browser, Call, Fault, Gate, ManualClock, Site, Watch, Watched};
+use session_runtime::store::{Outcome, Unlisted, Update};
+use session_runtime::{
+    Cleanup, Databag, Durability, Error, Keyring, MemoryStore, Session, SessionMiddleware, SessionRef,
+    Sessions, SqliteStore, Store, StoreError, Token,
+};
+use tempfile::TempDir;
+
+use crate::app::keys;
+
+const COOKIE: &str = "__Host-tally";
+
+#[derive(Databag)]
+#[databag(cookie = "__Host-tally", idle = "30m")]
+struct Tally {
+    #[databag(user_id)]
+    user_id: Option<i64>,
+    #[databag(merge = "sum")]
+    sum: u32,
+    #[databag(merge = "append")]
+    log: Vec<u32>,
+    count: u32,
+    #[databag(keep_on_logout)]
+    kept: u32,
+}
+
+struct World {
+    sessions: Sessions<Tally>,
+    elsewhere: Sessions<Tally>,
+    watch: Watch,
+    clock: ManualClock,
+    gate: Gate,
+    _folder: TempDir,
+}
+
+async fn world() -> World {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(folder.path().join("tally.db")).expect("a database");
+    let store = store.durability(Durability::Normal);
+    let (watched, watch) = Watched::new(store.clone());
+    let (clock, key) = (ManualClock::default(), Keyring::generate());
+    let sessions = Sessions::<Tally>::builder(watched).keyring(keys(&key)).cleanup(Cleanup::Never);
+    let elsewhere = Sessions::<Tally>::builder(store).keyring(keys(&key)).cleanup(Cleanup::Never);
+    World {
+        sessions: sessions.clock(clock.clone()).build().await.expect("good settings"),
+        elsewhere: elsewhere.clock(clock.clone()).build().await.expect("good settings"),
+        watch,
+        clock,
+        gate: Gate::default(),
+        _folder: folder,
+    }
+}
+
+impl World {
+    /// Opens an application with these handlers.
+    async fn site(&self, configure: impl FnOnce(&mut web::ServiceConfig)) -> Site {
+        let app = App::new()
+            .wrap(SessionMiddleware::new(self.sessions.clone()))
+            .app_data(web::Data::new(self.watch.clone()))
+            .app_data(web::Data::new(self.elsewhere.clone()))
+            .app_data(web::Data::new(self.gate.clone()))
+            .route("/user", web::get().to(async |s: SessionRef<Tally>| format!("{:?}", s.user_id)))
+            .route(
+                "/rotate",
+                web::post().to(async |mut s: Session<Tally>| {
+                    s.rotate();
+                    "rotated"
+                }),
+            )
+            .configure(configure);
+        Site::new(actix_web::test::init_service(app).await)
+    }
+
+    /// Begins the session of a user.
+    async fn session(&self) -> Token {
+        let bag = Tally { user_id: Some(7), ..Tally::defaults() };
+        self.sessions.create(bag).await.expect("it is stored").0
+    }
+
+    /// Returns what is stored.
+    async fn stored(&self, token: &Token) -> Tally {
+        self.elsewhere.load(token).await.expect("it answers").expect("it lives").into_bag()
+    }
+}
+
+fn browser(site: &Site, token: &Token) -> Browser {
+    let browser = site.browser();
+    browser.set_cookie(COOKIE, &token.encode());
+    browser
+}
+
+fn is_unavailable(answer: &Answer) {
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert!(answer.set_cookies().is_empty());
+}
+
+#[actix_web::test]
+async fn a_change_beside_an_update_whose_answer_was_lost_is_not_made_twice() {
+    let world = world().await;
+    let handler = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
+        session.sum += 1;
+        session.log.push(7);
+        let updated = session.update(|tally| tally.count += 1).await;
+        watch.heal();
+        assert!(updated.is_err());
+        "ignored"
+    };
+    let site = world
+        .site(|app| {
+            app.route("/", web::post().to(handler));
+        })
+        .await;
+    let token = world.session().await;
+    world.watch.fail(Call::Update, Fault::AnswerLost);
+    is_unavailable(&browser(&site, &token).post("/").await);
+    let stored = world.stored(&token).await;
+    assert_eq!((stored.sum, stored.log.as_slice(), stored.count), (1, &[7][..], 1));
+}
+
+#[actix_web::test]
+async fn a_save_whose_answer_was_lost_is_not_made_again_until_it_is_known_what_is_stored() {
+    let world = world().await;
+    let again = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
+        session.sum += 1;
+        session.save().await.expect_err("the answer is lost");
+        watch.heal();
+        session.save().await.expect_err("it may be stored already");
+        session.update(|tally| tally.sum += 1).await.expect_err("as may this");
+        "ignored"
+    };
+    let reloaded = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
+        session.sum += 1;
+        session.save().await.expect_err("the answer is lost");
+        watch.heal();
+        session.reload().await?;
+        session.sum += 10;
+        session.save().await?;
+        Ok::<_, Error>("saved")
+    };
+    let site = world
+        .site(|app| {
+            app.route("/again", web::post().to(again)).route("/reloaded", web::post().to(reloaded));
+        })
+        .await;
+    for (path, status, sum) in [("/again", 503, 1), ("/reloaded", 200, 11)] {
+        let token = world.session().await;
+        world.watch.fail(Call::Update, Fault::AnswerLost);
+        assert_eq!(browser(&site, &token).post(path).await.status, status);
+        assert_eq!(world.stored(&token).await.sum, sum, "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_write_that_the_handler_did_not_wait_for_overwrites_nobody() {
+    const PATIENCE: Duration = Duration::from_millis(30);
+    let world = world().await;
+    let update = async |mut session: Session<Tally>,
+                        watch: web::Data<Watch>,
+                        elsewhere: web::Data<Sessions<Tally>>| {
+        let id = session.id();
+        tokio::time::timeout(PATIENCE, session.update(|tally| tally.count += 1)).await.expect_err("it hangs");
+        watch.heal();
+        elsewhere.update(id, |tally| tally.count += 10).await.expect("it is stored");
+        "ignored"
+    };
+    let save = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
+        session.count += 1;
+        tokio::time::timeout(PATIENCE, session.save()).await.expect_err("it hangs");
+        watch.heal();
+        "ignored"
+    };
+    let site = world
+        .site(|app| {
+            app.route("/update", web::post().to(update)).route("/save", web::post().to(save));
+        })
+        .await;
+    for (path, count) in [("/update", 10), ("/save", 0)] {
+        let token = world.session().await;
+        world.watch.fail(Call::Update, Fault::Hangs);
+        is_unavailable(&browser(&site, &token).post(path).await);
+        assert_eq!(world.stored(&token).await.count, count, "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_log_out_after_a_save_that_failed_ends_the_session() {
+    let world = world().await;
+    let handler = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
+        session.count += 1;
+        session.save().await.expect_err("the answer is lost");
+        watch.heal();
+        session.log_out();
+        "out"
+    };
+    let site = world
+        .site(|app| {
+            app.route("/", web::post().to(handler));
+        })
+        .await;
+    let token = world.session().await;
+    world.watch.fail(Call::Update, Fault::AnswerLost);
+    let answer = browser(&site, &token).post("/").await;
+    assert_eq!(answer.status, 200, "it is known that the session is gone");
+    assert!(world.elsewhere.load(&token).await.expect("it answers").is_none());
+}
+
+#[actix_web::test]
+async fn a_log_out_through_a_session_that_is_held_too_long_is_one() {
+    let world = world().await;
+    let hold = async |mut session: Session<Tally>| {
+        session.log_out();
+        std::mem::forget(session);
+        "held"
+    };
+    let site = world
+        .site(|app| {
+            app.route("/", web::post().to(hold));
+        })
+        .await;
+    let token = world.session().await;
+    let visitor = browser(&site, &token);
+    let copy = visitor.copied();
+    let answer = visitor.post("/").await;
+    assert_eq!(answer.status, 500, "it is a mistake in the program");
+    assert_eq!(visitor.cookie(COOKIE), None);
+    assert_eq!(copy.get("/user").await.body, "None");
+}
+
+#[actix_web::test]
+async fn a_log_out_that_finds_its_session_renamed_and_the_store_down_refuses_the_new_id() {
+    let world = world().await;
+    let leave = async |mut session: Session<Tally>, gate: web::Data<Gate>| {
+        gate.pass().await;
+        session.log_out();
+        "out"
+    };
+    let site = world
+        .site(|app| {
+            app.route("/leave", web::post().to(leave));
+        })
+        .await;
+    let token = world.session().await;
+    let (late, other) = (browser(&site, &token), browser(&site, &token));
+    let (answer, ()) = futures_util::future::join(late.post("/leave"), async {
+        world.gate.arrival().await;
+        assert_eq!(other.post("/rotate").await.status, 200);
+        let watch = world.watch.clone();
+        // The row of the old id is looked for, and then that of the new one, which fails.
+        world.watch.before_next(Call::Delete, async move { watch.fail(Call::Delete, Fault::Down) });
+        world.gate.open();
+    })
+    .await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(other.get("/user").await.body, "None", "at once");
+    world.watch.heal();
+    let deletions = world.watch.count(Call::Delete);
+    world.watch.until("it is deleted", |watch| watch.count(Call::Delete) > deletions).await;
+    assert_eq!(other.get("/user").await.body, "None", "and later");
+}
+
+#[actix_web::test]
+async fn a_rename_under_way_when_a_revocation_fails_does_not_outlive_it() {
+    let world = world().await;
+    let site = world.site(|_| {}).await;
+    let token = world.session().await;
+    let other = browser(&site, &token);
+    let gate = Gate::default();
+    world.watch.fail(Call::Update, Fault::Waits(gate.clone()));
+    world.watch.fail(Call::Delete, Fault::Down);
+    let (renamed, revoked) = futures_util::future::join(other.post("/rotate"), async {
+        gate.arrival().await;
+        let revoked = world.sessions.delete(token.session_id()).await;
+        gate.open();
+        revoked
+    })
+    .await;
+    assert!(revoked.is_err(), "the store is down");
+    assert_eq!(renamed.status, 409);
+    assert!(renamed.set_cookies().is_empty());
+    world.watch.heal();
+    let is_empty = || async { world.elsewhere.count_all().await.expect("it answers") == 0 };
+    for _ in 0..1_000 {
+        if is_empty().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the session goes on under its new id");
+}
+
+#[actix_web::test]
+async fn remember_me_of_another_request_does_not_outlive_a_log_out() {
+    let world = world().await;
+    let leave = async |mut session: Session<Tally>, gate: web::Data<Gate>| {
+        gate.pass().await;
+        session.log_out();
+        session.kept = 1;
+        "out"
+    };
+    let remember = async |mut session: Session<Tally>| {
+        session.remember(true);
+        "remembered"
+    };
+    let site = world
+        .site(|app| {
+            app.route("/leave", web::post().to(leave)).route("/remember", web::post().to(remember));
+        })
+        .await;
+    let token = world.session().await;
+    let (late, other) = (browser(&site, &token), browser(&site, &token));
+    let (answer, ()) = futures_util::future::join(late.post("/leave"), async {
+        world.gate.arrival().await;
+        assert_eq!(other.post("/remember").await.status, 200);
+        world.gate.open();
+    })
+    .await;
+    assert_eq!(answer.status, 200);
+    assert!(!answer.set_cookies()[0].contains("Max-Age"), "{:?}", answer.set_cookies());
+}
+
+#[actix_web::test]
+async fn a_session_that_another_tab_has_kept_alive_takes_a_late_write() {
+    let world = world().await;
+    let slow = async |mut session: Session<Tally>, gate: web::Data<Gate>| {
+        gate.pass().await;
+        session.count += 1;
+        "counted"
+    };
+    let site = world
+        .site(|app| {
+            app.route("/slow", web::post().to(slow));
+        })
+        .await;
+    let token = world.session().await;
+    let (late, other) = (browser(&site, &token), browser(&site, &token));
+    let (answer, ()) = futures_util::future::join(late.post("/slow"), async {
+        world.gate.arrival().await;
+        world.clock.advance(Duration::from_mins(29));
+        other.get("/user").await;
+        world.clock.advance(Duration::from_mins(2));
+        world.gate.open();
+    })
+    .await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(world.stored(&token).await.count, 1);
+}
+
+#[actix_web::test]
+async fn a_look_counts_as_activity_even_if_a_change_from_outside_was_first() {
+    let world = world().await;
+    let site = world.site(|_| {}).await;
+    let token = world.session().await;
+    world.clock.advance(Duration::from_mins(29));
+    let (elsewhere, id) = (world.elsewhere.clone(), token.session_id());
+    world.watch.before_next(Call::Update, async move {
+        elsewhere.update(id, |tally| tally.count += 1).await.expect("it is stored");
+    });
+    assert_eq!(browser(&site, &token).get("/user").await.body, "Some(7)");
+    world.clock.advance(Duration::from_mins(2));
+    assert_eq!(world.stored(&token).await.count, 1, "it lives, and nothing was overwritten");
+}
+
+#[actix_web::test]
+async fn a_look_that_could_not_be_noted_is_answered() {
+    let world = world().await;
+    let site = world.site(|_| {}).await;
+    let token = world.session().await;
+    world.clock.advance(Duration::from_mins(2));
+    let (elsewhere, watch, id) = (world.elsewhere.clone(), world.watch.clone(), token.session_id());
+    world.watch.before_next(Call::Update, async move {
+        elsewhere.update(id, |tally| tally.count += 1).await.expect("it is stored");
+        watch.fail(Call::Load, Fault::Down);
+    });
+    let answer = browser(&site, &token).get("/user").await;
+    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "Some(7)"));
+}
+
+#[actix_web::test]
+async fn a_new_session_whose_save_was_not_answered_can_start_over() {
+    let world = world().await;
+    let handler = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
+        session.count += 1;
+        session.save().await.expect_err("the answer is lost");
+        watch.heal();
+        session.reload().await?;
+        session.count += 10;
+        session.save().await?;
+        Ok::<_, Error>(session.count.to_string())
+    };
+    let site = world
+        .site(|app| {
+            app.route("/", web::post().to(handler));
+        })
+        .await;
+    world.watch.fail(Call::Insert, Fault::AnswerLost);
+    let visitor = site.browser();
+    let answer = visitor.post("/").await;
+    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "10"));
+    let token = Token::parse(&visitor.cookie(COOKIE).expect("a cookie")).expect("canonical");
+    assert_eq!(world.stored(&token).await.count, 10);
+}
+
+/// A store that never lets a write win, and says so at once.
+#[derive(Clone)]
+struct Stubborn(MemoryStore);
+
+impl Store for Stubborn {
+    databag_tests::forward!(0: prepare, load, insert, delete);
+
+    async fn update(&self, _: Update, _: Instant) -> Result<Outcome, StoreError> {
+        Ok(Outcome::Conflict)
+    }
+}
+
+#[actix_web::test]
+async fn conflicts_end_at_the_deadline_and_let_others_go_on() {
+    let sessions = Sessions::<Tally>::builder(Unlisted(Stubborn(MemoryStore::new())))
+        .keyring(keys(&Keyring::generate()));
+    let sessions = sessions.deadline(Duration::from_millis(100)).build().await.expect("good settings");
+    let (token, _) = sessions.create(Tally::defaults()).await.expect("it is stored");
+    let update = sessions.update(token.session_id(), |tally| tally.count += 1);
+    // If the update kept the thread to itself, nothing here would ever look at the time.
+    let outcome = tokio::time::timeout(Duration::from_secs(10), update).await.expect("it ends");
+    assert!(matches!(outcome, Err(Error::Contended)), "{outcome:?}");
+}
+
+#[derive(Databag)]
+#[databag(cookie = "__Host-outer", table = "outer")]
+struct Outer {
+    #[databag(user_id)]
+    user_id: Option<i64>,
+    count: u32,
+}
+
+#[actix_web::test]
+async fn both_bags_are_stored_when_the_client_hangs_up() {
+    let world = world().await;
+    let outer = Sessions::<Outer>::builder(MemoryStore::new()).keyring(keys(&Keyring::generate()));
+    let outer = outer.build().await.expect("good settings");
+    let handler = async |mut inner: Session<Tally>, mut outer: Session<Outer>| {
+        inner.count += 1;
+        outer.count += 1;
+        "counted"
+    };
+    let app = App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .wrap(SessionMiddleware::new(outer.clone()))
+        .route("/", web::post().to(handler));
+    let site = Site::new(actix_web::test::init_service(app).await);
+    let token = world.session().await;
+    let (outer_token, _) = outer.create(Outer { user_id: None, count: 0 }).await.expect("it is stored");
+    let visitor = browser(&site, &token);
+    visitor.set_cookie("__Host-outer", &outer_token.encode());
+    let gate = Gate::default();
+    world.watch.fail(Call::Update, Fault::Waits(gate.clone()));
+    let mut call = site.call(visitor.dress(TestRequest::post().uri("/")));
+    tokio::select! {
+        _ = &mut call => panic!("it waits"),
+        () = gate.arrival() => {}
+    }
+    drop(call);
+    world.watch.heal();
+    gate.open();
+    for _ in 0..500 {
+        let stored = outer.load(&outer_token).await.expect("it answers").expect("it lives").count;
+        if stored == 1 && world.stored(&token).await.count == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a change that was answered for is not stored");
+}

@@ -1,0 +1,381 @@
+//! What stores do while their servers are away, and when they are back.
+//!
+//! Run by `tests/servers cargo test -p databag-tests --features servers`. The servers are stopped and paused
+//! here, so these tests have a program of their own, and take turns.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use databag_tests::Logs;
+use databag_tests::rows::{row, table, touch};
+use databag_tests::server::{Server, address, between, url};
+use redis::aio::MultiplexedConnection;
+use session_runtime::store::{Filter, Outcome, Page, Row};
+use session_runtime::{Directory, MysqlStore, PostgresStore, RedisStore, Store, StoreError};
+
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// The deadline of a call.
+fn soon() -> Instant {
+    Instant::now() + DEADLINE
+}
+
+/// What a call may take beyond the deadline, on a busy machine.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// How long a server takes to be back.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+static TURN: Mutex<()> = Mutex::new(());
+
+async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let begun = Instant::now();
+    let result = call.await;
+    assert!(begun.elapsed() < DEADLINE + MARGIN, "the call took {:?}", begun.elapsed());
+    result
+}
+
+/// Every call fails within the deadline: none is answered as if there were no row.
+async fn is_away<S: Directory>(store: &S) {
+    let stored = row(1);
+    in_time(store.load(stored.id, soon())).await.expect_err("a load");
+    in_time(store.insert(row(2), soon())).await.expect_err("an insert");
+    in_time(store.delete(row(3).id, soon())).await.expect_err("a deletion");
+    in_time(store.update(touch(&row(4)), soon())).await.expect_err("an update");
+    in_time(store.find(&Filter::All, Page::new(None, 1), soon())).await.expect_err("a listing");
+    in_time(store.prune(stored.created, 1, soon())).await.expect_err("pruning");
+    in_time(store.health(soon())).await.expect_err("the health check");
+}
+
+/// The same handle works again, and what was acknowledged is there.
+async fn comes_back<S: Directory>(store: &S) {
+    let begun = Instant::now();
+    while let Err(error) = in_time(store.health(soon())).await {
+        assert!(begun.elapsed() < RECOVERY, "it does not come back: {error}: {error:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let mut stored = None;
+    while stored.is_none() {
+        // Connections that broke while they were idle are found out one by one.
+        stored = in_time(store.load(row(1).id, soon())).await.ok();
+        assert!(begun.elapsed() < RECOVERY);
+    }
+    let stored = stored.flatten().expect("it was acknowledged");
+    let mut outcome = in_time(store.update(touch(&stored), soon())).await;
+    while outcome.is_err() && begun.elapsed() < RECOVERY {
+        let stored =
+            in_time(store.load(row(1).id, soon())).await.expect("it is back").expect("it was acknowledged");
+        outcome = in_time(store.update(touch(&stored), soon())).await;
+    }
+    assert_eq!(outcome.expect("it is back"), Outcome::Stored);
+}
+
+/// What is there of the rows that were to be written while the server was away: inserted, deleted and updated.
+async fn aftermath<S: Store>(store: &S) -> (Option<Row>, bool, Row) {
+    let inserted = store.load(row(2).id, soon()).await.expect("it is back");
+    let deleted = store.load(row(3).id, soon()).await.expect("it is back").is_none();
+    let updated = store.load(row(4).id, soon()).await.expect("it is back").expect("nobody deleted it");
+    (inserted, deleted, updated)
+}
+
+async fn survives<S: Directory + Clone>(mut store: S, servers: &[Server]) {
+    let table = table("outage");
+    store.prepare(&table, DEADLINE).await.expect("the server answers");
+    let (one, three, four) = (row(1), row(3), row(4));
+    for stored in [&one, &three, &four] {
+        store.insert(stored.clone(), soon()).await.expect("the server answers");
+    }
+    for server in servers {
+        server.kill();
+    }
+    is_away(&store).await;
+    for server in servers {
+        server.restart();
+    }
+    comes_back(&store).await;
+    // Nothing that was given up takes effect later.
+    tokio::time::sleep(DEADLINE).await;
+    assert_eq!(aftermath(&store).await, (None, false, four.clone()));
+    for server in servers {
+        server.pause();
+    }
+    is_away(&store).await;
+    for server in servers {
+        server.resume();
+    }
+    comes_back(&store).await;
+    // What had reached the server before it was given up may have taken effect, as a whole, and at once.
+    tokio::time::sleep(DEADLINE).await;
+    let found = aftermath(&store).await;
+    let (inserted, _, updated) = &found;
+    assert!(inserted.as_ref().is_none_or(|inserted| inserted.state == row(2).state), "{inserted:?}");
+    assert!(*updated == four || *updated == touch(&four).row, "{updated:?}");
+    tokio::time::sleep(DEADLINE).await;
+    assert_eq!(aftermath(&store).await, found);
+}
+
+fn turn() -> std::sync::MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn postgres_comes_back() {
+    let _turn = turn();
+    let store = PostgresStore::connect(&url("POSTGRES_URL")).await.expect("the server answers");
+    survives(store, &[Server("postgres")]).await;
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn mysql_comes_back() {
+    let _turn = turn();
+    let store = MysqlStore::connect(&url("MYSQL_URL")).await.expect("the server answers");
+    survives(store, &[Server("mysql")]).await;
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn redis_comes_back() {
+    let _turn = turn();
+    let store = RedisStore::connect(&url("REDIS_URL")).await.expect("the server answers");
+    survives(store, &[Server("redis")]).await;
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_redis_cluster_comes_back() {
+    let _turn = turn();
+    let store = RedisStore::connect(&url("REDIS_CLUSTER_URL")).await.expect("the cluster answers");
+    survives(store, &[Server("cluster-1"), Server("cluster-2"), Server("cluster-3")]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_never_answers_is_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let begun = Instant::now();
+    let (postgres, mysql) = (format!("postgres://a@{address}/a"), format!("mysql://a@{address}/a"));
+    let (redis, cluster) = (format!("redis://{address}"), format!("redis-cluster://{address}"));
+    let sentinel = format!("redis-sentinel://{address}/databag");
+    let (postgres, mysql, redis, cluster, sentinel) = tokio::join!(
+        PostgresStore::connect(&postgres),
+        MysqlStore::connect(&mysql),
+        RedisStore::connect(&redis),
+        RedisStore::connect(&cluster),
+        RedisStore::connect(&sentinel)
+    );
+    postgres.expect_err("nobody answers");
+    mysql.expect_err("nobody answers");
+    redis.expect_err("nobody answers");
+    cluster.expect_err("nobody answers");
+    sentinel.expect_err("nobody answers");
+    assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
+}
+
+/// What is asked of a store that has a pool of connections and rows that are locked.
+macro_rules! every_pool {
+    ($module:ident, $store:ident, $variable:literal, $options:path) => {
+        mod $module {
+            use super::*;
+
+            #[tokio::test]
+            #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+            async fn a_pool_without_a_free_connection_is_an_error_at_the_deadline() {
+                let _turn = turn();
+                let options = <$options>::new().max_connections(1);
+                let pool = options.connect(&url($variable)).await.expect("the server answers");
+                let mut store = $store::from_pool(pool.clone()).await.expect("the server answers");
+                store.prepare(&table("exhausted"), DEADLINE).await.expect("the server answers");
+                store.insert(row(1), soon()).await.expect("there is a connection");
+                let held = pool.acquire().await.expect("there is a connection");
+                in_time(store.load(row(1).id, soon())).await.expect_err("there is no connection");
+                drop(held);
+                assert!(
+                    in_time(store.load(row(1).id, soon())).await.expect("there is a connection").is_some()
+                );
+            }
+
+            #[tokio::test]
+            #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+            async fn a_statement_that_waits_for_a_lock_is_not_made_after_its_caller_gave_up() {
+                let _turn = turn();
+                let mut store = $store::connect(&url($variable)).await.expect("the server answers");
+                let table = table("locked");
+                store.prepare(&table, DEADLINE).await.expect("the server answers");
+                store.insert(row(1), soon()).await.expect("the server answers");
+                let pool = <$options>::new().connect(&url($variable)).await.expect("the server answers");
+                let mut lock = pool.begin().await.expect("the server answers");
+                let select = format!("SELECT 1 FROM {} FOR UPDATE", table.name);
+                sqlx::query(sqlx::AssertSqlSafe(select)).execute(&mut *lock).await.expect("it is locked");
+                in_time(store.update(touch(&row(1)), soon())).await.expect_err("it is locked");
+                // A server may count in seconds, and look each second.
+                tokio::time::sleep(2 * DEADLINE).await;
+                lock.rollback().await.expect("the server answers");
+                tokio::time::sleep(DEADLINE).await;
+                let row = store.load(row(1).id, soon()).await.expect("it answers").expect("it is there");
+                assert_eq!(row.revision, 1);
+            }
+        }
+    };
+}
+
+every_pool!(postgres, PostgresStore, "POSTGRES_URL", sqlx::postgres::PgPoolOptions);
+every_pool!(mysql, MysqlStore, "MYSQL_URL", sqlx::mysql::MySqlPoolOptions);
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_write_without_its_replicas_is_an_error() {
+    let _turn = turn();
+    for variable in ["REDIS_URL", "REDIS_CLUSTER_URL"] {
+        let mut store =
+            RedisStore::connect(&url(variable)).await.expect("the server answers").min_replicas(1);
+        store.prepare(&table("replicas"), DEADLINE).await.expect("the server answers");
+        in_time(store.insert(row(1), soon())).await.expect_err("there is no replica");
+        in_time(store.clone().min_replicas(0).load(row(1).id, soon())).await.expect("reading needs none");
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_server_that_may_drop_sessions_is_warned_of() {
+    let _turn = turn();
+    let client = redis::Client::open(url("REDIS_URL")).expect("a URL");
+    let mut raw = client.get_multiplexed_async_connection().await.expect("the server answers");
+    // As it is set: without a limit nothing is dropped, whatever the policy.
+    for (limit, policy, warnings) in
+        [("1gb", "allkeys-lru", 1), ("1gb", "noeviction", 0), ("0", "allkeys-lru", 0), ("0", "noeviction", 0)]
+    {
+        for (name, value) in [("maxmemory", limit), ("maxmemory-policy", policy)] {
+            let set = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).exec_async(&mut raw).await;
+            set.expect("it is a setting");
+        }
+        let (logs, _guard) = Logs::of_this_thread();
+        RedisStore::connect(&url("REDIS_URL")).await.expect("it is no reason to refuse it");
+        let told = logs.lines(&["WARN", "set maxmemory-policy to noeviction", policy]);
+        assert_eq!(told.len(), warnings, "{limit} {policy}: {}", logs.text());
+        let indexes = logs.lines(&["WARN", "by which a user's sessions are found and revoked"]);
+        assert_eq!(indexes.len(), warnings, "{limit} {policy}: {}", logs.text());
+    }
+}
+
+async fn raw_sentinel() -> MultiplexedConnection {
+    let url = format!("redis://{}", address(&url("REDIS_SENTINEL_URL")));
+    let client = redis::Client::open(url).expect("a URL");
+    client.get_multiplexed_async_connection().await.expect("the sentinel answers")
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn sentinels_that_want_a_password_are_given_theirs() {
+    let _turn = turn();
+    let mut raw = raw_sentinel().await;
+    let mut acl = async |words: &[&str]| {
+        redis::cmd("ACL").arg("SETUSER").arg(words).exec_async(&mut raw).await.expect("it is a rule");
+    };
+    let url = url("REDIS_SENTINEL_URL");
+    acl(&["shop", "on", ">open sesame", "~*", "&*", "+@all"]).await;
+    acl(&["default", "off"]).await;
+    let nobody = RedisStore::connect(&url).await;
+    let somebody = format!("{url}?sentinel-user=shop&sentinel-password=open+sesame&protocol=resp3");
+    let somebody = RedisStore::connect(&somebody).await;
+    acl(&["default", "on"]).await;
+    nobody.expect_err("it did not say who it is");
+    let mut store = somebody.expect("it said who it is");
+    store.prepare(&table("guarded"), DEADLINE).await.expect("the master answers");
+    in_time(store.insert(row(1), soon())).await.expect("the master answers");
+}
+
+/// As a managed service fails over: one address, and the old master keeps the connections that it has.
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn the_server_that_takes_the_place_of_a_demoted_one_is_found() {
+    let _turn = turn();
+    let client = redis::Client::open(url("REDIS_URL")).expect("a URL");
+    let mut demoted = client.get_multiplexed_async_connection().await.expect("the server answers");
+    let mut sentinel = raw_sentinel().await;
+    let mut of_master = redis::cmd("SENTINEL");
+    of_master.arg("GET-MASTER-ADDR-BY-NAME").arg("databag");
+    let (host, port): (String, u16) = of_master.query_async(&mut sentinel).await.expect("it knows");
+    let promoted = format!("{host}:{port}").parse().expect("an address");
+
+    let now = Arc::new(Mutex::new(address(&url("REDIS_URL"))));
+    let target = Arc::clone(&now);
+    let endpoint = between(move || *target.lock().unwrap_or_else(PoisonError::into_inner), |_| true);
+    let mut store = RedisStore::connect(&format!("redis://{endpoint}")).await.expect("the server answers");
+    store.prepare(&table("endpoint"), DEADLINE).await.expect("the server answers");
+    store.insert(row(1), soon()).await.expect("it is the master");
+
+    *now.lock().unwrap_or_else(PoisonError::into_inner) = promoted;
+    let replicate = |of: &'static str, port: &'static str| {
+        let mut command = redis::cmd("REPLICAOF");
+        command.arg(of).arg(port);
+        command
+    };
+    // Of nobody: it keeps its rows for the other tests.
+    replicate("127.0.0.1", "1").exec_async(&mut demoted).await.expect("it is demoted");
+    let first = in_time(store.insert(row(2), soon())).await;
+    let second = in_time(store.insert(row(2), soon())).await;
+    let health = in_time(store.health(soon())).await;
+    replicate("NO", "ONE").exec_async(&mut demoted).await.expect("it is a master again");
+    first.expect_err("it is a replica");
+    second.expect("another has taken its place");
+    health.expect("another has taken its place");
+}
+
+/// As by TLS over a distance, on a machine that is busy.
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_connection_that_takes_longer_than_a_deadline_is_made_all_the_same() {
+    const SHORT: Duration = Duration::from_millis(100);
+    let _turn = turn();
+    let (server, breaks) = (address(&url("REDIS_URL")), Arc::new(AtomicBool::new(false)));
+    let breaking = Arc::clone(&breaks);
+    let far = between(
+        move || {
+            std::thread::sleep(3 * SHORT);
+            server
+        },
+        move |_| !breaking.swap(false, Ordering::Relaxed),
+    );
+    let mut store = RedisStore::connect(&format!("redis://{far}")).await.expect("it takes its time");
+    store.prepare(&table("far"), SHORT).await.expect("the server answers");
+    store.insert(row(1), soon()).await.expect("the server answers");
+    breaks.store(true, Ordering::Relaxed);
+    store.load(row(1).id, Instant::now() + SHORT).await.expect_err("the connection breaks");
+    let begun = Instant::now();
+    while store.load(row(1).id, Instant::now() + SHORT).await.is_err() {
+        assert!(begun.elapsed() < RECOVERY, "it does not come back");
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_careful_write_waits_for_its_replica_and_the_one_that_sentinels_promote_is_found() {
+    let _turn = turn();
+    let store = RedisStore::connect(&url("REDIS_SENTINEL_URL")).await.expect("the sentinel answers");
+    let mut careful = store.min_replicas(1);
+    careful.prepare(&table("failover"), DEADLINE).await.expect("the master answers");
+    careful.insert(row(1), soon()).await.expect("the replica has it");
+    let store = careful.clone().min_replicas(0);
+
+    Server("replica").pause();
+    let late = in_time(careful.insert(row(2), soon())).await.expect_err("the replica has it not");
+    let cause = std::error::Error::source(&late).expect("a cause").to_string();
+    assert!(cause.contains("0 of 1 replicas have acknowledged the write"), "{cause}");
+    in_time(store.insert(row(3), soon())).await.expect("it asks for no replica");
+    Server("replica").resume();
+    let begun = Instant::now();
+    while in_time(careful.insert(row(5), soon())).await.is_err() {
+        // One that was too late is there all the same, and in the way of its like.
+        in_time(store.delete(row(5).id, soon())).await.expect("it asks for no replica");
+        assert!(begun.elapsed() < RECOVERY, "the replica does not catch up");
+    }
+
+    Server("master").kill();
+    is_away(&store).await;
+    comes_back(&store).await;
+    in_time(careful.insert(row(4), soon())).await.expect_err("no replica is left");
+}

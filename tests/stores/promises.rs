@@ -1,0 +1,1017 @@
+//! Every store on its real server: the suite, and what only that server can do wrong.
+//!
+//! Run by `tests/servers cargo test -p databag-tests --features servers`. Without a server its tests fail.
+
+use std::time::{Instant, SystemTime};
+
+use databag_tests::rows::{row, soon, table, touch, with};
+use databag_tests::server;
+use session_runtime::store::{
+    ColumnRef, Comparison, Filter, Outcome, Page, Scope, Table, TableColumn, Update,
+};
+use session_runtime::{
+    ColumnType, Directory, MysqlStore, PostgresStore, RedisStore, SessionId, Store, StoreError, Timestamp,
+    Value,
+};
+
+const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+
+fn tenant() -> TableColumn {
+    TableColumn::new("tenant".to_owned(), ColumnType::Text).indexed()
+}
+
+async fn gains_a_column<S: Directory>(open: impl AsyncFn() -> S) {
+    let (mut old, mut new) = (open().await, open().await);
+    let mut table = table("columns");
+    old.prepare(&table, DEADLINE).await.expect("a new table");
+    old.insert(row(1), soon()).await.expect("it fits");
+    table.projected.push(tenant());
+    new.prepare(&table, DEADLINE).await.expect("a missing column is added");
+    let mut loaded = new.load(row(1).id, soon()).await.expect("it answers").expect("it is there");
+    assert_eq!(loaded.columns, [None]);
+    loaded.columns = vec![Some(Value::Text("acme".to_owned()))];
+    let update = with(touch(&loaded), |it| it.scope = Scope::Row);
+    assert_eq!(new.update(update, soon()).await.expect("it answers"), Outcome::Stored);
+    // The old node does not know the column, goes on, and does not erase it.
+    let seen = old.load(row(1).id, soon()).await.expect("it answers").expect("it is there");
+    assert!(seen.columns.is_empty());
+    let update = with(touch(&seen), |it| it.scope = Scope::Row);
+    assert_eq!(old.update(update, soon()).await.expect("it answers"), Outcome::Stored);
+    let kept = new.load(row(1).id, soon()).await.expect("it answers").expect("it is there");
+    assert_eq!(kept.columns, [Some(Value::Text("acme".to_owned()))]);
+}
+
+async fn takes_any_name<S: Directory>(open: impl AsyncFn() -> S, [one, two, three]: [&str; 3]) {
+    let mut store = open().await;
+    let odd = with(table("names"), |it| {
+        it.name = one.into();
+        it.state = two.into();
+        it.created = "where".into();
+        it.projected = vec![with(tenant(), |it| it.name = three.into())];
+    });
+    store.prepare(&odd, DEADLINE).await.expect("every name is quoted");
+    let stored = with(row(1), |it| it.columns = vec![None]);
+    store.insert(stored.clone(), soon()).await.expect("it fits");
+    assert_eq!(store.update(touch(&stored), soon()).await.expect("it answers"), Outcome::Stored);
+    assert_eq!(store.remove(&Filter::All, soon()).await.expect("it answers"), [stored.id]);
+}
+
+async fn refuses<S: Store + std::fmt::Debug>(
+    open: impl AsyncFn() -> S,
+    cases: &[(&str, &str, &str)],
+    create: impl AsyncFn(&str, (&str, &str)),
+) {
+    for (from, to, named) in cases {
+        let table = table("unfit");
+        create(&table.name, (from, to)).await;
+        let mut store = open().await;
+        match store.prepare(&table, DEADLINE).await {
+            Ok(()) => {
+                assert_eq!(*named, "", "{to:?} was accepted");
+                store.insert(row(1), soon()).await.expect("it fits");
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).expect("a cause").to_string();
+                assert!(!named.is_empty() && cause.contains(named), "{to:?}: {cause}");
+                assert!(cause.contains(&table.name), "{cause}");
+            }
+        }
+    }
+}
+
+async fn starts_at_once<S: Directory>(open: impl AsyncFn() -> S) {
+    let table = {
+        let mut table = table("start");
+        table.projected.push(tenant());
+        table
+    };
+    let stores = futures_util::future::join_all((0..8).map(|_| open())).await;
+    let prepared = stores.into_iter().map(async |mut store| {
+        store.prepare(&table, DEADLINE).await.expect("one creates the table, the others find it");
+        store
+    });
+    for store in futures_util::future::join_all(prepared).await {
+        assert_eq!(store.count(&Filter::All, soon()).await.expect("it answers"), 0);
+    }
+}
+
+/// The real server, but for the first digit of its version.
+async fn refuses_an_old_server<S: std::fmt::Debug>(
+    variable: &str,
+    version: &str,
+    connect: impl AsyncFn(&str) -> Result<S, StoreError>,
+) {
+    let told = format!("0{}", &version[1..]);
+    let url = server::url(variable);
+    let address = server::address(&url);
+    let disguised = server::disguise(address, version, &told).to_string();
+    let error = connect(&url.replace(&address.to_string(), &disguised)).await.expect_err("it is too old");
+    let cause = std::error::Error::source(&error).expect("a cause").to_string();
+    assert!(cause.contains(&told) && cause.contains(" is too old: "), "{cause}");
+    assert!(cause.ends_with(" or later is needed"), "{cause}");
+}
+
+fn is_user(user: i64) -> Filter {
+    Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Integer(user))
+}
+
+/// All that a log could show of an error.
+fn told(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    format!("{text} ({error:?})")
+}
+
+/// A call that is to wait for another connection's lock.
+async fn meanwhile<T: Send + 'static>(
+    call: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    let call = tokio::spawn(call);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    call
+}
+
+/// Ends the sessions of a user, in one way or another.
+#[derive(Clone, Copy, Debug)]
+enum Revocation {
+    ByUser,
+    OfAll,
+    Trimming,
+}
+
+/// Hundreds of rounds: a session's id is changed, again and again, while it is revoked.
+async fn misses_none<S: Directory + Clone>(mut store: S) {
+    store.prepare(&table("revoked"), DEADLINE).await.expect("it is ready");
+    let user = Value::Integer(7);
+    let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
+    let mut met = 0;
+    for round in 0..400_u32 {
+        let id = |n: u32| {
+            let mut id = [0; 32];
+            id[..4].copy_from_slice(&(8 * round + n).wrapping_mul(2_654_435_761).to_be_bytes());
+            SessionId::from_bytes(id)
+        };
+        let session = |n: u32| {
+            with(row(1), |it| {
+                it.id = id(n);
+                it.revision = i64::from(n);
+                it.user = Some(user.clone());
+            })
+        };
+        store.insert(session(0), soon()).await.expect("it fits");
+        let rotation = async {
+            for n in 1..=4 {
+                let update = Update::new(id(n - 1), i64::from(n - 1), session(n));
+                if store.update(update, soon()).await.expect("it answers") != Outcome::Stored {
+                    return n - 1;
+                }
+            }
+            4
+        };
+        let way = [Revocation::ByUser, Revocation::Trimming, Revocation::OfAll][round as usize % 3];
+        let revocation = async {
+            tokio::time::sleep(DEADLINE / 10_000 * (round % 8)).await;
+            match way {
+                Revocation::ByUser => store.remove(&of_user, soon()).await,
+                Revocation::OfAll => store.remove(&Filter::All, soon()).await,
+                Revocation::Trimming => store.evict_oldest(&user, 0, SystemTime::now().into(), soon()).await,
+            }
+        };
+        let (renamed, revoked) = tokio::join!(rotation, revocation);
+        let revoked = revoked.expect("it answers");
+        let live = store.count(&of_user, soon()).await.expect("it answers");
+        assert_eq!((live, revoked.len()), (0, 1), "{way:?}, {renamed} new ids, round {round}");
+        assert_eq!(revoked, [id(renamed)], "{way:?}, round {round}");
+        met += u32::from(renamed > 0 && renamed < 4);
+    }
+    assert!(met > 10, "the two met in {met} rounds of 400");
+}
+
+/// What is asked of every store. Its module has names that must be quoted (`NAMES`).
+macro_rules! every_store {
+    ($store:ident, $variable:literal, $refused:literal) => {
+        async fn store() -> $store {
+            $store::connect(&server::url($variable)).await.expect("the server answers")
+        }
+
+        #[tokio::test]
+        async fn it_keeps_the_promises_of_a_store() {
+            suite::run(store).await;
+        }
+
+        #[tokio::test]
+        async fn a_column_that_is_missing_is_added_and_old_handles_go_on() {
+            gains_a_column(store).await;
+        }
+
+        #[tokio::test]
+        async fn any_name_that_can_be_quoted_serves() {
+            takes_any_name(store, NAMES).await;
+        }
+
+        #[tokio::test]
+        async fn several_processes_may_start_at_once() {
+            starts_at_once(store).await;
+        }
+
+        #[tokio::test]
+        async fn no_credential_is_in_debug_or_in_an_error() {
+            let store = format!("{:?}", store().await);
+            let error = format!("{:?}", $store::connect($refused).await.expect_err("nobody is there"));
+            assert!(!store.contains("databag:") && !error.contains("hunter2"), "{store} {error}");
+        }
+    };
+}
+
+/// What is asked of a store that has tables. Its module has a table that fits (`GOOD`), and says what of it is replaced,
+/// by what, and what the error names (`UNFIT`); two parameters of a statement (`PARAMETERS`); a last column that holds 20
+/// characters, each value once, and one not at all (`TENANT_OF_20`); what of its questions at start-up stands out
+/// (`ASKED`), and what its pool asks of a connection that is given back (`PING`).
+macro_rules! every_store_of_tables {
+    ($store:ident, $database:ident, $pool:ident, $variable:literal, $version:literal) => {
+        async fn pool() -> sqlx::$pool {
+            sqlx::$pool::connect(&server::url($variable)).await.expect("the server answers")
+        }
+
+        async fn create(table: &str, (from, to): (&str, &str)) {
+            let sql = format!("CREATE TABLE {table} ({})", GOOD.replace(from, to));
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool().await).await.expect("it is a table");
+        }
+
+        async fn version() -> String {
+            sqlx::query_scalar($version).fetch_one(&pool().await).await.expect("the server answers")
+        }
+
+        #[tokio::test]
+        async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
+            refuses(store, UNFIT, create).await;
+        }
+
+        #[tokio::test]
+        async fn an_old_server_is_refused() {
+            refuses_an_old_server($variable, &version().await, $store::connect).await;
+        }
+
+        #[tokio::test]
+        async fn a_url_of_another_server_is_refused_and_not_repeated() {
+            let url = server::url($variable);
+            let (scheme, rest) = url.split_once("://").expect("a scheme");
+            let error = $store::connect(&format!("https://{rest}")).await.expect_err("it is no database");
+            let told = told(&error);
+            assert!(told.contains(&format!("does not begin with `{scheme}://`")), "{told}");
+            assert!(!told.contains("127.0.0.1"), "{told}");
+        }
+
+        async fn prepared(table: &Table) -> $store {
+            let mut store = store().await;
+            store.prepare(table, DEADLINE).await.expect("it is ready");
+            store
+        }
+
+        /// Begins to give each row of a table another id.
+        async fn rename(table: &Table, from: u8, to: u8) -> sqlx::Transaction<'static, sqlx::$database> {
+            let mut change = pool().await.begin().await.expect("the server answers");
+            let sql = format!(
+                "UPDATE {} SET id = {}, revision = 2 WHERE id = {}",
+                table.name, PARAMETERS[0], PARAMETERS[1]
+            );
+            let renamed = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(vec![to; 32]).bind(vec![from; 32]);
+            assert_eq!(renamed.execute(&mut *change).await.expect("it is there").rows_affected(), 1);
+            change
+        }
+
+        #[tokio::test]
+        async fn a_session_whose_id_is_being_changed_is_ended_all_the_same() {
+            for (to, is_trim) in [(9, false), (5, false), (9, true), (5, true)] {
+                let table = table("moving");
+                let store = prepared(&table).await;
+                store.insert(row(7), soon()).await.expect("it fits");
+                let change = rename(&table, 7, to).await;
+                let other = store.clone();
+                let ending = meanwhile(async move {
+                    match is_trim {
+                        true => other.evict_oldest(&Value::Integer(7), 0, row(7).created, soon()).await,
+                        false => other.remove(&is_user(7), soon()).await,
+                    }
+                })
+                .await;
+                change.commit().await.expect("the server answers");
+                let ended = ending.await.expect("no panic").expect("it answers");
+                assert_eq!(store.count(&Filter::All, soon()).await.expect("it answers"), 0, "{ended:?}");
+                assert_eq!(ended, [row(to).id]);
+            }
+        }
+
+        #[tokio::test]
+        async fn a_session_that_moves_behind_the_search_is_found() {
+            for is_trim in [false, true] {
+                let table = table("behind");
+                let store = prepared(&table).await;
+                let of_7 = |n| with(row(n), |it| it.user = Some(Value::Integer(7)));
+                store.insert(of_7(6), soon()).await.expect("it fits");
+                store.insert(of_7(8), soon()).await.expect("it fits");
+                let mut lock = pool().await.begin().await.expect("the server answers");
+                let select = format!("SELECT 1 FROM {} WHERE id = {} FOR UPDATE", table.name, PARAMETERS[0]);
+                let select = sqlx::query(sqlx::AssertSqlSafe(select)).bind(vec![6_u8; 32]);
+                select.execute(&mut *lock).await.expect("it is locked");
+                let other = store.clone();
+                let ending = meanwhile(async move {
+                    match is_trim {
+                        true => other.evict_oldest(&Value::Integer(7), 0, row(7).created, soon()).await,
+                        false => other.remove(&is_user(7), soon()).await,
+                    }
+                })
+                .await;
+                let moved = with(touch(&of_7(8)), |it| {
+                    it.row = with(of_7(5), |it| it.revision = 2);
+                    it.scope = Scope::Row;
+                });
+                assert_eq!(store.update(moved, soon()).await.expect("it answers"), Outcome::Stored);
+                lock.rollback().await.expect("the server answers");
+                let mut ended = ending.await.expect("no panic").expect("it answers");
+                ended.sort();
+                assert_eq!(store.count(&Filter::All, soon()).await.expect("it answers"), 0, "{ended:?}");
+                assert_eq!(ended, [row(5).id, row(6).id]);
+            }
+        }
+
+        #[tokio::test]
+        async fn the_session_that_is_kept_is_kept_while_its_id_changes() {
+            for to in [9, 5] {
+                let table = table("kept");
+                let store = prepared(&table).await;
+                let newest = row(7);
+                let earlier = newest.created.as_millis() - 1;
+                let created = session_runtime::Timestamp::from_millis(earlier);
+                let older = with(row(6), |it| {
+                    it.created = created;
+                    it.user = newest.user.clone();
+                });
+                store.insert(older, soon()).await.expect("it fits");
+                store.insert(newest, soon()).await.expect("it fits");
+                let change = rename(&table, 7, to).await;
+                let other = store.clone();
+                let trim = meanwhile(async move {
+                    other.evict_oldest(&Value::Integer(7), 1, row(7).created, soon()).await
+                })
+                .await;
+                change.commit().await.expect("the server answers");
+                assert_eq!(trim.await.expect("no panic").expect("it answers"), [row(6).id]);
+                assert!(store.load(row(to).id, soon()).await.expect("it answers").is_some());
+            }
+        }
+
+        #[tokio::test]
+        async fn what_a_deadlock_has_undone_is_done_again() {
+            let table = table("deadlock");
+            let store = prepared(&table).await;
+            store.insert(row(1), soon()).await.expect("it fits");
+            store.insert(row(2), soon()).await.expect("it fits");
+            let mut rival = rename(&table, 2, 3).await;
+            // The server undoes who has done less, or has waited longer. The search meets these rows last.
+            let insert = format!(
+                "INSERT INTO {} (id, state, created, expiration, revision, user_id) \
+                 VALUES ({}, 'x', 1, 9000000000000000, 1, 9)",
+                table.name, PARAMETERS[0]
+            );
+            for n in 100..150_u8 {
+                let insert = sqlx::query(sqlx::AssertSqlSafe(insert.clone())).bind(vec![n; 32]);
+                insert.execute(&mut *rival).await.expect("it fits");
+            }
+            let other = store.clone();
+            let removal = meanwhile(async move { other.remove(&Filter::All, soon()).await }).await;
+            let delete = format!("DELETE FROM {} WHERE id = {}", table.name, PARAMETERS[0]);
+            let delete = sqlx::query(sqlx::AssertSqlSafe(delete)).bind(vec![1_u8; 32]).execute(&mut *rival);
+            delete.await.expect("the other is undone");
+            rival.rollback().await.expect("the server answers");
+            let mut removed =
+                removal.await.expect("no panic").map_err(|error| told(&error)).expect("it is tried again");
+            removed.sort();
+            assert_eq!(removed, [row(1).id, row(2).id]);
+        }
+
+        #[tokio::test]
+        async fn a_taken_id_is_an_error_that_says_so() {
+            let store = prepared(&table("taken")).await;
+            store.insert(row(65), soon()).await.expect("it fits");
+            store.insert(row(66), soon()).await.expect("it fits");
+            let insert = store.insert(row(65), soon()).await.expect_err("it is taken");
+            let update = Update::new(row(66).id, 1, row(65));
+            for error in [insert, store.update(update, soon()).await.expect_err("it is taken")] {
+                let told = told(&error);
+                assert!(told.contains(": there is a row of this id (") && !told.contains("AAA"), "{told}");
+            }
+        }
+
+        #[tokio::test]
+        async fn no_error_shows_a_value() {
+            let mut table = table("shown");
+            create(&table.name, ("revision BIGINT", TENANT_OF_20)).await;
+            table.projected.push(tenant());
+            let store = prepared(&table).await;
+            let of =
+                |n, tenant: &str| with(row(n), |it| it.columns = vec![Some(Value::Text(tenant.to_owned()))]);
+            store.insert(of(1, "hunter2"), soon()).await.expect("it fits");
+            for (n, tenant) in [(2, "hunter2"), (3, "hunter3"), (4, "hunter4hunter4hunter4hunter4")] {
+                let told = told(&store.insert(of(n, tenant), soon()).await.expect_err("it does not fit"));
+                assert!(!told.contains("hunter") && !told.contains("7575"), "{told}");
+                assert_eq!(store.load(row(n).id, soon()).await.expect("it answers"), None);
+            }
+        }
+
+        #[tokio::test]
+        async fn a_server_that_goes_silent_at_start_up_is_an_error() {
+            let url = server::url($variable);
+            let begun = std::time::Instant::now();
+            let silenced = async |word: &'static str| {
+                let address = server::address(&url);
+                let is_last = move |said: &[u8]| said.windows(word.len()).any(|part| part == word.as_bytes());
+                let silent = server::silence(address, is_last).to_string();
+                let mut store = $store::connect(&url.replace(&address.to_string(), &silent)).await?;
+                store.prepare(&table("silent"), DEADLINE).await
+            };
+            let [version, kind, columns] = ASKED;
+            let (version, kind, columns) = tokio::join!(silenced(version), silenced(kind), silenced(columns));
+            for answer in [version, kind, columns] {
+                let told = told(&answer.expect_err("nobody answers"));
+                assert!(told.contains("the deadline has passed"), "{told}");
+            }
+            assert!(begun.elapsed().as_secs() < 15, "it took {:?}", begun.elapsed());
+        }
+
+        /// Each call is answered, and then nothing more on its connection.
+        #[tokio::test]
+        async fn connections_to_a_host_that_has_gone_do_not_hold_the_pool() {
+            const DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
+            let url = server::url($variable);
+            let address = server::address(&url);
+            let silent = server::silence(address, |said| said == PING).to_string();
+            let mut store =
+                $store::connect(&url.replace(&address.to_string(), &silent)).await.expect("it answers");
+            store.prepare(&table("gone"), DEADLINE).await.expect("it answers");
+            for _ in 0..$store::MAX_CONNECTIONS {
+                store.load(row(1).id, Instant::now() + DEADLINE).await.expect("there is a connection");
+            }
+            tokio::time::sleep(3 * DEADLINE).await;
+            store.load(row(1).id, Instant::now() + DEADLINE).await.expect("there is a connection again");
+        }
+    };
+}
+
+mod postgres {
+    use session_runtime::store::suite;
+
+    use super::*;
+
+    every_store!(PostgresStore, "POSTGRES_URL", "postgres://eve:hunter2@127.0.0.1:1/x?x=%");
+    every_store_of_tables!(PostgresStore, Postgres, PgPool, "POSTGRES_URL", "SHOW server_version");
+
+    /// Reserved words, quotes, spaces, as long as a name may be.
+    const NAMES: [&str; 3] = [
+        "select \"from\" x; --",
+        "\u{FC}ser \u{1F36A}",
+        "n123456789012345678901234567890123456789012345678901234567890x",
+    ];
+
+    const PARAMETERS: [&str; 2] = ["$1", "$2"];
+
+    const TENANT_OF_20: &str =
+        "revision BIGINT, user_id BIGINT, tenant VARCHAR(20) UNIQUE CHECK (tenant <> 'hunter3')";
+
+    const ASKED: [&str; 3] = ["SHOW server_version", "FROM pg_class", "FROM pg_attribute"];
+
+    const PING: &[u8] = b"S\0\0\0\x04";
+
+    const GOOD: &str =
+        "id BYTEA PRIMARY KEY, state BYTEA, created BIGINT, expiration BIGINT, revision BIGINT";
+
+    const UNFIT: &[(&str, &str, &str)] = &[
+        ("state BYTEA", "state TEXT", "\"state\" declared text"),
+        ("created BIGINT", "created INTEGER", "\"created\" declared integer"),
+        ("created BIGINT", "created TIMESTAMPTZ", "timestamp with time zone"),
+        ("id BYTEA PRIMARY KEY", "id BYTEA", "primary key"),
+        ("id BYTEA PRIMARY KEY", "id TEXT PRIMARY KEY", "\"id\" declared text"),
+        (", revision BIGINT", "", "no column \"revision\""),
+        ("revision BIGINT", "revision BIGINT, user_id TEXT", "\"user_id\" declared text"),
+        ("revision BIGINT", "revision BIGINT, user_id BIGINT NOT NULL", "\"user_id\" that must be allowed"),
+        ("revision BIGINT", "revision BIGINT, other TEXT NOT NULL", "\"other\""),
+        ("revision BIGINT", "revision BIGINT, other TEXT NOT NULL DEFAULT ''", ""),
+        ("created BIGINT", "created BIGINT GENERATED ALWAYS AS (1) STORED", "generated"),
+    ];
+}
+
+mod mysql {
+    use session_runtime::store::suite;
+    use sqlx::Executor as _;
+
+    use super::*;
+
+    every_store!(MysqlStore, "MYSQL_URL", "mysql://eve:hunter2@127.0.0.1:1/x?x=%");
+    every_store_of_tables!(MysqlStore, MySql, MySqlPool, "MYSQL_URL", "SELECT VERSION()");
+
+    /// Reserved words, quotes, spaces, as long as a name may be. Names have no characters beyond U+FFFF here.
+    const NAMES: [&str; 3] = [
+        "select `from` x; --",
+        "\u{FC}ser \u{20AC}",
+        "n1234567890123456789012345678901234567890123456789012345678901x",
+    ];
+
+    const PARAMETERS: [&str; 2] = ["?"; 2];
+
+    const TENANT_OF_20: &str = "revision BIGINT, user_id BIGINT, \
+         tenant VARCHAR(20) CHARACTER SET utf8mb4 UNIQUE CHECK (tenant <> 'hunter3')";
+
+    const ASKED: [&str; 3] = ["SELECT VERSION()", "sql_mode LIKE", "information_schema.TABLES"];
+
+    const PING: &[u8] = b"\x01\0\0\0\x0e";
+
+    const GOOD: &str =
+        "id VARBINARY(32) PRIMARY KEY, state MEDIUMBLOB, created BIGINT, expiration BIGINT, revision BIGINT";
+
+    const UNFIT: &[(&str, &str, &str)] = &[
+        ("state MEDIUMBLOB", "state MEDIUMTEXT", "\"state\" declared mediumtext"),
+        ("created BIGINT", "created INT", "\"created\" declared int"),
+        ("created BIGINT", "created BIGINT UNSIGNED", "unsigned"),
+        ("created BIGINT", "created DATETIME", "datetime"),
+        ("VARBINARY(32) PRIMARY KEY", "VARBINARY(32)", "primary key"),
+        ("VARBINARY(32) PRIMARY KEY", "VARCHAR(32) PRIMARY KEY", "\"id\" declared varchar"),
+        (", revision BIGINT", "", "no column \"revision\""),
+        ("revision BIGINT", "revision BIGINT, user_id TEXT", "\"user_id\" declared text"),
+        ("revision BIGINT", "revision BIGINT, user_id BIGINT NOT NULL", "\"user_id\" that must be allowed"),
+        ("revision BIGINT", "revision BIGINT, other INT NOT NULL", "\"other\""),
+        ("revision BIGINT", "revision BIGINT, other INT NOT NULL DEFAULT 1", ""),
+        ("created BIGINT", "created BIGINT AS (1)", "generated"),
+        ("VARBINARY(32)", "VARBINARY(31)", "\"id\" declared varbinary(31) where VARBINARY(32) is needed"),
+        ("VARBINARY(32)", "BINARY(31)", "\"id\" declared binary(31) where VARBINARY(32) is needed"),
+        ("VARBINARY(32)", "BINARY(32)", ""),
+        ("VARBINARY(32)", "VARBINARY(100)", ""),
+        ("state MEDIUMBLOB", "state BINARY(32)", "\"state\" declared binary(32) where MEDIUMBLOB is needed"),
+        ("state MEDIUMBLOB", "state TINYBLOB", "\"state\" declared tinyblob where MEDIUMBLOB is needed"),
+        ("state MEDIUMBLOB", "state BLOB", "\"state\" declared blob where MEDIUMBLOB is needed"),
+        (
+            "state MEDIUMBLOB",
+            "state VARBINARY(60000)",
+            "\"state\" declared varbinary(60000) where MEDIUMBLOB",
+        ),
+        ("state MEDIUMBLOB", "state LONGBLOB", ""),
+    ];
+
+    #[tokio::test]
+    async fn a_value_that_does_not_fit_is_refused_whatever_the_server_is_set_to() {
+        let raw = pool().await;
+        let mut table = table("lax");
+        create(&table.name, ("revision BIGINT", TENANT_OF_20)).await;
+        table.projected.push(tenant());
+        raw.execute("SET GLOBAL sql_mode = ''").await.expect("it is a setting");
+        let mut ours = store().await;
+        let prepared = ours.prepare(&table, DEADLINE).await;
+        let long = with(row(1), |it| it.columns = vec![Some(Value::Text("x".repeat(21)))]);
+        let inserted = ours.insert(long, soon()).await;
+        raw.execute("SET GLOBAL sql_mode = DEFAULT").await.expect("it is a setting");
+        prepared.expect("it is ready");
+        let told = told(&inserted.expect_err("it does not fit"));
+        assert!(told.contains("refused a value"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_pool_that_cuts_values_is_refused() {
+        for (mode, is_refused) in [("''", true), ("'STRICT_TRANS_TABLES'", false), ("'TRADITIONAL'", false)] {
+            let options = sqlx::mysql::MySqlPoolOptions::new().after_connect(move |connection, _| {
+                let set = sqlx::AssertSqlSafe(format!("SET SESSION sql_mode = {mode}"));
+                Box::pin(async move { connection.execute(set).await.map(drop) })
+            });
+            let pool = options.connect(&server::url("MYSQL_URL")).await.expect("the server answers");
+            match MysqlStore::from_pool(pool).await {
+                Ok(_) => assert!(!is_refused, "{mode}"),
+                Err(error) => {
+                    assert!(is_refused && told(&error).contains("set STRICT_ALL_TABLES"), "{error:?}");
+                }
+            }
+        }
+    }
+
+    /// The number that stands for a table is made here as the store makes it (FNV-1a).
+    #[tokio::test]
+    async fn start_up_does_not_go_on_without_the_lock_that_another_holds() {
+        let table = table("held");
+        let number = table.name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let mut holder = pool().await.acquire().await.expect("the server answers");
+        let lock = format!("SELECT GET_LOCK('databag {}', 0)", number.cast_signed());
+        holder.execute(sqlx::AssertSqlSafe(lock)).await.expect("it is free");
+        let error = store().await.prepare(&table, DEADLINE).await.expect_err("another holds it");
+        assert!(told(&error).contains("has held the lock"), "{}", told(&error));
+    }
+}
+
+mod redis_cluster {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use session_runtime::store::suite;
+
+    use super::redis::NAMES;
+    use super::*;
+
+    every_store!(RedisStore, "REDIS_CLUSTER_URL", "redis-cluster://eve:hunter2@127.0.0.1:1");
+
+    #[tokio::test]
+    async fn a_session_whose_id_is_changing_is_revoked() {
+        misses_none(store().await).await;
+    }
+
+    /// The way to a cluster on which the next answer that says `stored` is lost, with its connection, once it is armed.
+    fn lossy() -> (String, Arc<AtomicBool>) {
+        let url = server::url("REDIS_CLUSTER_URL");
+        let nodes: Vec<_> =
+            url.trim_start_matches("redis-cluster://").split(',').map(str::to_owned).collect();
+        let armed = Arc::new(AtomicBool::new(false));
+        let ways: Arc<std::sync::OnceLock<Vec<String>>> = Arc::default();
+        let opened = nodes.iter().map(|node| {
+            let (armed, ways, nodes) = (Arc::clone(&armed), Arc::clone(&ways), nodes.clone());
+            let address = node.parse().expect("an address");
+            let way = server::between(
+                move || address,
+                move |bytes| {
+                    // The cluster names its nodes; all have ports of five digits.
+                    for (node, way) in nodes.iter().zip(ways.get().into_iter().flatten()) {
+                        server::replace(bytes, &port(node), &port(way));
+                    }
+                    let is_done = bytes.windows(6).any(|word| word == b"stored");
+                    !(is_done && armed.swap(false, Ordering::SeqCst))
+                },
+            );
+            way.to_string()
+        });
+        let opened: Vec<_> = opened.collect();
+        ways.set(opened.clone()).expect("it is empty");
+        (format!("redis-cluster://{}", opened.join(",")), armed)
+    }
+
+    /// As slots name it, and redirections: `:16379`.
+    fn port(address: &str) -> String {
+        format!(":{}", address.rsplit(':').next().expect("a port"))
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_answer_is_lost_is_made_again_and_answered_the_same() {
+        let (url, armed) = lossy();
+        let mut store = RedisStore::connect(&url).await.expect("the cluster answers");
+        // Without a user each call but that of a new id is one script.
+        store.prepare(&with(table("again"), |it| it.user = None), DEADLINE).await.expect("it is ready");
+        let lose = || armed.store(true, Ordering::SeqCst);
+        let is_lost = || assert!(!armed.load(Ordering::SeqCst), "no answer was lost");
+        for n in 1..=8 {
+            let stored = with(row(n), |it| it.user = None);
+            lose();
+            store.insert(stored.clone(), soon()).await.expect("it is the same call");
+            is_lost();
+            lose();
+            assert_eq!(store.update(touch(&stored), soon()).await.expect("it answers"), Outcome::Stored);
+            is_lost();
+            let renamed = with(with(row(n + 100), |it| it.user = None), |it| it.revision = 3);
+            let update = Update::new(stored.id, 2, renamed.clone());
+            lose();
+            assert_eq!(store.update(update, soon()).await.expect("it answers"), Outcome::Stored);
+            is_lost();
+            lose();
+            assert!(
+                store.delete(renamed.id, soon()).await.expect("it answers"),
+                "it was removed by this very call"
+            );
+            is_lost();
+            assert!(
+                !store.delete(renamed.id, soon()).await.expect("it answers"),
+                "another call finds nothing"
+            );
+        }
+    }
+}
+
+mod redis {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use ::redis::aio::MultiplexedConnection;
+    use session_runtime::store::suite;
+
+    use super::*;
+
+    every_store!(RedisStore, "REDIS_URL", "redis://eve:hunter2@127.0.0.1:1");
+
+    pub(super) const NAMES: [&str; 3] = ["a}b{c}", "\u{FC}ser \u{1F36A}", ":%7D"];
+
+    /// A connection beside the store's.
+    async fn raw() -> MultiplexedConnection {
+        let client = ::redis::Client::open(server::url("REDIS_URL")).expect("a URL");
+        client.get_multiplexed_async_connection().await.expect("the server answers")
+    }
+
+    async fn version() -> String {
+        let info: String = ::redis::cmd("INFO")
+            .arg("server")
+            .query_async(&mut raw().await)
+            .await
+            .expect("the server answers");
+        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        version.expect("it says which").to_owned()
+    }
+
+    #[tokio::test]
+    async fn an_old_server_is_refused() {
+        refuses_an_old_server("REDIS_URL", &version().await, RedisStore::connect).await;
+    }
+
+    /// The raw fields of a row, by its key.
+    fn key(table: &str, id: SessionId) -> String {
+        format!("databag:{{{table}:{:02x}}}:{id}", id.as_bytes()[0])
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_id_is_changing_is_revoked() {
+        misses_none(store().await).await;
+    }
+
+    /// The id changes after it was read from a list, and before its row is.
+    #[tokio::test]
+    async fn a_session_whose_id_changed_since_it_was_listed_is_revoked() {
+        let server = server::address(&server::url("REDIS_URL"));
+        let table = table("listed");
+        let (old, new) = (
+            row(200),
+            with(row(200), |it| {
+                it.id = row(100).id;
+                it.revision = 2;
+            }),
+        );
+        let rename = Update::new(old.id, 1, new.clone());
+        let armed = Arc::new(AtomicBool::new(false));
+        let (renamed, is_armed) = (table.clone(), Arc::clone(&armed));
+        let url = server::between(
+            move || server,
+            move |bytes| {
+                let id = rename.id.to_string();
+                let is_listed = bytes.windows(id.len()).any(|word| word == id.as_bytes());
+                if is_listed && is_armed.swap(false, Ordering::SeqCst) {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                    let outcome = runtime.expect("a runtime").block_on(async {
+                        let mut store = store().await;
+                        store.prepare(&renamed, DEADLINE).await.expect("it is ready");
+                        store.update(rename.clone(), soon()).await
+                    });
+                    assert_eq!(outcome.expect("it answers"), Outcome::Stored);
+                }
+                true
+            },
+        );
+        let mut store = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let user = Value::Integer(200);
+        let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
+        for way in [Revocation::ByUser, Revocation::OfAll, Revocation::Trimming] {
+            store.insert(old.clone(), soon()).await.expect("it fits");
+            armed.store(true, Ordering::SeqCst);
+            let revoked = match way {
+                Revocation::ByUser => store.remove(&of_user, soon()).await,
+                Revocation::OfAll => store.remove(&Filter::All, soon()).await,
+                Revocation::Trimming => store.evict_oldest(&user, 0, SystemTime::now().into(), soon()).await,
+            };
+            assert!(!armed.load(Ordering::SeqCst), "{way:?}: the id was not listed");
+            assert_eq!(revoked.expect("it answers"), [new.id], "{way:?}");
+        }
+    }
+
+    /// A change of an id is done, the session is over, and only now its first step arrives, sent once more.
+    #[tokio::test]
+    async fn a_step_that_comes_too_late_brings_no_session_back() {
+        let mut store = store().await;
+        let table = table("late");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let (old, new) = (row(1), row(2));
+        store.insert(old.clone(), soon()).await.expect("it fits");
+        let renamed = Update::new(old.id, 1, new.clone());
+        assert_eq!(store.update(renamed, soon()).await.expect("it answers"), Outcome::Stored);
+        assert!(store.delete(new.id, soon()).await.expect("it answers"));
+        store.insert(new.clone(), soon()).await.expect("the id is free");
+        let mut mark = ::redis::cmd("HSET");
+        mark.arg(key(&table.name, new.id)).arg("").arg(format!("from:{}", old.id));
+        mark.exec_async(&mut raw().await).await.expect("the server answers");
+        assert_eq!(store.load(new.id, soon()).await.expect("it answers"), None);
+        assert_eq!(store.update(touch(&new), soon()).await.expect("it answers"), Outcome::Gone);
+        assert!(!store.delete(new.id, soon()).await.expect("it answers"));
+        assert!(store.remove(&Filter::All, soon()).await.expect("it answers").is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_newer_protocol_serves_too() {
+        for variable in ["REDIS_URL", "REDIS_CLUSTER_URL", "REDIS_SENTINEL_URL"] {
+            let url = format!("{}?protocol=resp3", server::url(variable));
+            let mut store = RedisStore::connect(&url).await.expect("the server answers");
+            store.prepare(&table("resp3"), DEADLINE).await.expect("it is ready");
+            store.insert(row(1), soon()).await.expect("it fits");
+            assert_eq!(
+                store.load(row(1).id, soon()).await.expect("it answers").expect("it is there").id,
+                row(1).id
+            );
+            assert_eq!(store.remove(&Filter::All, soon()).await.expect("it answers"), [row(1).id]);
+        }
+    }
+
+    /// The mark of a row is taken, and that of its old id gone, after a script has met the one and before the other is
+    /// looked at.
+    #[tokio::test]
+    async fn a_mark_that_is_settled_meanwhile_hides_no_row() {
+        let server = server::address(&server::url("REDIS_URL"));
+        let table = table("settled");
+        let (old, new) = (row(1), row(2));
+        let (old_key, new_key) = (key(&table.name, old.id), key(&table.name, new.id));
+        let settled = new_key.clone();
+        let url = server::between(
+            move || server,
+            move |bytes| {
+                if bytes.windows(5).any(|word| word == b"from:") {
+                    let client = ::redis::Client::open(server::url("REDIS_URL")).expect("a URL");
+                    let mut raw = client.get_connection().expect("the server answers");
+                    let mut settle = ::redis::pipe();
+                    settle.hdel(&settled, "").del(&old_key);
+                    settle.query::<()>(&mut raw).expect("the server answers");
+                }
+                true
+            },
+        );
+        let mut store = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        store.insert(new.clone(), soon()).await.expect("it fits");
+        let mut raw = raw().await;
+        let mut meet = async || {
+            let mut mark = ::redis::cmd("HSET");
+            mark.arg(&new_key).arg("").arg(format!("from:{}", old.id));
+            let _: () = mark.query_async(&mut raw).await.expect("the server answers");
+        };
+        meet().await;
+        assert_eq!(store.load(new.id, soon()).await.expect("it answers"), Some(new.clone()));
+        meet().await;
+        assert_eq!(store.update(touch(&new), soon()).await.expect("it answers"), Outcome::Stored);
+        meet().await;
+        assert!(store.delete(new.id, soon()).await.expect("it answers"));
+    }
+
+    /// The server forgets rows by itself: what lists them must not grow.
+    #[tokio::test]
+    async fn a_list_loses_the_entries_of_rows_that_the_server_has_dropped() {
+        let mut store = store().await;
+        let table = table("lists");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let mut raw = raw().await;
+        let list = format!("databag:{{{}:05}}", table.name);
+        let now: i64 = Timestamp::from(SystemTime::now()).as_millis();
+        let in_shard = |n: u8| {
+            let mut id = [n; 32];
+            id[0] = 5;
+            with(row(n), |it| it.id = SessionId::from_bytes(id))
+        };
+        // Rows that ended an hour ago, and marks that did; beside them what ends in a minute.
+        let mut entries = ::redis::pipe();
+        for n in 0..40 {
+            let [dead, ended] = [100 + n, 150 + n].map(|n| in_shard(n).id.to_string());
+            entries.zadd(&list, dead, now - 3_600_000).zadd(&list, ended, -(now - 3_600_000));
+        }
+        let mark = in_shard(200).id.to_string();
+        entries.zadd(&list, mark, -(now + 60_000));
+        entries.query_async::<()>(&mut raw).await.expect("the server answers");
+        for n in 0..10 {
+            store.insert(in_shard(n), soon()).await.expect("it fits");
+        }
+        let left: u64 = ::redis::cmd("ZCARD").arg(&list).query_async(&mut raw).await.expect("it answers");
+        assert_eq!(left, 11);
+        assert_eq!(store.count(&Filter::All, soon()).await.expect("it answers"), 10);
+        // A new id leaves as much, and no more than counts.
+        let renamed = with(touch(&in_shard(0)), |it| it.scope = Scope::Row);
+        let renamed = with(renamed, |it| it.row.id = in_shard(50).id);
+        assert_eq!(store.update(renamed, soon()).await.expect("it answers"), Outcome::Stored);
+        let live = Filter::LiveAt(SystemTime::now().into());
+        assert_eq!(store.count(&live, soon()).await.expect("it answers"), 10);
+        assert_eq!(store.prune(SystemTime::now().into(), 100, soon()).await.expect("it answers"), 0);
+    }
+
+    /// What a table of many rows needs, in a deadline that is enough for a part.
+    #[tokio::test]
+    async fn removing_more_than_a_deadline_allows_gets_further_each_time() {
+        const ROWS: u32 = 4_000;
+        let mut store = store().await;
+        let table = table("many");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        for rows in (0..ROWS).collect::<Vec<_>>().chunks(500) {
+            let inserts = rows.iter().map(|n| {
+                let id = n.wrapping_mul(2_654_435_761).to_be_bytes().repeat(8);
+                let id = SessionId::from_bytes(id.try_into().expect("it has 32 bytes"));
+                store.insert(
+                    with(row(1), |it| {
+                        it.id = id;
+                        it.user = None;
+                    }),
+                    soon(),
+                )
+            });
+            futures_util::future::try_join_all(inserts).await.expect("they fit");
+        }
+        let mut failed = 0;
+        while store.remove(&Filter::All, Instant::now() + DEADLINE / 200).await.is_err() {
+            failed += 1;
+            let left = store.count(&Filter::All, soon()).await.expect("it answers");
+            assert!(failed < 400, "it does not get further: {left} rows are left");
+        }
+        assert!(failed > 0, "the deadline was enough");
+        assert_eq!(store.count(&Filter::All, soon()).await.expect("it answers"), 0);
+    }
+
+    #[tokio::test]
+    async fn a_page_reads_no_more_lists_than_it_needs() {
+        let mut store = store().await;
+        let table = table("pages");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        for n in 0..=u8::MAX {
+            store.insert(row(n), soon()).await.expect("it fits");
+        }
+        let server = server::address(&server::url("REDIS_URL"));
+        let said = Arc::new(AtomicUsize::new(0));
+        let sum = Arc::clone(&said);
+        let url = server::between(
+            move || server,
+            move |bytes| {
+                sum.fetch_add(bytes.len(), Ordering::Relaxed);
+                true
+            },
+        );
+        let mut counted = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
+        counted.prepare(&table, DEADLINE).await.expect("it is ready");
+        said.store(0, Ordering::Relaxed);
+        let page = Page::new(Some(row(9).id), 1);
+        assert_eq!(counted.find(&Filter::All, page, soon()).await.expect("it answers")[0].id, row(10).id);
+        // One row of 600 bytes and the few ids of the shards 9, 10 and 11, of 64 bytes; all ids have more than 16,000.
+        let said = said.load(Ordering::Relaxed);
+        assert!(said < 3_000, "the server said {said} bytes");
+    }
+
+    /// A change of an id that stopped after its first step, and after its second.
+    #[tokio::test]
+    async fn a_crash_between_two_steps_of_a_new_id_leaves_one_id_that_works() {
+        let mut store = store().await;
+        let table = table("crash");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let mut raw = raw().await;
+        for steps in [1, 2] {
+            let (old, new) = (row(steps * 10), row(steps * 10 + 1));
+            let (old_key, new_key) = (key(&table.name, old.id), key(&table.name, new.id));
+            store.insert(old.clone(), soon()).await.expect("it fits");
+            store.insert(new.clone(), soon()).await.expect("it fits");
+            let mut step = ::redis::pipe();
+            step.hset(&new_key, "", format!("from:{}", old.id));
+            if steps == 2 {
+                step.del(&old_key).hset(&old_key, "", format!("to:{}", new.id));
+            }
+            let _: () = step.query_async(&mut raw).await.expect("the server answers");
+
+            let (works, other) = if steps == 1 { (&old, &new) } else { (&new, &old) };
+            // First the writes, which meet the marks as they were left.
+            assert_eq!(store.update(touch(other), soon()).await.expect("it answers"), Outcome::Gone);
+            assert!(!store.delete(other.id, soon()).await.expect("it answers"));
+            assert_eq!(store.load(other.id, soon()).await.expect("it answers"), None);
+            assert_eq!(store.update(touch(works), soon()).await.expect("it answers"), Outcome::Stored);
+            assert!(store.load(works.id, soon()).await.expect("it answers").is_some());
+            let listed: Vec<_> = store
+                .find(&Filter::All, Page::new(None, 10), soon())
+                .await
+                .expect("it answers")
+                .iter()
+                .map(|row| row.id)
+                .collect();
+            assert!(listed.contains(&works.id) && !listed.contains(&other.id), "{listed:?}");
+            assert!(store.delete(works.id, soon()).await.expect("it answers"));
+            assert_eq!(store.load(works.id, soon()).await.expect("it answers"), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_sessions_of_a_user_are_found_again_after_their_set_was_lost() {
+        let mut store = store().await;
+        let table = table("heals");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let mut stored = row(7);
+        store.insert(stored.clone(), soon()).await.expect("it fits");
+        let mut raw = raw().await;
+        let set = format!("databag:{{{}:user:i7}}", table.name);
+        let _: () = ::redis::cmd("DEL").arg(&set).query_async(&mut raw).await.expect("the server answers");
+        // The next time that the session's life is prolonged.
+        stored.expiration = stored.expiration.saturating_add(DEADLINE);
+        let update = with(touch(&stored), |it| it.scope = Scope::Expiration);
+        assert_eq!(store.update(update, soon()).await.expect("it answers"), Outcome::Stored);
+        let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Integer(7));
+        assert_eq!(store.count(&of_user, soon()).await.expect("it answers"), 1);
+    }
+}
