@@ -61,7 +61,7 @@ macro_rules! site {
 }
 pub(crate) use site;
 
-/// An application under test, with everything a test wants to get hold of.
+/// An application under test, with its store, clock and events.
 pub(crate) struct World {
     pub(crate) sessions: Sessions<Shop>,
     pub(crate) store: SqliteStore,
@@ -75,7 +75,7 @@ pub(crate) struct World {
 
 pub(crate) type ShopBuilder = Builder<Shop, Watched, Protected>;
 
-/// What the hooks were told, in order.
+/// The calls of the hooks, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Events(Arc<Mutex<Vec<String>>>);
 
@@ -165,7 +165,7 @@ impl World {
         database
     }
 
-    /// Runs a statement on the table behind the store's back; returns how many rows it changed.
+    /// Runs a statement beside the store; returns how many rows it changed.
     pub(crate) fn sql(&self, statement: &str) -> usize {
         self.database().execute(statement, []).expect("good SQL")
     }
@@ -174,7 +174,7 @@ impl World {
         self.database().query_row("SELECT count(*) FROM sessions", [], |row| row.get(0)).expect("a table")
     }
 
-    /// Returns sessions of the same bag in the same database, as another process has them.
+    /// Returns `Sessions` of the same bag on the same database, as another process has.
     pub(crate) async fn elsewhere(&self) -> Sessions<Shop> {
         self.elsewhere_with(keys(&self.key)).await
     }
@@ -203,7 +203,7 @@ pub(crate) fn rejected(reason: Rejection) -> Vec<String> {
     vec![format!("rejected {reason:?}")]
 }
 
-/// Looks at a browser's session without a change.
+/// Reads a browser's session without a change.
 pub(crate) async fn look(browser: &Browser) -> serde_json::Value {
     let answer = browser.get("/").await;
     assert!(answer.status.is_success(), "{}", answer.status);

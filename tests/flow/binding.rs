@@ -1,11 +1,11 @@
-//! Whose session it is: addresses, proxies and user agents.
+//! Bindings of a session: addresses, proxies and user agents.
 
 use databag_tests::Browser;
 use session_runtime::{Bind, Rejection, Session};
 
 use crate::app::{COOKIE, Shop, World, look, rejected, shop, shop_with, site};
 
-/// Tells that a copy of the cookie is of no use, and does no harm.
+/// Checks that a copy of the cookie is anonymous, and that the session is unchanged.
 async fn assert_useless(world: &World, thief: &Browser, owner: &Browser, reason: Rejection) {
     let writes = world.watch.writes();
     world.events.take();
@@ -61,7 +61,7 @@ async fn a_session_bound_to_a_prefix_moves_within_its_network() {
 }
 
 #[actix_web::test]
-async fn a_session_that_is_not_bound_follows_its_owner() {
+async fn a_session_without_binding_works_from_another_address() {
     let world = shop_with(|builder| builder.ip_binding(Bind::Off)).await;
     let owner = customer_from(&world, "198.51.100.4").await;
     let moved = owner.from("203.0.113.9");
@@ -70,7 +70,7 @@ async fn a_session_that_is_not_bound_follows_its_owner() {
 }
 
 #[actix_web::test]
-async fn a_stranger_is_not_believed_about_its_address() {
+async fn an_untrusted_peer_cannot_claim_an_address() {
     let world = shop().await;
     let owner = customer_from(&world, "198.51.100.4").await;
     let thief = owner.copied().from("203.0.113.9").with("x-forwarded-for", "198.51.100.4");
@@ -80,12 +80,12 @@ async fn a_stranger_is_not_believed_about_its_address() {
 }
 
 #[actix_web::test]
-async fn a_trusted_proxy_is_believed_about_the_address_it_saw() {
+async fn a_trusted_proxy_states_the_address_of_its_client() {
     let world = shop_with(|builder| builder.trusted_proxies(["10.0.0.0/8", "::1"])).await;
     let owner = world.browser().from("10.0.0.1").with("x-forwarded-for", "198.51.100.4, 10.9.9.9");
     owner.post("/add/tea").await;
     assert_eq!(look(&owner).await["ip"], "198.51.100.4");
-    // The client's own word stands further left.
+    // The client writes the entries further left.
     let thief = owner.copied().with("x-forwarded-for", "198.51.100.4, 203.0.113.9");
     assert_useless(&world, &thief, &owner, Rejection::Address).await;
     let past_the_proxy = owner.copied().from("203.0.113.9").with("x-forwarded-for", "198.51.100.4");
@@ -95,7 +95,7 @@ async fn a_trusted_proxy_is_believed_about_the_address_it_saw() {
 }
 
 #[actix_web::test]
-async fn a_session_bound_to_its_user_agent_opens_for_no_other() {
+async fn a_session_bound_to_its_user_agent_does_not_open_for_another() {
     let world = shop_with(|builder| builder.bind_user_agent(true)).await;
     let owner = world.browser().with("user-agent", "Lynx/2.9");
     owner.post("/add/tea").await;
@@ -108,7 +108,7 @@ async fn a_session_bound_to_its_user_agent_opens_for_no_other() {
 }
 
 #[actix_web::test]
-async fn a_session_made_outside_a_request_is_bound_by_the_first_that_stores_it() {
+async fn a_session_created_outside_a_request_is_bound_by_the_first_request_that_stores_it() {
     let world = shop_with(|builder| builder.bind_user_agent(true)).await;
     let (token, _) = world
         .sessions
@@ -124,7 +124,7 @@ async fn a_session_made_outside_a_request_is_bound_by_the_first_that_stores_it()
 }
 
 #[actix_web::test]
-async fn an_address_alone_begins_no_session() {
+async fn an_address_alone_stores_no_session() {
     let world = shop().await;
     let read = async |session: Session<Shop>| format!("{:?}", session.ip_addr());
     let site = site!(world.sessions; "/" => read);

@@ -1,4 +1,4 @@
-//! Many requests for one session at a time.
+//! Concurrent requests for one session.
 
 use actix_web::web;
 use databag_tests::{Call, Gate, Site};
@@ -18,7 +18,7 @@ async fn parallel_updates_are_all_counted() {
     assert_eq!(look(&browser).await["count"], 20);
 }
 
-/// The same over real threads, each with its own connection to the store, as processes have.
+/// The same over threads, each with its own connection to the store, as processes have.
 #[test]
 fn parallel_updates_over_threads_and_stores_are_all_counted() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
@@ -72,7 +72,7 @@ async fn an_update_that_meets_several_other_writers_loses_none_of_them() {
 }
 
 #[actix_web::test]
-async fn changes_made_before_an_update_are_kept_whoever_is_in_between() {
+async fn changes_before_an_update_are_kept_despite_a_conflict() {
     let world = shop().await;
     let both = async |mut session: Session<Shop>| {
         session.theme = Theme::Dark;
@@ -136,7 +136,7 @@ async fn change(mut session: Session<Shop>, field: web::Path<usize>, gate: web::
 }
 
 #[actix_web::test]
-async fn parallel_requests_that_change_different_fields_all_land() {
+async fn parallel_changes_of_different_fields_are_all_stored() {
     let world = shop().await;
     let gate = web::Data::new(Gate::default());
     let app = actix_web::App::new()
@@ -162,7 +162,7 @@ async fn parallel_requests_that_change_different_fields_all_land() {
 }
 
 #[actix_web::test]
-async fn of_two_writers_of_one_field_the_later_one_wins() {
+async fn the_later_of_two_writers_of_one_field_wins() {
     let world = shop().await;
     let browser = world.customer().await;
     let (session, elsewhere) = (id(&browser), world.elsewhere().await);
@@ -188,7 +188,7 @@ async fn a_log_in_keeps_what_another_request_stored_meanwhile() {
 }
 
 #[actix_web::test]
-async fn a_log_out_takes_nothing_along_that_was_stored_meanwhile() {
+async fn a_log_out_keeps_nothing_that_was_stored_meanwhile() {
     let world = shop().await;
     let browser = world.user(7).await;
     browser.post("/theme/dark").await;
@@ -203,7 +203,7 @@ async fn a_log_out_takes_nothing_along_that_was_stored_meanwhile() {
 }
 
 #[actix_web::test]
-async fn parallel_requests_of_a_new_visitor_disturb_each_other_in_nothing() {
+async fn parallel_requests_of_a_new_visitor_do_not_affect_each_other() {
     let world = shop().await;
     let browsers: Vec<_> = (0..10).map(|_| world.browser()).collect();
     let answers = join_all(browsers.iter().map(|browser| browser.post("/add/tea"))).await;

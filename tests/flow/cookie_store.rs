@@ -1,4 +1,4 @@
-//! Sessions that are in their cookies: what holds as with any other store, and what a cookie adds.
+//! Sessions in cookies: the promises of every store that hold for them, and those of the cookie.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ async fn world_with(
     World { sessions, clock, events, site }
 }
 
-/// Where a slow request waits.
+/// The gate at which a slow request waits.
 struct Gate {
     arrived: Semaphore,
     open: Semaphore,
@@ -155,7 +155,7 @@ async fn nothing_of_the_session_can_be_read_in_the_cookie() {
 }
 
 #[actix_web::test]
-async fn no_changed_bit_of_the_cookie_goes_unnoticed() {
+async fn every_changed_bit_of_the_cookie_is_detected() {
     let world = world().await;
     let good = bytes(&customer(&world).await);
     for bit in 0..good.len() * 8 {
@@ -164,7 +164,7 @@ async fn no_changed_bit_of_the_cookie_goes_unnoticed() {
         let browser = world.site.browser();
         browser.set_cookie(COOKIE, &URL_SAFE_NO_PAD.encode(changed));
         let answer = browser.get("/").await;
-        // The four bytes that name the key are no secret; one that is missing is a mistake of ours.
+        // The four bytes of the key id are not secret; a missing key is a mistake in the configuration.
         let names_key = (58..62).contains(&(bit / 8));
         if names_key {
             assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "bit {bit}");
@@ -176,7 +176,7 @@ async fn no_changed_bit_of_the_cookie_goes_unnoticed() {
 }
 
 #[actix_web::test]
-async fn what_is_no_sealed_session_is_malformed() {
+async fn a_cookie_that_is_not_a_sealed_session_is_malformed() {
     let world = world().await;
     let good = world_cookie(&world).await;
     let rows = shop().await;
@@ -202,7 +202,7 @@ async fn world_cookie(world: &World) -> String {
 }
 
 #[actix_web::test]
-async fn both_limits_are_kept_by_the_server() {
+async fn the_server_enforces_both_limits() {
     let world = world().await;
     let browser = customer(&world).await;
     let first = browser.copied();
@@ -219,7 +219,7 @@ async fn both_limits_are_kept_by_the_server() {
 }
 
 #[actix_web::test]
-async fn the_date_moves_at_most_every_minute() {
+async fn the_expiry_is_extended_at_most_every_minute() {
     let world = world().await;
     let browser = customer(&world).await;
     world.clock.advance(Duration::from_secs(59));
@@ -229,7 +229,7 @@ async fn the_date_moves_at_most_every_minute() {
 }
 
 #[actix_web::test]
-async fn a_log_in_makes_the_old_cookie_worthless_where_it_was_seen() {
+async fn after_a_log_in_its_process_refuses_the_old_cookie() {
     let world = world().await;
     let browser = customer(&world).await;
     let (thief, old) = (browser.copied(), id(&browser));
@@ -273,13 +273,13 @@ async fn overtake(world: &World, browser: &Browser, path: &str, posts: &[&str]) 
 }
 
 #[actix_web::test]
-async fn a_request_in_flight_does_not_bring_an_ended_session_back() {
+async fn a_request_in_flight_does_not_revive_an_ended_session() {
     let ends: [&[&str]; 3] = [&["/logout"], &["/login/8"], &["/rotate", "/logout"]];
     for posts in ends {
         let world = world().await;
         let browser = customer(&world).await;
         browser.post("/login/7").await;
-        // A touch is due, so that a mere look has something to say, too.
+        // A touch is due, so that a read writes too.
         world.clock.advance(2 * MINUTE);
         let answer = overtake(&world, &browser, "/slow", posts).await;
         assert_eq!(answer.status, StatusCode::CONFLICT, "{posts:?}");
@@ -297,13 +297,13 @@ async fn a_request_in_flight_does_not_bring_an_ended_session_back() {
 }
 
 #[actix_web::test]
-async fn a_log_out_ends_what_its_session_goes_on_as() {
+async fn a_log_out_ends_a_session_that_was_renamed_meanwhile() {
     for posts in [&["/rotate"][..], &["/rotate", "/rotate"], &["/theme/dark", "/rotate"]] {
         let world = world().await;
         let browser = customer(&world).await;
         browser.post("/login/7").await;
         if posts.len() == 2 {
-            // Something is kept, so that the log-out begins another session.
+            // A field is kept, so the log-out begins another session.
             browser.post("/theme/dark").await;
         }
         let answer = overtake(&world, &browser, "/slow-logout", posts).await;
@@ -317,7 +317,7 @@ async fn a_log_out_ends_what_its_session_goes_on_as() {
 }
 
 #[actix_web::test]
-async fn a_log_out_that_could_not_be_stored_is_one_all_the_same() {
+async fn a_log_out_that_could_not_be_stored_ends_the_session() {
     let world = world().await;
     let browser = customer(&world).await;
     browser.post("/login/7").await;
@@ -329,7 +329,7 @@ async fn a_log_out_that_could_not_be_stored_is_one_all_the_same() {
 }
 
 #[actix_web::test]
-async fn a_cookie_is_good_under_its_own_name_only() {
+async fn a_cookie_opens_under_its_own_name_only() {
     let key = Keyring::generate();
     let shop = world_with(ManualClock::default(), keys(&key), |builder| builder).await;
     let admin = world_with(shop.clock.clone(), keys(&key), |builder| builder.cookie("__Host-admin")).await;
@@ -341,7 +341,7 @@ async fn a_cookie_is_good_under_its_own_name_only() {
 }
 
 #[actix_web::test]
-async fn a_session_that_no_cookie_can_hold_is_refused_before_it_is_sent() {
+async fn a_session_too_large_for_a_cookie_is_refused_before_it_is_sent() {
     let world = world().await;
     let browser = world.site.browser();
     let mut longest = 0;
@@ -365,7 +365,7 @@ async fn a_session_that_no_cookie_can_hold_is_refused_before_it_is_sent() {
 }
 
 #[actix_web::test]
-async fn what_is_saved_and_updated_midway_is_sent_once() {
+async fn several_saves_and_updates_send_one_cookie() {
     let world = world().await;
     let browser = world.site.browser();
     assert_eq!(browser.post("/save").await.set_cookies().len(), 1);
@@ -388,7 +388,7 @@ async fn a_flash_is_read_once() {
 }
 
 #[actix_web::test]
-async fn the_cookie_outlives_the_browser_only_if_it_is_asked_to() {
+async fn the_cookie_outlives_the_browser_only_with_remember() {
     let world = world().await;
     let browser = customer(&world).await;
     browser.restart();
@@ -400,7 +400,7 @@ async fn the_cookie_outlives_the_browser_only_if_it_is_asked_to() {
 }
 
 #[actix_web::test]
-async fn keys_are_exchanged_as_with_rows() {
+async fn keys_are_rotated_as_with_rows() {
     let (clock, old, new) = (ManualClock::default(), Keyring::generate(), Keyring::generate());
     let before = world_with(clock.clone(), keys(&old), |builder| builder).await;
     let cookie = world_cookie(&before).await;
@@ -447,7 +447,7 @@ async fn a_cookie_from_another_address_or_another_bag_is_not_accepted() {
 }
 
 #[actix_web::test]
-async fn an_answer_that_keeps_the_cookie_off_loses_no_change() {
+async fn an_answer_without_the_cookie_loses_no_change() {
     let world = world_with(ManualClock::default(), key(), |builder| builder.skip_cookie(|_, _| true)).await;
     let browser = world.site.browser();
     assert!(browser.post("/add/tea").await.set_cookies().is_empty(), "no session begins");
@@ -462,7 +462,7 @@ async fn an_answer_that_keeps_the_cookie_off_loses_no_change() {
 }
 
 #[actix_web::test]
-async fn what_cannot_be_kept_in_a_cookie_is_refused_at_the_start() {
+async fn a_bag_that_needs_rows_is_refused_at_build() {
     #[derive(Databag)]
     #[databag(max_per_user = 3)]
     struct Limited {
@@ -480,7 +480,7 @@ async fn what_cannot_be_kept_in_a_cookie_is_refused_at_the_start() {
 }
 
 #[actix_web::test]
-async fn a_session_in_json_is_as_good() {
+async fn a_session_in_json_works_too() {
     #[derive(Databag)]
     #[databag(codec = "json")]
     struct Readable {
@@ -494,7 +494,7 @@ async fn a_session_in_json_is_as_good() {
 }
 
 #[actix_web::test]
-async fn a_session_keeps_its_name_however_often_it_is_sent() {
+async fn a_session_keeps_its_id_through_many_writes() {
     let world = world().await;
     let browser = customer(&world).await;
     let first = token(&browser).session_id();

@@ -1,4 +1,4 @@
-//! What `Set-Cookie` says, and which headers go with it.
+//! The `Set-Cookie` header and the headers that accompany it.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn only_cookie(answer: &Answer) -> (String, Vec<String>) {
 }
 
 #[actix_web::test]
-async fn by_default_the_cookie_is_locked_to_its_host_and_goes_with_the_browser() {
+async fn by_default_the_cookie_is_bound_to_its_host_and_ends_with_the_browser() {
     let world = shop().await;
     let answer = world.browser().post("/add/tea").await;
     let (pair, attributes) = only_cookie(&answer);
@@ -181,7 +181,7 @@ async fn a_persistent_cookie_never_outlives_the_absolute_limit() {
 }
 
 #[actix_web::test]
-async fn a_cookie_outlives_the_browser_only_if_its_user_asked_to_be_remembered() {
+async fn a_cookie_outlives_the_browser_only_after_remember() {
     let world = shop().await;
     let browser = world.customer().await;
     let fork = browser.copied();
@@ -200,7 +200,7 @@ async fn a_cookie_outlives_the_browser_only_if_its_user_asked_to_be_remembered()
 }
 
 #[actix_web::test]
-async fn being_remembered_survives_a_log_in_and_ends_with_the_log_out() {
+async fn remember_survives_a_log_in_and_ends_with_the_log_out() {
     let world = shop().await;
     let browser = world.customer().await;
     browser.post("/remember/true").await;
@@ -213,7 +213,7 @@ async fn being_remembered_survives_a_log_in_and_ends_with_the_log_out() {
 }
 
 #[actix_web::test]
-async fn an_answer_with_a_cookie_is_not_for_caches_and_one_that_was_read_varies() {
+async fn an_answer_with_a_cookie_is_not_cached_and_one_that_read_the_session_varies() {
     let world = shop().await;
     let browser = world.browser();
     let answer = browser.post("/add/tea").await;
@@ -226,7 +226,7 @@ async fn an_answer_with_a_cookie_is_not_for_caches_and_one_that_was_read_varies(
 }
 
 #[actix_web::test]
-async fn what_a_handler_says_about_caches_gives_way_and_vary_is_not_doubled() {
+async fn no_store_replaces_the_cache_headers_of_a_handler_and_vary_is_not_repeated() {
     let world = shop().await;
     let cached = async |mut session: Session<Shop>| {
         session.count += 1;
@@ -247,7 +247,7 @@ async fn what_a_handler_says_about_caches_gives_way_and_vary_is_not_doubled() {
 }
 
 #[actix_web::test]
-async fn one_answer_sets_the_cookie_once_however_often_the_session_was_stored() {
+async fn an_answer_sets_the_cookie_once_after_several_writes() {
     let world = shop().await;
     let busy = async |mut session: Session<Shop>| {
         session.count = 1;
@@ -265,7 +265,7 @@ async fn one_answer_sets_the_cookie_once_however_often_the_session_was_stored() 
 }
 
 #[actix_web::test]
-async fn a_skipped_answer_has_no_cookie_and_begins_no_session() {
+async fn a_skipped_answer_has_no_cookie_and_starts_no_session() {
     let world = shop_with(|builder| {
         builder
             .skip_cookie(|request, answer| request.path().starts_with("/add") && answer.status.is_success())

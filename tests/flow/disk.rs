@@ -1,4 +1,4 @@
-//! A database file that may not grow, is locked, damaged, gone, or none at all, as a visitor meets it.
+//! A database file that cannot grow, is locked, damaged, deleted, or not a database: the answers that visitors get.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
@@ -69,7 +69,7 @@ impl Disk {
         self.folder.path().join("disk.db")
     }
 
-    /// Returns a browser with a session of so many characters.
+    /// Returns a browser with a session of this many characters.
     async fn visitor(&self, length: usize) -> Browser {
         let browser = self.site.browser();
         assert_eq!(browser.post(&format!("/write/{length}")).await.status, 200);
@@ -84,9 +84,9 @@ fn assert_unavailable(answer: &Answer) {
 }
 
 #[actix_web::test]
-async fn in_a_database_that_may_not_grow_reads_work_and_what_needs_room_is_503_until_there_is_some() {
-    // The limit is of the database, and not of its log: so a log-out, which needs room in the log alone, works and
-    // makes some. On a disk that is full a log-out is 503 as well.
+async fn in_a_database_that_cannot_grow_reads_work_and_writes_are_503_until_there_is_room() {
+    // The limit applies to the database and not to its log. A log-out needs room in the log only, so it works and frees
+    // pages. On a full disk a log-out is 503 too.
     let folder = tempfile::tempdir().expect("a folder");
     let connection = Connection::open(folder.path().join("disk.db")).expect("a database");
     connection.pragma_update(None, "max_page_count", 26).expect("it can be limited");
@@ -108,10 +108,10 @@ async fn in_a_database_that_may_not_grow_reads_work_and_what_needs_room_is_503_u
 }
 
 #[actix_web::test]
-async fn a_database_that_another_process_holds_past_the_deadline_is_503_for_writes_alone() {
+async fn a_database_locked_past_the_deadline_is_503_for_writes_only() {
     let disk = Disk::new().await;
     let visitor = disk.visitor(10).await;
-    // What it prints has to be taken until it ends.
+    // Its output must be read until it ends.
     let (mut holder, _printed) = lock_elsewhere(&disk.path());
     let since = Instant::now();
     assert_unavailable(&visitor.post("/write/20").await);
@@ -125,7 +125,7 @@ async fn a_database_that_another_process_holds_past_the_deadline_is_503_for_writ
     assert_eq!(visitor.get("/").await.body, "30");
 }
 
-/// Runs this program again, to hold the lock of a database until it is told to end.
+/// Runs this program again, which holds the lock of a database until its input ends.
 fn lock_elsewhere(path: &Path) -> (Child, Lines<BufReader<ChildStdout>>) {
     let program = std::env::current_exe().expect("a program");
     let mut child = Command::new(program)
@@ -141,20 +141,20 @@ fn lock_elsewhere(path: &Path) -> (Child, Lines<BufReader<ChildStdout>>) {
     (child, lines)
 }
 
-/// What [`lock_elsewhere`] runs; by itself it has nothing to do.
+/// Run by [`lock_elsewhere`]; otherwise it does nothing.
 #[::std::prelude::v1::test]
 fn hold_a_lock_for_another_test() {
     let Some(path) = std::env::var_os("LOCK_DATABASE") else { return };
     let connection = Connection::open(path).expect("a database");
     connection.execute_batch("BEGIN IMMEDIATE").expect("it is free");
     println!("\nthe lock is held");
-    // Whoever has asked is told by the end of its input, too, that it is not needed any more.
+    // The end of the input also ends it if the parent process has died.
     std::io::stdin().read_line(&mut String::new()).expect("somebody asks");
     connection.execute_batch("ROLLBACK").expect("it is held");
 }
 
 #[actix_web::test]
-async fn a_database_that_is_deleted_while_it_is_used_is_503_and_never_made_anew() {
+async fn a_database_that_is_deleted_in_use_is_503_and_never_created_again() {
     let disk = Disk::new().await;
     let visitor = disk.visitor(10).await;
     let cookie = visitor.cookie(COOKIE);
@@ -163,7 +163,7 @@ async fn a_database_that_is_deleted_while_it_is_used_is_503_and_never_made_anew(
         assert_unavailable(&visitor.post("/write/20").await);
         assert_unavailable(&disk.site.browser().post("/write/20").await);
     }
-    // Readers look at the path once a second.
+    // Readers check the path once a second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert_unavailable(&visitor.get("/").await);
     assert_eq!(visitor.cookie(COOKIE), cookie);
@@ -171,7 +171,7 @@ async fn a_database_that_is_deleted_while_it_is_used_is_503_and_never_made_anew(
 }
 
 #[actix_web::test]
-async fn of_a_damaged_database_the_requests_that_meet_the_damage_are_503_and_it_stays_as_it_is() {
+async fn requests_that_read_a_damaged_page_are_503_and_the_file_is_unchanged() {
     let disk = Disk::new().await;
     let mut visitors = Vec::new();
     for _ in 0..60 {
@@ -183,7 +183,7 @@ async fn of_a_damaged_database_the_requests_that_meet_the_damage_are_503_and_it_
         drop(visitors);
         let Disk { site, folder, key } = disk;
         drop(site);
-        // What is in the log belongs into the file before that is damaged.
+        // A checkpoint moves the log into the file before the file is damaged.
         let connection = Connection::open(&path).expect("a database");
         connection.pragma_update(None, "wal_checkpoint", "TRUNCATE").ok();
         drop(connection);
@@ -213,7 +213,7 @@ async fn of_a_damaged_database_the_requests_that_meet_the_damage_are_503_and_it_
 }
 
 #[actix_web::test]
-async fn a_file_that_becomes_no_database_is_503_and_is_left_alone() {
+async fn a_file_that_is_no_longer_a_database_is_503_and_unchanged() {
     let disk = Disk::new().await;
     let visitor = disk.visitor(10).await;
     let cookie = visitor.cookie(COOKIE);

@@ -1,4 +1,4 @@
-//! What a handler can ask for, and what it must not.
+//! The extractors: what a handler can ask for, and what is refused.
 
 use actix_web::test::{self, TestRequest};
 use actix_web::{App, FromRequest as _, web};
@@ -77,7 +77,7 @@ async fn admins(store: SqliteStore, cookie: Option<&str>) -> Sessions<Admin> {
 }
 
 #[actix_web::test]
-async fn two_bags_live_side_by_side_each_with_its_own_cookie_and_table() {
+async fn two_bags_have_their_own_cookies_and_tables() {
     let world = shop().await;
     let admins = admins(world.store.clone(), None).await;
     let both = async |mut shop: Session<Shop>, mut admin: Session<Admin>| {
@@ -110,7 +110,7 @@ async fn two_bags_live_side_by_side_each_with_its_own_cookie_and_table() {
 }
 
 #[actix_web::test]
-async fn a_bag_that_is_stored_keeps_its_cookie_when_another_cannot_be() {
+async fn a_stored_bag_keeps_its_cookie_when_another_bag_fails() {
     let world = shop().await;
     let (store, watch) = Watched::new(SqliteStore::in_memory().expect("memory"));
     let admins = Sessions::<Admin>::builder(store).keyring(key()).cleanup(Cleanup::Never).build().await;
@@ -158,7 +158,7 @@ async fn two_bags_with_one_cookie_are_refused() {
 }
 
 #[actix_web::test]
-async fn a_handler_for_signed_in_users_answers_401_to_others() {
+async fn logged_in_answers_401_without_a_user() {
     let world = shop().await;
     let account = async |session: LoggedIn<Shop>| format!("user {}", session.user());
     let site = site!(world.sessions; "/account" => account, "/login/{user}" => log_in);
@@ -170,7 +170,7 @@ async fn a_handler_for_signed_in_users_answers_401_to_others() {
 }
 
 #[actix_web::test]
-async fn a_handler_for_signed_in_users_can_send_others_to_the_log_in_page() {
+async fn logged_in_can_redirect_to_the_log_in_page() {
     let world = shop_with(|builder| builder.login_redirect("/login?next=account")).await;
     let site = site!(world.sessions; "/account" => async |_: LoggedIn<Shop>| "account");
     let answer = site.browser().get("/account").await;
@@ -182,7 +182,7 @@ async fn a_handler_for_signed_in_users_can_send_others_to_the_log_in_page() {
 }
 
 #[actix_web::test]
-async fn a_signed_in_session_is_a_session_in_every_other_respect() {
+async fn logged_in_derefs_to_the_session() {
     let world = shop().await;
     let leave = async |mut session: LoggedIn<Shop>| {
         session.count += 1;

@@ -1,4 +1,4 @@
-//! A store that is down, slow, silent, or whose answers get lost.
+//! A store that is down, slow or silent, or whose answers are lost.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ fn assert_unavailable(answer: &Answer) {
 }
 
 #[actix_web::test]
-async fn a_store_that_is_down_at_load_is_503_and_logs_nobody_out() {
+async fn a_store_that_is_down_at_load_is_503_and_the_session_survives() {
     let world = shop().await;
     let browser = world.customer().await;
     let cookie = browser.cookie(COOKIE);
@@ -35,7 +35,7 @@ async fn a_store_that_is_down_at_load_is_503_and_logs_nobody_out() {
 }
 
 #[actix_web::test]
-async fn no_extractor_makes_an_anonymous_visitor_of_a_store_that_is_down() {
+async fn no_extractor_returns_an_anonymous_session_while_the_store_is_down() {
     let world = shop().await;
     let site = site!(world.sessions;
         "/option" => async |session: Option<Session<Shop>>| format!("{}", session.is_some()),
@@ -75,7 +75,7 @@ async fn a_store_that_is_down_at_commit_is_503_without_a_cookie() {
 }
 
 #[actix_web::test]
-async fn a_touch_that_cannot_be_stored_costs_nobody_the_page() {
+async fn a_failed_touch_does_not_fail_the_request() {
     let world = shop().await;
     let browser = world.customer().await;
     world.clock.advance(Duration::from_mins(2));
@@ -88,7 +88,7 @@ async fn a_touch_that_cannot_be_stored_costs_nobody_the_page() {
     assert_eq!(logs.lines(&["WARN", "could not extend the session's expiry"]).len(), 2);
 }
 
-/// Tells that a session is of no use in this process any more, and is deleted when the store is back.
+/// Checks that this process refuses a session, and that the session is deleted when the store is back.
 async fn assert_ended(world: &World, old: &Browser) {
     world.watch.heal();
     assert_eq!(look(old).await["is_new"], true, "refused, though the store has it");
@@ -103,7 +103,7 @@ async fn assert_ended(world: &World, old: &Browser) {
 }
 
 #[actix_web::test]
-async fn a_log_out_while_the_store_is_down_ends_the_session_here_at_once() {
+async fn a_log_out_while_the_store_is_down_ends_the_session_in_this_process() {
     let world = shop().await;
     let browser = world.user(7).await;
     let old = browser.copied();
@@ -131,14 +131,14 @@ async fn a_log_out_that_keeps_fields_ends_the_session_too_when_the_store_is_down
 }
 
 #[actix_web::test]
-async fn a_log_out_behind_a_writer_that_hangs_ends_the_session_too() {
+async fn a_log_out_that_waits_for_a_hanging_writer_ends_the_session_too() {
     let world = shop_with(|builder| builder.deadline(Duration::from_millis(80))).await;
     let browser = world.user(7).await;
     let (old, writer) = (browser.copied(), browser.copied());
     world.watch.fail(Call::Update, Fault::Hangs);
     let (late, answer) = tokio::join!(writer.post("/add/milk"), browser.post("/logout"));
     assert_unavailable(&late);
-    // It came to its turn before the deadline or it did not; either way it is out.
+    // The log-out gets the lock before the deadline or not; the session ends in both cases.
     assert!(answer.status == 503 || answer.status == 200, "{}", answer.status);
     assert_eq!(browser.cookie(COOKIE), None);
     assert_ended(&world, &old).await;
@@ -150,7 +150,7 @@ async fn a_log_out_that_cannot_be_merged_ends_the_session_too() {
     let browser = world.user(7).await;
     browser.post("/theme/dark").await;
     let old = browser.copied();
-    // Another process is first, and then the store cannot be read.
+    // Another process writes first, and then the store cannot be read.
     let (session, elsewhere, watch) = (id(&browser), world.elsewhere().await, world.watch.clone());
     world.watch.before_next(Call::Update, async move {
         elsewhere.update(session, |shop| shop.count += 1).await.expect("stored");
@@ -178,7 +178,7 @@ async fn a_log_out_into_a_session_that_is_too_large_ends_the_old_one_too() {
 }
 
 #[actix_web::test]
-async fn a_request_in_flight_does_not_carry_a_refused_session_over_to_a_new_id() {
+async fn a_request_in_flight_cannot_rename_a_blocked_session() {
     let world = shop().await;
     let gate = web::Data::new(Gate::default());
     let rotate = async |mut session: Session<Shop>, gate: web::Data<Gate>| {
@@ -225,7 +225,7 @@ async fn a_store_that_never_answers_is_503_within_the_deadline() {
 }
 
 #[actix_web::test]
-async fn a_cleanup_that_hangs_keeps_no_request_waiting() {
+async fn a_hanging_cleanup_delays_no_request() {
     let world = shop_with(|builder| {
         builder.deadline(Duration::from_millis(60)).cleanup(session_runtime::Cleanup::EveryRequest)
     })
@@ -237,7 +237,7 @@ async fn a_cleanup_that_hangs_keeps_no_request_waiting() {
 }
 
 #[actix_web::test]
-async fn a_write_whose_answer_is_lost_is_503_and_is_not_made_twice() {
+async fn a_write_whose_answer_is_lost_is_503_and_is_not_repeated() {
     let world = shop().await;
     let browser = world.customer().await;
     world.watch.fail(Call::Update, Fault::AnswerLost);
@@ -252,7 +252,7 @@ async fn a_write_whose_answer_is_lost_is_503_and_is_not_made_twice() {
 }
 
 #[actix_web::test]
-async fn a_log_in_whose_answer_is_lost_leaves_no_usable_token_behind() {
+async fn a_log_in_whose_answer_is_lost_leaves_no_usable_token() {
     let world = shop().await;
     let browser = world.customer().await;
     let old = browser.copied();
@@ -267,7 +267,7 @@ async fn a_log_in_whose_answer_is_lost_leaves_no_usable_token_behind() {
 }
 
 #[actix_web::test]
-async fn an_update_that_failed_has_changed_nothing_in_the_session_at_hand_and_is_no_success() {
+async fn a_failed_update_changes_nothing_in_the_session_and_is_no_success() {
     let world = shop().await;
     let ignore = async |mut session: Session<Shop>, watch: web::Data<databag_tests::Watch>| {
         session.theme = crate::app::Theme::Dark;
@@ -302,7 +302,7 @@ async fn an_update_that_failed_has_changed_nothing_in_the_session_at_hand_and_is
 }
 
 #[actix_web::test]
-async fn a_refused_session_is_deleted_even_if_the_first_attempt_is_never_answered() {
+async fn a_blocked_session_is_deleted_even_if_the_first_attempt_hangs() {
     let world = shop_with(|builder| builder.deadline(Duration::from_millis(60))).await;
     let browser = world.user(7).await;
     let old = browser.copied();
@@ -313,7 +313,7 @@ async fn a_refused_session_is_deleted_even_if_the_first_attempt_is_never_answere
 }
 
 #[actix_web::test]
-async fn a_client_that_hangs_up_while_its_session_is_stored_does_not_stop_that() {
+async fn a_client_that_disconnects_does_not_stop_the_commit() {
     let world = shop().await;
     let browser = world.customer().await;
     let gate = Gate::default();
@@ -354,7 +354,7 @@ async fn no_answer_is_sent_before_the_store_has_acknowledged() {
 }
 
 #[actix_web::test]
-async fn health_tells_whether_the_store_works() {
+async fn health_reports_whether_the_store_works() {
     let world = shop().await;
     assert!(world.sessions.health().await.is_ok());
     world.watch.fail(Call::Health, Fault::Down);
@@ -362,8 +362,8 @@ async fn health_tells_whether_the_store_works() {
 }
 
 #[actix_web::test]
-async fn the_shop_survives_any_one_call_that_fails() {
-    // Whatever fails, an answer is a success that was stored, or an error; and everything works afterwards.
+async fn the_shop_recovers_from_each_single_failing_call() {
+    // Each answer is a success that was stored, or an error; afterwards everything works.
     for call in [Call::Load, Call::Insert, Call::Update, Call::Delete] {
         for fault in [Fault::Down, Fault::AnswerLost] {
             let world = shop().await;
@@ -388,8 +388,8 @@ async fn the_shop_survives_any_one_call_that_fails() {
 }
 
 #[actix_web::test]
-async fn sessions_of_another_store_type_work_the_same() {
-    // The default type parameter is SQLite's; everything here runs over a store of the tests' own.
+async fn sessions_have_the_same_type_on_another_store() {
+    // This store wraps another one; the type of the sessions does not say so.
     let world = shop().await;
     let named: &Sessions<Shop> = &world.sessions;
     let (token, created) = named.create(Databag::defaults()).await.expect("stored");
@@ -397,7 +397,7 @@ async fn sessions_of_another_store_type_work_the_same() {
 }
 
 #[actix_web::test]
-async fn a_page_that_only_reads_is_answered_when_its_touch_collides_and_cannot_be_repeated() {
+async fn a_page_is_answered_when_its_touch_meets_a_conflict_and_cannot_be_retried() {
     let world = shop().await;
     let browser = world.customer().await;
     browser.post("/notice/hello").await;
@@ -426,7 +426,7 @@ struct Counter {
 }
 
 #[actix_web::test]
-async fn a_save_whose_answer_is_lost_is_not_made_twice() {
+async fn a_save_whose_answer_is_lost_is_not_repeated() {
     let (store, watch) = Watched::new(SqliteStore::in_memory().expect("memory"));
     let sessions =
         Sessions::<Counter>::builder(store).keyring(crate::app::key()).build().await.expect("good");
@@ -450,7 +450,7 @@ async fn a_save_whose_answer_is_lost_is_not_made_twice() {
 }
 
 #[actix_web::test]
-async fn a_session_that_could_not_be_ended_is_not_listed_either() {
+async fn a_blocked_session_is_not_listed() {
     let world = shop().await;
     let browser = world.user(7).await;
     world.watch.fail(Call::Delete, Fault::Down);

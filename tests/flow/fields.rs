@@ -1,4 +1,4 @@
-//! What becomes of the bag's fields: changes that are found, flash values, sizes.
+//! The fields of the bag: detected changes, flash values, sizes.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ async fn a_flash_value_is_shown_once() {
 }
 
 #[actix_web::test]
-async fn a_flash_value_goes_when_something_else_is_changed_too() {
+async fn a_flash_value_that_was_read_is_dropped_with_another_change() {
     let world = shop().await;
     let browser = world.browser();
     browser.post("/notice/hello").await;
@@ -51,7 +51,7 @@ async fn a_notice_that_another_request_sets_meanwhile_survives() {
 }
 
 #[actix_web::test]
-async fn a_flash_value_that_was_read_does_not_return_however_often_the_handler_stores() {
+async fn a_flash_value_that_was_read_does_not_return_after_several_writes() {
     let world = shop().await;
     let save = async |mut session: Session<Shop>, times: web::Path<u64>| {
         for _ in 0..*times {
@@ -82,7 +82,7 @@ async fn a_flash_value_that_was_read_does_not_return_however_often_the_handler_s
 }
 
 #[actix_web::test]
-async fn a_notice_set_meanwhile_survives_a_handler_that_stores_by_itself() {
+async fn a_notice_set_meanwhile_survives_a_save_in_the_handler() {
     let world = shop().await;
     let save = async |mut session: Session<Shop>, hurdle: web::Data<Gate>| {
         session.count += 1;
@@ -111,7 +111,7 @@ async fn a_notice_set_meanwhile_survives_a_handler_that_stores_by_itself() {
 }
 
 #[actix_web::test]
-async fn a_visitor_who_is_turned_away_has_not_read_the_flash_value() {
+async fn a_refused_request_does_not_use_up_the_flash_value() {
     let world = shop().await;
     let site = site!(world.sessions; "/account" => async |_: LoggedIn<Shop>| "account");
     let (browser, known) = (site.browser(), world.browser());
@@ -151,7 +151,7 @@ async fn a_nested_change_is_found() {
 }
 
 #[actix_web::test]
-async fn plain_fields_and_accessors_are_the_same_thing() {
+async fn fields_and_accessors_are_the_same_value() {
     let world = shop().await;
     let both = async |mut session: Session<Shop>| {
         session.tenant = Some("acme".to_owned());
@@ -166,7 +166,7 @@ async fn plain_fields_and_accessors_are_the_same_thing() {
 }
 
 #[actix_web::test]
-async fn a_value_that_is_set_to_what_it_was_is_no_write() {
+async fn setting_a_field_to_its_old_value_writes_nothing() {
     let world = shop().await;
     let fill = async |mut session: Session<Shop>| {
         session.tags = (0..50).map(|tag| (tag, tag)).collect();

@@ -1,4 +1,4 @@
-//! What handlers and middleware answer, and what they do with the session by themselves.
+//! Handlers and middlewares that answer errors, or save and reload the session themselves.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -63,7 +63,7 @@ async fn count_up(mut session: Session<Shop>) -> &'static str {
     "counted"
 }
 
-/// Takes the session in a middleware inside, before and after the handler.
+/// An inner middleware that uses the session before and after the handler.
 async fn around(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -119,7 +119,7 @@ async fn an_outer_middleware_can_read_the_session_afterwards_and_not_change_it()
 }
 
 #[actix_web::test]
-async fn what_was_saved_stays_saved_when_the_handler_fails_afterwards() {
+async fn a_save_stays_stored_when_the_handler_fails_afterwards() {
     let world = shop().await;
     let save = async |mut session: Session<Shop>| {
         session.count = 1;
@@ -135,7 +135,7 @@ async fn what_was_saved_stays_saved_when_the_handler_fails_afterwards() {
 }
 
 #[actix_web::test]
-async fn reload_drops_what_was_changed_and_shows_what_others_have_stored() {
+async fn reload_drops_changes_and_reads_what_other_requests_stored() {
     let world = shop().await;
     let reload = async |mut session: Session<Shop>, sessions: session_runtime::Sessions<Shop>| {
         session.count = 5;
@@ -201,7 +201,7 @@ async fn a_session_still_held_after_the_answer_is_an_error_and_not_a_silent_loss
 }
 
 #[actix_web::test]
-async fn a_panicking_handler_stores_nothing_and_the_session_lives_on() {
+async fn a_panicking_handler_stores_nothing_and_the_session_survives() {
     let world = shop().await;
     let panic = async |mut session: Session<Shop>| {
         session.count += 1;
@@ -212,7 +212,7 @@ async fn a_panicking_handler_stores_nothing_and_the_session_lives_on() {
     let known = world.customer().await;
     let browser = site.browser();
     browser.set_cookie(COOKIE, &known.cookie(COOKIE).expect("a cookie"));
-    // A task of its own takes the panic, as one for each connection does in a server.
+    // The panic ends a task of its own, as the task of a connection does in a server.
     let request = actix_web::rt::spawn(async move { browser.post("/panic").await });
     assert!(request.await.is_err());
     assert!(known.post("/count").await.status.is_success());

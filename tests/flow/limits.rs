@@ -1,4 +1,4 @@
-//! How long a session lives: the idle and the absolute limit, touches, and the clock.
+//! The life of a session: idle and absolute limit, touches, and the clock.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn an_idle_session_ends_at_its_limit_and_not_before() {
 }
 
 #[actix_web::test]
-async fn an_expired_session_is_not_brought_back_by_a_write() {
+async fn a_write_does_not_revive_an_expired_session() {
     let world = shop().await;
     let browser = world.customer().await;
     let old = id(&browser);
@@ -44,7 +44,7 @@ async fn an_expired_session_is_not_brought_back_by_a_write() {
 }
 
 #[actix_web::test]
-async fn a_session_that_expires_while_a_request_is_in_flight_is_not_brought_back() {
+async fn a_session_that_expires_in_flight_is_not_revived() {
     let world = shop().await;
     let late = async |mut session: Session<Shop>, clock: web::Data<databag_tests::ManualClock>| {
         session.count += 1;
@@ -80,7 +80,7 @@ async fn activity_never_passes_the_absolute_limit() {
 }
 
 #[actix_web::test]
-async fn a_rotation_keeps_the_absolute_limit_and_a_log_in_begins_it_anew() {
+async fn a_rotation_keeps_the_absolute_limit_and_a_log_in_restarts_it() {
     let world = shop().await;
     let (rotated, signed_in) = (world.customer().await, world.customer().await);
     for _ in 0..35 {
@@ -125,7 +125,7 @@ async fn a_short_idle_limit_is_touched_more_often() {
 }
 
 #[actix_web::test]
-async fn a_look_writes_nothing_but_its_touch() {
+async fn a_read_writes_nothing_but_its_touch() {
     let world = shop().await;
     let browser = world.customer().await;
     browser.post("/notice/hello").await;
@@ -139,7 +139,7 @@ async fn a_look_writes_nothing_but_its_touch() {
 }
 
 #[actix_web::test]
-async fn a_clock_that_goes_back_revives_nothing() {
+async fn a_clock_that_is_set_back_revives_nothing() {
     let world = shop().await;
     let browser = world.customer().await;
     world.clock.advance(IDLE + SECOND);
@@ -153,7 +153,7 @@ async fn a_clock_that_goes_back_revives_nothing() {
 }
 
 #[actix_web::test]
-async fn changes_from_outside_a_request_are_no_activity() {
+async fn changes_outside_a_request_are_no_activity() {
     let world = shop().await;
     let browser = world.customer().await;
     world.clock.advance(20 * MINUTE);
@@ -163,7 +163,7 @@ async fn changes_from_outside_a_request_are_no_activity() {
     assert!(!lives(&browser).await);
 }
 
-/// A world whose clock passes the idle limit without being taken for one that was set.
+/// A world whose clock can pass the idle limit without counting as set.
 async fn short_lived(cleanup: Cleanup) -> World {
     shop_with(|builder| builder.idle(30 * SECOND).cleanup(cleanup)).await
 }
@@ -200,7 +200,7 @@ async fn the_cleanup_survives_a_store_that_was_down() {
 }
 
 #[actix_web::test]
-async fn the_cleanup_with_every_request_goes_with_those_that_store_something() {
+async fn cleanup_with_every_request_runs_with_requests_that_write() {
     let world = short_lived(Cleanup::EveryRequest).await;
     world.customer().await;
     world.clock.advance(31 * SECOND);
@@ -212,7 +212,7 @@ async fn the_cleanup_with_every_request_goes_with_those_that_store_something() {
 }
 
 #[actix_web::test]
-async fn a_clock_that_is_far_ahead_for_a_while_removes_nobody() {
+async fn a_clock_that_is_far_ahead_for_a_while_removes_no_session() {
     for cleanup in [Cleanup::EveryRequest, Cleanup::Every(Duration::from_millis(5))] {
         let world = shop_with(|builder| builder.cleanup(cleanup)).await;
         let browser = world.customer().await;
@@ -231,7 +231,7 @@ async fn a_clock_that_is_far_ahead_for_a_while_removes_nobody() {
 }
 
 #[actix_web::test]
-async fn prune_removes_what_has_expired_and_nothing_else() {
+async fn prune_removes_expired_sessions_only() {
     let world = shop().await;
     for _ in 0..3 {
         world.customer().await;

@@ -1,4 +1,4 @@
-//! Lists of sessions, and what ends many of them.
+//! Lists of sessions, and calls that end many of them.
 
 use futures_util::TryStreamExt as _;
 use session_runtime::{Databag as _, Error};
@@ -6,7 +6,7 @@ use session_runtime::{Databag as _, Error};
 use crate::app::{Shop, id, look, rejected, shop};
 
 #[actix_web::test]
-async fn a_user_sees_their_sessions_and_ends_the_others() {
+async fn a_user_lists_their_sessions_and_ends_the_others() {
     let world = shop().await;
     let mut browsers = Vec::new();
     for _ in 0..5 {
@@ -102,7 +102,7 @@ async fn clear_ends_every_session() {
 }
 
 #[actix_web::test]
-async fn a_tampered_row_spoils_no_list() {
+async fn a_tampered_row_does_not_fail_a_list() {
     let world = shop().await;
     let (good, bad) = (world.user(7).await, world.user(7).await);
     let statement = "UPDATE sessions SET state = zeroblob(80) WHERE id = ?1";
@@ -132,7 +132,7 @@ async fn a_session_is_created_and_changed_outside_a_request() {
 }
 
 #[actix_web::test]
-async fn a_default_session_can_be_created_as_well() {
+async fn a_default_session_can_be_created() {
     let world = shop().await;
     let (token, _) = world.sessions.create(Shop::defaults()).await.expect("stored");
     assert!(world.sessions.load(&token).await.expect("answers").is_some());

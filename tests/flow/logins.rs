@@ -1,4 +1,4 @@
-//! Log-in, log-out and everything else that ends a token.
+//! Log-in, log-out and every other end of a token.
 
 use actix_web::web;
 use databag_tests::{Call, Gate};
@@ -6,7 +6,7 @@ use session_runtime::{Databag, Session, SessionId};
 
 use crate::app::{COOKIE, Shop, Theme, id, log_in, log_out, look, shop, site, token};
 
-/// Counts the rows and tells that an old cookie opens nothing.
+/// Counts the rows, and checks that an old cookie is anonymous.
 async fn assert_dead(world: &crate::app::World, old: &databag_tests::Browser) {
     assert_eq!(look(old).await["is_new"], true, "the old token is dead");
     assert!(world.sessions.load(&token(old)).await.expect("the store answers").is_none());
@@ -50,7 +50,7 @@ async fn a_log_in_of_the_same_user_rotates_too() {
 }
 
 #[actix_web::test]
-async fn rotate_keeps_the_content_and_when_the_session_began() {
+async fn rotate_keeps_the_content_and_the_creation_time() {
     let world = shop().await;
     let browser = world.customer().await;
     let old = browser.copied();
@@ -75,7 +75,7 @@ async fn a_log_in_of_a_new_visitor_stores_one_session() {
 }
 
 #[actix_web::test]
-async fn fields_that_reset_on_log_in_do_and_the_others_do_not() {
+async fn a_log_in_resets_only_fields_with_reset_on_login() {
     let world = shop().await;
     let fail = async |mut session: Session<Shop>| {
         session.attempts += 1;
@@ -116,7 +116,7 @@ async fn a_replayed_cookie_after_a_log_out_is_anonymous_and_revives_nothing() {
 }
 
 #[actix_web::test]
-async fn fields_kept_on_log_out_begin_a_new_session_without_the_rest() {
+async fn fields_kept_on_log_out_begin_a_new_session() {
     let world = shop().await;
     let browser = world.user(7).await;
     browser.post("/theme/dark").await;
@@ -139,7 +139,7 @@ async fn destroy_drops_what_a_log_out_would_keep() {
 }
 
 #[actix_web::test]
-async fn what_is_set_after_a_log_out_begins_a_new_session() {
+async fn changes_after_a_log_out_begin_a_new_session() {
     let world = shop().await;
     let goodbye = async |mut session: Session<Shop>| {
         session.log_out();
@@ -158,7 +158,7 @@ async fn what_is_set_after_a_log_out_begins_a_new_session() {
 }
 
 #[actix_web::test]
-async fn a_log_out_and_a_log_in_of_another_in_one_request_take_nothing_along() {
+async fn a_log_out_and_another_log_in_in_one_request_keep_nothing() {
     let world = shop().await;
     let switch = async |mut session: Session<Shop>, user: web::Path<i64>| {
         session.log_out();
@@ -267,7 +267,7 @@ async fn slow_log_in(
 }
 
 #[actix_web::test]
-async fn the_hooks_tell_the_life_of_a_session() {
+async fn the_hooks_report_the_life_of_a_session() {
     let world = shop().await;
     let browser = world.browser();
     let short = |id: SessionId| format!("{id:?}");
@@ -286,7 +286,7 @@ async fn the_hooks_tell_the_life_of_a_session() {
 }
 
 #[actix_web::test]
-async fn the_csrf_token_holds_until_the_id_changes() {
+async fn the_csrf_token_is_valid_until_the_id_changes() {
     let world = shop().await;
     let form = async |mut session: Session<Shop>| session.csrf_token();
     let check = async |session: Session<Shop>, token: String| session.verify_csrf(&token).to_string();
@@ -311,7 +311,7 @@ async fn the_csrf_token_holds_until_the_id_changes() {
 
 #[actix_web::test]
 async fn a_theme_is_what_the_bag_says() {
-    // The default of a field is not `Default::default()` where the bag names another.
+    // A field's `default` attribute replaces `Default::default()`.
     let world = shop().await;
     assert_eq!(look(&world.browser()).await["theme"], serde_json::json!(Theme::Light));
 }
@@ -332,7 +332,7 @@ fn next() -> u32 {
 }
 
 #[actix_web::test]
-async fn a_log_out_takes_defaults_afresh_and_skipped_fields_with_it() {
+async fn a_log_out_evaluates_defaults_again_and_drops_skipped_fields() {
     let leave = |seed| {
         let mut session = Session::for_test(Fresh { user_id: Some(7), seed, scratch: 5 });
         session.log_out();
@@ -343,7 +343,7 @@ async fn a_log_out_takes_defaults_afresh_and_skipped_fields_with_it() {
 }
 
 #[actix_web::test]
-async fn a_log_out_that_a_rename_overtook_ends_the_session_under_its_new_name() {
+async fn a_log_out_after_a_rename_ends_the_session_under_its_new_id() {
     let world = shop().await;
     let gate = web::Data::new(Gate::default());
     let leave = async |mut session: Session<Shop>, gate: web::Data<Gate>| {

@@ -8,7 +8,7 @@ use crate::app::{COOKIE, Shop, id, shop, site, token};
 const ITEM: &str = "a-very-private-cart-item";
 const NOTE: &str = "a-very-private-notice";
 
-/// Asserts that no secret of the visitor's is in some text.
+/// Asserts that a text contains no secret of the visitor.
 fn assert_silent(text: &str, tokens: &[String], key: &str) {
     for secret in tokens.iter().map(String::as_str).chain([ITEM, NOTE, key]) {
         assert!(!text.contains(secret), "{secret} in {text}");
@@ -29,7 +29,7 @@ async fn no_token_key_or_content_is_ever_logged() {
     step(&format!("/notice/{NOTE}")).await;
     step("/login/7").await;
     step("/count").await;
-    // Everything goes wrong that can.
+    // Every store call fails once.
     for call in [Call::Load, Call::Update, Call::Insert, Call::Delete] {
         world.watch.fail(call, Fault::Down);
         step(&format!("/add/{ITEM}")).await;

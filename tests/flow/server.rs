@@ -1,4 +1,4 @@
-//! A real server: several workers, real connections, and clients that hang up.
+//! A real server: several workers, real connections, and clients that disconnect.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,7 +41,7 @@ async fn connect(address: SocketAddr, path: &str, cookie: &str) -> TcpStream {
     stream
 }
 
-/// Makes a session that both the test and the clients of the server can use; returns its cookie.
+/// Creates a session for the test and the clients of the server; returns its cookie.
 async fn session(world: &World) -> (session_runtime::SessionId, String) {
     let (token, session) =
         world.sessions.create(<Shop as session_runtime::Databag>::defaults()).await.expect("stored");
@@ -65,7 +65,7 @@ async fn parallel_requests_to_several_workers_are_all_counted() {
 }
 
 #[actix_web::test]
-async fn what_a_handler_did_is_stored_though_its_client_hangs_up() {
+async fn a_handlers_changes_are_stored_although_its_client_disconnects() {
     let world = shop_with(|builder| builder.deadline(Duration::from_secs(20))).await;
     let (handle, address) = serve(&world);
     let (id, cookie) = session(&world).await;

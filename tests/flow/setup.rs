@@ -1,4 +1,4 @@
-//! What is refused before anything is started, and what tests can replace.
+//! Settings that `build` refuses, and parts that tests can replace.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn builder() -> PlainBuilder {
 }
 
 #[actix_web::test]
-async fn settings_that_do_not_hold_together_are_refused_with_their_reason() {
+async fn contradictory_settings_are_refused_with_their_reason() {
     type Change = fn(PlainBuilder) -> PlainBuilder;
     let changes: [(&str, Change); 23] = [
         ("`idle` is zero", |b| b.idle(Duration::ZERO)),
@@ -101,8 +101,8 @@ async fn the_source_of_tokens_can_be_replaced() {
 }
 
 #[actix_web::test]
-async fn tokens_are_many_and_use_every_symbol_at_every_position() {
-    // Not a million: each is that of a stored session, and a debug build makes these in a few seconds.
+async fn tokens_are_unique_and_use_every_symbol_at_every_position() {
+    // Fewer than a million: each belongs to a stored session, and a debug build creates these in a few seconds.
     const TOKENS: usize = 100_000;
     let sessions = builder().build().await.expect("good settings");
     let mut symbols = vec![[false; 128]; Token::ENCODED_LEN];
@@ -117,14 +117,14 @@ async fn tokens_are_many_and_use_every_symbol_at_every_position() {
     }
     for (position, used) in symbols.iter().enumerate() {
         let used = used.iter().filter(|used| **used).count();
-        // 43 characters carry 258 bits: the last one has only four of its six.
+        // 43 characters have 258 bits, 2 more than 32 bytes: the last character uses four of its six bits.
         let expected = if position + 1 == Token::ENCODED_LEN { 16 } else { 64 };
         assert_eq!(used, expected, "position {position}");
     }
 }
 
 #[actix_web::test]
-async fn a_restart_with_the_same_key_keeps_everybody_signed_in() {
+async fn sessions_survive_a_restart_with_the_same_key() {
     let world = shop().await;
     let browser = world.user(7).await;
     let crate::app::World { folder, key, .. } = world;

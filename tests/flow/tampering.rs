@@ -1,11 +1,11 @@
-//! Rows that somebody else has written, and keys that are missing.
+//! Rows that an attacker has written, and missing keys.
 
 use databag_tests::Browser;
 use session_runtime::{Cleanup, Databag, Keyring, Rejection, Sessions, SqliteStore};
 
 use crate::app::{COOKIE, Shop, World, id, keys, look, rejected, shop, shop_in, site};
 
-/// Tells that the browser is anonymous because of `reason`, and that the row is left as it is.
+/// Checks that the browser is anonymous because of `reason`, and that the row is unchanged.
 async fn assert_refused(world: &World, browser: &Browser, reason: Rejection) {
     let (rows, state) = (world.rows(), state(world, browser));
     world.events.take();
@@ -50,7 +50,7 @@ async fn an_edited_column_makes_the_row_count_as_tampered() {
 }
 
 #[actix_web::test]
-async fn an_expired_row_is_not_prolonged_by_editing_it() {
+async fn editing_an_expired_row_does_not_extend_it() {
     let world = shop().await;
     let browser = world.customer().await;
     world.clock.advance(std::time::Duration::from_mins(31));
@@ -60,7 +60,7 @@ async fn an_expired_row_is_not_prolonged_by_editing_it() {
 }
 
 #[actix_web::test]
-async fn states_swapped_between_two_rows_open_neither() {
+async fn swapped_states_of_two_rows_do_not_open() {
     let world = shop().await;
     let (first, second) = (world.user(7).await, world.user(7).await);
     let (of_first, of_second) = (state(&world, &first), state(&world, &second));
@@ -83,7 +83,7 @@ async fn an_older_state_of_the_same_row_does_not_open() {
     assert_refused(&world, &browser, Rejection::Tampered).await;
 }
 
-/// Another bag that looks just like the shop's, in the same table under the same keys.
+/// Another bag with the same fields, in the same table under the same keys.
 mod twin {
     use super::*;
 
@@ -142,7 +142,7 @@ async fn a_row_in_the_clear_does_not_open_under_a_keyring() {
 }
 
 #[actix_web::test]
-async fn a_sealed_row_is_a_mistake_where_nothing_is_sealed() {
+async fn a_sealed_row_is_503_without_a_keyring() {
     let world = shop().await;
     let browser = world.customer().await;
     let site =
@@ -156,7 +156,7 @@ async fn a_sealed_row_is_a_mistake_where_nothing_is_sealed() {
 }
 
 #[actix_web::test]
-async fn a_missing_key_logs_nobody_out() {
+async fn a_missing_key_is_503_and_the_session_survives() {
     let world = shop().await;
     let browser = world.customer().await;
     let World { folder, key, .. } = world;
@@ -179,7 +179,7 @@ async fn a_missing_key_logs_nobody_out() {
 }
 
 #[actix_web::test]
-async fn an_older_key_opens_and_what_is_written_is_sealed_under_the_current_one() {
+async fn an_older_key_opens_and_writes_use_the_current_key() {
     let world = shop().await;
     let (old, idle) = (world.customer().await, world.customer().await);
     let World { folder, key, .. } = world;
@@ -198,7 +198,7 @@ async fn an_older_key_opens_and_what_is_written_is_sealed_under_the_current_one(
 }
 
 #[actix_web::test]
-async fn reseal_all_brings_every_row_under_the_current_key_and_changes_nothing_else() {
+async fn reseal_all_seals_every_row_under_the_current_key_and_changes_nothing_else() {
     let world = shop().await;
     let mut browsers = Vec::new();
     for user in 0..5 {

@@ -1,4 +1,4 @@
-//! Writes whose outcome nobody knows, and requests that are overtaken while they are in flight.
+//! Unconfirmed writes, and requests whose session another request changes while they are in flight.
 
 use std::time::{Duration, Instant};
 
@@ -101,7 +101,7 @@ fn is_unavailable(answer: &Answer) {
 }
 
 #[actix_web::test]
-async fn a_change_beside_an_update_whose_answer_was_lost_is_not_made_twice() {
+async fn a_change_beside_an_unconfirmed_update_is_not_repeated() {
     let world = world().await;
     let handler = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
         session.sum += 1;
@@ -124,7 +124,7 @@ async fn a_change_beside_an_update_whose_answer_was_lost_is_not_made_twice() {
 }
 
 #[actix_web::test]
-async fn a_save_whose_answer_was_lost_is_not_made_again_until_it_is_known_what_is_stored() {
+async fn an_unconfirmed_save_is_not_repeated_before_a_reload() {
     let world = world().await;
     let again = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
         session.sum += 1;
@@ -157,7 +157,7 @@ async fn a_save_whose_answer_was_lost_is_not_made_again_until_it_is_known_what_i
 }
 
 #[actix_web::test]
-async fn a_write_that_the_handler_did_not_wait_for_overwrites_nobody() {
+async fn a_cancelled_write_overwrites_no_other_request() {
     const PATIENCE: Duration = Duration::from_millis(30);
     let world = world().await;
     let update = async |mut session: Session<Tally>,
@@ -211,7 +211,7 @@ async fn a_log_out_after_a_save_that_failed_ends_the_session() {
 }
 
 #[actix_web::test]
-async fn a_log_out_through_a_session_that_is_held_too_long_is_one() {
+async fn a_log_out_through_a_session_that_is_still_held_ends_the_session() {
     let world = world().await;
     let hold = async |mut session: Session<Tally>| {
         session.log_out();
@@ -233,7 +233,7 @@ async fn a_log_out_through_a_session_that_is_held_too_long_is_one() {
 }
 
 #[actix_web::test]
-async fn a_log_out_that_finds_its_session_renamed_and_the_store_down_refuses_the_new_id() {
+async fn a_log_out_of_a_renamed_session_blocks_the_new_id_while_the_store_is_down() {
     let world = world().await;
     let leave = async |mut session: Session<Tally>, gate: web::Data<Gate>| {
         gate.pass().await;
@@ -251,7 +251,7 @@ async fn a_log_out_that_finds_its_session_renamed_and_the_store_down_refuses_the
         world.gate.arrival().await;
         assert_eq!(other.post("/rotate").await.status, 200);
         let watch = world.watch.clone();
-        // The row of the old id is looked for, and then that of the new one, which fails.
+        // The deletion under the old id finds no row; the deletion under the new id fails.
         world.watch.before_next(Call::Delete, async move { watch.fail(Call::Delete, Fault::Down) });
         world.gate.open();
     })
@@ -265,7 +265,7 @@ async fn a_log_out_that_finds_its_session_renamed_and_the_store_down_refuses_the
 }
 
 #[actix_web::test]
-async fn a_rename_under_way_when_a_revocation_fails_does_not_outlive_it() {
+async fn a_rename_in_flight_does_not_survive_a_failed_revocation() {
     let world = world().await;
     let site = world.site(|_| {}).await;
     let token = world.session().await;
@@ -325,7 +325,7 @@ async fn remember_me_of_another_request_does_not_outlive_a_log_out() {
 }
 
 #[actix_web::test]
-async fn a_session_that_another_tab_has_kept_alive_takes_a_late_write() {
+async fn a_late_write_is_stored_if_another_tab_has_extended_the_session() {
     let world = world().await;
     let slow = async |mut session: Session<Tally>, gate: web::Data<Gate>| {
         gate.pass().await;
@@ -352,7 +352,7 @@ async fn a_session_that_another_tab_has_kept_alive_takes_a_late_write() {
 }
 
 #[actix_web::test]
-async fn a_look_counts_as_activity_even_if_a_change_from_outside_was_first() {
+async fn a_read_extends_the_session_despite_a_conflict_with_a_change_from_outside() {
     let world = world().await;
     let site = world.site(|_| {}).await;
     let token = world.session().await;
@@ -367,7 +367,7 @@ async fn a_look_counts_as_activity_even_if_a_change_from_outside_was_first() {
 }
 
 #[actix_web::test]
-async fn a_look_that_could_not_be_noted_is_answered() {
+async fn a_read_whose_touch_fails_is_answered() {
     let world = world().await;
     let site = world.site(|_| {}).await;
     let token = world.session().await;
@@ -382,7 +382,7 @@ async fn a_look_that_could_not_be_noted_is_answered() {
 }
 
 #[actix_web::test]
-async fn a_new_session_whose_save_was_not_answered_can_start_over() {
+async fn a_new_session_with_an_unconfirmed_save_can_start_over() {
     let world = world().await;
     let handler = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
         session.count += 1;
@@ -406,7 +406,7 @@ async fn a_new_session_whose_save_was_not_answered_can_start_over() {
     assert_eq!(world.stored(&token).await.count, 10);
 }
 
-/// A store that never lets a write win, and says so at once.
+/// A store that answers every update with a conflict, at once.
 #[derive(Clone)]
 struct Stubborn(MemoryStore);
 
@@ -419,13 +419,13 @@ impl Store for Stubborn {
 }
 
 #[actix_web::test]
-async fn conflicts_end_at_the_deadline_and_let_others_go_on() {
+async fn retries_end_at_the_deadline_and_yield_to_other_tasks() {
     let sessions = Sessions::<Tally>::builder(Unlisted(Stubborn(MemoryStore::new())))
         .keyring(keys(&Keyring::generate()));
     let sessions = sessions.deadline(Duration::from_millis(100)).build().await.expect("good settings");
     let (token, _) = sessions.create(Tally::defaults()).await.expect("it is stored");
     let update = sessions.update(token.session_id(), |tally| tally.count += 1);
-    // If the update kept the thread to itself, nothing here would ever look at the time.
+    // If the update never yielded, the timeout would never run.
     let outcome = tokio::time::timeout(Duration::from_secs(10), update).await.expect("it ends");
     assert!(matches!(outcome, Err(Error::Contended)), "{outcome:?}");
 }
@@ -439,7 +439,7 @@ struct Outer {
 }
 
 #[actix_web::test]
-async fn both_bags_are_stored_when_the_client_hangs_up() {
+async fn both_bags_are_stored_when_the_client_disconnects() {
     let world = world().await;
     let outer = Sessions::<Outer>::builder(MemoryStore::new()).keyring(keys(&Keyring::generate()));
     let outer = outer.build().await.expect("good settings");

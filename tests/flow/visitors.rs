@@ -1,4 +1,4 @@
-//! Visitors without a session, and cookies that are none.
+//! Visitors without a session, and cookies that are not tokens.
 
 use actix_web::test::TestRequest;
 use session_runtime::{Rejection, Session, Token};
@@ -10,7 +10,7 @@ fn some_token() -> String {
 }
 
 #[actix_web::test]
-async fn an_untouched_visitor_leaves_no_row_and_gets_no_cookie() {
+async fn a_visitor_without_changes_leaves_no_row_and_gets_no_cookie() {
     let world = shop().await;
     let browser = world.browser();
     for path in ["/", "/page"] {
@@ -24,7 +24,7 @@ async fn an_untouched_visitor_leaves_no_row_and_gets_no_cookie() {
 }
 
 #[actix_web::test]
-async fn a_route_without_a_session_costs_no_store_call() {
+async fn a_route_without_a_session_makes_no_store_call() {
     let world = shop().await;
     let browser = world.customer().await;
     let before = world.watch.calls();
@@ -44,10 +44,10 @@ async fn a_session_that_is_taken_twice_is_loaded_once() {
 }
 
 #[actix_web::test]
-async fn a_malformed_cookie_costs_no_store_access_and_no_row() {
+async fn a_malformed_cookie_causes_no_store_call_and_no_row() {
     let world = shop().await;
     let good = some_token();
-    // The last of 43 characters has two bits that must be zero: the same bytes, spelled otherwise.
+    // The last of 43 characters has two bits that must be zero: this one encodes the same bytes in another way.
     let stray_bits = format!("{}d", &good[..42]);
     assert_ne!(stray_bits, good);
     let padded = format!("{good}=");
@@ -136,7 +136,7 @@ async fn the_cookie_is_found_among_others_and_in_any_of_several_headers() {
 }
 
 #[actix_web::test]
-async fn a_token_of_one_site_opens_nothing_on_another() {
+async fn a_token_of_one_site_does_not_open_on_another() {
     let (world, other) = (shop().await, shop().await);
     let browser = world.customer().await;
     let stranger = other.browser();
@@ -158,7 +158,7 @@ async fn the_session_keeps_its_id_while_it_is_only_written() {
 }
 
 #[actix_web::test]
-async fn the_id_a_handler_shows_is_the_one_that_is_stored() {
+async fn the_id_in_a_handler_is_the_stored_id() {
     let world = shop().await;
     let save = async |mut session: Session<Shop>| {
         let before = session.id();

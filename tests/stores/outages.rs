@@ -1,7 +1,7 @@
-//! What stores do while their servers are away, and when they are back.
+//! Stores while their servers are down, and after their servers are back.
 //!
 //! Run by `tests/servers cargo test -p databag-tests --features servers`. The servers are stopped and paused
-//! here, so these tests have a program of their own, and take turns.
+//! here, so these tests are a program of their own and run one after the other.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,10 +22,10 @@ fn soon() -> Instant {
     Instant::now() + DEADLINE
 }
 
-/// What a call may take beyond the deadline, on a busy machine.
+/// How much later than the deadline a call may end on a busy machine.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// How long a server takes to be back.
+/// How long a server may take to recover.
 const RECOVERY: Duration = Duration::from_secs(30);
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -37,7 +37,7 @@ async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result
     result
 }
 
-/// Every call fails within the deadline: none is answered as if there were no row.
+/// Checks that each call fails within the deadline, and none is answered as if there were no row.
 async fn is_away<S: Directory>(store: &S) {
     let stored = row(1);
     in_time(store.load(stored.id, soon())).await.expect_err("a load");
@@ -49,7 +49,7 @@ async fn is_away<S: Directory>(store: &S) {
     in_time(store.health(soon())).await.expect_err("the health check");
 }
 
-/// The same handle works again, and what was acknowledged is there.
+/// Checks that the same handle works again and has every acknowledged row.
 async fn comes_back<S: Directory>(store: &S) {
     let begun = Instant::now();
     while let Err(error) = in_time(store.health(soon())).await {
@@ -58,7 +58,7 @@ async fn comes_back<S: Directory>(store: &S) {
     }
     let mut stored = None;
     while stored.is_none() {
-        // Connections that broke while they were idle are found out one by one.
+        // Each connection that broke while idle fails one call.
         stored = in_time(store.load(row(1).id, soon())).await.ok();
         assert!(begun.elapsed() < RECOVERY);
     }
@@ -72,11 +72,11 @@ async fn comes_back<S: Directory>(store: &S) {
     assert_eq!(outcome.expect("it is back"), Outcome::Stored);
 }
 
-/// What is there of the rows that were to be written while the server was away: inserted, deleted and updated.
+/// Returns the rows that were inserted, deleted and updated while the server was down.
 async fn aftermath<S: Store>(store: &S) -> (Option<Row>, bool, Row) {
     let inserted = store.load(row(2).id, soon()).await.expect("it is back");
     let deleted = store.load(row(3).id, soon()).await.expect("it is back").is_none();
-    let updated = store.load(row(4).id, soon()).await.expect("it is back").expect("nobody deleted it");
+    let updated = store.load(row(4).id, soon()).await.expect("it is back").expect("it was not deleted");
     (inserted, deleted, updated)
 }
 
@@ -95,7 +95,7 @@ async fn survives<S: Directory + Clone>(mut store: S, servers: &[Server]) {
         server.restart();
     }
     comes_back(&store).await;
-    // Nothing that was given up takes effect later.
+    // No write that the caller gave up takes effect later.
     tokio::time::sleep(DEADLINE).await;
     assert_eq!(aftermath(&store).await, (None, false, four.clone()));
     for server in servers {
@@ -106,7 +106,7 @@ async fn survives<S: Directory + Clone>(mut store: S, servers: &[Server]) {
         server.resume();
     }
     comes_back(&store).await;
-    // What had reached the server before it was given up may have taken effect, as a whole, and at once.
+    // A write that reached the server before its caller gave up may have taken effect: completely, and at once.
     tokio::time::sleep(DEADLINE).await;
     let found = aftermath(&store).await;
     let (inserted, _, updated) = &found;
@@ -175,7 +175,7 @@ async fn a_server_that_accepts_and_never_answers_is_an_error() {
     assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
 }
 
-/// What is asked of a store that has a pool of connections and rows that are locked.
+/// The tests of a store with a connection pool and row locks.
 macro_rules! every_pool {
     ($module:ident, $store:ident, $variable:literal, $options:path) => {
         mod $module {
@@ -200,7 +200,7 @@ macro_rules! every_pool {
 
             #[tokio::test]
             #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
-            async fn a_statement_that_waits_for_a_lock_is_not_made_after_its_caller_gave_up() {
+            async fn a_statement_that_waits_for_a_lock_has_no_effect_after_its_deadline() {
                 let _turn = turn();
                 let mut store = $store::connect(&url($variable)).await.expect("the server answers");
                 let table = table("locked");
@@ -211,7 +211,7 @@ macro_rules! every_pool {
                 let select = format!("SELECT 1 FROM {} FOR UPDATE", table.name);
                 sqlx::query(sqlx::AssertSqlSafe(select)).execute(&mut *lock).await.expect("it is locked");
                 in_time(store.update(touch(&row(1)), soon())).await.expect_err("it is locked");
-                // A server may count in seconds, and look each second.
+                // A server may check its timeouts only once a second.
                 tokio::time::sleep(2 * DEADLINE).await;
                 lock.rollback().await.expect("the server answers");
                 tokio::time::sleep(DEADLINE).await;
@@ -240,11 +240,11 @@ async fn a_write_without_its_replicas_is_an_error() {
 
 #[tokio::test]
 #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
-async fn a_server_that_may_drop_sessions_is_warned_of() {
+async fn a_server_that_may_evict_sessions_causes_a_warning() {
     let _turn = turn();
     let client = redis::Client::open(url("REDIS_URL")).expect("a URL");
     let mut raw = client.get_multiplexed_async_connection().await.expect("the server answers");
-    // As it is set: without a limit nothing is dropped, whatever the policy.
+    // Without a memory limit nothing is evicted, whatever the policy.
     for (limit, policy, warnings) in
         [("1gb", "allkeys-lru", 1), ("1gb", "noeviction", 0), ("0", "allkeys-lru", 0), ("0", "noeviction", 0)]
     {
@@ -269,7 +269,7 @@ async fn raw_sentinel() -> MultiplexedConnection {
 
 #[tokio::test]
 #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
-async fn sentinels_that_want_a_password_are_given_theirs() {
+async fn sentinels_get_their_own_password() {
     let _turn = turn();
     let mut raw = raw_sentinel().await;
     let mut acl = async |words: &[&str]| {
@@ -288,10 +288,10 @@ async fn sentinels_that_want_a_password_are_given_theirs() {
     in_time(store.insert(row(1), soon())).await.expect("the master answers");
 }
 
-/// As a managed service fails over: one address, and the old master keeps the connections that it has.
+/// The failover of a managed service: one address, and the old master keeps its connections.
 #[tokio::test]
 #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
-async fn the_server_that_takes_the_place_of_a_demoted_one_is_found() {
+async fn the_store_reconnects_from_a_demoted_server_to_the_new_master() {
     let _turn = turn();
     let client = redis::Client::open(url("REDIS_URL")).expect("a URL");
     let mut demoted = client.get_multiplexed_async_connection().await.expect("the server answers");
@@ -314,21 +314,21 @@ async fn the_server_that_takes_the_place_of_a_demoted_one_is_found() {
         command.arg(of).arg(port);
         command
     };
-    // Of nobody: it keeps its rows for the other tests.
+    // A replica of no server: it keeps its rows for the other tests.
     replicate("127.0.0.1", "1").exec_async(&mut demoted).await.expect("it is demoted");
     let first = in_time(store.insert(row(2), soon())).await;
     let second = in_time(store.insert(row(2), soon())).await;
     let health = in_time(store.health(soon())).await;
     replicate("NO", "ONE").exec_async(&mut demoted).await.expect("it is a master again");
     first.expect_err("it is a replica");
-    second.expect("another has taken its place");
-    health.expect("another has taken its place");
+    second.expect("the new master answers");
+    health.expect("the new master answers");
 }
 
-/// As by TLS over a distance, on a machine that is busy.
+/// Connecting is slow, as with TLS over a long distance.
 #[tokio::test]
 #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
-async fn a_connection_that_takes_longer_than_a_deadline_is_made_all_the_same() {
+async fn a_connection_that_takes_longer_than_a_deadline_is_established() {
     const SHORT: Duration = Duration::from_millis(100);
     let _turn = turn();
     let (server, breaks) = (address(&url("REDIS_URL")), Arc::new(AtomicBool::new(false)));
@@ -353,7 +353,7 @@ async fn a_connection_that_takes_longer_than_a_deadline_is_made_all_the_same() {
 
 #[tokio::test]
 #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
-async fn a_careful_write_waits_for_its_replica_and_the_one_that_sentinels_promote_is_found() {
+async fn a_write_waits_for_its_replica_and_the_store_finds_the_master_that_sentinels_promote() {
     let _turn = turn();
     let store = RedisStore::connect(&url("REDIS_SENTINEL_URL")).await.expect("the sentinel answers");
     let mut careful = store.min_replicas(1);
@@ -369,7 +369,7 @@ async fn a_careful_write_waits_for_its_replica_and_the_one_that_sentinels_promot
     Server("replica").resume();
     let begun = Instant::now();
     while in_time(careful.insert(row(5), soon())).await.is_err() {
-        // One that was too late is there all the same, and in the way of its like.
+        // A write without its acknowledgement is stored all the same, and would block the next insert.
         in_time(store.delete(row(5).id, soon())).await.expect("it asks for no replica");
         assert!(begun.elapsed() < RECOVERY, "the replica does not catch up");
     }

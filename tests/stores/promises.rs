@@ -1,4 +1,4 @@
-//! Every store on its real server: the suite, and what only that server can do wrong.
+//! Each store on its real server: the suite, and the faults that only that server can have.
 //!
 //! Run by `tests/servers cargo test -p databag-tests --features servers`. Without a server its tests fail.
 
@@ -32,7 +32,7 @@ async fn gains_a_column<S: Directory>(open: impl AsyncFn() -> S) {
     loaded.columns = vec![Some(Value::Text("acme".to_owned()))];
     let update = with(touch(&loaded), |it| it.scope = Scope::Row);
     assert_eq!(new.update(update, soon()).await.expect("it answers"), Outcome::Stored);
-    // The old node does not know the column, goes on, and does not erase it.
+    // The old node does not know the column, continues to work, and does not erase it.
     let seen = old.load(row(1).id, soon()).await.expect("it answers").expect("it is there");
     assert!(seen.columns.is_empty());
     let update = with(touch(&seen), |it| it.scope = Scope::Row);
@@ -95,19 +95,19 @@ async fn starts_at_once<S: Directory>(open: impl AsyncFn() -> S) {
     }
 }
 
-/// The real server, but for the first digit of its version.
+/// Connects to the real server through a proxy that changes the first digit of its version.
 async fn refuses_an_old_server<S: std::fmt::Debug>(
     variable: &str,
     version: &str,
     connect: impl AsyncFn(&str) -> Result<S, StoreError>,
 ) {
-    let told = format!("0{}", &version[1..]);
+    let shown = format!("0{}", &version[1..]);
     let url = server::url(variable);
     let address = server::address(&url);
-    let disguised = server::disguise(address, version, &told).to_string();
+    let disguised = server::disguise(address, version, &shown).to_string();
     let error = connect(&url.replace(&address.to_string(), &disguised)).await.expect_err("it is too old");
     let cause = std::error::Error::source(&error).expect("a cause").to_string();
-    assert!(cause.contains(&told) && cause.contains(" is too old: "), "{cause}");
+    assert!(cause.contains(&shown) && cause.contains(" is too old: "), "{cause}");
     assert!(cause.ends_with(" or later is needed"), "{cause}");
 }
 
@@ -115,8 +115,8 @@ fn is_user(user: i64) -> Filter {
     Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Integer(user))
 }
 
-/// All that a log could show of an error.
-fn told(error: &StoreError) -> String {
+/// Returns everything that a log could show of an error.
+fn shown(error: &StoreError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
@@ -126,7 +126,7 @@ fn told(error: &StoreError) -> String {
     format!("{text} ({error:?})")
 }
 
-/// A call that is to wait for another connection's lock.
+/// Starts a call that waits for another connection's lock.
 async fn meanwhile<T: Send + 'static>(
     call: impl Future<Output = T> + Send + 'static,
 ) -> tokio::task::JoinHandle<T> {
@@ -135,7 +135,7 @@ async fn meanwhile<T: Send + 'static>(
     call
 }
 
-/// Ends the sessions of a user, in one way or another.
+/// The ways to end the sessions of a user.
 #[derive(Clone, Copy, Debug)]
 enum Revocation {
     ByUser,
@@ -143,7 +143,7 @@ enum Revocation {
     Trimming,
 }
 
-/// Hundreds of rounds: a session's id is changed, again and again, while it is revoked.
+/// Changes the id of a session repeatedly while the session is revoked, in hundreds of rounds.
 async fn misses_none<S: Directory + Clone>(mut store: S) {
     store.prepare(&table("revoked"), DEADLINE).await.expect("it is ready");
     let user = Value::Integer(7);
@@ -191,7 +191,7 @@ async fn misses_none<S: Directory + Clone>(mut store: S) {
     assert!(met > 10, "the two met in {met} rounds of 400");
 }
 
-/// What is asked of every store. Its module has names that must be quoted (`NAMES`).
+/// The tests of every store. The module of a store has names that must be quoted (`NAMES`).
 macro_rules! every_store {
     ($store:ident, $variable:literal, $refused:literal) => {
         async fn store() -> $store {
@@ -204,17 +204,17 @@ macro_rules! every_store {
         }
 
         #[tokio::test]
-        async fn a_column_that_is_missing_is_added_and_old_handles_go_on() {
+        async fn a_missing_column_is_added_and_old_handles_continue_to_work() {
             gains_a_column(store).await;
         }
 
         #[tokio::test]
-        async fn any_name_that_can_be_quoted_serves() {
+        async fn any_name_that_can_be_quoted_works() {
             takes_any_name(store, NAMES).await;
         }
 
         #[tokio::test]
-        async fn several_processes_may_start_at_once() {
+        async fn several_processes_can_start_at_once() {
             starts_at_once(store).await;
         }
 
@@ -227,10 +227,10 @@ macro_rules! every_store {
     };
 }
 
-/// What is asked of a store that has tables. Its module has a table that fits (`GOOD`), and says what of it is replaced,
-/// by what, and what the error names (`UNFIT`); two parameters of a statement (`PARAMETERS`); a last column that holds 20
-/// characters, each value once, and one not at all (`TENANT_OF_20`); what of its questions at start-up stands out
-/// (`ASKED`), and what its pool asks of a connection that is given back (`PING`).
+/// The tests of a store with tables. The module of a store has a table that fits (`GOOD`); replacements in it that make it
+/// unfit, each with the name in the error (`UNFIT`); two parameters of a statement (`PARAMETERS`); a last column with room
+/// for 20 characters and unique values (`TENANT_OF_20`); texts of its start-up queries (`ASKED`); and the ping of its pool
+/// (`PING`).
 macro_rules! every_store_of_tables {
     ($store:ident, $database:ident, $pool:ident, $variable:literal, $version:literal) => {
         async fn pool() -> sqlx::$pool {
@@ -247,7 +247,7 @@ macro_rules! every_store_of_tables {
         }
 
         #[tokio::test]
-        async fn a_table_that_does_not_fit_is_refused_and_the_column_named() {
+        async fn a_table_that_does_not_fit_is_refused_and_its_column_is_named() {
             refuses(store, UNFIT, create).await;
         }
 
@@ -257,13 +257,13 @@ macro_rules! every_store_of_tables {
         }
 
         #[tokio::test]
-        async fn a_url_of_another_server_is_refused_and_not_repeated() {
+        async fn a_url_of_another_kind_of_server_is_refused_and_not_repeated() {
             let url = server::url($variable);
             let (scheme, rest) = url.split_once("://").expect("a scheme");
             let error = $store::connect(&format!("https://{rest}")).await.expect_err("it is no database");
-            let told = told(&error);
-            assert!(told.contains(&format!("does not begin with `{scheme}://`")), "{told}");
-            assert!(!told.contains("127.0.0.1"), "{told}");
+            let shown = shown(&error);
+            assert!(shown.contains(&format!("does not begin with `{scheme}://`")), "{shown}");
+            assert!(!shown.contains("127.0.0.1"), "{shown}");
         }
 
         async fn prepared(table: &Table) -> $store {
@@ -272,7 +272,7 @@ macro_rules! every_store_of_tables {
             store
         }
 
-        /// Begins to give each row of a table another id.
+        /// Starts a transaction that changes the id of a row.
         async fn rename(table: &Table, from: u8, to: u8) -> sqlx::Transaction<'static, sqlx::$database> {
             let mut change = pool().await.begin().await.expect("the server answers");
             let sql = format!(
@@ -285,7 +285,7 @@ macro_rules! every_store_of_tables {
         }
 
         #[tokio::test]
-        async fn a_session_whose_id_is_being_changed_is_ended_all_the_same() {
+        async fn a_session_is_ended_while_another_transaction_changes_its_id() {
             for (to, is_trim) in [(9, false), (5, false), (9, true), (5, true)] {
                 let table = table("moving");
                 let store = prepared(&table).await;
@@ -307,7 +307,7 @@ macro_rules! every_store_of_tables {
         }
 
         #[tokio::test]
-        async fn a_session_that_moves_behind_the_search_is_found() {
+        async fn a_session_whose_new_id_is_behind_the_scan_is_ended() {
             for is_trim in [false, true] {
                 let table = table("behind");
                 let store = prepared(&table).await;
@@ -340,7 +340,7 @@ macro_rules! every_store_of_tables {
         }
 
         #[tokio::test]
-        async fn the_session_that_is_kept_is_kept_while_its_id_changes() {
+        async fn the_newest_session_is_kept_while_its_id_changes() {
             for to in [9, 5] {
                 let table = table("kept");
                 let store = prepared(&table).await;
@@ -366,13 +366,14 @@ macro_rules! every_store_of_tables {
         }
 
         #[tokio::test]
-        async fn what_a_deadlock_has_undone_is_done_again() {
+        async fn a_removal_that_a_deadlock_rolled_back_is_retried() {
             let table = table("deadlock");
             let store = prepared(&table).await;
             store.insert(row(1), soon()).await.expect("it fits");
             store.insert(row(2), soon()).await.expect("it fits");
             let mut rival = rename(&table, 2, 3).await;
-            // The server undoes who has done less, or has waited longer. The search meets these rows last.
+            // The server rolls back the transaction with fewer changes, or the one that waited longer. The removal meets
+            // these rows last.
             let insert = format!(
                 "INSERT INTO {} (id, state, created, expiration, revision, user_id) \
                  VALUES ({}, 'x', 1, 9000000000000000, 1, 9)",
@@ -389,7 +390,7 @@ macro_rules! every_store_of_tables {
             delete.await.expect("the other is undone");
             rival.rollback().await.expect("the server answers");
             let mut removed =
-                removal.await.expect("no panic").map_err(|error| told(&error)).expect("it is tried again");
+                removal.await.expect("no panic").map_err(|error| shown(&error)).expect("it is tried again");
             removed.sort();
             assert_eq!(removed, [row(1).id, row(2).id]);
         }
@@ -402,8 +403,8 @@ macro_rules! every_store_of_tables {
             let insert = store.insert(row(65), soon()).await.expect_err("it is taken");
             let update = Update::new(row(66).id, 1, row(65));
             for error in [insert, store.update(update, soon()).await.expect_err("it is taken")] {
-                let told = told(&error);
-                assert!(told.contains(": there is a row of this id (") && !told.contains("AAA"), "{told}");
+                let shown = shown(&error);
+                assert!(shown.contains(": there is a row of this id (") && !shown.contains("AAA"), "{shown}");
             }
         }
 
@@ -417,14 +418,14 @@ macro_rules! every_store_of_tables {
                 |n, tenant: &str| with(row(n), |it| it.columns = vec![Some(Value::Text(tenant.to_owned()))]);
             store.insert(of(1, "hunter2"), soon()).await.expect("it fits");
             for (n, tenant) in [(2, "hunter2"), (3, "hunter3"), (4, "hunter4hunter4hunter4hunter4")] {
-                let told = told(&store.insert(of(n, tenant), soon()).await.expect_err("it does not fit"));
-                assert!(!told.contains("hunter") && !told.contains("7575"), "{told}");
+                let shown = shown(&store.insert(of(n, tenant), soon()).await.expect_err("it does not fit"));
+                assert!(!shown.contains("hunter") && !shown.contains("7575"), "{shown}");
                 assert_eq!(store.load(row(n).id, soon()).await.expect("it answers"), None);
             }
         }
 
         #[tokio::test]
-        async fn a_server_that_goes_silent_at_start_up_is_an_error() {
+        async fn a_server_that_falls_silent_at_start_up_is_an_error() {
             let url = server::url($variable);
             let begun = std::time::Instant::now();
             let silenced = async |word: &'static str| {
@@ -437,15 +438,15 @@ macro_rules! every_store_of_tables {
             let [version, kind, columns] = ASKED;
             let (version, kind, columns) = tokio::join!(silenced(version), silenced(kind), silenced(columns));
             for answer in [version, kind, columns] {
-                let told = told(&answer.expect_err("nobody answers"));
-                assert!(told.contains("the deadline has passed"), "{told}");
+                let shown = shown(&answer.expect_err("nobody answers"));
+                assert!(shown.contains("the deadline has passed"), "{shown}");
             }
             assert!(begun.elapsed().as_secs() < 15, "it took {:?}", begun.elapsed());
         }
 
-        /// Each call is answered, and then nothing more on its connection.
+        /// The server answers one call on each connection and then falls silent.
         #[tokio::test]
-        async fn connections_to_a_host_that_has_gone_do_not_hold_the_pool() {
+        async fn connections_to_a_silent_host_do_not_exhaust_the_pool() {
             const DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
             let url = server::url($variable);
             let address = server::address(&url);
@@ -470,7 +471,7 @@ mod postgres {
     every_store!(PostgresStore, "POSTGRES_URL", "postgres://eve:hunter2@127.0.0.1:1/x?x=%");
     every_store_of_tables!(PostgresStore, Postgres, PgPool, "POSTGRES_URL", "SHOW server_version");
 
-    /// Reserved words, quotes, spaces, as long as a name may be.
+    /// Reserved words, quotes, spaces, and the greatest length of a name.
     const NAMES: [&str; 3] = [
         "select \"from\" x; --",
         "\u{FC}ser \u{1F36A}",
@@ -513,7 +514,7 @@ mod mysql {
     every_store!(MysqlStore, "MYSQL_URL", "mysql://eve:hunter2@127.0.0.1:1/x?x=%");
     every_store_of_tables!(MysqlStore, MySql, MySqlPool, "MYSQL_URL", "SELECT VERSION()");
 
-    /// Reserved words, quotes, spaces, as long as a name may be. Names have no characters beyond U+FFFF here.
+    /// Reserved words, quotes, spaces, and the greatest length of a name. MySQL allows no characters above U+FFFF.
     const NAMES: [&str; 3] = [
         "select `from` x; --",
         "\u{FC}ser \u{20AC}",
@@ -561,7 +562,7 @@ mod mysql {
     ];
 
     #[tokio::test]
-    async fn a_value_that_does_not_fit_is_refused_whatever_the_server_is_set_to() {
+    async fn a_value_that_does_not_fit_is_refused_in_every_sql_mode() {
         let raw = pool().await;
         let mut table = table("lax");
         create(&table.name, ("revision BIGINT", TENANT_OF_20)).await;
@@ -573,12 +574,12 @@ mod mysql {
         let inserted = ours.insert(long, soon()).await;
         raw.execute("SET GLOBAL sql_mode = DEFAULT").await.expect("it is a setting");
         prepared.expect("it is ready");
-        let told = told(&inserted.expect_err("it does not fit"));
-        assert!(told.contains("refused a value"), "{told}");
+        let shown = shown(&inserted.expect_err("it does not fit"));
+        assert!(shown.contains("refused a value"), "{shown}");
     }
 
     #[tokio::test]
-    async fn a_pool_that_cuts_values_is_refused() {
+    async fn a_pool_that_truncates_values_is_refused() {
         for (mode, is_refused) in [("''", true), ("'STRICT_TRANS_TABLES'", false), ("'TRADITIONAL'", false)] {
             let options = sqlx::mysql::MySqlPoolOptions::new().after_connect(move |connection, _| {
                 let set = sqlx::AssertSqlSafe(format!("SET SESSION sql_mode = {mode}"));
@@ -588,15 +589,15 @@ mod mysql {
             match MysqlStore::from_pool(pool).await {
                 Ok(_) => assert!(!is_refused, "{mode}"),
                 Err(error) => {
-                    assert!(is_refused && told(&error).contains("set STRICT_ALL_TABLES"), "{error:?}");
+                    assert!(is_refused && shown(&error).contains("set STRICT_ALL_TABLES"), "{error:?}");
                 }
             }
         }
     }
 
-    /// The number that stands for a table is made here as the store makes it (FNV-1a).
+    /// The lock of a table has the FNV-1a hash of its name, as in the store.
     #[tokio::test]
-    async fn start_up_does_not_go_on_without_the_lock_that_another_holds() {
+    async fn start_up_waits_for_the_lock_of_another_process() {
         let table = table("held");
         let number = table.name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -605,7 +606,7 @@ mod mysql {
         let lock = format!("SELECT GET_LOCK('databag {}', 0)", number.cast_signed());
         holder.execute(sqlx::AssertSqlSafe(lock)).await.expect("it is free");
         let error = store().await.prepare(&table, DEADLINE).await.expect_err("another holds it");
-        assert!(told(&error).contains("has held the lock"), "{}", told(&error));
+        assert!(shown(&error).contains("has held the lock"), "{}", shown(&error));
     }
 }
 
@@ -621,11 +622,11 @@ mod redis_cluster {
     every_store!(RedisStore, "REDIS_CLUSTER_URL", "redis-cluster://eve:hunter2@127.0.0.1:1");
 
     #[tokio::test]
-    async fn a_session_whose_id_is_changing_is_revoked() {
+    async fn a_session_is_revoked_while_its_id_changes() {
         misses_none(store().await).await;
     }
 
-    /// The way to a cluster on which the next answer that says `stored` is lost, with its connection, once it is armed.
+    /// A proxy to a cluster. Once armed, it drops the next answer `stored` and closes the connection.
     fn lossy() -> (String, Arc<AtomicBool>) {
         let url = server::url("REDIS_CLUSTER_URL");
         let nodes: Vec<_> =
@@ -638,7 +639,7 @@ mod redis_cluster {
             let way = server::between(
                 move || address,
                 move |bytes| {
-                    // The cluster names its nodes; all have ports of five digits.
+                    // The cluster announces its nodes; all ports have five digits.
                     for (node, way) in nodes.iter().zip(ways.get().into_iter().flatten()) {
                         server::replace(bytes, &port(node), &port(way));
                     }
@@ -653,16 +654,16 @@ mod redis_cluster {
         (format!("redis-cluster://{}", opened.join(",")), armed)
     }
 
-    /// As slots name it, and redirections: `:16379`.
+    /// The form of slots and redirections: `:16379`.
     fn port(address: &str) -> String {
         format!(":{}", address.rsplit(':').next().expect("a port"))
     }
 
     #[tokio::test]
-    async fn a_call_whose_answer_is_lost_is_made_again_and_answered_the_same() {
+    async fn a_call_whose_answer_was_lost_is_sent_again_with_the_same_result() {
         let (url, armed) = lossy();
         let mut store = RedisStore::connect(&url).await.expect("the cluster answers");
-        // Without a user each call but that of a new id is one script.
+        // Without a user each call is one script, except a change of the id.
         store.prepare(&with(table("again"), |it| it.user = None), DEADLINE).await.expect("it is ready");
         let lose = || armed.store(true, Ordering::SeqCst);
         let is_lost = || assert!(!armed.load(Ordering::SeqCst), "no answer was lost");
@@ -733,13 +734,13 @@ mod redis {
     }
 
     #[tokio::test]
-    async fn a_session_whose_id_is_changing_is_revoked() {
+    async fn a_session_is_revoked_while_its_id_changes() {
         misses_none(store().await).await;
     }
 
     /// The id changes after it was read from a list, and before its row is.
     #[tokio::test]
-    async fn a_session_whose_id_changed_since_it_was_listed_is_revoked() {
+    async fn a_session_whose_id_changes_after_it_was_listed_is_revoked() {
         let server = server::address(&server::url("REDIS_URL"));
         let table = table("listed");
         let (old, new) = (
@@ -786,9 +787,9 @@ mod redis {
         }
     }
 
-    /// A change of an id is done, the session is over, and only now its first step arrives, sent once more.
+    /// A rename is complete and the session has ended; then the first step of the rename arrives a second time.
     #[tokio::test]
-    async fn a_step_that_comes_too_late_brings_no_session_back() {
+    async fn a_late_rename_step_revives_no_session() {
         let mut store = store().await;
         let table = table("late");
         store.prepare(&table, DEADLINE).await.expect("it is ready");
@@ -808,7 +809,7 @@ mod redis {
     }
 
     #[tokio::test]
-    async fn the_newer_protocol_serves_too() {
+    async fn resp3_works_too() {
         for variable in ["REDIS_URL", "REDIS_CLUSTER_URL", "REDIS_SENTINEL_URL"] {
             let url = format!("{}?protocol=resp3", server::url(variable));
             let mut store = RedisStore::connect(&url).await.expect("the server answers");
@@ -822,10 +823,9 @@ mod redis {
         }
     }
 
-    /// The mark of a row is taken, and that of its old id gone, after a script has met the one and before the other is
-    /// looked at.
+    /// Another call completes the rename after a script has met the mark of the new row, and before the old id is read.
     #[tokio::test]
-    async fn a_mark_that_is_settled_meanwhile_hides_no_row() {
+    async fn a_rename_that_is_completed_meanwhile_hides_no_row() {
         let server = server::address(&server::url("REDIS_URL"));
         let table = table("settled");
         let (old, new) = (row(1), row(2));
@@ -861,7 +861,7 @@ mod redis {
         assert!(store.delete(new.id, soon()).await.expect("it answers"));
     }
 
-    /// The server forgets rows by itself: what lists them must not grow.
+    /// The server removes rows by itself; the lists of their ids must not grow.
     #[tokio::test]
     async fn a_list_loses_the_entries_of_rows_that_the_server_has_dropped() {
         let mut store = store().await;
@@ -875,7 +875,7 @@ mod redis {
             id[0] = 5;
             with(row(n), |it| it.id = SessionId::from_bytes(id))
         };
-        // Rows that ended an hour ago, and marks that did; beside them what ends in a minute.
+        // Rows and marks that expired an hour ago, and some that expire in a minute.
         let mut entries = ::redis::pipe();
         for n in 0..40 {
             let [dead, ended] = [100 + n, 150 + n].map(|n| in_shard(n).id.to_string());
@@ -890,7 +890,7 @@ mod redis {
         let left: u64 = ::redis::cmd("ZCARD").arg(&list).query_async(&mut raw).await.expect("it answers");
         assert_eq!(left, 11);
         assert_eq!(store.count(&Filter::All, soon()).await.expect("it answers"), 10);
-        // A new id leaves as much, and no more than counts.
+        // A rename leaves the same number of entries, and counts do not include its mark.
         let renamed = with(touch(&in_shard(0)), |it| it.scope = Scope::Row);
         let renamed = with(renamed, |it| it.row.id = in_shard(50).id);
         assert_eq!(store.update(renamed, soon()).await.expect("it answers"), Outcome::Stored);
@@ -899,9 +899,9 @@ mod redis {
         assert_eq!(store.prune(SystemTime::now().into(), 100, soon()).await.expect("it answers"), 0);
     }
 
-    /// What a table of many rows needs, in a deadline that is enough for a part.
+    /// The deadline is enough for a part of the rows.
     #[tokio::test]
-    async fn removing_more_than_a_deadline_allows_gets_further_each_time() {
+    async fn a_removal_that_misses_its_deadline_continues_at_the_next_call() {
         const ROWS: u32 = 4_000;
         let mut store = store().await;
         let table = table("many");
@@ -958,9 +958,9 @@ mod redis {
         assert!(said < 3_000, "the server said {said} bytes");
     }
 
-    /// A change of an id that stopped after its first step, and after its second.
+    /// A rename that stopped after its first step, and one that stopped after its second.
     #[tokio::test]
-    async fn a_crash_between_two_steps_of_a_new_id_leaves_one_id_that_works() {
+    async fn a_crash_between_two_rename_steps_leaves_exactly_one_usable_id() {
         let mut store = store().await;
         let table = table("crash");
         store.prepare(&table, DEADLINE).await.expect("it is ready");
@@ -978,7 +978,7 @@ mod redis {
             let _: () = step.query_async(&mut raw).await.expect("the server answers");
 
             let (works, other) = if steps == 1 { (&old, &new) } else { (&new, &old) };
-            // First the writes, which meet the marks as they were left.
+            // The writes come first, and meet the marks as the crash left them.
             assert_eq!(store.update(touch(other), soon()).await.expect("it answers"), Outcome::Gone);
             assert!(!store.delete(other.id, soon()).await.expect("it answers"));
             assert_eq!(store.load(other.id, soon()).await.expect("it answers"), None);
@@ -1007,7 +1007,7 @@ mod redis {
         let mut raw = raw().await;
         let set = format!("databag:{{{}:user:i7}}", table.name);
         let _: () = ::redis::cmd("DEL").arg(&set).query_async(&mut raw).await.expect("the server answers");
-        // The next time that the session's life is prolonged.
+        // The next extension of the session's expiry.
         stored.expiration = stored.expiration.saturating_add(DEADLINE);
         let update = with(touch(&stored), |it| it.scope = Scope::Expiration);
         assert_eq!(store.update(update, soon()).await.expect("it answers"), Outcome::Stored);

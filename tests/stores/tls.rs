@@ -1,4 +1,4 @@
-//! Stores whose servers are reached by TLS: who is believed, who is not, and what is said of it.
+//! TLS connections of the stores: which servers are trusted, which are refused, and with which error.
 //!
 //! Run by `tests/servers cargo test -p databag-tests --features servers`, which makes the certificates: those of the
 //! databases are for the name `localhost`, those of Redis for the address 127.0.0.1.
@@ -29,7 +29,7 @@ async fn works<S: Store>(mut store: S) -> S {
     store
 }
 
-/// The error says what is wrong, in words for the one who reads the log, and shows no password.
+/// Checks that the error says what is wrong and shows no password.
 #[track_caller]
 fn refused<S: Debug>(connected: Result<S, StoreError>, reason: &str) {
     let error = connected.expect_err("it is not to be trusted");
@@ -82,19 +82,19 @@ mod postgres {
     }
 
     #[tokio::test]
-    async fn a_server_that_nobody_vouches_for_is_refused() {
+    async fn a_server_with_an_untrusted_certificate_is_refused() {
         let strange = to(&format!("sslmode=verify-full&sslrootcert={}", file("stranger.pem")));
         refused(connect(&strange).await, "UnknownIssuer");
         refused(connect(&to("sslmode=verify-full")).await, "UnknownIssuer");
     }
 
     #[tokio::test]
-    async fn a_server_of_another_name_is_refused() {
+    async fn a_server_with_another_name_is_refused() {
         refused(connect(&verified("").replace("@localhost:", "@127.0.0.1:")).await, "not valid for name");
     }
 
     #[tokio::test]
-    async fn roots_that_nobody_asks_for_are_refused() {
+    async fn roots_that_would_have_no_effect_are_refused() {
         let roots = format!("sslrootcert={}", file("ca.pem"));
         refused(connect(&to(&roots)).await, "add `sslmode=verify-full`");
         refused(connect(&to(&format!("{roots}&sslmode=require"))).await, "add `sslmode=verify-full`");
@@ -102,12 +102,12 @@ mod postgres {
     }
 
     #[tokio::test]
-    async fn a_url_that_leaves_tls_open_is_warned_of_where_the_server_is_elsewhere() {
+    async fn a_url_without_a_tls_mode_causes_a_warning_for_a_remote_server() {
         let elsewhere = |query: &str| to(query).replace("@localhost:", "@0.0.0.0:");
         for (url, warnings) in [(elsewhere(""), 1), (elsewhere("sslmode=require"), 0), (to(""), 0)] {
             let (logs, _guard) = Logs::of_this_thread();
-            // The server lets nobody in who is not encrypted.
-            works(connect(&url).await.expect("nobody is looked at")).await;
+            // The server refuses connections without TLS.
+            works(connect(&url).await.expect("no certificate is checked")).await;
             assert_eq!(logs.lines(&["WARN", "add sslmode=verify-full"]).len(), warnings, "{}", logs.text());
             assert!(!logs.text().contains("open-sesame"), "{}", logs.text());
         }
@@ -145,25 +145,25 @@ mod mysql {
             .await
             .expect("the server answers");
         assert!(cipher.1.starts_with("TLS_"), "{cipher:?}");
-        // This user is let in over TLS alone, so a store that connects by itself has it too.
+        // This user can log in over TLS only, so a connection of the store uses TLS too.
         works(connect(&verified()).await.expect("the certificate is good")).await;
         refused(connect(&to("ssl-mode=DISABLED")).await, "Access denied");
     }
 
     #[tokio::test]
-    async fn a_server_that_nobody_vouches_for_is_refused() {
+    async fn a_server_with_an_untrusted_certificate_is_refused() {
         let strange = to(&format!("ssl-mode=VERIFY_IDENTITY&ssl-ca={}", file("stranger.pem")));
         refused(connect(&strange).await, "UnknownIssuer");
         refused(connect(&to("ssl-mode=VERIFY_IDENTITY")).await, "UnknownIssuer");
     }
 
     #[tokio::test]
-    async fn a_server_of_another_name_is_refused() {
+    async fn a_server_with_another_name_is_refused() {
         refused(connect(&verified().replace("@localhost:", "@127.0.0.1:")).await, "not valid for name");
     }
 
     #[tokio::test]
-    async fn roots_that_nobody_asks_for_are_refused() {
+    async fn roots_that_would_have_no_effect_are_refused() {
         let roots = format!("ssl-ca={}", file("ca.pem"));
         refused(connect(&to(&roots)).await, "add `ssl-mode=VERIFY_IDENTITY`");
         refused(connect(&to(&format!("{roots}&ssl-mode=REQUIRED"))).await, "add `ssl-mode=VERIFY_IDENTITY`");
@@ -171,11 +171,11 @@ mod mysql {
     }
 
     #[tokio::test]
-    async fn a_url_that_leaves_tls_open_is_warned_of_where_the_server_is_elsewhere() {
+    async fn a_url_without_a_tls_mode_causes_a_warning_for_a_remote_server() {
         let elsewhere = |query: &str| to(query).replace("@localhost:", "@0.0.0.0:");
         for (url, warnings) in [(elsewhere(""), 1), (elsewhere("ssl-mode=REQUIRED"), 0), (to(""), 0)] {
             let (logs, _guard) = Logs::of_this_thread();
-            works(connect(&url).await.expect("nobody is looked at")).await;
+            works(connect(&url).await.expect("no certificate is checked")).await;
             assert_eq!(
                 logs.lines(&["WARN", "add ssl-mode=VERIFY_IDENTITY"]).len(),
                 warnings,
@@ -202,7 +202,7 @@ mod redis {
         format!("{}?tls-ca-cert-file={}", url(variable), file(authority))
     }
 
-    /// As somebody whom the cluster lets in too.
+    /// With the certificate of a client that the cluster accepts.
     fn verified(variable: &str) -> String {
         let [certificate, key] = ["client.pem", "client.key"].map(file);
         format!("{}&tls-cert-file={certificate}&tls-key-file={key}", trusting(variable, "ca.pem"))
@@ -226,7 +226,7 @@ mod redis {
     }
 
     #[tokio::test]
-    async fn nothing_is_said_in_the_clear() {
+    async fn no_connection_is_unencrypted() {
         for variable in TOPOLOGIES {
             let plain = url(variable).replacen("rediss", "redis", 1);
             connect(&plain).await.expect_err("there is no plain port");
@@ -234,7 +234,7 @@ mod redis {
     }
 
     #[tokio::test]
-    async fn a_server_that_nobody_vouches_for_is_refused() {
+    async fn a_server_with_an_untrusted_certificate_is_refused() {
         for variable in TOPOLOGIES {
             refused(connect(&trusting(variable, "stranger.pem")).await, "UnknownIssuer");
             refused(connect(&url(variable)).await, "UnknownIssuer");
@@ -244,7 +244,7 @@ mod redis {
     }
 
     #[tokio::test]
-    async fn a_server_of_another_name_is_refused() {
+    async fn a_server_with_another_name_is_refused() {
         for variable in TOPOLOGIES {
             let misnamed = verified(variable).replace("127.0.0.1:", "localhost:");
             refused(connect(&misnamed).await, "not valid for name");
@@ -252,13 +252,13 @@ mod redis {
     }
 
     #[tokio::test]
-    async fn a_client_without_a_certificate_is_told_that_the_server_wants_one() {
+    async fn a_client_without_a_certificate_gets_an_error_that_names_it() {
         let nameless = trusting("REDIS_TLS_CLUSTER_URL", "ca.pem");
         refused(connect(&nameless).await, "CertificateRequired");
     }
 
     #[tokio::test]
-    async fn a_connection_with_roots_of_its_own_is_taken_over() {
+    async fn a_connection_with_its_own_roots_can_be_handed_over() {
         let read = |name: &str| fs::read(file(name)).expect("it is there");
         let client_tls = ClientTlsConfig { client_cert: read("client.pem"), client_key: read("client.key") };
         let certificates = TlsCertificates { client_tls: Some(client_tls), root_cert: Some(read("ca.pem")) };

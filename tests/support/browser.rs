@@ -1,4 +1,4 @@
-//! A browser: it keeps the cookies it is sent, as RFC 6265bis says, and sends them back.
+//! A browser that stores and sends cookies after RFC 6265bis.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use futures_util::future::LocalBoxFuture;
 
 type Request = actix_http::Request;
 
-/// An application under test, by the name of no type.
+/// An application under test, without its type.
 #[derive(Clone)]
 pub struct Site(Rc<dyn Fn(Request) -> LocalBoxFuture<'static, Answer>>);
 
@@ -32,14 +32,14 @@ impl Site {
             Box::pin(async move {
                 match answer.await {
                     Ok(answer) => Answer::of(answer.into_parts().1.map_into_boxed_body()).await,
-                    // What the server makes of an error that no middleware has turned into an answer.
+                    // The server makes an answer of an error that no middleware has handled.
                     Err(error) => Answer::of(error.error_response()).await,
                 }
             })
         }))
     }
 
-    /// Answers a request. Dropping the future is what a client does that hangs up.
+    /// Answers a request. Dropping the future is a client that disconnects.
     pub fn call(&self, request: TestRequest) -> LocalBoxFuture<'static, Answer> {
         (self.0)(request.to_request())
     }
@@ -119,12 +119,12 @@ impl Browser {
         self
     }
 
-    /// Returns a browser with a copy of the cookies, such as a thief has.
+    /// Returns a browser with a copy of the cookies, as a thief has.
     pub fn copied(&self) -> Self {
         Self { jar: Rc::new(RefCell::new(self.jar.borrow().clone())), ..self.clone() }
     }
 
-    /// Closes and opens the browser: cookies without a date are gone.
+    /// Closes and opens the browser: it drops cookies without a date.
     pub fn restart(&self) {
         self.jar.borrow_mut().retain(|_, kept| kept.persistent);
     }
@@ -177,7 +177,7 @@ impl Browser {
     ///
     /// # Panics
     ///
-    /// If a browser would not: that is never what a test means.
+    /// If a browser would refuse one.
     pub fn keep(&self, answer: &Answer) {
         for header in answer.headers.get_all(SET_COOKIE) {
             let header = header.to_str().expect("a cookie is ASCII");

@@ -1,4 +1,4 @@
-//! A client of a real server: one connection that is kept, and the cookies of whoever uses it.
+//! A client of a real server, with one connection and a cookie jar.
 
 use std::cell::RefCell;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_mins(1);
 
-/// What a server has answered.
+/// An answer of the server.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The status.
@@ -23,7 +23,7 @@ pub struct Reply {
     pub body: String,
 }
 
-/// The cookie of a browser, shared by its tabs.
+/// The cookie of a browser; its tabs share it.
 #[derive(Clone, Debug, Default)]
 pub struct Jar(Rc<RefCell<Option<String>>>);
 
@@ -45,7 +45,7 @@ impl Jar {
     }
 }
 
-/// A tab: sends one request after another over one connection.
+/// A tab: it sends one request after another over one connection.
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,

@@ -1,4 +1,4 @@
-//! A clock that a test moves.
+//! A clock that a test moves by hand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use session_runtime::{Clock, Timestamp};
 
-/// A clock that stands still until it is moved. Clones are one clock.
+/// A clock that stands still until a test moves it. Clones share the time.
 #[derive(Clone, Debug)]
 pub struct ManualClock {
     millis: Arc<AtomicI64>,

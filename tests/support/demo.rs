@@ -1,4 +1,4 @@
-//! The demo as a process of its own, and the browsers that visit it.
+//! The demo shop as a process, and its visitors.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -22,7 +22,7 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// `nobody` and its group.
 const NOBODY: u32 = 65_534;
 
-/// A shop that is to be started, in a folder with its database, its key and its log.
+/// A shop before its start, in a folder with its database, key and log.
 ///
 /// It inherits no setting from the environment of the tests.
 #[derive(Debug)]
@@ -46,11 +46,11 @@ impl Shop {
         Self { command, folder }
     }
 
-    /// Prepares the program at `binary` to be run by an ordinary user, even where root runs the tests: to root
-    /// permissions mean nothing.
+    /// Prepares the program at `binary` to be run by an ordinary user, even if root runs the tests: file permissions do not
+    /// apply to root.
     ///
-    /// The folder and what is in it become that user's. So does a copy of the program, since the one that was
-    /// built may be where nobody but root can go.
+    /// That user owns the folder, its content, and a copy of the program: the built program may be in a folder that only
+    /// root can read.
     ///
     /// # Panics
     ///
@@ -63,8 +63,8 @@ impl Shop {
         }
         let copy = folder.join("program");
         if !copy.exists() {
-            // By a process of its own: a program cannot be run while it is open for writing anywhere, and what this
-            // process has open, every program has that another thread is about to run.
+            // Copied by another process: a program that is open for writing cannot be run, and a child that another thread
+            // starts at this moment would inherit the open file.
             let copied = Command::new("cp").args([Path::new(binary), &copy]).status();
             assert!(copied.is_ok_and(|status| status.success()), "{binary} cannot be copied");
             let within = std::fs::read_dir(folder).expect("it can be listed");
@@ -94,12 +94,12 @@ impl Shop {
         let until = Instant::now() + PATIENCE;
         loop {
             let printed = shop.printed();
-            // The line is whole once something follows the address.
+            // The line is complete when text follows the address.
             if let Some((_, rest)) = printed.split_once("http://")
                 && let Some((address, _)) = rest.split_once(char::is_whitespace)
             {
                 shop.url = format!("http://{address}");
-                // It is said before the first request is served, and before SIGTERM is listened to.
+                // This line comes before the first request is served and before SIGTERM is handled.
                 assert_eq!(Visitor::of(&shop).get("/plain").status, 200);
                 return shop;
             }
@@ -111,11 +111,11 @@ impl Shop {
         }
     }
 
-    /// Runs it where it is to refuse its settings; returns how it ended, and what it said on stderr.
+    /// Runs a shop that must refuse its settings; returns its exit status and its stderr.
     ///
     /// # Panics
     ///
-    /// If it starts all the same.
+    /// If it starts.
     pub fn refuse(mut self) -> (ExitStatus, String) {
         let exit = self.spawn().wait();
         (exit.expect("it refuses to start"), self.log())
@@ -169,11 +169,11 @@ impl Running {
         self.child.wait().expect("it can be waited for");
     }
 
-    /// Ends it with SIGTERM, as an administrator does, and waits until it has.
+    /// Ends it with SIGTERM, as an operator does, and waits for its exit.
     ///
     /// # Panics
     ///
-    /// If it does not end, or not well.
+    /// If it does not end, or ends with an error.
     pub fn stop(mut self) {
         let id = self.child.id().to_string();
         let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status();
@@ -201,19 +201,19 @@ impl Drop for Running {
     }
 }
 
-/// Somebody with a browser: keeps the cookie that is set, and sends it along.
+/// A visitor with a browser that stores and sends the cookie.
 #[derive(Clone, Debug)]
 pub struct Visitor {
     agent: Agent,
     url: String,
     /// `name=value`, as it is sent.
     pub cookie: Option<String>,
-    /// What a proxy in between says about where the visitor is.
+    /// The address that a proxy in between states.
     pub forwarded_for: Option<String>,
 }
 
 impl Visitor {
-    /// Makes a visitor of a shop who has not been there before.
+    /// Makes a new visitor of a shop.
     pub fn of(shop: &Running) -> Self {
         let config = Agent::config_builder();
         let config = config.http_status_as_error(false).max_redirects(0).timeout_global(Some(ANSWER));
@@ -314,7 +314,7 @@ impl Visitor {
     }
 }
 
-/// What a shop has answered.
+/// An answer of the shop.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status.
@@ -339,7 +339,7 @@ impl Answer {
         Ok(Self { status: response.status().as_u16(), location, retry_after, set_cookie, body })
     }
 
-    /// Returns the JSON of an answer that is 200.
+    /// Returns the JSON of an answer with status 200.
     ///
     /// # Panics
     ///

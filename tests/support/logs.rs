@@ -1,4 +1,4 @@
-//! What is logged, down to `TRACE`.
+//! Captured logs, down to `TRACE`.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +29,7 @@ impl Logs {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Returns the lines that hold all of `words`.
+    /// Returns the lines that contain all of `words`.
     pub fn lines(&self, words: &[&str]) -> Vec<String> {
         let holds = |line: &&str| words.iter().all(|word| line.contains(word));
         self.text().lines().filter(holds).map(str::to_owned).collect()

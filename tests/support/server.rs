@@ -1,4 +1,4 @@
-//! The servers that `tests/servers` has started: where they are, and how to do them harm.
+//! The servers that `tests/servers` has started: their addresses, and faults of them.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -34,10 +34,10 @@ pub fn address(url: &str) -> SocketAddr {
 pub struct Server(pub &'static str);
 
 impl Server {
-    /// Ends it as a crash does.
+    /// Kills it, as a crash does.
     pub fn kill(self) {
         self.signal("KILL");
-        // Its port is free when the last of its processes is gone.
+        // Its port is free when its last process has ended.
         thread::sleep(Duration::from_millis(200));
     }
 
@@ -52,7 +52,7 @@ impl Server {
         assert!(started.is_ok_and(|status| status.success()), "{self:?} cannot be started");
     }
 
-    /// Lets it accept connections and never answer.
+    /// Pauses it: it accepts connections and does not answer.
     pub fn pause(self) {
         self.signal("STOP");
     }
@@ -62,9 +62,8 @@ impl Server {
         self.signal("CONT");
     }
 
-    /// Sends a signal to the server and to the processes it has for its clients.
-    ///
-    /// The server comes first, so that it neither starts more nor ends the rest by itself.
+    /// Sends a signal to the server and to its processes for clients. The server comes first, so that it neither starts
+    /// more processes nor ends the others itself.
     fn signal(self, name: &str) {
         let pid = fs::read_to_string(self.file("pid")).expect("it was started");
         let pid = pid.trim();
@@ -73,7 +72,7 @@ impl Server {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(pid).status();
         assert!(sent.is_ok_and(|status| status.success()), "{self:?} cannot be sent {name}");
         if let children @ [_, ..] = children.split_whitespace().collect::<Vec<_>>().as_slice() {
-            // One of them may have ended by itself.
+            // A process may have ended already.
             let _ended = Command::new("kill").arg(format!("-{name}")).args(children).status();
         }
     }
@@ -83,12 +82,11 @@ impl Server {
     }
 }
 
-/// Opens a way to a server on which it says `told` wherever it says `real`; nothing else is changed. So a real server
-/// can be one of an old version, which no machine has any more.
+/// Starts a proxy to a server that replaces the text `real` of its answers by `told`: a real server with an old version.
 ///
 /// # Panics
 ///
-/// If the two differ in length, which messages state.
+/// If the two differ in length, which is part of the protocol.
 pub fn disguise(server: SocketAddr, real: &str, told: &str) -> SocketAddr {
     assert_eq!(real.len(), told.len(), "{real} cannot become {told}");
     let (real, told) = (real.to_owned(), told.to_owned());
@@ -101,8 +99,8 @@ pub fn disguise(server: SocketAddr, real: &str, told: &str) -> SocketAddr {
     )
 }
 
-/// Opens a way to a server that ends without a word, and stays open, when a client says something such. So does a
-/// host that loses its power or its network.
+/// Starts a proxy to a server that falls silent and stays open after a message of a client that matches: a host that loses
+/// its power or its network.
 pub fn silence(server: SocketAddr, is_last: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> SocketAddr {
     let say = move |bytes: &mut [u8]| {
         while is_last(bytes) {
@@ -113,15 +111,15 @@ pub fn silence(server: SocketAddr, is_last: impl Fn(&[u8]) -> bool + Send + Sync
     way(move || server, say, |_| true)
 }
 
-/// Writes another text of the same length wherever there is this one.
+/// Replaces a text by another of the same length.
 pub fn replace(bytes: &mut [u8], real: &str, told: &str) {
     while let Some(at) = bytes.windows(real.len()).position(|window| window == real.as_bytes()) {
         bytes[at..at + told.len()].copy_from_slice(told.as_bytes());
     }
 }
 
-/// Opens a way to a server, asked for anew for each connection, on which what it says can be changed. Where `hear` says
-/// `false` it is withheld, and the connection broken.
+/// Starts a proxy that asks for the server's address for each connection, and can change its answers. If `hear` returns
+/// `false`, the answer is dropped and the connection closed.
 ///
 /// # Panics
 ///
@@ -153,7 +151,7 @@ fn way(
     address
 }
 
-/// Passes on what is said, until one side ends or is broken off.
+/// Forwards data until one side closes.
 fn relay(mut from: TcpStream, mut to: TcpStream, hear: impl Fn(&mut [u8]) -> bool) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {

@@ -1,4 +1,4 @@
-//! A real store, watched: every call is counted, and can be made to fail, to hang or to wait.
+//! A real store whose calls are counted and can fail, hang or wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
@@ -44,20 +44,20 @@ impl Call {
     ];
 }
 
-/// What goes wrong with a call.
+/// The fault of a call.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// It fails, and nothing was done.
+    /// It fails before it is executed.
     Down,
-    /// It is done, and fails then: the answer was lost.
+    /// It is executed, and its answer is lost.
     AnswerLost,
     /// It is never answered.
     Hangs,
-    /// It waits at a gate, and goes on then.
+    /// It waits at a gate, and is executed then.
     Waits(Gate),
 }
 
-/// Where calls wait until a test opens it.
+/// A gate where calls wait until a test opens it.
 #[derive(Clone, Debug)]
 pub struct Gate {
     arrived: Arc<Semaphore>,
@@ -76,7 +76,7 @@ impl Gate {
         self.arrived.acquire().await.map(tokio::sync::SemaphorePermit::forget).ok();
     }
 
-    /// Lets everything pass, now and later.
+    /// Opens the gate for good.
     pub fn open(&self) {
         self.open.add_permits(Semaphore::MAX_PERMITS / 2);
     }
@@ -97,7 +97,7 @@ struct Shared {
     errands: VecDeque<(Call, Errand)>,
 }
 
-/// The test's end of a [`Watched`] store.
+/// The control of a [`Watched`] store.
 #[derive(Clone, Default)]
 pub struct Watch {
     shared: Arc<Mutex<Shared>>,
@@ -110,17 +110,17 @@ impl std::fmt::Debug for Watch {
 }
 
 impl Watch {
-    /// Returns how often the store was called so.
+    /// Returns the number of such calls.
     pub fn count(&self, call: Call) -> usize {
         self.shared().counts.get(&call).copied().unwrap_or(0)
     }
 
-    /// Returns how often the store was called at all.
+    /// Returns the number of all calls.
     pub fn calls(&self) -> usize {
         self.shared().counts.values().sum()
     }
 
-    /// Returns how often the store was asked to change something.
+    /// Returns the number of calls that write.
     pub fn writes(&self) -> usize {
         [Call::Insert, Call::Update, Call::Delete, Call::Prune, Call::Remove]
             .into_iter()
@@ -128,33 +128,33 @@ impl Watch {
             .sum()
     }
 
-    /// Makes such calls fail from now on.
+    /// Gives such calls a fault from now on.
     pub fn fail(&self, call: Call, fault: Fault) {
         self.shared().faults.insert(call, fault);
     }
 
-    /// Makes all calls fail from now on.
+    /// Gives all calls a fault from now on.
     pub fn fail_all(&self, fault: &Fault) {
         for call in Call::ALL {
             self.fail(call, fault.clone());
         }
     }
 
-    /// Lets all calls succeed again.
+    /// Removes all faults.
     pub fn heal(&self) {
         self.shared().faults.clear();
     }
 
-    /// Does something right before the next such call reaches the store. Can be asked for several times.
+    /// Runs something before the next such call reaches the store. Several can wait.
     pub fn before_next(&self, call: Call, errand: impl Future<Output = ()> + Send + 'static) {
         self.shared().errands.push_back((call, Box::pin(errand)));
     }
 
-    /// Waits, within ten seconds, until something holds.
+    /// Waits at most ten seconds for a condition.
     ///
     /// # Panics
     ///
-    /// If it does not hold by then.
+    /// If the condition does not hold by then.
     pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         for _ in 0..2_000 {
             if holds(self) {

@@ -93,7 +93,7 @@ impl Tombstones {
     /// Refuses a session from now on, and retries its deletion until the store confirms it.
     pub(super) fn block(self: &Arc<Self>, id: SessionId, store: Arc<dyn DynStore>) {
         let mut blocked = lock(&self.blocked);
-        if blocked.by_id.insert(id, Block::UntilDeleted).is_some() {
+        if let Some(Block::UntilDeleted) = blocked.by_id.insert(id, Block::UntilDeleted) {
             return;
         }
         blocked.undeleted.push_back(id);
@@ -153,7 +153,8 @@ async fn retry_deletions(tombstones: Weak<Tombstones>, store: Arc<dyn DynStore>)
     loop {
         sleep(pause).await;
         let Some(tombstones) = tombstones.upgrade() else { return };
-        pause = LONGEST_PAUSE.min(pause * 2);
+        let longer = LONGEST_PAUSE.min(pause * 2);
+        pause = FIRST_PAUSE;
         while let Some(id) = tombstones.next_undeleted() {
             let deadline = Instant::now() + LONGEST_PAUSE;
             match timeout_at(deadline, store.delete(id, deadline.into_std())).await {
@@ -162,6 +163,7 @@ async fn retry_deletions(tombstones: Weak<Tombstones>, store: Arc<dyn DynStore>)
                 Ok(Ok(false)) => tombstones.block_until(id, deadline),
                 Ok(Err(_)) | Err(_) => {
                     tombstones.retry_later(id);
+                    pause = longer;
                     break;
                 }
             }
@@ -229,8 +231,9 @@ mod tests {
             sleep(FIRST_PAUSE * 2).await;
             assert!(Store::load(&*store, id(1), later).await.expect("memory answers").is_none());
             assert!(!tombstones.is_blocked(id(1)) && tombstones.is_blocked(id(2)));
+            tombstones.block(id(2), store.clone());
             sleep(LONGEST_PAUSE * 2).await;
-            assert!(!tombstones.is_blocked(id(2)));
+            assert!(!tombstones.is_blocked(id(2)), "blocked again while the first block was ending");
             assert!(!lock(&tombstones.blocked).is_retrying);
         }
     }
