@@ -1,8 +1,8 @@
-//! The requests that collide, the server that takes them, and what has to be true of the store afterwards.
+//! The conflicting requests, their server, and the checks of the store afterwards.
 //!
-//! Every second worker has sessions of its own on the same store, as another process has: what is not settled by
-//! the queue of one process is settled by the store. `RACES=n` says how often a log-out races a slow request per
-//! store; 100 by default.
+//! Every second worker has `Sessions` of its own on the same store, as another process has: conflicts are resolved by the
+//! locks of a process and by the store. `RACES=n` is the number of races between a log-out and a slow request per store,
+//! 100 by default.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use session_runtime::{
     Cleanup, Databag, Directory, Error, Keyring, Session, SessionId, SessionMiddleware, Sessions,
 };
 
-/// A bag of fifty fields, and a setter by position.
+/// A bag with fifty fields and a setter by position.
 macro_rules! wide {
     ($($field:ident)+) => {
         #[derive(Databag)]
@@ -66,7 +66,7 @@ async fn add(mut session: Session<Wide>) -> &'static str {
     "added"
 }
 
-/// Does one thing slowly: tells whether it had a session to do it in.
+/// Changes the session slowly; returns whether it had one.
 async fn slow(mut session: Session<Wide>, path: web::Path<(u64, u64)>) -> Result<&'static str, Error> {
     let (what, micros) = *path;
     let found = if session.is_new() { "none" } else { "found" };
@@ -115,7 +115,7 @@ async fn look(session: Session<Wide>) -> &'static str {
     if session.is_new() { "none" } else { "found" }
 }
 
-/// Sessions of two processes on one store, and a server of both.
+/// The sessions of two processes on one store, and their server.
 pub(crate) struct Races {
     sessions: Sessions<Wide>,
     pub(crate) server: ServerHandle,
@@ -147,7 +147,7 @@ pub(crate) async fn races<S: Directory + Clone>(store: S) -> Races {
             .route("/look", web::post().to(look))
     })
     .workers(4)
-    // A tab that has nothing to do for a while keeps its connection.
+    // An idle tab keeps its connection.
     .keep_alive(Duration::from_hours(1))
     .disable_signals()
     .bind("127.0.0.1:0")

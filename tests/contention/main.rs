@@ -1,4 +1,4 @@
-//! Requests that race each other, over real connections to several workers of a real server: in SQLite and memory.
+//! Racing requests over real connections to several workers of a real server: SQLite and memory.
 #![allow(missing_docs)]
 
 mod collide;
@@ -11,7 +11,7 @@ use session_runtime::{Directory, Durability, MemoryStore, SessionId, SqliteStore
 
 use self::collide::{fifty_writers, of_fifty, of_twenty, race, race_often, races, twenty_increments};
 
-/// A store that takes its time for every call of a request.
+/// A store that delays each call of a request.
 #[derive(Clone)]
 struct Slow<S> {
     store: S,
@@ -68,7 +68,7 @@ fn delayed(folder: &tempfile::TempDir) -> [(String, Slow<SqliteStore>); 3] {
 }
 
 #[actix_web::test]
-async fn of_fifty_parallel_writers_none_is_lost_however_slow_the_store() {
+async fn fifty_parallel_writers_lose_nothing_with_a_slow_store() {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, store) in delayed(&folder) {
         fifty_writers(&name, store).await;
@@ -102,7 +102,7 @@ async fn a_log_out_is_final_against_a_slow_request_in_memory() {
     race_often("memory", MemoryStore::new()).await;
 }
 
-/// A promise that a store can break: the proofs are worth what they find of these.
+/// A promise that a store can break. The tests must find each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// A row that is gone is written all the same.

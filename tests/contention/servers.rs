@@ -1,4 +1,4 @@
-//! Requests that race each other, over real connections to several workers of a real server: in stores on servers.
+//! Racing requests over real connections to several workers of a real server: stores on servers.
 //!
 //! Run by `tests/servers cargo test -p databag-tests --features servers --test races`.
 #![allow(missing_docs)]
@@ -27,7 +27,7 @@ async fn cluster() -> RedisStore {
 }
 
 #[actix_web::test]
-async fn of_fifty_parallel_writers_none_is_lost_in_postgres() {
+async fn fifty_parallel_writers_lose_nothing_in_postgres() {
     fifty_writers("PostgreSQL", postgres().await).await;
 }
 
@@ -42,7 +42,7 @@ async fn a_log_out_is_final_against_a_slow_request_in_postgres() {
 }
 
 #[actix_web::test]
-async fn of_fifty_parallel_writers_none_is_lost_in_mysql() {
+async fn fifty_parallel_writers_lose_nothing_in_mysql() {
     fifty_writers("MariaDB", mysql().await).await;
 }
 
@@ -57,7 +57,7 @@ async fn a_log_out_is_final_against_a_slow_request_in_mysql() {
 }
 
 #[actix_web::test]
-async fn of_fifty_parallel_writers_none_is_lost_in_redis() {
+async fn fifty_parallel_writers_lose_nothing_in_redis() {
     fifty_writers("Redis", redis().await).await;
 }
 
@@ -72,7 +72,7 @@ async fn a_log_out_is_final_against_a_slow_request_in_redis() {
 }
 
 #[actix_web::test]
-async fn of_fifty_parallel_writers_none_is_lost_in_a_redis_cluster() {
+async fn fifty_parallel_writers_lose_nothing_in_a_redis_cluster() {
     fifty_writers("Redis Cluster", cluster().await).await;
 }
 

@@ -1,7 +1,7 @@
-//! Crashes of the demo under load: what was acknowledged is there afterwards.
+//! Crashes of the demo shop under load: every acknowledged write survives.
 //!
-//! One shop on a database file, and two of them, of which one is killed, or the other, or both. `CRASH_CYCLES` says
-//! how many times; 5 by default.
+//! One shop on a database file, and two shops of which one or both are killed. `CRASH_CYCLES` is the number of crashes, 5
+//! by default.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -13,23 +13,23 @@ use tempfile::TempDir;
 
 const WRITERS: usize = 4;
 
-/// Every crash waits for so many acknowledged writes since the last one.
+/// Each crash waits for this many acknowledged writes since the last one.
 const WRITES: u64 = 60;
 
-/// So many more are acknowledged by the shops that go on, before the next start.
+/// The surviving shops acknowledge this many more before the next start.
 const WRITES_AFTER: u64 = 20;
 
-/// Somebody who counts for as long as the shop answers.
+/// A visitor who counts while the shop answers.
 struct Writer {
     visitor: Visitor,
     /// The last count that was acknowledged.
     acknowledged: u64,
-    /// Whether another count was asked for and not answered.
+    /// Whether another count was sent and not answered.
     in_flight: bool,
 }
 
 impl Writer {
-    /// Checks what a shop has of this session, and goes on from there.
+    /// Checks the count in a shop and continues from there.
     fn resume(&mut self, shop: &Running) -> Result<(), String> {
         self.visitor.moves_to(shop);
         let count = self.visitor.session()["count"].as_u64().expect("a number");
@@ -42,7 +42,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Counts until the shop is killed; one that is not has to answer until the load is over.
+    /// Counts until the shop is killed. A shop that is not killed must answer until the load is over.
     fn count(&mut self, dies: bool, load: &Load) {
         let until = Instant::now() + Duration::from_mins(1);
         while Instant::now() < until {
@@ -55,7 +55,7 @@ impl Writer {
                 Ok(answer) => answer,
                 Err(error) => {
                     assert!(dies, "a shop that was not killed does not answer: {error}");
-                    // Who has no cookie yet has no session to find the count in.
+                    // Without a cookie there is no session with a count.
                     self.in_flight = known;
                     return;
                 }
@@ -68,7 +68,7 @@ impl Writer {
     }
 }
 
-/// What the writers of a cycle have done, and whether it is enough.
+/// The acknowledged writes of a cycle, and whether they are enough.
 #[derive(Default)]
 struct Load {
     written: AtomicU64,
@@ -76,7 +76,7 @@ struct Load {
 }
 
 impl Load {
-    /// Waits until so many writes were acknowledged, or a writer has ended before.
+    /// Waits until so many writes are acknowledged or a writer has ended.
     fn wait_for(&self, writes: u64, has_ended: impl Fn() -> bool) {
         while self.written.load(Ordering::Relaxed) < writes && !has_ended() {
             thread::sleep(Duration::from_millis(1));
@@ -91,7 +91,7 @@ fn integrity(folder: &TempDir) -> String {
     database.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it can be checked")
 }
 
-/// Kills so many shops on one file, as `dies` says by cycle and shop, and looks for every acknowledged write.
+/// Kills shops on one file, as `dies` decides by cycle and shop, and checks every acknowledged write.
 fn crash_often<const SHOPS: usize>(dies: impl Fn(u64, usize) -> bool) {
     let cycles = std::env::var("CRASH_CYCLES").map_or(5, |cycles| cycles.parse().expect("a number"));
     let since = Instant::now();
@@ -104,7 +104,7 @@ fn crash_often<const SHOPS: usize>(dies: impl Fn(u64, usize) -> bool) {
     });
     for cycle in 1..=cycles {
         let load = Load::default();
-        // Who was at one shop comes to the next one, and finds there what the first has acknowledged.
+        // The visitors of one shop continue at the next one, which has everything that the first has acknowledged.
         let place = |writer: usize| (writer + usize::try_from(cycle).expect("few")) % SHOPS;
         for (n, writer) in writers.iter_mut().enumerate() {
             let found = writer.resume(shops[place(n)].as_ref().expect("it runs"));
@@ -126,7 +126,7 @@ fn crash_often<const SHOPS: usize>(dies: impl Fn(u64, usize) -> bool) {
                 })
                 .collect();
             load.wait_for(WRITES, || counting.iter().any(|(_, writer)| writer.is_finished()));
-            // Not always in the same moment of what a writer does.
+            // At different moments of a write.
             thread::sleep(Duration::from_micros(cycle * 7919 % 20_000));
             for shop in (0..SHOPS).filter(|shop| dies(cycle, *shop)) {
                 shops[shop].take().expect("it runs").kill();
@@ -160,18 +160,18 @@ fn crash_often<const SHOPS: usize>(dies: impl Fn(u64, usize) -> bool) {
 }
 
 #[test]
-fn no_acknowledged_write_is_lost_however_often_the_shop_is_killed() {
+fn no_acknowledged_write_is_lost_when_the_shop_is_killed() {
     crash_often::<1>(|_, _| true);
 }
 
 #[test]
-fn of_two_shops_on_one_file_none_loses_a_write_or_fails_when_one_or_both_are_killed() {
+fn two_shops_on_one_file_lose_no_write_when_one_or_both_are_killed() {
     crash_often::<2>(|cycle, shop| {
         [shop == 0, shop == 1, true][usize::try_from(cycle % 3).expect("an index")]
     });
 }
 
-/// Counts so often that `acknowledged` is reached.
+/// Counts until `acknowledged` is reached.
 fn count_to(writer: &mut Writer, acknowledged: u64) {
     while writer.acknowledged < acknowledged {
         writer.acknowledged = writer.visitor.api("/count", "")["count"].as_u64().expect("a number");
@@ -193,7 +193,7 @@ fn a_write_that_is_lost_in_a_crash_is_noticed() {
     writer.resume(&shop).expect("nothing was lost");
     count_to(&mut writer, 5);
     shop.kill();
-    // As if what was acknowledged since had not been written.
+    // As if the later acknowledged writes had not been made.
     std::fs::rename(path("before"), path("shop.db")).expect("it can be replaced");
     for name in ["shop.db-wal", "shop.db-shm"] {
         std::fs::remove_file(path(name)).expect("a crash leaves it");

@@ -1,4 +1,4 @@
-//! The demo, as its visitors find it: a process, a database file, cookies.
+//! The demo shop over HTTP: a process, a database file, cookies.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -40,7 +40,7 @@ fn mode(path: impl AsRef<Path>) -> u32 {
 }
 
 #[test]
-fn a_visitor_who_only_looks_leaves_no_cookie_and_no_row() {
+fn a_visitor_who_only_reads_leaves_no_cookie_and_no_row() {
     let (folder, shop) = open_shop();
     let mut visitor = Visitor::of(&shop);
     for path in ["/", "/plain", "/api/session"] {
@@ -73,7 +73,7 @@ fn the_session_has_the_keys_that_clients_rely_on() {
 }
 
 #[test]
-fn a_form_of_a_browser_is_answered_with_the_way_back() {
+fn a_form_of_a_browser_is_answered_with_a_redirect() {
     let (_folder, shop) = open_shop();
     let mut visitor = Visitor::of(&shop);
     let forms = [
@@ -93,7 +93,7 @@ fn a_form_of_a_browser_is_answered_with_the_way_back() {
 }
 
 #[test]
-fn a_form_of_an_api_client_is_answered_with_the_session_as_it_is_stored() {
+fn a_form_of_an_api_client_is_answered_with_the_stored_session() {
     let (_folder, shop) = open_shop();
     let mut visitor = Visitor::of(&shop);
     let steps = [
@@ -116,7 +116,7 @@ fn a_form_of_an_api_client_is_answered_with_the_session_as_it_is_stored() {
 }
 
 #[test]
-fn the_page_shows_what_the_session_holds() {
+fn the_page_shows_the_session() {
     let (_folder, shop) = open_shop();
     let mut visitor = Visitor::of(&shop);
     let page = visitor.get("/").body;
@@ -176,7 +176,7 @@ fn bad_input_is_explained_and_changes_nothing() {
 }
 
 #[test]
-fn bad_input_of_a_newcomer_leaves_no_row() {
+fn bad_input_of_a_new_visitor_leaves_no_row() {
     let (folder, shop) = open_shop();
     let answer = Visitor::of(&shop).post("/cart", "sku=tea&qty=0");
     assert_eq!((answer.status, answer.set_cookie.len()), (400, 0));
@@ -184,7 +184,7 @@ fn bad_input_of_a_newcomer_leaves_no_row() {
 }
 
 #[test]
-fn a_cart_takes_a_hundred_different_things_and_no_more() {
+fn a_cart_holds_at_most_a_hundred_different_items() {
     let (_folder, shop) = open_shop();
     let mut visitor = Visitor::of(&shop);
     for thing in 0..100 {
@@ -207,7 +207,7 @@ fn a_log_in_changes_the_cookie_and_keeps_the_cart() {
 }
 
 #[test]
-fn a_log_out_ends_the_session_for_whoever_has_its_cookie() {
+fn a_log_out_ends_the_session_for_every_copy_of_its_cookie() {
     let (folder, shop) = open_shop();
     let mut visitor = Visitor::of(&shop);
     visitor.post("/login", "user=7");
@@ -220,7 +220,7 @@ fn a_log_out_ends_the_session_for_whoever_has_its_cookie() {
 }
 
 #[test]
-fn after_a_restart_visitors_are_signed_in_and_carts_are_full() {
+fn sessions_survive_a_restart() {
     for end in [Running::stop, Running::kill] {
         let (folder, shop) = open_shop();
         let mut visitor = Visitor::of(&shop);
@@ -236,7 +236,7 @@ fn after_a_restart_visitors_are_signed_in_and_carts_are_full() {
 }
 
 #[test]
-fn a_copied_cookie_is_of_no_use_at_another_address() {
+fn a_copied_cookie_is_anonymous_at_another_address() {
     let folder = folder();
     let shop = Shop::new(SHOP, &folder).env("SHOP_TRUSTED_PROXIES", "127.0.0.1").start();
     let mut owner = Visitor::of(&shop);
@@ -254,7 +254,7 @@ fn a_copied_cookie_is_of_no_use_at_another_address() {
 }
 
 #[test]
-fn nobody_is_believed_about_an_address_unless_a_trusted_proxy_says_so() {
+fn only_a_trusted_proxy_can_state_an_address() {
     let (_folder, shop) = open_shop();
     let mut visitor = Visitor::of(&shop);
     visitor.forwarded_for = Some("203.0.113.9".to_owned());
@@ -370,7 +370,7 @@ fn a_session_ends_when_it_has_been_idle_and_at_its_absolute_limit() {
 }
 
 #[test]
-fn the_key_is_made_once_and_is_for_its_owner_only() {
+fn the_key_is_generated_once_and_readable_by_its_owner_only() {
     let (folder, shop) = open_shop();
     assert!(shop.printed().contains("shop.key"), "{}", shop.printed());
     let path = folder.path().join("shop.key");
@@ -403,7 +403,7 @@ fn two_shops_that_start_at_once_agree_on_a_key() {
 }
 
 #[test]
-fn a_key_in_the_environment_is_used_and_no_file_is_made() {
+fn a_key_in_the_environment_is_used_and_no_file_is_created() {
     let folder = folder();
     let start = |key| Shop::new(SHOP, &folder).env("SESSION_KEY", key).start();
     let shop = start(KEY.to_owned());
@@ -423,7 +423,7 @@ fn a_key_in_the_environment_is_used_and_no_file_is_made() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_refused_in_one_line() {
+fn invalid_settings_are_refused_in_one_line() {
     let bad = [
         ("SESSION_KEY", ""),
         ("SESSION_KEY", "secret"),
@@ -467,7 +467,7 @@ fn an_address_in_use_is_refused() {
 }
 
 #[test]
-fn the_database_is_where_the_setting_says_and_for_its_owner_only() {
+fn the_database_is_at_the_configured_path_and_readable_by_its_owner_only() {
     let folder = folder();
     let shop = Shop::new(SHOP, &folder).env("SHOP_STORE", "sqlite:other.db").start();
     Visitor::of(&shop).post("/count", "");
@@ -478,7 +478,7 @@ fn the_database_is_where_the_setting_says_and_for_its_owner_only() {
 }
 
 #[test]
-fn it_runs_without_a_database_too() {
+fn it_runs_without_a_database() {
     for store in ["memory:", "cookie:"] {
         let folder = folder();
         let shop = Shop::new(SHOP, &folder).env("SHOP_STORE", store).start();
@@ -541,7 +541,7 @@ fn the_table_has_columns_that_people_can_read() {
     assert_eq!(row, (id, 7, "127.0.0.1".to_owned(), "acme".to_owned(), expires));
 }
 
-/// Finds a needle in every file of a folder.
+/// Returns the files of a folder that contain a text.
 fn leaks(folder: &Path, needle: &[u8], allowed: &[&str]) -> Vec<String> {
     let files = fs::read_dir(folder).expect("the folder is there").map(|file| file.expect("a file"));
     let names = files.map(|file| file.file_name().into_string().expect("text"));
@@ -568,7 +568,7 @@ fn no_secret_and_no_cart_is_found_in_the_database_its_log_or_the_logs() {
     visitor.get("/");
     visitor.post("/cart", "sku=oolong-from-anxi&qty=0");
     visitor.get("/api/devices");
-    // What is refused is not logged either.
+    // Refused input is not logged either.
     let mut stranger = Visitor::of(&shop);
     stranger.cookie = Some(format!("shop={}", "A".repeat(43)));
     stranger.get("/");
@@ -587,7 +587,7 @@ fn no_secret_and_no_cart_is_found_in_the_database_its_log_or_the_logs() {
         assert_eq!(leaks(b"oolong-from-anxi"), [""; 0], "a cart is found {when}");
         assert_eq!(leaks(key.as_bytes()), [""; 0], "the key is found {when}");
         assert_eq!(leaks(&raw_key), [""; 0], "the key is found {when}");
-        // The search does find what is there to be found.
+        // The search finds a text that is there.
         assert!(!leaks(b"acme-and-sons").is_empty());
     };
     let log = fs::read_to_string(folder.path().join("log")).expect("there is a log");

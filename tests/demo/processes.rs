@@ -1,6 +1,6 @@
 //! Two shops on one database file, and several visitors at each of them, some in the same session.
 //!
-//! `PROCESS_REQUESTS` says how many requests there are in all; 2000 by default.
+//! `PROCESS_REQUESTS` is the number of all requests, 2000 by default.
 
 use std::thread;
 use std::time::Instant;
@@ -12,15 +12,15 @@ use serde_json::json;
 const THREADS_PER_SHOP: usize = 2;
 const SHARED_SESSIONS: usize = 3;
 
-/// What one thread has got acknowledged.
+/// The acknowledged counts of one thread.
 #[derive(Default)]
 struct Tally {
     requests: u64,
-    /// Counts in each of the shared sessions.
+    /// Its counts in each of the shared sessions.
     shared: [u64; SHARED_SESSIONS],
 }
 
-/// One thread of visitors: itself, with a session of its own, and the shared ones.
+/// One thread with a session of its own and the shared ones.
 struct Worker {
     name: String,
     own: Visitor,
@@ -37,7 +37,7 @@ impl Worker {
             let shared = &mut self.shared[session];
             tally.requests += 1;
             match step % 10 {
-                // Others count in the same session, here and in the other process.
+                // Other threads count in the same session, in both processes.
                 0 | 2 | 4 | 8 => {
                     let count = shared.api("/count", "")["count"].as_u64().expect("a number");
                     tally.shared[session] += 1;

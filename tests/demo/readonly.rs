@@ -1,6 +1,6 @@
-//! A database file and a folder that may be read and not written, as the visitors of a server meet them.
+//! A read-only database file and a read-only folder: the answers that visitors get.
 //!
-//! The shop runs as an ordinary user, whoever runs the tests: to root permissions mean nothing.
+//! The shop runs as an ordinary user, because file permissions do not apply to root.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,7 +13,7 @@ const SHOP: &str = env!("CARGO_BIN_EXE_shop");
 
 const KEY: &str = "8f0b6c1d4a7e93520f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778";
 
-/// A folder for the database within another one, which takes what the shop prints in any case.
+/// A folder for the database within a writable folder for the output of the shop.
 struct Place(TempDir);
 
 impl Place {
@@ -36,7 +36,7 @@ impl Place {
         self.folder().join("shop.db")
     }
 
-    /// What is in the folder: names, and what the files hold.
+    /// Returns the names and contents of the files in the folder.
     fn content(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let files = fs::read_dir(self.folder()).expect("it can be listed");
         let mut paths: Vec<_> = files.map(|file| file.expect("it can be listed").path()).collect();
@@ -44,9 +44,9 @@ impl Place {
         paths.into_iter().map(|path| (path.clone(), fs::read(path).expect("it can be read"))).collect()
     }
 
-    /// Lets the owner read and list, and nobody do more; or write as well.
+    /// Makes the folder and its files read-only for all users, or writable for the owner.
     fn let_all_be_written(&self, writable: bool) {
-        // In this order: as an ordinary user one changes nothing in a folder that one may not enter.
+        // The order matters: an ordinary user cannot change files in a folder without access to it.
         for (path, _) in self.content() {
             set_mode(&path, if writable { 0o600 } else { 0o400 });
         }
@@ -55,7 +55,7 @@ impl Place {
 }
 
 impl Drop for Place {
-    /// Whoever made the folder has to be able to remove it.
+    /// The owner of the folder must be able to remove it.
     fn drop(&mut self) {
         set_mode(&self.folder(), 0o700);
     }
@@ -70,7 +70,7 @@ fn assert_unavailable(answer: &Answer) {
     assert!(answer.retry_after.is_some() && answer.set_cookie.is_empty(), "{answer:?}");
 }
 
-/// Reads work, writes are 503, and cookies stay what they are.
+/// Checks that reads work, writes are 503, and cookies do not change.
 fn assert_read_only(shop: &Running, visitor: &mut Visitor, count: u64) {
     let cookie = visitor.cookie.clone();
     for path in ["/count", "/count-plain", "/count"] {
@@ -83,7 +83,7 @@ fn assert_read_only(shop: &Running, visitor: &mut Visitor, count: u64) {
     assert_eq!(visitor.cookie, cookie);
 }
 
-/// Counts, as the visitor and as somebody new.
+/// Counts as the visitor and as a new visitor.
 fn assert_writable(shop: &Running, visitor: &mut Visitor, count: u64) {
     assert_eq!(visitor.api("/count", "")["count"], count);
     assert_eq!(visitor.session()["count"], count);
@@ -91,7 +91,7 @@ fn assert_writable(shop: &Running, visitor: &mut Visitor, count: u64) {
 }
 
 #[test]
-fn a_file_that_may_only_be_read_is_read_and_writes_are_503_until_it_may_be_written() {
+fn a_read_only_file_is_read_and_writes_are_503_until_it_is_writable() {
     let place = Place::new();
     let shop = place.shop().start();
     let mut visitor = Visitor::of(&shop);
@@ -102,7 +102,7 @@ fn a_file_that_may_only_be_read_is_read_and_writes_are_503_until_it_may_be_writt
     let shop = place.shop().start();
     visitor.moves_to(&shop);
     assert_read_only(&shop, &mut visitor, 1);
-    // Of the files beside it, which SQLite has made as little writable, nobody need know.
+    // SQLite has made the files beside it read-only too.
     set_mode(&place.database(), 0o600);
     assert_writable(&shop, &mut visitor, 2);
     shop.stop();
@@ -120,7 +120,7 @@ fn a_folder_that_may_only_be_read_costs_no_write_and_with_its_files_writes_are_5
     let mut visitor = Visitor::of(&shop);
     assert_writable(&shop, &mut visitor, 1);
 
-    // A shop that runs has the files open that it needs, and so has one that finds them after a crash.
+    // A running shop has the files open that it needs. After a crash the next shop finds them.
     set_mode(&place.folder(), 0o500);
     assert_writable(&shop, &mut visitor, 2);
     shop.kill();
@@ -139,7 +139,7 @@ fn a_folder_that_may_only_be_read_costs_no_write_and_with_its_files_writes_are_5
 }
 
 #[test]
-fn in_a_folder_that_may_only_be_read_a_closed_database_is_not_opened_and_left_as_it_is() {
+fn a_closed_database_in_a_read_only_folder_is_not_opened_and_not_changed() {
     let place = Place::new();
     let shop = place.shop().start();
     let mut visitor = Visitor::of(&shop);
@@ -149,7 +149,7 @@ fn in_a_folder_that_may_only_be_read_a_closed_database_is_not_opened_and_left_as
     let before = place.content();
     set_mode(&place.folder(), 0o500);
     let (exit, said) = place.shop().refuse();
-    // SQLite would need files beside it, and without them cannot know whether others write.
+    // SQLite needs files beside the database to know whether other processes write.
     assert!(
         !exit.success() && said.contains("the folder of ") && said.contains("data/shop.db\" is not writable"),
         "{said}"

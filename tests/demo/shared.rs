@@ -1,4 +1,4 @@
-//! Two shops on one server: what is done at one holds at the other, at once.
+//! Two shops on one server: a change at one is visible at the other at once.
 //!
 //! Run by `tests/servers cargo test -p examples --features servers --test shared`.
 
@@ -8,10 +8,10 @@ use databag_tests::demo::{Running, Shop, Visitor};
 use databag_tests::server::url;
 use serde_json::json;
 
-/// How many sessions are ended at one shop and tried at the other.
+/// How many sessions are ended at one shop and replayed at the other.
 const LOG_OUTS: usize = 50;
 
-/// How many visitors count in one session at the same time, and how often each.
+/// How many visitors count in one session at the same time, and how often each counts.
 const COUNTERS: usize = 8;
 const COUNTS: usize = 25;
 

@@ -1,16 +1,16 @@
-//! Histories of real concurrent requests over HTTP, and a checker of what they may show.
+//! Histories of real concurrent requests over HTTP, and a checker of their answers.
 //!
 //! Browsers with several tabs each set, update, log in, log out, rotate and revoke, over a real server with
-//! several workers and a database file; every second worker has sessions of its own on the file, as another
-//! process has. A *life* is a session from its first request to its end, under whatever ids. The checker knows
-//! when every request began and ended, and what it saw:
+//! several workers and a database file; every second worker has `Sessions` of its own on the file, as another
+//! process has. A *life* is a session from its first request to its end, under all its ids. The checker knows
+//! the start and the end of each request, and what it read:
 //!
-//! - whatever was acknowledged before a request began is in what it sees, and is there at the end;
-//! - nothing is there twice, nothing that was refused, and nothing of another browser;
-//! - a life that has ended is seen by no request that began afterwards, and has no row;
-//! - a life that nobody has ended has one row.
+//! - a request reads everything that was acknowledged before it started, and all of it is stored at the end;
+//! - no change is stored twice, no refused change is stored, and none of another browser;
+//! - no request that starts after the end of a life reads it, and it has no row;
+//! - a life that was not ended has one row.
 //!
-//! `HISTORIES=n` says how many; `HISTORY=n` runs the operations of that one a hundred times.
+//! `HISTORIES=n` is the number of histories; `HISTORY=n` runs the operations of that one a hundred times.
 #![allow(missing_docs)]
 
 use std::cell::{Cell, RefCell};
@@ -52,7 +52,7 @@ struct Bag {
     count: u64,
 }
 
-/// What a request has seen, before it changed anything; or what a row holds.
+/// The session as a request read it before its change, or as a row holds it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Seen {
     life: u64,
@@ -147,7 +147,7 @@ async fn act(
         Act::LogOut => session.log_out(),
         Act::Rotate => session.rotate(),
         Act::Revoke => {
-            // An administrator's session is none of those it ends.
+            // The revocation comes from outside of the session.
             drop(session);
             sessions.revoke_user(user(browser)).await?;
         }
@@ -160,7 +160,7 @@ fn user(browser: u64) -> i64 {
     i64::try_from(browser).expect("not so many")
 }
 
-/// A promise that a store can break: the checker is worth what it finds of these.
+/// A promise that a store can break. The checker must find each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
@@ -168,9 +168,9 @@ enum Fault {
     Upsert,
     /// A row is written whatever its revision is.
     NoCompare,
-    /// The new row of a rotation is added, and the old one stays.
+    /// A rotation inserts the new row and keeps the old one.
     KeepOld,
-    /// A write is acknowledged and not made, one in twenty.
+    /// One write in twenty is acknowledged and not made.
     Forget,
 }
 
@@ -218,7 +218,7 @@ impl Directory for Planted {
     databag_tests::forward!(store: find, count, remove, health);
 }
 
-/// `SplitMix64`: what a history does depends on its number alone.
+/// `SplitMix64`: a history depends on its number only.
 struct Random(u64);
 
 impl Random {
@@ -262,7 +262,7 @@ async fn world(fault: Fault) -> World {
             .route("/{act}/{history}/{browser}/{tag}", web::post().to(act))
     })
     .workers(4)
-    // A tab that has nothing to do for a while keeps its connection.
+    // An idle tab keeps its connection.
     .keep_alive(Duration::from_hours(1))
     .disable_signals()
     .bind("127.0.0.1:0")
@@ -274,7 +274,7 @@ async fn world(fault: Fault) -> World {
     World { sessions, server: handle, address, _folder: folder }
 }
 
-/// A request that was answered: from its first to its last moment, in the order of the clients.
+/// An answered request, with its start and its end in the order of the clients.
 #[derive(Clone, Debug)]
 struct Event {
     act: Act,
@@ -282,14 +282,14 @@ struct Event {
     tag: u64,
     began: u64,
     ended: u64,
-    /// What it saw, if it was answered 200.
+    /// What it read, if the answer was 200.
     seen: Option<Seen>,
 }
 
-/// Runs one history; returns its number of requests, and what was wrong.
+/// Runs one history; returns its number of requests and the violations.
 async fn history(world: &World, clients: &mut Vec<Client>, name: u64, number: u64) -> (usize, Vec<String>) {
     let mut random = Random(number);
-    // Small ones are as good at finding faults, and faster; some are large.
+    // Small histories find faults as well and faster; some are large.
     let count = 2 + (0..3).map(|_| random.below(63)).min().unwrap_or_default();
     let tabs = 1 + random.below(count.min(8));
     let moment = Cell::new(0_u64);
@@ -306,7 +306,7 @@ async fn history(world: &World, clients: &mut Vec<Client>, name: u64, number: u6
         .map(|client| {
             let operations = 10 + random.below(41).min(random.below(41));
             let acts: Vec<_> = (0..operations).map(|_| random.below(ACTS.len() as u64)).collect();
-            // Names of browsers and tags differ between histories too.
+            // Browsers and tags have different numbers in each history.
             (name * 64 + client / tabs, client, acts)
         })
         .collect();
@@ -338,14 +338,14 @@ async fn history(world: &World, clients: &mut Vec<Client>, name: u64, number: u6
     (events.len(), wrong)
 }
 
-/// What became of a life.
+/// The course of a life.
 #[derive(Default)]
 struct Life {
-    /// When it had ended for certain.
+    /// When it had certainly ended.
     ended: Option<u64>,
-    /// Whether something may have ended it.
+    /// Whether a request may have ended it.
     may_have_ended: bool,
-    /// What was acknowledged, and when.
+    /// The acknowledged changes, and when.
     acknowledged: Vec<(Act, u64, u64)>,
 }
 
@@ -370,7 +370,7 @@ fn check(events: &[Event], rows: &[Seen], wrong: &mut Vec<String>) {
         }
     }
     for event in events.iter().filter(|event| event.seen.is_none() && event.act == Act::LogOut) {
-        // It does not tell whose life it was.
+        // The answer does not say which life it was.
         let of_the_browser = events.iter().filter(|other| other.browser == event.browser);
         for life in of_the_browser.filter_map(|other| other.seen.as_ref()).map(|seen| seen.life) {
             lives.entry(life).or_default().may_have_ended = true;
@@ -409,7 +409,7 @@ fn check(events: &[Event], rows: &[Seen], wrong: &mut Vec<String>) {
     }
 }
 
-/// Checks what was seen of a life, by a request or at the end.
+/// Checks a life, as a request read it or at the end.
 fn check_view(
     seen: &Seen,
     lives: &BTreeMap<u64, Life>,
@@ -482,7 +482,7 @@ async fn no_history_loses_repeats_revives_or_mixes_anything() {
     world.server.stop(false).await;
 }
 
-/// Runs histories until one shows what comes of a broken promise.
+/// Runs histories until one shows a violation.
 async fn is_found_out(fault: Fault, shown: &str) {
     let (world, mut clients) = (world(fault).await, Vec::new());
     for number in 1..=200 {
@@ -495,7 +495,7 @@ async fn is_found_out(fault: Fault, shown: &str) {
 }
 
 #[actix_web::test]
-async fn a_store_that_writes_what_is_gone_is_found_out() {
+async fn a_store_that_writes_rows_that_are_gone_is_found_out() {
     is_found_out(Fault::Upsert, "is revived").await;
 }
 

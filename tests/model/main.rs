@@ -1,6 +1,6 @@
-//! `Sessions` against a plain model: whatever is asked of them, both answer the same. In SQLite and in memory.
+//! `Sessions` answer what a plain model answers: SQLite and memory.
 //!
-//! `PROPTEST_CASES=n` says how many sequences are tried per store; a failure prints the shortest one that was found.
+//! `PROPTEST_CASES=n` is the number of sequences per store; a failure prints the shortest sequence that was found.
 #![allow(missing_docs)]
 
 mod model;
@@ -30,20 +30,20 @@ fn sessions_in_memory_do_what_the_model_does() {
     try_all("memory", CASES, async || twice(MemoryStore::new())).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// A promise that a store can break: the model is worth what it finds of these.
+/// A promise that a store can break. The model must find each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
-    /// What has expired is listed, counted and removed as what lives.
+    /// Expired rows are listed, counted and removed like live ones.
     ExpiryIsIgnored,
-    /// Pruning takes what lives.
+    /// Pruning removes live rows.
     PruneTakesAll,
     /// An update is acknowledged and not made.
     UpdateIsForgotten,
     /// A row that is deleted stays.
     DeleteIsForgotten,
-    /// A row that is renamed stays under its old id, too.
+    /// A renamed row stays under its old id too.
     OldRowStays,
-    /// A listing lacks its first row.
+    /// A list lacks its first row.
     ListingIsShort,
 }
 

@@ -1,6 +1,6 @@
-//! The model, the steps that are taken with it and with `Sessions`, and the comparison.
+//! The model, the steps for it and for `Sessions`, and the comparison.
 //!
-//! Two processes share a store, a clock and two keys, each under another current one.
+//! Two processes share a store, a clock and two keys; each has another current key.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -30,7 +30,7 @@ struct Bag {
     notes: Vec<String>,
 }
 
-/// A step. Processes are 0 and 1; sessions are meant by the order they were created in.
+/// A step. Processes are 0 and 1; sessions are numbered in the order of their creation.
 #[derive(Clone, Debug)]
 enum Step {
     Create {
@@ -45,7 +45,7 @@ enum Step {
         tenant: Option<u8>,
         note: String,
     },
-    /// Signs a user in, or out, as a change of the bag like any other.
+    /// Changes the user field, as a plain change of the bag.
     ChangeUser {
         session: usize,
         user: Option<i64>,
@@ -91,7 +91,7 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
     proptest::collection::vec((0_usize..2, step), 1..60)
 }
 
-/// Tokens, each another one, of which the last is known: an update tells nobody the new one.
+/// Unique tokens, of which the last one is known: an update does not return the new token.
 #[derive(Clone, Default)]
 struct Made(Arc<AtomicU64>);
 
@@ -112,13 +112,13 @@ impl Made {
     }
 }
 
-/// A session, as the model has it.
+/// A session of the model.
 #[derive(Clone, Debug)]
 struct Entry {
     bag: Bag,
     created: SystemTime,
     expires: SystemTime,
-    /// The process whose current key it is sealed under.
+    /// The process whose current key seals it.
     sealed_by: usize,
 }
 
@@ -138,7 +138,7 @@ impl Model {
         found.map(|(id, _)| *id).collect()
     }
 
-    /// Ends what matches, expired or not, and returns how many there were.
+    /// Ends the matching sessions, expired or not, and returns how many there were.
     fn remove(&mut self, matches: impl Fn(SessionId, &Entry) -> bool) -> u64 {
         let before = self.entries.len();
         self.entries.retain(|id, entry| !matches(*id, entry));
@@ -164,7 +164,7 @@ fn agree(found: Option<&Snapshot<Bag>>, expected: Option<&Entry>) -> bool {
     }
 }
 
-/// Takes all steps with both, and returns the first one whose results differ.
+/// Takes all steps with both and returns the first step whose results differ.
 async fn run<S: Directory>(stores: [S; 2], steps: &[(usize, Step)]) -> Result<(), String> {
     let (clock, keys) = (ManualClock::default(), [Keyring::generate(), Keyring::generate()]);
     let (mut processes, made) = (Vec::new(), Made::default());
@@ -177,7 +177,7 @@ async fn run<S: Directory>(stores: [S; 2], steps: &[(usize, Step)]) -> Result<()
             .token_source(made.source());
         processes.push(builder.build().await.expect("good settings"));
     }
-    // A server may have the sessions of the sequence before.
+    // A server may have the sessions of the previous sequence.
     processes[0].clear().await.map_err(|error| error.to_string())?;
     let (mut model, mut tokens) = (Model::default(), Vec::new());
     for (number, (process, step)) in steps.iter().enumerate() {
@@ -185,7 +185,7 @@ async fn run<S: Directory>(stores: [S; 2], steps: &[(usize, Step)]) -> Result<()
         if !same.map_err(|error| format!("step {number}, {step:?}: {error}"))? {
             return Err(format!("step {number} by process {process}, {step:?}: the results differ"));
         }
-        // Both processes see every time that the clock shows, and agree on what is alive.
+        // Both processes read the clock at each step, and agree on which sessions are live.
         for (process, sessions) in processes.iter().enumerate() {
             let count = sessions.count_all().await.map_err(|error| error.to_string())?;
             let now = clock.now();
@@ -194,7 +194,7 @@ async fn run<S: Directory>(stores: [S; 2], steps: &[(usize, Step)]) -> Result<()
             }
         }
     }
-    // Whatever the results were, the sessions are the same in the end.
+    // The sessions are the same at the end.
     let now = clock.now();
     for token in &tokens {
         let found = processes[0].load(token).await.map_err(|error| error.to_string())?;
@@ -205,7 +205,7 @@ async fn run<S: Directory>(stores: [S; 2], steps: &[(usize, Step)]) -> Result<()
     Ok(())
 }
 
-/// Takes a step with both, and tells whether the results are the same.
+/// Takes a step with both and returns whether the results are the same.
 #[expect(clippy::too_many_lines, reason = "an arm for every step")]
 async fn take(
     sessions: &Sessions<Bag>,
@@ -271,7 +271,7 @@ async fn take(
             if expected.is_some_and(|expected| expected != *user)
                 && let Some(mut entry) = model.entries.remove(&token.session_id())
             {
-                // It begins anew, under an id of its own.
+                // It starts again under a new id.
                 entry.bag.user_id = *user;
                 (entry.created, entry.expires, entry.sealed_by) = (now, now + IDLE.min(ABSOLUTE), process);
                 let renamed = made.last();
@@ -345,8 +345,8 @@ async fn take(
     })
 }
 
-/// Tries so many sequences, or as many as `PROPTEST_CASES` says, with the two handles that two processes have of a
-/// store; returns the shortest sequence that was found whose results differ.
+/// Tries so many sequences, or the number in `PROPTEST_CASES`, with the two handles of two processes on a store; returns
+/// the shortest sequence whose results differ.
 pub(crate) fn try_all<S: Directory>(
     name: &str,
     cases: u32,

@@ -1,7 +1,7 @@
-//! `Sessions` against a plain model: whatever is asked of them, both answer the same. In stores on servers.
+//! `Sessions` answer what a plain model answers: stores on servers.
 //!
-//! Run by `tests/servers cargo test -p databag-tests --features servers --test model_servers`. `PROPTEST_CASES=n` says
-//! how many sequences are tried per store; a failure prints the shortest one that was found.
+//! Run by `tests/servers cargo test -p databag-tests --features servers --test model_servers`. `PROPTEST_CASES=n` is
+//! the number of sequences per store; a failure prints the shortest sequence that was found.
 #![allow(missing_docs)]
 
 mod model;
@@ -14,7 +14,7 @@ use self::model::try_all;
 
 const CASES: u32 = 48;
 
-/// Compares with the model what two processes do that are connected once for all sequences.
+/// Compares two processes with the model. They connect once for all sequences.
 fn compare<S: Directory + Clone>(name: &str, connect: impl AsyncFn() -> S) {
     let connected = OnceCell::new();
     let both = async || [connect().await, connect().await];

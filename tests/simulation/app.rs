@@ -1,4 +1,4 @@
-//! The application under simulation: the real middleware and the real extractors, over a store that fails.
+//! The simulated application: the real middleware and extractors, over a store that fails.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -17,12 +17,12 @@ use crate::model::Millis;
 pub(crate) struct Sim {
     #[databag(user_id)]
     user_id: Option<u64>,
-    /// The number of the request that began this content.
+    /// The number of the request that started this content.
     lineage: u64,
-    /// Everything that was written here, in its order: what is made twice is here twice.
+    /// Every change, in its order: a change that is applied twice is here twice.
     #[databag(merge = "append")]
     log: Vec<Entry>,
-    /// The numbers of the requests that wrote here.
+    /// The numbers of the requests that changed it.
     tags: BTreeSet<u64>,
     count: u64,
     #[databag(merge = "sum")]
@@ -62,7 +62,7 @@ impl Sim {
     }
 }
 
-/// What an answer shows of the session.
+/// The session, as an answer shows it.
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct View {
     pub(crate) lineage: u64,
@@ -70,7 +70,7 @@ pub(crate) struct View {
     pub(crate) tags: BTreeSet<u64>,
     pub(crate) count: u64,
     pub(crate) sum: u64,
-    /// What this request changed, if it is answered with success.
+    /// The change of this request, if its answer is a success.
     pub(crate) made: Vec<Change>,
 }
 
@@ -87,27 +87,27 @@ impl View {
     }
 }
 
-/// How a request is to be handled.
+/// What the handler of a request does.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Task {
     pub(crate) number: u64,
     /// How long the handler takes, in milliseconds.
     pub(crate) takes: u64,
-    /// How long it waits for the store, if it does not wait for as long as that takes.
+    /// How long it waits for the store; `None` for as long as it takes.
     pub(crate) patience: u64,
     pub(crate) user: u64,
 }
 
-/// When the handler of a request was about to write.
+/// The moment before the handler of a request writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
-    /// Since the simulation began.
+    /// Time since the start of the simulation.
     pub(crate) after: Duration,
-    /// What the server's clock showed.
+    /// The time on the server's clock.
     pub(crate) shown: Millis,
 }
 
-/// The requests whose handlers began, and when they came to write.
+/// The requests whose handlers have started, and the moments of their writes.
 pub(crate) struct Begun {
     watch: Watch,
     requests: RefCell<HashMap<u64, Option<Moment>>>,
@@ -181,7 +181,7 @@ async fn sum(mut session: Session<Sim>, task: Asked, work: Work) -> impl Respond
     View::of(&session, &[Change::Sum])
 }
 
-/// Changes the session plainly, and by `update` as well.
+/// Changes the session plainly and by `update`.
 async fn both(mut session: Session<Sim>, task: Asked, work: Work) -> Result<impl Responder, Error> {
     session.make(Change::Sum, &task);
     work.work(&task).await;
@@ -189,7 +189,7 @@ async fn both(mut session: Session<Sim>, task: Asked, work: Work) -> Result<impl
     Ok(View::of(&session, &[Change::Sum, Change::Count]))
 }
 
-/// Saves, again if that fails, and changes something after it.
+/// Saves, retries a failed save, and changes the session afterwards.
 async fn save(mut session: Session<Sim>, task: Asked, work: Work) -> Result<impl Responder, Error> {
     session.make(Change::Sum, &task);
     work.work(&task).await;
@@ -200,7 +200,7 @@ async fn save(mut session: Session<Sim>, task: Asked, work: Work) -> Result<impl
     Ok(View::of(&session, &[Change::Sum, Change::Tag]))
 }
 
-/// Saves, and goes on whatever comes of it, and even if nothing does.
+/// Saves, and continues whether or not the save ends.
 async fn hasty_save(mut session: Session<Sim>, task: Asked, work: Work) -> impl Responder {
     session.make(Change::Sum, &task);
     work.work(&task).await;
@@ -209,7 +209,7 @@ async fn hasty_save(mut session: Session<Sim>, task: Asked, work: Work) -> impl 
     View::of(&session, &[Change::Sum, Change::Tag])
 }
 
-/// The same of an `update`.
+/// The same with `update`.
 async fn hasty_update(mut session: Session<Sim>, task: Asked, work: Work) -> impl Responder {
     session.make(Change::Sum, &task);
     work.work(&task).await;

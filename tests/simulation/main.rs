@@ -1,8 +1,8 @@
-//! The whole library in one thread, on a clock and with a chance of its own, over a store that fails. Two processes
-//! share the store, and a browser is served now by one, now by the other.
+//! The whole library in one thread, with a simulated clock and a seeded random generator, over a store that fails. Two
+//! processes share the store, and both serve each browser.
 //!
-//! A seed decides everything: what browsers do, how long it takes, when the clock jumps, which call to the store
-//! is late or fails. `SEED=n` repeats one, `SEEDS=n` runs so many, from `FIRST_SEED` on.
+//! The seed decides everything: what browsers do, how long it takes, when the clock jumps, which store call is late or
+//! fails. `SEED=n` repeats one seed, `SEEDS=n` runs so many seeds from `FIRST_SEED` on.
 #![allow(missing_docs)]
 
 mod app;
@@ -33,52 +33,52 @@ const BROWSERS: usize = 4;
 const PROCESSES: usize = 2;
 const REQUESTS: u64 = 200;
 const MINUTES: u64 = 10;
-/// What the server's clock shows at first.
+/// The first time on the server's clock.
 const BEGINNING: Millis = 1_700_000_000_000;
 const KEY: &str = "5f0c9a1e7d3b48266e91c4f87a2d50b3e8164c9f03a7d5be21946f8c7b3ad0e5";
 
-/// How long a browser that hangs up may have left behind what is still under way.
+/// How long the work of a disconnected browser may continue.
 const AFTERMATH: Duration = Duration::from_secs(10);
-/// How long after a call that was late or failed nothing waits for it any more.
+/// How long after a late or failed call no request waits for it any more.
 const RECOVERY: Duration = Duration::from_secs(5);
 
-/// What came of a seed.
+/// The result of a seed.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Run {
     violations: Vec<String>,
-    /// Every request and its answer, where that is asked for.
+    /// Every request and its answer, if requested.
     trace: Vec<String>,
 }
 
-/// Runs one seed and returns what was wrong.
+/// Runs one seed and returns the violations.
 fn simulate(seed: u64, broken: Option<Broken>) -> Vec<String> {
     trace(seed, broken, false).violations
 }
 
-/// Runs one seed and returns what was wrong and, if it is told, everything that was answered.
+/// Runs one seed and returns the violations and, if requested, all answers.
 fn trace(seed: u64, broken: Option<Broken>, told: bool) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime.expect("a runtime"), run(seed, broken, told))
 }
 
-/// The servers' clock: the simulation's, and how far it is off.
+/// The servers' clock: the simulated time and its offset.
 #[derive(Clone)]
 struct Watch {
     began: Instant,
     off: Arc<AtomicI64>,
-    /// What each process makes of it.
+    /// The view of each process.
     seen: Arc<Mutex<[Seen; PROCESSES]>>,
     /// How often it was set back.
     set_back: Arc<AtomicU64>,
 }
 
-/// What a process has seen of the clock.
+/// The clock as a process has seen it.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    /// The latest that it may be for the process: it lets no clock fall far behind that.
+    /// The latest time that the process may assume: it does not follow a clock far behind this.
     latest: Millis,
-    /// When it looked last.
+    /// When the process read the clock last.
     looked: Duration,
 }
 
@@ -92,7 +92,7 @@ impl Watch {
         BEGINNING.checked_add_signed(since).expect("this century")
     }
 
-    /// A process looks at it: time goes on for it where the clock has fallen behind by more than a minute.
+    /// A process reads the clock. If the clock is behind by more than a minute, time continues for the process.
     fn look(&self, process: usize) -> Millis {
         let (shown, passed) = (self.shown(), self.passed());
         let Seen { latest, looked } = &mut self.seen()[process];
@@ -115,9 +115,9 @@ fn millis(duration: Duration) -> Millis {
     u64::try_from(duration.as_millis()).expect("ten minutes")
 }
 
-/// What all browsers of a simulation share.
+/// The state that all browsers of a simulation share.
 struct World<S> {
-    /// Each serves the same application, from the same store, and knows nothing of the other.
+    /// Each process serves the same application from the same store, without knowledge of the other.
     processes: Vec<(S, Sessions<Sim>)>,
     store: SimStore,
     model: RefCell<Model>,
@@ -176,7 +176,7 @@ async fn run(seed: u64, broken: Option<Broken>, told: bool) -> Run {
     Run { violations, trace }
 }
 
-/// Begins the sessions of one process.
+/// Builds the sessions of one process.
 async fn process(
     number: usize,
     store: SimStore,
@@ -212,7 +212,7 @@ async fn process(
         .expect("nothing is called yet")
 }
 
-/// Lets the store and the clock fail for a while, again and again.
+/// Lets the store and the clock fail for a while, repeatedly.
 async fn trouble(store: SimStore, watch: Watch, mut random: Random) {
     loop {
         tokio::time::sleep(Duration::from_millis(random.below(40_000))).await;
@@ -236,11 +236,11 @@ async fn trouble(store: SimStore, watch: Watch, mut random: Random) {
 #[derive(Default)]
 struct Jar {
     token: Option<String>,
-    /// Every token it ever had, for replays.
+    /// All its tokens, for replays.
     all: Vec<String>,
 }
 
-/// What tabs do, as often as it is here.
+/// The operations of tabs; each is as frequent as it is listed.
 const KINDS: [Kind; 18] = [
     Kind::Read,
     Kind::Read,
@@ -261,11 +261,11 @@ const KINDS: [Kind; 18] = [
     Kind::Rotate,
     Kind::Revoke,
 ];
-/// What is under way when a session ends, or has expired.
+/// The operations in flight when a session ends or expires.
 const COMPANIONS: [Kind; 7] =
     [Kind::Rotate, Kind::Rotate, Kind::LogIn, Kind::Add, Kind::Count, Kind::Both, Kind::Save];
 
-/// Sends requests, with pauses, until the time is over.
+/// Sends requests with pauses until the time is over.
 async fn browse<S, B>(world: Rc<World<S>>, jar: Rc<RefCell<Jar>>, browser: usize, mut random: Random)
 where
     S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = Error> + 'static,
@@ -276,7 +276,7 @@ where
     let mut left = REQUESTS / tabs;
     while left > 0 {
         left -= 1;
-        // Bursts, and silence long enough for a session to expire.
+        // Bursts, and pauses long enough for a session to expire.
         let wait = if random.percent(60) { random.below(200) } else { random.below(5 * pause) };
         tokio::time::sleep(Duration::from_millis(wait)).await;
         let mut token = jar.borrow().token.clone();
@@ -284,21 +284,21 @@ where
         let mut companion = None;
         let mut takes = if random.percent(20) { random.below(3_000) } else { random.below(20) };
         if random.percent(10) && !jar.borrow().all.is_empty() {
-            // Somebody tries a token that they have found.
+            // A replayed token.
             token = Some(random.pick(&jar.borrow().all).clone());
             kind = Kind::Read;
         } else if random.percent(5) {
-            // A slow request, of a session that is about to expire.
+            // A slow request of a session that is about to expire.
             let edge = token.as_ref().and_then(|token| world.model.borrow().edge(token)).unwrap_or(0);
             let until = edge.saturating_sub(world.watch.shown() + random.below(2_000));
             tokio::time::sleep(Duration::from_millis(until)).await;
             kind = *random.pick(&COMPANIONS);
             takes = random.below(4_000);
-            // Another may keep it alive.
+            // Another request may extend it.
             companion =
                 random.percent(50).then(|| (*random.pick(&[Kind::Read, Kind::Add]), random.below(20)));
         } else if matches!(kind, Kind::LogOut | Kind::Revoke) && random.percent(70) {
-            // Whoever leaves or is sent away has something under way, that is sooner or later than that.
+            // A log-out or a revocation has another request in flight, which ends before or after it.
             let longest = if random.percent(50) { 40 } else { 3_000 };
             companion = Some((*random.pick(&COMPANIONS), random.below(longest)));
         }
@@ -313,7 +313,7 @@ where
     }
 }
 
-/// A request that is to be sent.
+/// A request before it is sent.
 struct Errand {
     kind: Kind,
     takes: u64,
@@ -321,7 +321,7 @@ struct Errand {
     browser: usize,
     process: usize,
     token: Option<String>,
-    /// When the browser does not wait for the answer any more.
+    /// When the browser stops waiting for the answer.
     hangs_up: Option<Duration>,
 }
 
@@ -334,7 +334,7 @@ impl Errand {
     }
 }
 
-/// Sends a request and learns from the answer.
+/// Sends a request and checks the answer.
 async fn exchange<S, B>(world: &Rc<World<S>>, jar: &RefCell<Jar>, errand: Errand)
 where
     S: Service<actix_http::Request, Response = ServiceResponse<B>, Error = Error> + 'static,
@@ -352,7 +352,7 @@ where
         None => Some(send(world, &request, &task).await),
     };
     let Some(mut answer) = answer else {
-        // What it has begun goes on for a while, whatever that is.
+        // The work that it has started continues for a while.
         let world = world.clone();
         tokio::task::spawn_local(async move {
             tokio::time::sleep(AFTERMATH).await;
@@ -422,7 +422,7 @@ where
     Answer { status, set, view, ..Answer::default() }
 }
 
-/// Ends the session of the request's token, as somebody does who sees it in a list.
+/// Ends the session of the request's token by its id, as from a list of devices.
 async fn revoke<S>(world: &World<S>, request: &Request, task: &Task) -> Answer {
     tokio::time::sleep(Duration::from_millis(task.takes)).await;
     let token = request.token.as_deref().and_then(Token::parse);
@@ -430,7 +430,7 @@ async fn revoke<S>(world: &World<S>, request: &Request, task: &Task) -> Answer {
         None => 204,
         Some(token) => match world.processes[request.process].1.delete(token.session_id()).await {
             Ok(true) => 204,
-            // It is gone, or goes on under another id: nothing was ended.
+            // It is gone, or has another id: no session was ended.
             Ok(false) => 409,
             Err(_) => 503,
         },
@@ -466,7 +466,7 @@ fn no_seed_breaks_a_promise() {
 #[test]
 fn a_seed_gives_the_same_run_every_time() {
     for seed in 1..20 {
-        // Runs that fail tell the most.
+        // Runs with failures show the most.
         for broken in [None, Some(Broken::NoCompare)] {
             let (run, again) = (trace(seed, broken, true), trace(seed, broken, true));
             assert!(run.trace.len() > 150, "it tells of {} requests", run.trace.len());
@@ -479,12 +479,12 @@ fn a_seed_gives_the_same_run_every_time() {
 }
 
 #[test]
-fn a_run_that_goes_by_more_than_its_seed_is_found_out() {
+fn a_run_that_depends_on_more_than_its_seed_is_found_out() {
     let run = || trace(1, Some(Broken::Unseeded), true);
     assert!(run() != run());
 }
 
-/// Tells whether some answer shows, within some seeds, what comes of a broken promise.
+/// Returns whether some seed shows a violation.
 fn is_found_out(broken: Broken, shown: &str) -> bool {
     (1..=200).any(|seed| simulate(seed, Some(broken)).iter().any(|violation| violation.contains(shown)))
 }
@@ -500,17 +500,17 @@ fn a_store_that_compares_no_revisions_is_found_out() {
 }
 
 #[test]
-fn a_service_that_is_unavailable_for_no_reason_is_found_out() {
+fn a_store_that_fails_without_reason_is_found_out() {
     assert!(is_found_out(Broken::Sulky, "while the store was well"));
 }
 
 #[test]
-fn a_store_that_answers_that_another_writer_was_first_when_it_has_stored_is_found_out() {
+fn a_store_that_answers_a_stored_write_as_a_conflict_is_found_out() {
     assert!(is_found_out(Broken::FalseConflict, "has made changes twice"));
 }
 
 #[test]
-fn a_store_that_answers_before_it_has_written_is_found_out() {
+fn a_store_that_acknowledges_before_it_writes_is_found_out() {
     assert!(is_found_out(Broken::EarlyAnswer, "lost the writes of"));
 }
 
@@ -530,14 +530,14 @@ fn a_store_that_ignores_expiry_is_found_out() {
 }
 
 #[test]
-fn of_sealed_rows_no_store_can_ignore_expiry() {
-    // Somebody who lives is missed, since the expiration is sealed with the row; nobody is let in by a wrong one.
+fn a_store_cannot_ignore_the_expiry_of_sealed_rows() {
+    // The expiration is sealed with the row: a live session is rejected, and a wrong expiration admits no request.
     let violations: Vec<_> = (1..=20).flat_map(|seed| simulate(seed, Some(Broken::ExpiryForged))).collect();
     assert!(violations.iter().any(|violation| violation.contains("which lives")));
     assert!(!violations.iter().any(|violation| violation.contains("which had expired")), "{violations:#?}");
 }
 
 #[test]
-fn a_server_that_looks_at_no_expiration_is_found_out() {
+fn a_server_that_checks_no_expiration_is_found_out() {
     assert!(is_found_out(Broken::ClockStopped, "which had expired"));
 }

@@ -1,7 +1,7 @@
-//! What must be true of every answer, whatever the store did.
+//! The invariants of every answer, whatever the store did.
 //!
-//! A lineage is the content of a session from its first write to its log-out, across all its ids. It is named
-//! by the request that began it.
+//! A lineage is the content of a session from its first write to its log-out, across all its ids. Its name is the number
+//! of the request that started it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(crate) type Millis = u64;
 /// The limits of the simulated application.
 const IDLE: Millis = 60_000;
 const ABSOLUTE: Millis = 300_000;
-/// How much of the idle time may be gone before it is stored that a session was used.
+/// The part of the idle time that may pass before the use of a session is stored.
 const STEP: Millis = IDLE / 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,72 +36,72 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Tells whether it may end the session, under whatever id it goes on.
+    /// Returns whether it may end the session, under any id.
     fn ends(self) -> bool {
         matches!(self, Self::LogOut | Self::Revoke)
     }
 
-    /// Tells whether the session goes on under another id after it.
+    /// Returns whether the session has another id after it.
     fn renames(self) -> bool {
         matches!(self, Self::LogIn | Self::Rotate)
     }
 
-    /// Tells whether nothing but its use is to be stored of a session.
+    /// Returns whether it stores only the use of the session.
     fn looks(self) -> bool {
         matches!(self, Self::Read | Self::Peek)
     }
 }
 
-/// A request as its browser sent it.
+/// A request, as its browser sent it.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) number: u64,
     pub(crate) kind: Kind,
     pub(crate) browser: usize,
-    /// The process that it was sent to.
+    /// The process that serves it.
     pub(crate) process: usize,
     pub(crate) token: Option<String>,
-    /// The order of beginnings and ends of requests.
+    /// The position in the order of starts and ends of requests.
     began: u64,
-    /// The server's clock when it began, as it shows.
+    /// The time on the server's clock at its start.
     pub(crate) shown: Millis,
-    /// What is known of the lineage when it began.
+    /// What was known of the lineage at its start.
     known: Option<BTreeSet<Entry>>,
-    /// Before this its session does not expire, as far as was known when it began.
+    /// The earliest expiry of its session, as known at its start.
     lives_until: Millis,
-    /// How many requests had come with its token, and whether all of them were over.
+    /// How many requests had its token before, and whether all of them had ended.
     uses: u64,
     alone: bool,
 }
 
-/// An answer as its browser received it.
+/// An answer, as its browser received it.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    /// Nothing, if the browser has not waited for it.
+    /// `None` if the browser did not wait for it.
     pub(crate) status: Option<u16>,
     /// The token of a `Set-Cookie`; empty for a removal.
     pub(crate) set: Option<String>,
     pub(crate) view: Option<View>,
-    /// Whether the handler began.
+    /// Whether the handler started.
     pub(crate) handled: bool,
-    /// When the handler was about to write.
+    /// The moment before the handler wrote.
     pub(crate) wrote: Option<Moment>,
-    /// Whether the server's clock was set back meanwhile: then it is not known how late it thought it was.
+    /// Whether the server's clock was set back meanwhile: then the server's time is unknown.
     pub(crate) set_back: bool,
-    /// Whether the store was well all the time, and for long enough before for nothing to be waited for.
+    /// Whether the store worked all the time, and long enough before that no request waited for an earlier call.
     pub(crate) calm: bool,
 }
 
 #[derive(Debug, Default)]
 struct Lineage {
     browser: usize,
-    /// What was answered with success.
+    /// The changes that were answered with success.
     known: BTreeSet<Entry>,
     /// The requests whose changes may have been stored.
     asked: BTreeSet<u64>,
-    /// When it was first known to have ended: before this, at least.
+    /// When its end was first known: it had ended by then.
     ended: Option<u64>,
-    /// How many requests are in flight that may end it, under whatever id it goes on.
+    /// How many requests in flight may end it, under any id.
     ending: u32,
 }
 
@@ -110,24 +110,24 @@ struct Token {
     lineage: u64,
     /// When a request that could end it was first sent.
     endangered: Option<u64>,
-    /// When it was first known to be of no use.
+    /// When the token was first known to be dead.
     dead: Option<u64>,
-    /// When a process had failed to end it, and refuses it since.
+    /// When a process failed to end it; the process has refused it since then.
     refused: [Option<(u64, Duration)>; PROCESSES],
-    /// The process that has renamed it, and its name since.
+    /// The process that renamed it, and its new id.
     renamed: Option<(usize, String)>,
-    /// Before this the session does not expire, as is known since then.
+    /// The earliest expiry, and since when it is known.
     lives_until: Millis,
     known_since: Duration,
-    /// The earliest that no activity moves this.
+    /// The earliest absolute limit.
     least_absolute: Millis,
-    /// From this on it has expired.
+    /// The time from which it has certainly expired.
     gone_from: Millis,
-    /// The latest that no activity moves this.
+    /// The latest absolute limit.
     absolute: Millis,
-    /// How many requests may be moving that right now.
+    /// How many requests in flight may extend it.
     moving: u32,
-    /// How many requests came with it.
+    /// How many requests had it.
     uses: u64,
 }
 
@@ -136,7 +136,7 @@ pub(crate) struct Model {
     order: u64,
     /// The latest time that the server has seen.
     latest: Millis,
-    /// How long the simulation takes so far.
+    /// The time since the start of the simulation.
     passed: Duration,
     lineages: BTreeMap<u64, Lineage>,
     tokens: HashMap<String, Token>,
@@ -149,7 +149,7 @@ impl Model {
         self.order
     }
 
-    /// Returns when the session of a token has expired at the latest, if nobody uses it before.
+    /// Returns when the session of a token has certainly expired if no request uses it before.
     pub(crate) fn edge(&self, token: &str) -> Option<Millis> {
         self.tokens.get(token).map(|token| token.gone_from)
     }
@@ -196,8 +196,8 @@ impl Model {
         request
     }
 
-    /// Checks an answer and learns from it. `latest` is the latest time that the server has seen, and `passed` how
-    /// long the simulation takes so far.
+    /// Checks an answer and updates the model. `latest` is the latest time that the server has seen, and `passed` the time
+    /// since the start of the simulation.
     pub(crate) fn end(&mut self, request: &Request, answer: &Answer, latest: Millis, passed: Duration) {
         self.step();
         (self.latest, self.passed) = (latest, passed);
@@ -207,7 +207,7 @@ impl Model {
         if let Some(view) = view {
             self.check_time(request, answer, view);
         }
-        // Whatever was answered, it may have been stored that the session was used.
+        // With any answer the use of the session may have been stored.
         if let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get_mut(token))
             && request.known.is_some()
         {
@@ -218,7 +218,7 @@ impl Model {
             let lineage = self.lineages.get_mut(&token.lineage).expect("a token has one");
             lineage.ending -= u32::from(request.kind.ends());
         }
-        // A log-out by a token that was replaced meanwhile finds nobody signed in, and ends nothing.
+        // A log-out with a token that was replaced meanwhile is anonymous and ends nothing.
         let found = answer.view.as_ref().is_none_or(|view| view.lineage != 0);
         if request.kind.ends() && success && found {
             self.end_lineage_of(request);
@@ -226,7 +226,7 @@ impl Model {
             self.refuse(request);
         }
         let Some(view) = view else {
-            // What was saved before the rest failed has begun a session.
+            // A save before the failure may have started a session.
             if request.kind != Kind::LogOut {
                 self.learn_token(request, answer, request.number);
             }
@@ -249,9 +249,9 @@ impl Model {
             200..300 => {}
             409 => {
                 let token = request.token.as_ref().and_then(|token| self.tokens.get(token));
-                // Nobody can end a session that nobody knows yet.
+                // No request can end a session whose id is unknown.
                 let lives = token.map_or(request.kind != Kind::Revoke && request.token.is_none(), |token| {
-                    // Others may have kept it alive before this came to write.
+                    // Another request may have extended it before this one wrote.
                     let meanwhile = answer.wrote.is_some_and(|wrote| token.known_since <= wrote.after);
                     let until = if meanwhile { token.lives_until } else { request.lives_until };
                     token.endangered.is_none() && self.latest < until
@@ -260,20 +260,20 @@ impl Model {
                     self.violate(request, "was told that its session has ended, which lives");
                 }
             }
-            // Who does not wait for the store does not know what is stored.
+            // A handler that does not wait for the store does not know what is stored.
             503 if !answer.calm || matches!(request.kind, Kind::HastySave | Kind::HastyUpdate) => {}
             503 => self.violate(request, "was answered 503 while the store was well"),
             _ => self.violate(request, &format!("was answered {status}")),
         }
     }
 
-    /// Checks that nothing was used when it was over already.
+    /// Checks that no ended or expired session was used.
     fn check_time(&mut self, request: &Request, answer: &Answer, view: &View) {
         let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get(token)) else { return };
         if token.lineage != view.lineage || request.known.is_none() || answer.set_back {
             return;
         }
-        // A log-out of what has expired is as good as one of what lives.
+        // A log-out of an expired session is as good as a log-out of a live one.
         let Some(wrote) = answer.wrote.filter(|_| !request.kind.looks() && !request.kind.ends()) else {
             return;
         };
@@ -357,7 +357,7 @@ impl Model {
         if let Some(old) = old.filter(|old| old.lineage == view.lineage && request.kind.renames()) {
             old.dead.get_or_insert(self.order);
             old.renamed = set.map(|set| (request.process, set.clone()));
-            // What could not be ended by its old name has none that is any better.
+            // A session that could not be ended under its old id is blocked under all known ids.
             let refused = old.refused[request.process].map(|_| (self.order, self.passed));
             if let Some(token) = set.and_then(|set| self.tokens.get_mut(set)) {
                 token.refused[request.process] = refused;
@@ -367,8 +367,8 @@ impl Model {
         let Some(token) = set.or(request.token.as_ref()).and_then(|token| self.tokens.get_mut(token)) else {
             return;
         };
-        // What was written is stored, and so is when. That it was looked at is stored if that can be: if the store is
-        // well, and it has not expired meanwhile.
+        // A write stores the time of its use. A read stores it only if the store works and the session has not expired
+        // meanwhile.
         let alive = answer.calm && self.latest < request.lives_until;
         let alone = request.alone && request.uses == token.uses;
         let used = match request.kind {
@@ -384,7 +384,7 @@ impl Model {
         }
     }
 
-    /// Learns of a token that an answer brought for a lineage.
+    /// Records a token that an answer set for a lineage.
     fn learn_token(&mut self, request: &Request, answer: &Answer, number: u64) {
         let Some(set) = answer.set.as_ref().filter(|set| !set.is_empty() && !self.tokens.contains_key(*set))
         else {
@@ -393,7 +393,7 @@ impl Model {
         let browser = request.browser;
         let lineage =
             self.lineages.entry(number).or_insert_with(|| Lineage { browser, ..Lineage::default() });
-        // Of one that began with this request, what it was told before did not count.
+        // For a lineage that starts with this request, earlier knowledge does not count.
         lineage.asked.insert(request.number);
         let old = request.token.as_ref().and_then(|token| self.tokens.get(token));
         let goes_on = old.filter(|old| old.lineage == number && request.kind != Kind::LogIn);
@@ -411,7 +411,7 @@ impl Model {
         self.tokens.insert(set.clone(), fresh);
     }
 
-    /// Notes that the store could not end a session, and that the process refuses it by all names that it knows.
+    /// Records that the store could not end a session, and that the process refuses it under all ids that it knows.
     fn refuse(&mut self, request: &Request) {
         let (process, since) = (request.process, (self.order, self.passed));
         let mut next = request.token.clone();
@@ -424,7 +424,7 @@ impl Model {
     fn end_lineage_of(&mut self, request: &Request) {
         let Some(token) = request.token.as_ref().and_then(|token| self.tokens.get(token)) else { return };
         let order = self.order;
-        // A request whose token was replaced before it came had no session to end.
+        // A request whose token was replaced before it started had no session to end.
         if token.endangered.is_some_and(|since| since < request.began) {
             return;
         }

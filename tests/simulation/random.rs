@@ -1,4 +1,4 @@
-//! Numbers that are the same for the same seed, today and with every version of every crate.
+//! Random numbers that depend on the seed only, with every version of every crate.
 
 /// `SplitMix64` (Steele, Lea and Flood, 2014).
 #[derive(Clone)]
@@ -21,7 +21,7 @@ impl Random {
         self.next() % bound
     }
 
-    /// Is true so many times out of a hundred.
+    /// Returns true with this probability in percent.
     pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
@@ -31,7 +31,7 @@ impl Random {
         &from[usize::try_from(index).expect("an index")]
     }
 
-    /// Splits off a source of its own.
+    /// Returns an independent generator.
     pub(crate) fn fork(&mut self) -> Self {
         Self(self.next())
     }

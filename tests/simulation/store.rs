@@ -1,7 +1,6 @@
-//! A store in memory that fails as stores do: late, before the write, after the write, for a while, for good.
+//! A store in memory that fails like real stores: late, before the write, after the write, for a while, for good.
 //!
-//! It watches itself, too: whatever happens above it, an id that has ended is never used again, and revisions
-//! only grow.
+//! It also checks its callers: an ended id is never written again, and revisions only grow.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,31 +14,30 @@ use tokio::time::Instant;
 
 use crate::random::Random;
 
-/// A promise that a store can break. The checks are worth what they find of these.
+/// A promise that a store can break. The checks must find each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// A row that is gone is written all the same.
     Upsert,
     /// A row is written whatever its revision is.
     NoCompare,
-    /// What is acknowledged is written a little later, and lost if the power goes.
+    /// A write is acknowledged before it is made, and lost with the power.
     EarlyAnswer,
-    /// The new row is added first and the old one removed later.
+    /// A rename inserts the new row first and deletes the old one later.
     TwoSteps,
-    /// A row that is written keeps its old expiration. Nothing is sealed: so nothing else can tell.
+    /// A written row keeps its old expiration. Rows are not sealed, so only the simulation can find it.
     StuckExpiration,
-    /// A row is said to live an hour longer than it does. Nothing is sealed: so nothing else can tell.
+    /// A row is returned with an expiration an hour too late. Rows are not sealed, so only the simulation can find it.
     ExpiryIgnored,
-    /// The same, of sealed rows.
+    /// The same with sealed rows.
     ExpiryForged,
-    /// A row cannot be read now and then, although everything is well.
+    /// Loading a row fails at times although the store works.
     Sulky,
-    /// What is stored is answered as if another writer had been first.
+    /// A stored write is answered as a conflict.
     FalseConflict,
-    /// No fault of the store: it fails by true chance, and not by the seed.
+    /// Not a fault of the store: it fails at random instead of by the seed.
     Unseeded,
-    /// No fault of the store: the server's clock stands still, and so whoever is to look at the expiration of
-    /// what the store returns finds it in the future.
+    /// Not a fault of the store: the server's clock stands still, so every expiration is in the future.
     ClockStopped,
 }
 
@@ -53,13 +51,13 @@ pub(crate) struct SimStore {
 struct State {
     random: Random,
     down: bool,
-    /// When a call last began that was late or failed, or failed in the end.
+    /// The start of the last call that was late or failed.
     troubled: Option<Instant>,
-    /// Counts power losses: a call that was under way at one is not answered with success.
+    /// Counts power losses: a call in flight at a power loss is not answered with success.
     epoch: u64,
     ended: BTreeSet<SessionId>,
     violations: Vec<String>,
-    /// Under [`Broken::EarlyAnswer`]: what was acknowledged and not written yet.
+    /// With [`Broken::EarlyAnswer`]: writes that are acknowledged and not made yet.
     unwritten: Vec<Update>,
 }
 
@@ -91,7 +89,7 @@ impl SimStore {
         self.state().violations.clone()
     }
 
-    /// Tells whether no call has been late or has failed since then.
+    /// Returns whether no call has been late or failed since then.
     pub(crate) fn was_well_since(&self, since: Instant) -> bool {
         self.state().troubled.is_none_or(|troubled| troubled < since)
     }
@@ -100,12 +98,12 @@ impl SimStore {
         self.state.lock().expect("no check panics while it holds the state")
     }
 
-    /// Makes a call as a store does that may be late, fail, or both.
+    /// Makes a call that may be late, fail, or both.
     async fn call<R>(&self, call: impl AsyncFnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
         self.failing(3, call).await
     }
 
-    /// The same of a call that fails so many times out of a hundred.
+    /// The same for a call that fails with this probability in percent.
     async fn failing<R>(
         &self,
         percent: u64,
@@ -137,7 +135,7 @@ impl SimStore {
         if self.state().epoch != epoch || fails_after { Err(failure()) } else { Ok(answer) }
     }
 
-    /// Writes what [`Broken::EarlyAnswer`] has acknowledged.
+    /// Makes the writes that [`Broken::EarlyAnswer`] has acknowledged.
     fn write_late(&self) {
         let unwritten = std::mem::take(&mut self.state().unwritten);
         for update in unwritten {
@@ -198,7 +196,7 @@ impl SimStore {
     }
 }
 
-/// Finishes a future that waits for nothing.
+/// Polls a future that never waits.
 fn poll_once<R>(future: impl Future<Output = R>) -> Option<R> {
     let mut future = std::pin::pin!(future);
     match future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
@@ -238,7 +236,7 @@ impl Store for SimStore {
             self.state().ended.insert(id);
             self.rows.delete(id, deadline).await
         };
-        // A log-out that fails has more to keep than others.
+        // Deletions fail more often: a failed log-out has the most to keep.
         self.failing(10, delete).await
     }
 
