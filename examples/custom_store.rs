@@ -1,6 +1,6 @@
-//! Sessions in a store of one's own, on the embedded database redb: `cargo run -p examples --example custom_store`.
+//! A store of your own, on the embedded database redb: `cargo run -p examples --example custom_store`.
 //!
-//! `cargo test -p examples --example custom_store` asks it for every promise that a store makes.
+//! `cargo test -p examples --example custom_store` checks every promise of a store.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use session_runtime::{
     Databag, Directory, Keyring, SessionId, Sessions, Store, StoreError, Timestamp, Value,
 };
 
-/// Sessions in a file. One process has it at a time.
+/// Sessions in a file, which one process at a time can open.
 #[derive(Clone)]
 struct RedbStore {
     database: Arc<Database>,
@@ -28,14 +28,14 @@ struct RedbStore {
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// By id: the state, and the rest as MessagePack.
+/// The rows by id: the state, and the rest as MessagePack.
 type Rows<'a> = TableDefinition<'a, [u8; 32], Stored>;
 type Stored = (&'static [u8], &'static [u8]);
 
-/// Ids by the time at which their rows expire, so that pruning reads no others.
+/// The ids by expiration, so that pruning reads expired rows only.
 type Ends<'a> = TableDefinition<'a, (i64, [u8; 32]), ()>;
 
-/// What a row has beside its id and its state.
+/// The rest of a row: all but its id and its state.
 #[derive(Serialize, Deserialize)]
 struct Rest {
     user: Option<Cell>,
@@ -43,7 +43,7 @@ struct Rest {
     created: i64,
     expiration: i64,
     revision: i64,
-    /// By name: another version of the program may have other columns, and keeps those that it does not know.
+    /// By name: another version of the program may have other columns, and this one keeps them.
     columns: Columns,
 }
 
@@ -85,7 +85,7 @@ impl RedbStore {
         Ok(Self { database, table: None })
     }
 
-    /// Reads the database as it is at one moment.
+    /// Reads a consistent snapshot of the database.
     async fn read<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -242,7 +242,7 @@ fn ends_of(table: &Table) -> String {
     format!("ends of {}", table.name)
 }
 
-/// The tables of one transaction that writes.
+/// The tables of a write transaction.
 struct Writing<'a> {
     table: &'a Table,
     rows: redb::Table<'a, [u8; 32], Stored>,
@@ -296,7 +296,7 @@ fn get(
     rows.get(id.as_bytes())?.map(|stored| decode(table, id, stored.value())).transpose()
 }
 
-/// Returns the rows of a filter behind an id, in the order of their ids.
+/// Returns the rows of a filter after an id, in the order of their ids.
 fn select<'r>(
     table: &'r Table,
     rows: &'r impl ReadableTable<[u8; 32], Stored>,

@@ -1,4 +1,4 @@
-//! Sessions as MessagePack, through a codec of one's own: `cargo run -p examples --example messagepack`.
+//! A codec of your own: sessions as MessagePack. `cargo run -p examples --example messagepack`.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ impl Codec for MessagePack {
     }
 
     fn decode<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, CodecError> {
-        // Without the reason, which quotes the value: errors end up in logs.
+        // The cause would quote the value, and errors are logged.
         let value = rmp_serde::decode::from_read(&mut bytes);
         let value = value.map_err(|_| CodecError::new("the bytes are no such value"))?;
         if bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! The key that seals the sessions: from the environment, or from a file that the shop makes for itself.
+//! The key that seals the sessions: from the environment, or from a file that the shop creates.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -9,10 +9,10 @@ use session_runtime::Keyring;
 
 use crate::chain;
 
-/// In the folder that the shop is started in.
+/// In the current folder.
 const FILE: &str = "shop.key";
 
-/// Returns the key in `SESSION_KEY`, else the one in the file, which is made on the first start.
+/// Returns the key in `SESSION_KEY`, or else the key in the file, which the first start creates.
 pub(crate) fn keyring() -> Result<Keyring, String> {
     if std::env::var_os("SESSION_KEY").is_some() {
         return Keyring::from_env("SESSION_KEY").map_err(|error| chain(&error));
@@ -29,8 +29,8 @@ pub(crate) fn keyring() -> Result<Keyring, String> {
     Keyring::parse(&key).map_err(|error| format!("the key in {FILE} is refused: {}", chain(&error)))
 }
 
-/// Writes a new key into a file of its own first: whoever finds the file finds the whole key in it, also
-/// when two shops start at once.
+/// Writes a new key to a temporary file first, so that the file has the whole key at once, even if two shops start at the
+/// same time.
 fn make(path: &Path) -> io::Result<()> {
     let draft = path.with_extension(format!("key.{}", process::id()));
     let mut options = OpenOptions::new();

@@ -1,4 +1,4 @@
-//! The demo: a shop where every visitor has a session.
+//! The demo: a shop in which every visitor has a session.
 //!
 //! `cargo run` starts it on <http://127.0.0.1:8080>. People use its pages; any other client gets JSON for
 //! `Accept: application/json`. `settings.rs` lists what the environment can change.
@@ -29,7 +29,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::settings::{Settings, Store};
 
-/// What the shop remembers of a visitor.
+/// The session of a visitor.
 #[derive(Databag)]
 #[databag(table = "sessions", cookie = "__Host-shop", idle = "30m", absolute = "12h")]
 struct ShopSession {
@@ -57,7 +57,7 @@ enum Theme {
 /// The longest SKU and the longest tenant, in characters.
 const MAX_NAME: usize = 64;
 
-/// The most different things a cart takes.
+/// The largest number of different items in a cart.
 const MAX_LINES: usize = 100;
 
 type Answer = actix_web::Result<HttpResponse>;
@@ -137,7 +137,7 @@ async fn api_session(session: Session<ShopSession>) -> impl Responder {
     HttpResponse::Ok().json(View::of(&session))
 }
 
-/// Takes no session, so it costs no store access and brings nobody a cookie.
+/// Takes no session, so it makes no store call and sets no cookie.
 async fn plain() -> impl Responder {
     web::Html::new(pages::plain())
 }
@@ -153,7 +153,7 @@ async fn log_in(mut session: Session<ShopSession>, form: web::Form<LogIn>, reply
     reply.with(&mut session).await
 }
 
-/// Leaves nothing in the session, so the cookie goes too.
+/// Drops everything, so the cookie is removed too.
 async fn log_out(mut session: Session<ShopSession>, reply: Reply) -> Answer {
     session.log_out();
     reply.with(&mut session).await
@@ -168,7 +168,7 @@ struct Add {
 async fn add_to_cart(mut session: Session<ShopSession>, form: web::Form<Add>, reply: Reply) -> Answer {
     let Add { sku, qty } = form.into_inner();
     let sku = name("sku", &sku)?;
-    // Whoever adds things in two tabs at once finds all of them in the cart.
+    // Two tabs can add items at the same time: the cart has the items of both.
     let added = session.update(|shop| {
         let total = put(&mut shop.cart, sku, qty)?;
         shop.set_notice(format!("Added {qty} x {sku}; there are {total} in your cart."));
@@ -178,7 +178,7 @@ async fn add_to_cart(mut session: Session<ShopSession>, form: web::Form<Add>, re
     reply.with(&mut session).await
 }
 
-/// Puts things into a cart and returns how many of them it has then.
+/// Adds an item to a cart and returns its quantity.
 fn put(cart: &mut BTreeMap<String, u32>, sku: &str, qty: u32) -> Result<u32, &'static str> {
     if qty == 0 {
         return Err("qty: add at least one");
@@ -223,13 +223,13 @@ async fn set_tenant(mut session: Session<ShopSession>, form: web::Form<Tenant>, 
     reply.with(&mut session).await
 }
 
-/// Counts exactly, however many requests of the session count at once.
+/// Counts exactly, with any number of simultaneous requests of the session.
 async fn count(mut session: Session<ShopSession>, reply: Reply) -> Answer {
     session.update(|shop| shop.count += 1).await?;
     reply.with(&mut session).await
 }
 
-/// Counts as one would count in a struct. Of requests at the same moment, the last one wins.
+/// Counts with a plain change of the field. Of simultaneous requests the last one wins.
 async fn count_plain(mut session: Session<ShopSession>, reply: Reply) -> Answer {
     session.count += 1;
     reply.with(&mut session).await
@@ -354,7 +354,7 @@ impl Reply {
         match self {
             Self::Page => Ok(HttpResponse::SeeOther().insert_header((LOCATION, "/")).finish()),
             Self::Json => {
-                // Only now is the id the one that the session goes on with.
+                // The session has its new id only after the save.
                 session.save().await?;
                 Ok(HttpResponse::Ok().json(View::of(session)))
             }
@@ -374,7 +374,7 @@ impl FromRequest for Reply {
     }
 }
 
-/// Takes what somebody has typed as a name.
+/// Checks a name that a visitor has typed.
 fn name<'a>(field: &str, text: &'a str) -> actix_web::Result<&'a str> {
     let name = text.trim();
     if name.is_empty() || name.chars().count() > MAX_NAME || name.contains(char::is_control) {
@@ -385,7 +385,7 @@ fn name<'a>(field: &str, text: &'a str) -> actix_web::Result<&'a str> {
     Ok(name)
 }
 
-/// Keeps scripts and frames off pages that need none.
+/// Forbids scripts and frames: no page needs them.
 fn security_headers() -> DefaultHeaders {
     let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; \
                   frame-ancestors 'none'; base-uri 'none'";

@@ -1,6 +1,6 @@
-//! The pages: sessions go in, HTML comes out.
+//! The pages: sessions enter, HTML leaves.
 //!
-//! Whatever a visitor has typed goes through [`Text`].
+//! All text from visitors is escaped by [`Text`].
 
 use std::fmt::{self, Write as _};
 use std::time::{Duration, SystemTime};
@@ -177,7 +177,7 @@ fn until(time: SystemTime) -> Duration {
     time.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
-/// Text as HTML shows it, also within a quoted attribute.
+/// Text escaped for HTML, also within a quoted attribute.
 struct Text<'a>(&'a str);
 
 impl fmt::Display for Text<'_> {
@@ -208,7 +208,7 @@ impl<T: fmt::Display> fmt::Display for Maybe<T> {
     }
 }
 
-/// The beginning of a session id; all of it for the mouse.
+/// The first digits of a session id; the whole id is in its title.
 struct Id(SessionId);
 
 impl fmt::Display for Id {
@@ -218,7 +218,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// A length of time in the two units that matter.
+/// A duration in its two largest units.
 struct Span(Duration);
 
 impl fmt::Display for Span {

@@ -1,4 +1,4 @@
-//! What the environment says: text goes in, settings come out, or one line about what is wrong.
+//! The environment: text enters, settings leave, or one line that says what is wrong.
 //!
 //! | variable | default | |
 //! | --- | --- | --- |
@@ -7,8 +7,8 @@
 //! | `SHOP_DURABILITY` | `full` | `full` or `normal`: what an acknowledged write to SQLite survives |
 //! | `SHOP_SECURE` | `0` on loopback, else `1` | whether the cookie is for HTTPS only |
 //! | `SHOP_IDLE` | `30m` | how long a session lives without a request |
-//! | `SHOP_ABSOLUTE` | `12h` | how long a session lives at the most |
-//! | `SHOP_TRUSTED_PROXIES` | none | whose `X-Forwarded-For` is believed, with commas between |
+//! | `SHOP_ABSOLUTE` | `12h` | the longest life of a session |
+//! | `SHOP_TRUSTED_PROXIES` | none | the proxies whose `X-Forwarded-For` is used, separated by commas |
 //! | `SESSION_KEY` | in `shop.key` | see `key.rs` |
 //! | `RUST_LOG` | `info` | what is logged to stderr |
 
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use session_runtime::Durability;
 
-/// How the URLs of stores begin that are no files.
+/// The schemes of stores that are not files.
 const SCHEMES: [&str; 12] = [
     "memory",
     "cookie",
@@ -37,7 +37,7 @@ const SCHEMES: [&str; 12] = [
 ];
 
 pub(crate) struct Settings {
-    /// As it was written.
+    /// The text as configured.
     pub(crate) address: String,
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) store: Store,
@@ -53,12 +53,12 @@ pub(crate) struct Settings {
 pub(crate) enum Store {
     /// In a file of this machine.
     Sqlite(PathBuf),
-    /// Where this URL says.
+    /// In the store of this URL.
     Url(String),
 }
 
 impl fmt::Display for Store {
-    /// Shows no more of a URL than its scheme: it may hold a password.
+    /// Shows only the scheme of a URL: the rest may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => path.display().fmt(f),
@@ -126,7 +126,7 @@ fn parse_store(url: &str) -> Result<Store, String> {
     match path {
         Some(path) if !path.is_empty() => Ok(Store::Sqlite(path.into())),
         None if SCHEMES.contains(&scheme(url)) => Ok(Store::Url(url.to_owned())),
-        // It may hold a password.
+        // The URL may contain a password.
         _ => Err(format!(
             "SHOP_STORE is no store that this shop knows; it is written as `sqlite:shop.db`, or begins with one of {}",
             SCHEMES.join(", "),

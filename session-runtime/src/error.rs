@@ -94,7 +94,7 @@ impl From<MergeError> for Error {
     }
 }
 
-/// The reason why a session cookie is not accepted. The request goes on, anonymous.
+/// The reason why a session cookie is not accepted. The request continues as an anonymous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {

@@ -1,6 +1,6 @@
 //! Which sessions are over although the store may not say so: ended, renamed, or still to be deleted.
 //!
-//! A store answers "no such row" for a session that has ended and for one that goes on under another id. A log-out
+//! A store answers "no such row" for a session that has ended and for a session that has another id now. A log-out
 //! must tell the two apart: the first is what it wants, the second is a session that still lives. And a session
 //! whose deletion failed is refused by this process until the store has deleted it.
 //!
