@@ -29,7 +29,9 @@ async fn without_a_middleware_the_sessions_of_the_application_data_are_used() {
     let app = App::new().app_data(web::Data::new(world.sessions.clone())).route("/", web::get().to(count));
     let site = Site::new(test::init_service(app).await);
     world.customer().await;
+    let (logs, _guard) = Logs::of_this_thread();
     assert_eq!(site.browser().get("/").await.body, "1");
+    assert!(logs.lines(&["ERROR"]).is_empty(), "{}", logs.text());
 }
 
 #[actix_web::test]

@@ -10,7 +10,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::config::{client, request_token};
 use super::error_response::NotLoggedIn;
-use super::middleware::{Mounted, mounted};
+use super::middleware::{Mounted, find_mounted, without_middleware};
 use crate::backend::access::Access;
 use crate::bag::{Databag, HasUser};
 use crate::error::Error;
@@ -19,7 +19,7 @@ use crate::sessions::Sessions;
 
 /// Finds the slot of the request and loads the session into it.
 async fn loaded<T: Databag>(request: &HttpRequest) -> Result<Mounted<T>, Error> {
-    let mounted = mounted::<T>(request)?;
+    let mounted = find_mounted::<T>(request).ok_or_else(without_middleware::<T>)?;
     let Mounted { slot, http, .. } = &mounted;
     let bind_agent = slot.engine.context.config.bind_agent;
     slot.load(|| (request_token(http, request.headers()), client(http, request, bind_agent))).await?;
@@ -72,9 +72,9 @@ impl<T: Databag, A: Access> FromRequest for Sessions<T, A> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let in_data = || request.app_data::<Data<Self>>().map(|sessions| sessions.get_ref().clone());
-        ready(match mounted::<T>(request) {
-            Ok(mounted) => mounted.sessions(),
-            Err(error) => in_data().ok_or(error),
+        ready(match find_mounted::<T>(request) {
+            Some(mounted) => mounted.sessions(),
+            None => in_data().ok_or_else(without_middleware::<T>),
         })
     }
 }

@@ -226,27 +226,30 @@ fn mount<T: Databag>(
 }
 
 /// Finds the slot of the bag `T` in a request.
-pub(super) fn mounted<T: Databag>(request: &HttpRequest) -> Result<Mounted<T>, Error> {
+pub(super) fn find_mounted<T: Databag>(request: &HttpRequest) -> Option<Mounted<T>> {
     let extensions = request.extensions();
     let mut entries = extensions.get::<Slots>().into_iter().flat_map(|slots| &slots.entries);
     let mounted = entries.find_map(|entry| {
         let slot = entry.slot.clone().downcast().ok()?;
         Some(Mounted { slot, http: entry.http.clone(), access: entry.access })
     });
-    let in_test = || {
+    mounted.or_else(|| {
+        // A test has put it there.
         let slot = request.app_data::<Rc<Slot<T>>>()?.clone();
         let http = Arc::new(HttpConfig::for_test(&T::SCHEMA.cookie));
         Some(Mounted { slot, http, access: AccessKind::Listed })
-    };
-    mounted.or_else(in_test).ok_or_else(|| {
-        let bag = type_name::<T>();
-        let error = Error::Usage(format!(
-            "a handler asks for the session `{bag}`, and no middleware provides it: add \
-             `.wrap(SessionMiddleware::new(sessions))` to the `App`",
-        ));
-        tracing::error!("{error}");
-        error
     })
+}
+
+/// Logs that no middleware provides the session of the bag `T`, and returns the error.
+pub(super) fn without_middleware<T: Databag>() -> Error {
+    let bag = type_name::<T>();
+    let error = Error::Usage(format!(
+        "a handler asks for the session `{bag}`, and no middleware provides it: add \
+         `.wrap(SessionMiddleware::new(sessions))` to the `App`",
+    ));
+    tracing::error!("{error}");
+    error
 }
 
 /// Stores the session, and puts the result on the answer.
