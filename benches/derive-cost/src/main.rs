@@ -1,4 +1,4 @@
-//! What `derive(Databag)` costs a build, beside `derive(Serialize, Deserialize)` on the same fields.
+//! The cost of `derive(Databag)` in a build, beside `derive(Serialize, Deserialize)` on the same fields.
 //!
 //! ```text
 //! cargo run --manifest-path benches/derive-cost/Cargo.toml
@@ -6,14 +6,14 @@
 //!
 //! It compiles generated crates of one struct each, without optimisation, and prints for both:
 //!
-//! - the lines of the expansion, as `-Zunpretty=expanded` prints it,
-//! - the lines of LLVM IR: of serde's struct encoded and decoded as a whole by bincode, and of everything that
-//!   `impl Databag` has, which bincode encodes field by field,
+//! - the lines of the expansion (`-Zunpretty=expanded`),
+//! - the lines of LLVM IR: for serde, the struct encoded and decoded as a whole by bincode; for the databag, all of
+//!   `impl Databag`, which encodes field by field with bincode,
 //! - the milliseconds of `macro_expand_crate` (`-Ztime-passes`), of a check and of a build: medians of
-//!   interleaved rounds, 15 unless an argument says otherwise.
+//!   interleaved rounds, 15 by default, or the number in the argument.
 //!
-//! What a crate takes that loads the same crates and derives nothing is subtracted from each. The stable compiler is run with `RUSTC_BOOTSTRAP=1` for
-//! the sake of `-Z`.
+//! The cost of a crate that loads the same crates and derives nothing is subtracted. The stable compiler runs with
+//! `RUSTC_BOOTSTRAP=1`, because `-Z` options need it.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use std::{env, fs};
 
 const SIZES: [usize; 3] = [5, 20, 100];
 
-/// What sessions hold; fields take these types in turn.
+/// The types of the fields, in turn: those of typical sessions.
 const TYPES: [&str; 10] = [
     "String",
     "u32",
@@ -36,7 +36,7 @@ const TYPES: [&str; 10] = [
     "Option<Line>",
 ];
 
-/// What every crate has, the empty ones too: types of one's own.
+/// The code of every crate, the empty ones too: the user's own types.
 const SHARED: &str = "\
 use std::collections::BTreeMap;
 
@@ -139,7 +139,7 @@ pub fn decode(bytes: &[u8]) -> Option<Bag> {{
     )
 }
 
-/// A generated crate, and what was measured of it.
+/// A generated crate and its measurements.
 struct Case {
     derive: &'static str,
     size: usize,
@@ -218,7 +218,7 @@ impl Crates {
         Ok(Self { externs, scratch })
     }
 
-    /// Compiles a library and returns all that rustc prints.
+    /// Compiles a library and returns the output of rustc.
     fn compile(&self, source: &str, arguments: &[&str]) -> Result<String> {
         fs::write(self.scratch.join("case.rs"), source)?;
         let output = Command::new("rustc")
