@@ -285,3 +285,61 @@ impl fmt::Debug for RedisStore {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::thread;
+
+    use super::*;
+
+    /// Starts a server for one connection, which answers no more than start-up needs. Returns its URL and the names of
+    /// the commands that it receives.
+    fn server() -> (String, Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap());
+        let (sender, names) = channel();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // A command is an array: its length, then each word after a line with the word's length.
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).split(b'\n').map_while(Result::ok);
+            while let Some(length) = lines.next() {
+                let length = str::from_utf8(&length[1..]).unwrap().trim().parse().unwrap();
+                let words: Vec<_> = lines.by_ref().skip(1).step_by(2).take(length).collect();
+                let name = str::from_utf8(&words[0]).unwrap().trim().to_owned();
+                let reply: &[u8] =
+                    if name == "INFO" { b"$20\r\nredis_version:7.0.15\r\n" } else { b"+OK\r\n" };
+                if sender.send(name).is_err() || stream.write_all(reply).is_err() {
+                    break;
+                }
+            }
+        });
+        (url, names)
+    }
+
+    #[tokio::test]
+    async fn a_write_whose_deadline_has_passed_is_not_sent() {
+        let (url, names) = server();
+        let mut store = RedisStore::connect(&url).await.unwrap();
+        store.prepare(&Table::new("sessions"), Duration::from_secs(1)).await.unwrap();
+        assert_eq!(names.try_iter().last().as_deref(), Some("INFO"));
+        let now = Timestamp::default();
+        let row = Row::new(SessionId::from_bytes([1; 32]), Vec::new(), now, now, 1);
+        let update = Update::new(row.id, 1, row.clone());
+        let past = Instant::now();
+        let results = [
+            store.insert(row.clone(), past).await,
+            store.update(update, past).await.map(drop),
+            store.delete(row.id, past).await.map(drop),
+        ];
+        for result in results {
+            let error = result.unwrap_err();
+            assert!(format!("{error:?}").to_lowercase().contains("deadline"), "{error:?}");
+        }
+        // A command on the same connection arrives after all others.
+        let _malformed = store.load(row.id, Instant::now() + Duration::from_secs(10)).await;
+        assert_eq!(names.try_iter().collect::<Vec<_>>(), ["HGETALL"]);
+    }
+}

@@ -83,7 +83,12 @@ impl Rows<'_> {
         format!("{}user:{user}}}", self.prefix)
     }
 
+    /// Runs a script before the deadline.
     pub(super) async fn run(&self, script: &Script, call: Call) -> Result<ScriptReply, Failure> {
+        // A timeout polls its future before its clock, and no write may begin after the deadline.
+        if Instant::now() >= self.deadline {
+            return Err(Failure::Deadline);
+        }
         let word = self.link.run(script, &call).await?;
         Ok(match word.as_slice() {
             b"stored" => ScriptReply::Stored,
@@ -269,12 +274,12 @@ impl Rows<'_> {
 }
 
 /// Returns the id that a mark of this kind names.
-pub(super) fn marked(kind: &str, mark: &[u8]) -> Option<SessionId> {
+fn marked(kind: &str, mark: &[u8]) -> Option<SessionId> {
     str::from_utf8(mark).ok()?.strip_prefix(kind)?.parse().ok()
 }
 
 /// Makes the id of a call: the same call sent again has the same one.
-pub(super) fn call_id() -> Result<[u8; 12], Failure> {
+fn call_id() -> Result<[u8; 12], Failure> {
     let mut number = [0; 12];
     getrandom::fill(&mut number).map_err(Failure::NoRandomness)?;
     Ok(number)
