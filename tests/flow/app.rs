@@ -45,7 +45,7 @@ pub(crate) struct Shop {
 
 pub(crate) const COOKIE: &str = "__Host-shop";
 
-/// Builds an application with the sessions' middleware and these routes, and opens it.
+/// Starts an application with the middleware of these sessions and these routes.
 macro_rules! site {
     ($sessions:expr; $($path:literal => $handler:expr),+ $(,)?) => {
         ::databag_tests::Site::new(
@@ -107,7 +107,7 @@ pub(crate) async fn shop_with(configure: impl FnOnce(ShopBuilder) -> ShopBuilder
     shop_in(folder, &Keyring::generate(), configure).await
 }
 
-/// Opens the shop whose database is in `folder`, as a restart does.
+/// Opens the shop on the database in `folder`, as a restart does.
 pub(crate) async fn shop_in(
     folder: TempDir,
     key: &str,
@@ -158,14 +158,14 @@ impl World {
         browser
     }
 
-    /// Opens the database beside the store.
+    /// Opens a second connection to the database, beside the store.
     pub(crate) fn database(&self) -> rusqlite::Connection {
         let database = rusqlite::Connection::open(self.folder.path().join("shop.db")).expect("a database");
         database.busy_timeout(std::time::Duration::from_secs(5)).expect("settable");
         database
     }
 
-    /// Runs a statement beside the store; returns how many rows it changed.
+    /// Runs a statement beside the store; returns the number of changed rows.
     pub(crate) fn sql(&self, statement: &str) -> usize {
         self.database().execute(statement, []).expect("good SQL")
     }
@@ -179,7 +179,7 @@ impl World {
         self.elsewhere_with(keys(&self.key)).await
     }
 
-    /// As [`elsewhere`](Self::elsewhere), under other keys.
+    /// Like [`elsewhere`](Self::elsewhere), with other keys.
     pub(crate) async fn elsewhere_with(&self, keyring: Keyring) -> Sessions<Shop> {
         Sessions::<Shop>::builder(self.store.clone())
             .keyring(keyring)
@@ -204,7 +204,7 @@ pub(crate) fn rejected(reason: Rejection) -> Vec<String> {
 }
 
 /// Reads a browser's session without a change.
-pub(crate) async fn look(browser: &Browser) -> serde_json::Value {
+pub(crate) async fn read_session(browser: &Browser) -> serde_json::Value {
     let answer = browser.get("/").await;
     assert!(answer.status.is_success(), "{}", answer.status);
     serde_json::from_str(&answer.body).expect("JSON")

@@ -5,7 +5,7 @@ use databag_tests::{Call, Gate, Site};
 use futures_util::future::join_all;
 use session_runtime::{Error, Session};
 
-use crate::app::{COOKIE, Shop, Theme, id, look, shop, site};
+use crate::app::{COOKIE, Shop, Theme, id, read_session, shop, site};
 
 #[actix_web::test]
 async fn parallel_updates_are_all_counted() {
@@ -15,7 +15,7 @@ async fn parallel_updates_are_all_counted() {
     let mut counts: Vec<u64> = answers.iter().map(|answer| answer.body.parse().expect("a number")).collect();
     counts.sort_unstable();
     assert_eq!(counts, (1..=20).collect::<Vec<_>>());
-    assert_eq!(look(&browser).await["count"], 20);
+    assert_eq!(read_session(&browser).await["count"], 20);
 }
 
 /// The same over threads, each with its own connection to the store, as processes have.
@@ -57,7 +57,7 @@ fn parallel_updates_over_threads_and_stores_are_all_counted() {
 }
 
 #[actix_web::test]
-async fn an_update_that_meets_several_other_writers_loses_none_of_them() {
+async fn an_update_after_several_conflicts_loses_no_change() {
     let world = shop().await;
     let browser = world.customer().await;
     let session = id(&browser);
@@ -68,7 +68,7 @@ async fn an_update_that_meets_several_other_writers_loses_none_of_them() {
         });
     }
     assert_eq!(browser.post("/count").await.body, "31");
-    assert_eq!(look(&browser).await["count"], 31);
+    assert_eq!(read_session(&browser).await["count"], 31);
 }
 
 #[actix_web::test]
@@ -95,7 +95,7 @@ async fn changes_before_an_update_are_kept_despite_a_conflict() {
         });
     }
     assert_eq!(browser.post("/both").await.body, "1 Dark Some(\"b\")");
-    let seen = look(&known).await;
+    let seen = read_session(&known).await;
     assert_eq!((&seen["theme"], &seen["tenant"], &seen["count"]), (&"Dark".into(), &"b".into(), &1.into()));
 }
 
@@ -119,7 +119,7 @@ async fn an_update_of_an_ended_session_is_an_error() {
     assert_eq!(world.rows(), 0);
 }
 
-/// Changes one of the fields, after all requests have loaded the session.
+/// Changes one field, after all requests have loaded the session.
 async fn change(mut session: Session<Shop>, field: web::Path<usize>, gate: web::Data<Gate>) -> &'static str {
     gate.pass().await;
     match *field {
@@ -154,7 +154,7 @@ async fn parallel_changes_of_different_fields_are_all_stored() {
         gate.open();
     });
     assert!(answers.iter().all(|answer| answer.status.is_success() && answer.set_cookies().is_empty()));
-    let seen = look(&known).await;
+    let seen = read_session(&known).await;
     assert_eq!(seen["tenant"], "acme");
     assert_eq!(seen["theme"], "Dark");
     assert_eq!((&seen["count"], &seen["pin"], &seen["attempts"]), (&2.into(), &"1234".into(), &5.into()));
@@ -170,7 +170,7 @@ async fn the_later_of_two_writers_of_one_field_wins() {
         elsewhere.update(session, |shop| shop.set_tenant("earlier")).await.expect("stored");
     });
     assert!(browser.post("/tenant/later").await.status.is_success());
-    assert_eq!(look(&browser).await["tenant"], "later");
+    assert_eq!(read_session(&browser).await["tenant"], "later");
 }
 
 #[actix_web::test]
@@ -182,7 +182,7 @@ async fn a_log_in_keeps_what_another_request_stored_meanwhile() {
         elsewhere.update(session, |shop| shop.count = 5).await.expect("stored");
     });
     browser.post("/login/7").await;
-    let seen = look(&browser).await;
+    let seen = read_session(&browser).await;
     assert_eq!((&seen["user"], &seen["count"], &seen["cart"]["tea"]), (&7.into(), &5.into(), &1.into()));
     assert_eq!(world.rows(), 1);
 }
@@ -197,7 +197,7 @@ async fn a_log_out_keeps_nothing_that_was_stored_meanwhile() {
         elsewhere.update(session, |shop| shop.set_tenant("secret")).await.expect("stored");
     });
     browser.post("/logout").await;
-    let seen = look(&browser).await;
+    let seen = read_session(&browser).await;
     assert!(seen["tenant"].is_null() && seen["user"].is_null() && seen["theme"] == "Dark", "{seen}");
     assert_eq!(world.rows(), 1);
 }
@@ -213,7 +213,7 @@ async fn parallel_requests_of_a_new_visitor_do_not_affect_each_other() {
 }
 
 #[actix_web::test]
-async fn a_log_in_and_the_revocation_of_all_sessions_leave_at_most_the_new_one() {
+async fn a_revocation_during_log_ins_leaves_at_most_the_new_sessions() {
     let world = shop().await;
     let browsers = [world.user(7).await, world.user(7).await, world.customer().await];
     let (answers, revoked) = tokio::join!(

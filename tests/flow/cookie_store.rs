@@ -16,7 +16,7 @@ use session_runtime::{
 };
 use tokio::sync::Semaphore;
 
-use crate::app::{COOKIE, Events, Shop, id, key, keys, look, rejected, routes, shop, token};
+use crate::app::{COOKIE, Events, Shop, id, key, keys, read_session, rejected, routes, shop, token};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -34,18 +34,18 @@ async fn world() -> World {
     world_with(ManualClock::default(), key(), |builder| builder).await
 }
 
-/// Opens the shop, as every process with these keys does.
+/// Opens the shop, as another process with these keys does.
 async fn world_with(
     clock: ManualClock,
     keyring: Keyring,
     configure: impl FnOnce(SealedBuilder) -> SealedBuilder,
 ) -> World {
     let events = Events::default();
-    let told = events.clone();
+    let rejections = events.clone();
     let builder = Sessions::<Shop>::builder(CookieStore)
         .keyring(keyring)
         .clock(clock.clone())
-        .on_rejected(move |reason| told.note(format!("rejected {reason:?}")));
+        .on_rejected(move |reason| rejections.note(format!("rejected {reason:?}")));
     let sessions = configure(builder).build().await.expect("good settings");
     let app = App::new()
         .wrap(SessionMiddleware::new(sessions.clone()))
@@ -77,20 +77,20 @@ async fn pin(mut session: Session<Shop>, length: web::Path<usize>) -> impl Respo
 /// Adds to the cart once another request has opened the gate.
 async fn slow(mut session: Session<Shop>, gate: web::Data<Gate>) -> impl Responder {
     gate.arrived.add_permits(1);
-    gate.open.acquire().await.expect("it is never closed").forget();
+    gate.open.acquire().await.expect("a test never closes the gate").forget();
     *session.cart_mut().entry("late".to_owned()).or_default() += 1;
     "late"
 }
 
-async fn slow_look(session: SessionRef<Shop>, gate: web::Data<Gate>) -> impl Responder {
+async fn slow_read(session: SessionRef<Shop>, gate: web::Data<Gate>) -> impl Responder {
     gate.arrived.add_permits(1);
-    gate.open.acquire().await.expect("it is never closed").forget();
+    gate.open.acquire().await.expect("a test never closes the gate").forget();
     session.id().to_string()
 }
 
 async fn slow_log_out(mut session: Session<Shop>, gate: web::Data<Gate>) -> impl Responder {
     gate.arrived.add_permits(1);
-    gate.open.acquire().await.expect("it is never closed").forget();
+    gate.open.acquire().await.expect("a test never closes the gate").forget();
     session.log_out();
     "out"
 }
@@ -127,9 +127,9 @@ async fn the_cookie_is_the_session_for_every_process_with_the_key() {
     let there = other.site.browser();
     there.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
     there.post("/add/milk").await;
-    assert_eq!(look(&there).await["cart"], serde_json::json!({"milk": 1, "tea": 1}));
-    assert_eq!(id(&there), id(&browser), "a change leaves the id as it is");
-    assert_eq!(look(&browser).await["cart"], serde_json::json!({"tea": 1}));
+    assert_eq!(read_session(&there).await["cart"], serde_json::json!({"milk": 1, "tea": 1}));
+    assert_eq!(id(&there), id(&browser), "a change keeps the id");
+    assert_eq!(read_session(&browser).await["cart"], serde_json::json!({"tea": 1}));
 }
 
 #[actix_web::test]
@@ -151,7 +151,7 @@ async fn nothing_of_the_session_can_be_read_in_the_cookie() {
     browser.post("/tenant/needle-of-the-tenant").await;
     let cookie = bytes(&browser);
     assert!(!cookie.windows(6).any(|window| window == b"needle"));
-    assert_eq!(look(&browser).await["tenant"], "needle-of-the-tenant");
+    assert_eq!(read_session(&browser).await["tenant"], "needle-of-the-tenant");
 }
 
 #[actix_web::test]
@@ -185,16 +185,16 @@ async fn a_cookie_that_is_not_a_sealed_session_is_malformed() {
         let browser = world.site.browser();
         browser.set_cookie(COOKIE, value);
         world.events.take();
-        assert_eq!(look(&browser).await["is_new"], true, "{value}");
+        assert_eq!(read_session(&browser).await["is_new"], true, "{value}");
         assert_eq!(world.events.take().len(), 1, "{value}");
     }
     let browser = rows.browser();
     browser.set_cookie(COOKIE, &good);
     let calls = rows.watch.calls();
     rows.events.take();
-    assert_eq!(look(&browser).await["is_new"], true);
+    assert_eq!(read_session(&browser).await["is_new"], true);
     assert_eq!(rows.events.take(), rejected(Rejection::Malformed));
-    assert_eq!(rows.watch.calls(), calls, "a store of rows is not asked for it");
+    assert_eq!(rows.watch.calls(), calls, "a store with rows gets no call");
 }
 
 async fn world_cookie(world: &World) -> String {
@@ -207,15 +207,15 @@ async fn the_server_enforces_both_limits() {
     let browser = customer(&world).await;
     let first = browser.copied();
     world.clock.advance(Duration::from_secs(30 * 60 - 1));
-    assert_eq!(look(&browser).await["is_new"], false);
+    assert_eq!(read_session(&browser).await["is_new"], false);
     world.clock.advance(SECOND);
-    assert_eq!(look(&first).await["is_new"], true, "an earlier cookie has its own limit");
+    assert_eq!(read_session(&first).await["is_new"], true, "an earlier cookie has its own limit");
     assert_eq!(world.events.take(), rejected(Rejection::Expired));
     for _ in 0..24 {
-        assert_eq!(look(&browser).await["is_new"], false);
+        assert_eq!(read_session(&browser).await["is_new"], false);
         world.clock.advance(29 * MINUTE);
     }
-    assert_eq!(look(&browser).await["is_new"], true, "12 hours after the first request");
+    assert_eq!(read_session(&browser).await["is_new"], true, "12 hours after the first request");
 }
 
 #[actix_web::test]
@@ -229,18 +229,18 @@ async fn the_expiry_is_extended_at_most_every_minute() {
 }
 
 #[actix_web::test]
-async fn after_a_log_in_its_process_refuses_the_old_cookie() {
+async fn the_process_that_served_a_log_in_refuses_the_old_cookie() {
     let world = world().await;
     let browser = customer(&world).await;
     let (thief, old) = (browser.copied(), id(&browser));
     browser.post("/login/7").await;
     assert_ne!(id(&browser), old);
-    assert_eq!(look(&browser).await["user"], 7);
-    assert_eq!(look(&thief).await["is_new"], true);
+    assert_eq!(read_session(&browser).await["user"], 7);
+    assert_eq!(read_session(&thief).await["is_new"], true);
 }
 
 #[actix_web::test]
-async fn a_log_out_is_final_in_the_browser_and_in_its_process() {
+async fn a_log_out_removes_the_cookie_and_its_process_refuses_a_copy() {
     let world = world().await;
     let browser = customer(&world).await;
     browser.post("/login/7").await;
@@ -248,28 +248,28 @@ async fn a_log_out_is_final_in_the_browser_and_in_its_process() {
     let answer = browser.post("/logout").await;
     assert!(answer.set_cookies()[0].contains("Max-Age=0"));
     assert_eq!(browser.cookie(COOKIE), None);
-    assert_eq!(look(&thief).await["is_new"], true);
+    assert_eq!(read_session(&thief).await["is_new"], true);
 }
 
-/// Runs requests while a slow one to `path` is in flight; returns the slow one's answer.
+/// Sends requests while a slow request to `path` is in flight; returns the answer of the slow request.
 async fn overtake(world: &World, browser: &Browser, path: &str, posts: &[&str]) -> databag_tests::Answer {
     let gate = web::Data::new(Gate::default());
     let app = App::new()
         .wrap(SessionMiddleware::new(world.sessions.clone()))
         .app_data(gate.clone())
         .route("/slow", web::post().to(slow))
-        .route("/slow-look", web::post().to(slow_look))
+        .route("/slow-read", web::post().to(slow_read))
         .route("/slow-logout", web::post().to(slow_log_out));
     let site = Site::new(actix_web::test::init_service(app).await);
-    let request = browser.copied().dress(TestRequest::post().uri(path));
-    let others = async {
+    let request = browser.copied().prepare(TestRequest::post().uri(path));
+    let fast = async {
         gate.arrived.acquire().await.expect("open").forget();
         for post in posts {
             assert!(browser.post(post).await.status.is_success(), "{post}");
         }
         gate.open.add_permits(1);
     };
-    futures_util::future::join(site.call(request), others).await.0
+    futures_util::future::join(site.call(request), fast).await.0
 }
 
 #[actix_web::test]
@@ -290,7 +290,7 @@ async fn a_request_in_flight_does_not_revive_an_ended_session() {
         let browser = customer(&world).await;
         browser.post("/login/7").await;
         world.clock.advance(2 * MINUTE);
-        let answer = overtake(&world, &browser, "/slow-look", posts).await;
+        let answer = overtake(&world, &browser, "/slow-read", posts).await;
         assert_eq!(answer.status, StatusCode::OK, "{posts:?}");
         assert!(answer.set_cookies().is_empty(), "{posts:?}");
     }
@@ -308,11 +308,11 @@ async fn a_log_out_ends_a_session_that_was_renamed_meanwhile() {
         }
         let answer = overtake(&world, &browser, "/slow-logout", posts).await;
         assert_eq!(answer.status, StatusCode::OK, "{posts:?}");
-        assert_eq!(look(&browser).await["user"], serde_json::Value::Null, "{posts:?}");
+        assert_eq!(read_session(&browser).await["user"], serde_json::Value::Null, "{posts:?}");
         let mut kept = browser.copied();
         kept.keep(&answer);
         kept = kept.copied();
-        assert_eq!(look(&kept).await["user"], serde_json::Value::Null, "{posts:?}");
+        assert_eq!(read_session(&kept).await["user"], serde_json::Value::Null, "{posts:?}");
     }
 }
 
@@ -325,7 +325,7 @@ async fn a_log_out_that_could_not_be_stored_ends_the_session() {
     assert_eq!(browser.post("/logout-with-too-much").await.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(browser.cookie(COOKIE), None);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(look(&copy).await["user"], serde_json::Value::Null);
+    assert_eq!(read_session(&copy).await["user"], serde_json::Value::Null);
 }
 
 #[actix_web::test]
@@ -336,7 +336,7 @@ async fn a_cookie_opens_under_its_own_name_only() {
     let cookie = world_cookie(&shop).await;
     let browser = admin.site.browser();
     browser.set_cookie("__Host-admin", &cookie);
-    assert_eq!(look(&browser).await["is_new"], true);
+    assert_eq!(read_session(&browser).await["is_new"], true);
     assert_eq!(admin.events.take(), rejected(Rejection::Tampered));
 }
 
@@ -357,8 +357,8 @@ async fn a_session_too_large_for_a_cookie_is_refused_before_it_is_sent() {
         assert!(answer.set_cookies().is_empty());
         assert_eq!(browser.cookie(COOKIE), before);
         assert!(logs.text().contains("`pin`"), "the log names the biggest field: {}", logs.text());
-        assert_eq!(look(&browser).await["pin"].as_str().map(str::len), Some(length - 1));
-        assert!((4093..=4096).contains(&longest), "not a byte is wasted: {longest}");
+        assert_eq!(read_session(&browser).await["pin"].as_str().map(str::len), Some(length - 1));
+        assert!((4093..=4096).contains(&longest), "the cookie uses the full limit: {longest}");
         return;
     }
     panic!("a cookie of {longest} bytes was sent");
@@ -369,10 +369,10 @@ async fn several_saves_and_updates_send_one_cookie() {
     let world = world().await;
     let browser = world.site.browser();
     assert_eq!(browser.post("/save").await.set_cookies().len(), 1);
-    assert_eq!(look(&browser).await["count"], 2);
+    assert_eq!(read_session(&browser).await["count"], 2);
     let answer = browser.post("/count").await;
     assert_eq!((answer.body.as_str(), answer.set_cookies().len()), ("3", 1));
-    assert_eq!(look(&browser).await["count"], 3);
+    assert_eq!(read_session(&browser).await["count"], 3);
 }
 
 #[actix_web::test]
@@ -396,7 +396,7 @@ async fn the_cookie_outlives_the_browser_only_with_remember() {
     let browser = customer(&world).await;
     browser.post("/remember/true").await;
     browser.restart();
-    assert_eq!(look(&browser).await["is_new"], false);
+    assert_eq!(read_session(&browser).await["is_new"], false);
 }
 
 #[actix_web::test]
@@ -420,7 +420,7 @@ async fn keys_are_rotated_as_with_rows() {
     let resealed = browser.cookie(COOKIE).expect("a cookie");
     let browser = lost.site.browser();
     browser.set_cookie(COOKIE, &resealed);
-    assert_eq!(look(&browser).await["cart"], serde_json::json!({"milk": 1, "tea": 1}));
+    assert_eq!(read_session(&browser).await["cart"], serde_json::json!({"milk": 1, "tea": 1}));
 }
 
 #[derive(Databag)]
@@ -435,7 +435,7 @@ async fn a_cookie_from_another_address_or_another_bag_is_not_accepted() {
     let browser = world.site.browser().from("192.0.2.1");
     browser.post("/add/tea").await;
     let thief = browser.copied().from("192.0.2.2");
-    assert_eq!(look(&thief).await["is_new"], true);
+    assert_eq!(read_session(&thief).await["is_new"], true);
     assert_eq!(world.events.take(), rejected(Rejection::Address));
 
     let key = Keyring::generate();
@@ -450,15 +450,15 @@ async fn a_cookie_from_another_address_or_another_bag_is_not_accepted() {
 async fn an_answer_without_the_cookie_loses_no_change() {
     let world = world_with(ManualClock::default(), key(), |builder| builder.skip_cookie(|_, _| true)).await;
     let browser = world.site.browser();
-    assert!(browser.post("/add/tea").await.set_cookies().is_empty(), "no session begins");
+    assert!(browser.post("/add/tea").await.set_cookies().is_empty(), "no session is started");
     let (token, _) = world.sessions.create(Shop::defaults()).await.expect("no call");
     browser.set_cookie(COOKIE, &token.encode());
     world.clock.advance(2 * MINUTE);
     for path in ["/", "/page"] {
-        assert!(browser.get(path).await.set_cookies().is_empty(), "a look is worth no cookie: {path}");
+        assert!(browser.get(path).await.set_cookies().is_empty(), "a read sends no cookie: {path}");
     }
     assert_eq!(browser.post("/add/tea").await.set_cookies().len(), 1);
-    assert_eq!(look(&browser).await["cart"], serde_json::json!({"tea": 1}));
+    assert_eq!(read_session(&browser).await["cart"], serde_json::json!({"tea": 1}));
 }
 
 #[actix_web::test]
@@ -500,6 +500,6 @@ async fn a_session_keeps_its_id_through_many_writes() {
     let first = token(&browser).session_id();
     for _ in 0..3 {
         browser.post("/add/tea").await;
-        assert_eq!(look(&browser).await["id"], serde_json::json!(first));
+        assert_eq!(read_session(&browser).await["id"], serde_json::json!(first));
     }
 }

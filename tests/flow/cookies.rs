@@ -7,7 +7,7 @@ use actix_web::http::header::{CACHE_CONTROL, VARY};
 use databag_tests::{Answer, ManualClock, Site};
 use session_runtime::{Cleanup, Databag, Persistence, SameSite, Session, Sessions, SqliteStore, Token};
 
-use crate::app::{COOKIE, Shop, ShopBuilder, key, look, shop, shop_with, site};
+use crate::app::{COOKIE, Shop, ShopBuilder, key, read_session, shop, shop_with, site};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -149,7 +149,7 @@ async fn the_development_preset_works_without_tls() {
     let (pair, attributes) = only_cookie(&browser.post("/add/tea").await);
     assert!(pair.starts_with("shop="), "the prefix would be refused over plain HTTP");
     assert_eq!(attributes, ["HttpOnly", "Path=/", "SameSite=Lax"]);
-    assert_eq!(look(&browser).await["is_new"], false);
+    assert_eq!(read_session(&browser).await["is_new"], false);
 }
 
 #[actix_web::test]
@@ -158,11 +158,11 @@ async fn a_persistent_cookie_is_refreshed_by_a_touch() {
     let browser = till.browser();
     browser.post("/ring").await;
     clock.advance(Duration::from_secs(59));
-    assert!(browser.get("/peek").await.set_cookies().is_empty(), "nothing to tell within the minute");
+    assert!(browser.get("/peek").await.set_cookies().is_empty(), "no touch within the minute");
     clock.advance(Duration::from_secs(2));
     let answer = browser.get("/peek").await;
     assert!(only_cookie(&answer).1.contains(&"Max-Age=600".to_owned()));
-    assert_eq!(answer.all("cache-control"), ["no-store"], "also for an answer that is only a touch");
+    assert_eq!(answer.all("cache-control"), ["no-store"], "an answer that only touches is not cached either");
 }
 
 #[actix_web::test]
@@ -186,12 +186,12 @@ async fn a_cookie_outlives_the_browser_only_after_remember() {
     let browser = world.customer().await;
     let fork = browser.copied();
     fork.restart();
-    assert_eq!(fork.cookie(COOKIE), None, "a browser-session cookie goes with the browser");
+    assert_eq!(fork.cookie(COOKIE), None, "a cookie without a date ends with the browser");
 
     let (_, attributes) = only_cookie(&browser.post("/remember/true").await);
     assert!(attributes.contains(&"Max-Age=1800".to_owned()), "{attributes:?}");
     browser.restart();
-    assert_eq!(look(&browser).await["cart"]["tea"], 1);
+    assert_eq!(read_session(&browser).await["cart"]["tea"], 1);
 
     let (_, attributes) = only_cookie(&browser.post("/remember/false").await);
     assert!(!attributes.iter().any(|attribute| attribute.starts_with("Max-Age")), "{attributes:?}");
@@ -260,7 +260,7 @@ async fn an_answer_sets_the_cookie_once_after_several_writes() {
     let site = site!(world.sessions; "/busy" => busy, "/" => async |s: Session<Shop>| s.count.to_string());
     let browser = site.browser();
     only_cookie(&browser.get("/busy").await);
-    assert_eq!(browser.get("/").await.body, "1", "the cookie is that of the last store");
+    assert_eq!(browser.get("/").await.body, "1", "the cookie belongs to the last write");
     assert_eq!(world.rows(), 1);
 }
 
@@ -276,7 +276,7 @@ async fn a_skipped_answer_has_no_cookie_and_starts_no_session() {
     assert_eq!(world.rows(), 0);
     browser.post("/theme/dark").await;
     assert!(browser.post("/add/tea").await.set_cookies().is_empty());
-    assert_eq!(look(&browser).await["cart"]["tea"], 1, "a session that exists is stored all the same");
+    assert_eq!(read_session(&browser).await["cart"]["tea"], 1, "an existing session is stored");
 }
 
 #[actix_web::test]
@@ -302,7 +302,7 @@ async fn a_session_whose_id_changes_gets_its_cookie_on_a_skipped_answer_too() {
     assert_eq!(
         browser.post("/begin").await.set_cookies().len(),
         1,
-        "it is stored: without a cookie it is lost"
+        "a stored session without a cookie would be lost"
     );
     assert_eq!(browser.post("/rotate").await.set_cookies().len(), 1);
     assert_eq!(browser.post("/save").await.set_cookies().len(), 1);

@@ -89,7 +89,7 @@ async fn in_a_database_that_cannot_grow_reads_work_and_writes_are_503_until_ther
     // pages. On a full disk a log-out is 503 too.
     let folder = tempfile::tempdir().expect("a folder");
     let connection = Connection::open(folder.path().join("disk.db")).expect("a database");
-    connection.pragma_update(None, "max_page_count", 26).expect("it can be limited");
+    connection.pragma_update(None, "max_page_count", 26).expect("the size can be limited");
     let store = SqliteStore::from_connection(connection).expect("a store");
     let disk = Disk::of(folder, store, Keyring::generate().as_str().to_owned()).await;
     let small = disk.visitor(10).await;
@@ -111,13 +111,17 @@ async fn in_a_database_that_cannot_grow_reads_work_and_writes_are_503_until_ther
 async fn a_database_locked_past_the_deadline_is_503_for_writes_only() {
     let disk = Disk::new().await;
     let visitor = disk.visitor(10).await;
-    // Its output must be read until it ends.
+    // The child process fails if the reader of its output is dropped before it ends.
     let (mut holder, _printed) = lock_elsewhere(&disk.path());
     let since = Instant::now();
     assert_unavailable(&visitor.post("/write/20").await);
     assert_unavailable(&disk.site.browser().post("/write/20").await);
-    assert!(since.elapsed() >= Duration::from_millis(400), "it was waited for");
-    assert!(since.elapsed() < Duration::from_secs(10), "and not for long: {:?}", since.elapsed());
+    assert!(since.elapsed() >= Duration::from_millis(400), "the request waits until its deadline");
+    assert!(
+        since.elapsed() < Duration::from_secs(10),
+        "the request does not wait much longer: {:?}",
+        since.elapsed()
+    );
     assert_eq!(visitor.get("/").await.body, "10");
     holder.stdin.take().expect("it listens").write_all(b"\n").expect("it listens");
     assert!(holder.wait().expect("it ends").success());
@@ -137,7 +141,7 @@ fn lock_elsewhere(path: &Path) -> (Child, Lines<BufReader<ChildStdout>>) {
         .expect("it can be run");
     let mut lines = BufReader::new(child.stdout.take().expect("it prints")).lines();
     let held = lines.by_ref().map_while(Result::ok).any(|line| line.contains("the lock is held"));
-    assert!(held, "it holds the lock");
+    assert!(held, "the child process holds the lock");
     (child, lines)
 }
 
@@ -148,8 +152,8 @@ fn hold_a_lock_for_another_test() {
     let connection = Connection::open(path).expect("a database");
     connection.execute_batch("BEGIN IMMEDIATE").expect("it is free");
     println!("\nthe lock is held");
-    // The end of the input also ends it if the parent process has died.
-    std::io::stdin().read_line(&mut String::new()).expect("somebody asks");
+    // The input also ends if the parent process has died.
+    std::io::stdin().read_line(&mut String::new()).expect("the input can be read");
     connection.execute_batch("ROLLBACK").expect("it is held");
 }
 
@@ -171,7 +175,7 @@ async fn a_database_that_is_deleted_in_use_is_503_and_never_created_again() {
 }
 
 #[actix_web::test]
-async fn requests_that_read_a_damaged_page_are_503_and_the_file_is_unchanged() {
+async fn requests_that_read_a_damaged_page_are_503_and_the_file_is_kept() {
     let disk = Disk::new().await;
     let mut visitors = Vec::new();
     for _ in 0..60 {
@@ -204,7 +208,7 @@ async fn requests_that_read_a_damaged_page_are_503_and_the_file_is_unchanged() {
             assert_unavailable(&answer);
             unavailable += 1;
         } else {
-            assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "1000"), "nobody is logged out");
+            assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "1000"), "the session survives");
         }
         assert_eq!(browser.cookie(COOKIE).as_ref(), Some(cookie));
     }
@@ -230,6 +234,6 @@ async fn a_file_that_is_no_longer_a_database_is_503_and_unchanged() {
     }
     assert_eq!(visitor.cookie(COOKIE), cookie);
     assert_eq!(fs::read_to_string(disk.path()).expect("it is there"), text);
-    assert!(SqliteStore::open(disk.path()).is_err(), "a start is refused");
+    assert!(SqliteStore::open(disk.path()).is_err(), "a store on this file is refused");
     assert_eq!(fs::read_to_string(disk.path()).expect("it is there"), text);
 }

@@ -31,7 +31,7 @@ async fn two_writers_in_one_request_are_refused_and_the_log_says_what_to_do() {
 }
 
 #[actix_web::test]
-async fn a_session_can_be_read_any_number_of_times_and_taken_again_when_it_is_dropped() {
+async fn a_session_can_have_many_readers_and_can_be_taken_again_after_a_drop() {
     let world = shop().await;
     let readers = async |a: SessionRef<Shop>, b: SessionRef<Shop>, c: SessionRef<Shop>| {
         format!("{}", a.id() == b.id() && b.id() == c.id())
@@ -132,7 +132,7 @@ async fn a_stored_bag_keeps_its_cookie_when_another_bag_fails() {
 }
 
 #[actix_web::test]
-async fn a_cookie_of_one_bag_opens_nothing_of_another() {
+async fn a_cookie_of_one_bag_does_not_open_another_bag() {
     let world = shop().await;
     let browser = world.customer().await;
     browser.set_cookie("__Host-admin", &browser.cookie(COOKIE).expect("a cookie"));
@@ -182,7 +182,7 @@ async fn logged_in_can_redirect_to_the_log_in_page() {
 }
 
 #[actix_web::test]
-async fn logged_in_derefs_to_the_session() {
+async fn a_logged_in_session_can_be_changed_and_logged_out() {
     let world = shop().await;
     let leave = async |mut session: LoggedIn<Shop>| {
         session.count += 1;
@@ -214,9 +214,9 @@ async fn handlers_are_tested_without_a_server() {
     assert_eq!(buy(Session::for_test(bag())).await, "1 5 false");
 
     let request = TestRequest::get().session(bag()).to_http_request();
-    let reader = SessionRef::<Shop>::extract(&request).await.expect("carried by the request");
+    let reader = SessionRef::<Shop>::extract(&request).await.expect("the request carries the session");
     assert_eq!(reader.count, 4);
     drop(reader);
-    let session = Session::<Shop>::extract(&request).await.expect("carried by the request");
+    let session = Session::<Shop>::extract(&request).await.expect("the request carries the session");
     assert_eq!(buy(session).await, "1 5 false");
 }

@@ -6,7 +6,9 @@ use actix_web::web;
 use databag_tests::{Answer, Browser, Call, Fault, Gate, Logs, Site, Watched};
 use session_runtime::{Databag, Error, Session, SessionMiddleware, Sessions, SqliteStore};
 
-use crate::app::{COOKIE, Shop, World, count, id, log_in, log_out, look, shop, shop_with, site, token};
+use crate::app::{
+    COOKIE, Shop, World, count, id, log_in, log_out, read_session, shop, shop_with, site, token,
+};
 
 fn assert_unavailable(answer: &Answer) {
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (503, "Service Unavailable"));
@@ -27,11 +29,19 @@ async fn a_store_that_is_down_at_load_is_503_and_the_session_survives() {
         assert_eq!(logs.lines(&["ERROR", "could not load the session", "the store is down"]).len(), errors);
     }
     assert_unavailable(&browser.post("/add/milk").await);
-    assert_eq!(browser.get("/plain").await.status, 200, "a page without a session does not care");
-    assert_eq!(look(&world.browser()).await["is_new"], true, "nor does a visitor without one");
+    assert_eq!(browser.get("/plain").await.status, 200, "a page without a session works");
+    assert_eq!(
+        read_session(&world.browser()).await["is_new"],
+        true,
+        "a visitor without a session gets an answer"
+    );
     world.watch.heal();
     assert_eq!(browser.cookie(COOKIE), cookie);
-    assert_eq!(look(&browser).await["cart"], serde_json::json!({"tea": 1}), "the handler did not run");
+    assert_eq!(
+        read_session(&browser).await["cart"],
+        serde_json::json!({"tea": 1}),
+        "the handler did not run"
+    );
 }
 
 #[actix_web::test]
@@ -71,7 +81,7 @@ async fn a_store_that_is_down_at_commit_is_503_without_a_cookie() {
     assert_eq!((&after.cart, after.count, after.user_id), (&before.cart, 0, None), "the old row is intact");
     assert_eq!(world.rows(), 1);
     browser.post("/add/milk").await;
-    assert_eq!(look(&browser).await["cart"]["milk"], 1, "the cookie works again afterwards");
+    assert_eq!(read_session(&browser).await["cart"]["milk"], 1, "the cookie works again afterwards");
 }
 
 #[actix_web::test]
@@ -91,7 +101,7 @@ async fn a_failed_touch_does_not_fail_the_request() {
 /// Checks that this process refuses a session, and that the session is deleted when the store is back.
 async fn assert_ended(world: &World, old: &Browser) {
     world.watch.heal();
-    assert_eq!(look(old).await["is_new"], true, "refused, though the store has it");
+    assert_eq!(read_session(old).await["is_new"], true, "the session is blocked although its row exists");
     assert!(world.sessions.load(&token(old)).await.expect("answers").is_none());
     for _ in 0..2_000 {
         if world.rows() == 0 {
@@ -111,10 +121,10 @@ async fn a_log_out_while_the_store_is_down_ends_the_session_in_this_process() {
     let answer = browser.post("/logout").await;
     assert_unavailable(&answer);
     assert_eq!(answer.set_cookies().len(), 1);
-    assert_eq!(browser.cookie(COOKIE), None, "the removal cookie is sent all the same");
+    assert_eq!(browser.cookie(COOKIE), None, "the answer removes the cookie");
     assert_eq!(world.rows(), 1);
     world.events.take();
-    assert_eq!(look(&old).await["is_new"], true);
+    assert_eq!(read_session(&old).await["is_new"], true);
     assert_ended(&world, &old).await;
 }
 
@@ -138,7 +148,7 @@ async fn a_log_out_that_waits_for_a_hanging_writer_ends_the_session_too() {
     world.watch.fail(Call::Update, Fault::Hangs);
     let (late, answer) = tokio::join!(writer.post("/add/milk"), browser.post("/logout"));
     assert_unavailable(&late);
-    // The log-out gets the lock before the deadline or not; the session ends in both cases.
+    // The log-out may get the lock before the deadline or miss it; the session ends in both cases.
     assert!(answer.status == 503 || answer.status == 200, "{}", answer.status);
     assert_eq!(browser.cookie(COOKIE), None);
     assert_ended(&world, &old).await;
@@ -247,7 +257,7 @@ async fn a_write_whose_answer_is_lost_is_503_and_is_not_repeated() {
     assert!(answer.set_cookies().is_empty());
     assert_eq!(world.watch.count(Call::Update), before + 1);
     world.watch.heal();
-    assert_eq!(look(&browser).await["count"], 1, "it was made, and nobody was told");
+    assert_eq!(read_session(&browser).await["count"], 1, "the unconfirmed write is stored");
     assert_eq!(browser.post("/count").await.body, "2");
 }
 
@@ -261,13 +271,13 @@ async fn a_log_in_whose_answer_is_lost_leaves_no_usable_token() {
     assert_unavailable(&answer);
     assert!(answer.set_cookies().is_empty());
     world.watch.heal();
-    assert_eq!(look(&old).await["is_new"], true);
+    assert_eq!(read_session(&old).await["is_new"], true);
     browser.post("/login/7").await;
-    assert_eq!(look(&browser).await["user"], 7, "the next attempt works");
+    assert_eq!(read_session(&browser).await["user"], 7, "the next attempt works");
 }
 
 #[actix_web::test]
-async fn a_failed_update_changes_nothing_in_the_session_and_is_no_success() {
+async fn a_failed_update_changes_nothing_in_the_session_and_fails_the_request() {
     let world = shop().await;
     let ignore = async |mut session: Session<Shop>, watch: web::Data<databag_tests::Watch>| {
         session.theme = crate::app::Theme::Dark;
@@ -288,7 +298,7 @@ async fn a_failed_update_changes_nothing_in_the_session_and_is_no_success() {
         browser.set_cookie(COOKIE, &known.cookie(COOKIE).expect("a cookie"));
         browser
     }] {
-        // A new session fails at `insert`, which works here, so only the second browser's update fails.
+        // The first browser has a new session: its update is an `insert`, which works. Only the second update fails.
         let new = browser.cookie(COOKIE).is_none();
         let answer = browser.post("/ignore").await;
         if new {
@@ -297,8 +307,12 @@ async fn a_failed_update_changes_nothing_in_the_session_and_is_no_success() {
             assert_unavailable(&answer);
         }
     }
-    let seen = look(&known).await;
-    assert_eq!((&seen["count"], &seen["theme"]), (&0.into(), &"Light".into()), "nobody was told otherwise");
+    let seen = read_session(&known).await;
+    assert_eq!(
+        (&seen["count"], &seen["theme"]),
+        (&0.into(), &"Light".into()),
+        "nothing of the failed update is stored"
+    );
 }
 
 #[actix_web::test]
@@ -318,7 +332,7 @@ async fn a_client_that_disconnects_does_not_stop_the_commit() {
     let browser = world.customer().await;
     let gate = Gate::default();
     world.watch.fail(Call::Update, Fault::Waits(gate.clone()));
-    let request = browser.dress(actix_web::test::TestRequest::post().uri("/add/milk"));
+    let request = browser.prepare(actix_web::test::TestRequest::post().uri("/add/milk"));
     let mut call = world.site.call(request);
     tokio::select! {
         answer = &mut call => panic!("answered before it was stored: {}", answer.status),
@@ -328,12 +342,12 @@ async fn a_client_that_disconnects_does_not_stop_the_commit() {
     world.watch.heal();
     gate.open();
     for _ in 0..1_000 {
-        if look(&browser).await["cart"]["milk"] == 1 {
+        if read_session(&browser).await["cart"]["milk"] == 1 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("what the handler did was lost");
+    panic!("the changes of the handler were lost");
 }
 
 #[actix_web::test]
@@ -363,7 +377,7 @@ async fn health_reports_whether_the_store_works() {
 
 #[actix_web::test]
 async fn the_shop_recovers_from_each_single_failing_call() {
-    // Each answer is a success that was stored, or an error; afterwards everything works.
+    // An answer is 200 or 503 while the call fails; afterwards every request works.
     for call in [Call::Load, Call::Insert, Call::Update, Call::Delete] {
         for fault in [Fault::Down, Fault::AnswerLost] {
             let world = shop().await;
@@ -389,7 +403,7 @@ async fn the_shop_recovers_from_each_single_failing_call() {
 
 #[actix_web::test]
 async fn sessions_have_the_same_type_on_another_store() {
-    // This store wraps another one; the type of the sessions does not say so.
+    // The store of this world is not the default one; `Sessions<Shop>` names no store type.
     let world = shop().await;
     let named: &Sessions<Shop> = &world.sessions;
     let (token, created) = named.create(Databag::defaults()).await.expect("stored");
@@ -410,7 +424,7 @@ async fn a_page_is_answered_when_its_touch_meets_a_conflict_and_cannot_be_retrie
 }
 
 #[actix_web::test]
-async fn an_update_that_cannot_be_stored_is_one_line_in_the_log() {
+async fn a_failed_update_is_one_error_line_in_the_log() {
     let world = shop().await;
     let browser = world.customer().await;
     world.watch.fail(Call::Update, Fault::Down);

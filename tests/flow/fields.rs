@@ -6,7 +6,7 @@ use actix_web::web;
 use databag_tests::{Call, Gate, Logs, Site};
 use session_runtime::{Error, LoggedIn, Session};
 
-use crate::app::{COOKIE, Shop, Theme, id, look, shop, shop_with, site};
+use crate::app::{COOKIE, Shop, Theme, id, read_session, shop, shop_with, site};
 
 #[actix_web::test]
 async fn a_flash_value_is_shown_once() {
@@ -23,7 +23,7 @@ async fn a_flash_value_that_was_read_is_dropped_with_another_change() {
     let browser = world.browser();
     browser.post("/notice/hello").await;
     browser.post("/add/tea").await;
-    let seen = look(&browser).await;
+    let seen = read_session(&browser).await;
     assert!(seen["notice"].is_null() && seen["cart"]["tea"] == 1, "{seen}");
 }
 
@@ -75,19 +75,19 @@ async fn a_flash_value_that_was_read_does_not_return_after_several_writes() {
         assert_eq!(
             browser.get(path).await.body,
             "Some(\"hello\")",
-            "{path}: it is there for the whole request"
+            "{path}: the value stays for the whole request"
         );
-        assert!(look(&known).await["notice"].is_null(), "{path}");
+        assert!(read_session(&known).await["notice"].is_null(), "{path}");
     }
 }
 
 #[actix_web::test]
 async fn a_notice_set_meanwhile_survives_a_save_in_the_handler() {
     let world = shop().await;
-    let save = async |mut session: Session<Shop>, hurdle: web::Data<Gate>| {
+    let save = async |mut session: Session<Shop>, gate: web::Data<Gate>| {
         session.count += 1;
         session.save().await.expect("stored");
-        hurdle.pass().await;
+        gate.pass().await;
         session.count += 1;
         format!("{:?}", session.notice())
     };
@@ -106,7 +106,7 @@ async fn a_notice_set_meanwhile_survives_a_save_in_the_handler() {
         gate.open();
     });
     assert_eq!(answer.body, "Some(\"first\")");
-    let seen = look(&known).await;
+    let seen = read_session(&known).await;
     assert_eq!((&seen["notice"], &seen["count"]), (&"second".into(), &2.into()));
 }
 
@@ -174,7 +174,7 @@ async fn setting_a_field_to_its_old_value_writes_nothing() {
         "filled"
     };
     let refill = async |mut session: Session<Shop>| {
-        // A new map of the same entries, in another order.
+        // A new map with the same entries, possibly in another order.
         session.tags = session.tags.iter().map(|(tag, value)| (*tag, *value)).collect();
         session.set_tenant("acme");
         session.count += 1;
@@ -203,7 +203,7 @@ async fn a_field_set_back_to_its_default_is_stored() {
     let other = site.browser();
     other.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
     other.post("/clear").await;
-    assert_eq!(look(&browser).await["cart"], serde_json::json!({}));
+    assert_eq!(read_session(&browser).await["cart"], serde_json::json!({}));
 }
 
 #[actix_web::test]
@@ -230,9 +230,9 @@ async fn a_session_that_is_too_large_is_500_before_any_write_and_the_log_names_t
         "{}",
         logs.text()
     );
-    let seen = look(&browser).await;
+    let seen = read_session(&browser).await;
     assert_eq!((&seen["cart"]["tea"], &seen["count"]), (&1.into(), &0.into()), "the old row is intact");
-    assert_eq!(site.browser().post("/fill").await.status, 500, "a new visitor's session as well");
+    assert_eq!(site.browser().post("/fill").await.status, 500, "a new session is refused too");
 }
 
 #[actix_web::test]

@@ -7,10 +7,10 @@ use actix_web::{App, FromRequest as _, HttpResponse, error, test, web};
 use databag_tests::{Logs, Site};
 use session_runtime::{Error, Session, SessionMiddleware, SessionRef};
 
-use crate::app::{COOKIE, Shop, id, look, shop, site};
+use crate::app::{COOKIE, Shop, id, read_session, shop, site};
 
 #[actix_web::test]
-async fn a_handler_that_answers_with_an_error_has_its_session_stored() {
+async fn the_session_is_stored_when_the_handler_answers_with_an_error() {
     let world = shop().await;
     let err = async |mut session: Session<Shop>| {
         session.attempts += 1;
@@ -42,7 +42,7 @@ async fn fail_after(
 }
 
 #[actix_web::test]
-async fn an_inner_middleware_that_answers_with_an_error_has_the_session_stored() {
+async fn the_session_is_stored_when_an_inner_middleware_answers_with_an_error() {
     let world = shop().await;
     let app = App::new()
         .wrap(from_fn(fail_after))
@@ -100,7 +100,7 @@ async fn an_outer_middleware_can_read_the_session_afterwards_and_not_change_it()
         let answer = next.call(request).await?;
         let seen = SessionRef::<Shop>::extract(answer.request()).await?.count;
         let changed = Session::<Shop>::extract(answer.request()).await;
-        assert!(matches!(changed, Err(Error::Usage(_))), "it would not be stored");
+        assert!(matches!(changed, Err(Error::Usage(_))), "a change here would be lost");
         let (request, _) = answer.into_parts();
         Ok(ServiceResponse::new(request, HttpResponse::Ok().body(format!("{seen}"))))
     }
@@ -156,7 +156,7 @@ async fn reload_drops_changes_and_reads_what_other_requests_stored() {
     let known = world.customer().await;
     browser.set_cookie(COOKIE, &known.cookie(COOKIE).expect("a cookie"));
     assert_eq!(browser.post("/reload").await.body, "0 Light Some(\"acme\")");
-    assert_eq!(look(&known).await["theme"], "Light");
+    assert_eq!(read_session(&known).await["theme"], "Light");
 }
 
 #[actix_web::test]
@@ -178,7 +178,7 @@ async fn a_session_still_held_after_the_answer_is_an_error_and_not_a_silent_loss
     let (keep, kept) = tokio::sync::oneshot::channel::<()>();
     let kept = std::rc::Rc::new(std::cell::RefCell::new(Some(kept)));
     let spawn = move |mut session: Session<Shop>| {
-        let kept = kept.borrow_mut().take().expect("asked for once");
+        let kept = kept.borrow_mut().take().expect("the handler runs once");
         async move {
             session.count += 1;
             actix_web::rt::spawn(async move {
@@ -205,16 +205,16 @@ async fn a_panicking_handler_stores_nothing_and_the_session_survives() {
     let world = shop().await;
     let panic = async |mut session: Session<Shop>| {
         session.count += 1;
-        assert_eq!(session.count, 0, "a mistake of the handler's");
+        assert_eq!(session.count, 0, "a mistake of the handler");
         "never"
     };
     let site = site!(world.sessions; "/panic" => panic);
     let known = world.customer().await;
     let browser = site.browser();
     browser.set_cookie(COOKIE, &known.cookie(COOKIE).expect("a cookie"));
-    // The panic ends a task of its own, as the task of a connection does in a server.
+    // A separate task runs the request and ends with the panic, like the task of a connection in a server.
     let request = actix_web::rt::spawn(async move { browser.post("/panic").await });
     assert!(request.await.is_err());
     assert!(known.post("/count").await.status.is_success());
-    assert_eq!(look(&known).await["count"], 1);
+    assert_eq!(read_session(&known).await["count"], 1);
 }

@@ -6,7 +6,7 @@ use actix_web::web;
 use databag_tests::{Browser, Call};
 use session_runtime::{Cleanup, Rejection, Session, SessionMiddleware};
 
-use crate::app::{COOKIE, Shop, World, id, look, rejected, shop, shop_with};
+use crate::app::{COOKIE, Shop, World, id, read_session, rejected, shop, shop_with};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_mins(1);
@@ -15,7 +15,7 @@ const BEFORE_IDLE: Duration = Duration::from_secs(30 * 60 - 1);
 const ABSOLUTE: Duration = Duration::from_hours(12);
 
 async fn lives(browser: &Browser) -> bool {
-    look(browser).await["is_new"] == false
+    read_session(browser).await["is_new"] == false
 }
 
 #[actix_web::test]
@@ -28,7 +28,7 @@ async fn an_idle_session_ends_at_its_limit_and_not_before() {
     world.events.take();
     assert!(!lives(&long).await);
     assert_eq!(world.events.take(), rejected(Rejection::Expired));
-    assert!(lives(&short).await, "the look a moment ago has moved its limit");
+    assert!(lives(&short).await, "the read before has extended the session");
 }
 
 #[actix_web::test]
@@ -39,7 +39,7 @@ async fn a_write_does_not_revive_an_expired_session() {
     world.clock.advance(IDLE + SECOND);
     browser.post("/add/milk").await;
     assert_ne!(id(&browser), old);
-    assert_eq!(look(&browser).await["cart"], serde_json::json!({"milk": 1}));
+    assert_eq!(read_session(&browser).await["cart"], serde_json::json!({"milk": 1}));
     assert!(world.sessions.get(old).await.expect("answers").is_none());
 }
 
@@ -63,7 +63,7 @@ async fn a_session_that_expires_in_flight_is_not_revived() {
 }
 
 #[actix_web::test]
-async fn activity_never_passes_the_absolute_limit() {
+async fn activity_never_extends_a_session_past_the_absolute_limit() {
     let world = shop().await;
     let (reader, writer) = (world.customer().await, world.customer().await);
     for _ in 0..35 {
@@ -112,15 +112,15 @@ async fn a_touch_is_stored_at_most_once_a_minute() {
 }
 
 #[actix_web::test]
-async fn a_short_idle_limit_is_touched_more_often() {
+async fn a_session_with_a_short_idle_limit_is_touched_more_often() {
     let world = shop_with(|builder| builder.idle(100 * SECOND)).await;
     let browser = world.customer().await;
     let before = world.watch.writes();
     world.clock.advance(9 * SECOND);
-    look(&browser).await;
+    read_session(&browser).await;
     assert_eq!(world.watch.writes(), before);
     world.clock.advance(SECOND);
-    look(&browser).await;
+    read_session(&browser).await;
     assert_eq!(world.watch.writes(), before + 1, "a tenth of the limit has passed");
 }
 
@@ -131,7 +131,7 @@ async fn a_read_writes_nothing_but_its_touch() {
     browser.post("/notice/hello").await;
     world.clock.advance(2 * MINUTE);
     for _ in 0..2 {
-        assert_eq!(look(&browser).await["notice"], "hello", "a look does not use up a flash value");
+        assert_eq!(read_session(&browser).await["notice"], "hello", "a read does not use up a flash value");
     }
     let row = world.sessions.get(id(&browser)).await.expect("answers").expect("alive");
     assert_eq!((row.notice(), row.cart["tea"]), (Some("hello"), 1));
@@ -163,7 +163,7 @@ async fn changes_outside_a_request_are_no_activity() {
     assert!(!lives(&browser).await);
 }
 
-/// A world whose clock can pass the idle limit without counting as set.
+/// A world with an idle limit so short that passing it does not count as a changed clock.
 async fn short_lived(cleanup: Cleanup) -> World {
     shop_with(|builder| builder.idle(30 * SECOND).cleanup(cleanup)).await
 }
@@ -205,7 +205,7 @@ async fn cleanup_with_every_request_runs_with_requests_that_write() {
     world.customer().await;
     world.clock.advance(31 * SECOND);
     let before = world.watch.count(Call::Prune);
-    look(&world.browser()).await;
+    read_session(&world.browser()).await;
     assert_eq!((world.watch.count(Call::Prune), world.rows()), (before, 1), "nothing was stored");
     world.customer().await;
     assert_eq!(world.rows(), 1);

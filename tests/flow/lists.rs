@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt as _;
 use session_runtime::{Databag as _, Error};
 
-use crate::app::{Shop, id, look, rejected, shop};
+use crate::app::{Shop, id, read_session, rejected, shop};
 
 #[actix_web::test]
 async fn a_user_lists_their_sessions_and_ends_the_others() {
@@ -23,11 +23,11 @@ async fn a_user_lists_their_sessions_and_ends_the_others() {
 
     assert_eq!(world.sessions.revoke_user_except(7, id(&browsers[2])).await.expect("answers"), 4);
     for (n, browser) in browsers.iter().enumerate() {
-        assert_eq!(look(browser).await["is_new"], n != 2);
+        assert_eq!(read_session(browser).await["is_new"], n != 2);
     }
     assert_eq!(world.sessions.revoke_user(7).await.expect("answers"), 1);
     assert!(world.sessions.of_user(7).await.expect("answers").is_empty());
-    assert_eq!(look(&stranger).await["user"], 8);
+    assert_eq!(read_session(&stranger).await["user"], 8);
 }
 
 #[actix_web::test]
@@ -35,9 +35,9 @@ async fn one_session_is_ended_by_its_id() {
     let world = shop().await;
     let (browser, other) = (world.user(7).await, world.user(7).await);
     assert!(world.sessions.delete(id(&browser)).await.expect("answers"));
-    assert!(!world.sessions.delete(id(&browser)).await.expect("answers"), "there is none any more");
-    assert_eq!(look(&browser).await["is_new"], true);
-    assert_eq!(look(&other).await["is_new"], false);
+    assert!(!world.sessions.delete(id(&browser)).await.expect("answers"), "the session is already deleted");
+    assert_eq!(read_session(&browser).await["is_new"], true);
+    assert_eq!(read_session(&other).await["is_new"], false);
 }
 
 #[actix_web::test]
@@ -47,13 +47,13 @@ async fn sessions_are_found_counted_and_deleted_by_their_columns() {
         let browser = world.user(user).await;
         browser.post(&format!("/tenant/{tenant}")).await;
     }
-    let nobody = world.customer().await;
+    let anonymous = world.customer().await;
     let sessions = &world.sessions;
     let acme = || Shop::TENANT.eq("acme");
     let found = sessions.find(acme()).await.expect("answers");
     assert_eq!(found.iter().filter_map(|session| session.user_id()).sum::<i64>(), 3);
     assert_eq!(sessions.find(acme()).count().await.expect("answers"), 2);
-    assert_eq!(sessions.find(Shop::TENANT.is_none()).await.expect("answers")[0].id(), id(&nobody));
+    assert_eq!(sessions.find(Shop::TENANT.is_none()).await.expect("answers")[0].id(), id(&anonymous));
     assert_eq!(sessions.find(acme().not()).count().await.expect("answers"), 2);
     assert_eq!(sessions.find(acme().or(Shop::TENANT.is_none())).count().await.expect("answers"), 3);
     assert_eq!(sessions.find(Shop::TENANT.one_of(["other", "none"])).count().await.expect("answers"), 1);
@@ -96,7 +96,7 @@ async fn clear_ends_every_session() {
     assert_eq!(world.rows(), 0);
     for browser in [user, customer] {
         world.events.take();
-        assert_eq!(look(&browser).await["is_new"], true);
+        assert_eq!(read_session(&browser).await["is_new"], true);
         assert_eq!(world.events.take(), rejected(session_runtime::Rejection::Unknown));
     }
 }
@@ -109,7 +109,7 @@ async fn a_tampered_row_does_not_fail_a_list() {
     world.database().execute(statement, [id(&bad).as_bytes().as_slice()]).expect("good SQL");
     let listed = world.sessions.of_user(7).await.expect("answers");
     assert_eq!(listed.iter().map(session_runtime::Snapshot::id).collect::<Vec<_>>(), [id(&good)]);
-    assert_eq!(world.sessions.revoke_user(7).await.expect("answers"), 2, "it is ended all the same");
+    assert_eq!(world.sessions.revoke_user(7).await.expect("answers"), 2, "the tampered row is deleted too");
 }
 
 #[actix_web::test]

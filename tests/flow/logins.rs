@@ -4,49 +4,49 @@ use actix_web::web;
 use databag_tests::{Call, Gate};
 use session_runtime::{Databag, Session, SessionId};
 
-use crate::app::{COOKIE, Shop, Theme, id, log_in, log_out, look, shop, site, token};
+use crate::app::{COOKIE, Shop, Theme, id, log_in, log_out, read_session, shop, site, token};
 
-/// Counts the rows, and checks that an old cookie is anonymous.
-async fn assert_dead(world: &crate::app::World, old: &databag_tests::Browser) {
-    assert_eq!(look(old).await["is_new"], true, "the old token is dead");
+/// Checks that an old cookie is anonymous.
+async fn assert_ended(world: &crate::app::World, old: &databag_tests::Browser) {
+    assert_eq!(read_session(old).await["is_new"], true, "the old token opens no session");
     assert!(world.sessions.load(&token(old)).await.expect("the store answers").is_none());
 }
 
 #[actix_web::test]
-async fn a_log_in_rotates_the_token_and_the_old_one_is_dead() {
+async fn a_log_in_rotates_the_token_and_ends_the_old_one() {
     let world = shop().await;
     let browser = world.customer().await;
     let old = browser.copied();
     let answer = browser.post("/login/7").await;
     assert_eq!(answer.set_cookies().len(), 1);
     assert_ne!(browser.cookie(COOKIE), old.cookie(COOKIE));
-    assert_dead(&world, &old).await;
-    let seen = look(&browser).await;
-    assert_eq!((&seen["user"], &seen["cart"]["tea"]), (&7.into(), &1.into()), "the content goes along");
+    assert_ended(&world, &old).await;
+    let seen = read_session(&browser).await;
+    assert_eq!((&seen["user"], &seen["cart"]["tea"]), (&7.into(), &1.into()), "the content is kept");
     assert_eq!(world.rows(), 1);
 }
 
 #[actix_web::test]
-async fn assigning_the_user_rotates_as_well() {
+async fn assigning_the_user_rotates_the_token() {
     let world = shop().await;
     let browser = world.customer().await;
     for user in [7, 8] {
         let old = browser.copied();
         browser.post(&format!("/become/{user}")).await;
-        assert_dead(&world, &old).await;
-        assert_eq!(look(&browser).await["user"], user);
+        assert_ended(&world, &old).await;
+        assert_eq!(read_session(&browser).await["user"], user);
     }
     assert_eq!(world.rows(), 1);
 }
 
 #[actix_web::test]
-async fn a_log_in_of_the_same_user_rotates_too() {
+async fn a_log_in_of_the_same_user_rotates_the_token() {
     let world = shop().await;
     let browser = world.user(7).await;
     let old = browser.copied();
     browser.post("/login/7").await;
-    assert_dead(&world, &old).await;
-    assert_eq!(look(&browser).await["user"], 7);
+    assert_ended(&world, &old).await;
+    assert_eq!(read_session(&browser).await["user"], 7);
 }
 
 #[actix_web::test]
@@ -57,13 +57,13 @@ async fn rotate_keeps_the_content_and_the_creation_time() {
     let began = world.sessions.get(id(&browser)).await.expect("answers").expect("there").created();
     world.clock.advance(std::time::Duration::from_secs(5));
     browser.post("/rotate").await;
-    assert_dead(&world, &old).await;
-    assert_eq!(look(&browser).await["cart"]["tea"], 1);
+    assert_ended(&world, &old).await;
+    assert_eq!(read_session(&browser).await["cart"]["tea"], 1);
     let now = world.sessions.get(id(&browser)).await.expect("answers").expect("there").created();
     assert_eq!(now, began);
     browser.post("/login/7").await;
     let now = world.sessions.get(id(&browser)).await.expect("answers").expect("there").created();
-    assert!(now > began, "a log-in begins both limits anew");
+    assert!(now > began, "a log-in restarts both limits");
 }
 
 #[actix_web::test]
@@ -71,7 +71,7 @@ async fn a_log_in_of_a_new_visitor_stores_one_session() {
     let world = shop().await;
     let browser = world.browser();
     browser.post("/login/7").await;
-    assert_eq!((look(&browser).await["user"].as_i64(), world.rows()), (Some(7), 1));
+    assert_eq!((read_session(&browser).await["user"].as_i64(), world.rows()), (Some(7), 1));
 }
 
 #[actix_web::test]
@@ -99,7 +99,7 @@ async fn a_log_out_deletes_the_row_and_removes_the_cookie() {
     let old = browser.copied();
     browser.post("/logout").await;
     assert_eq!((browser.cookie(COOKIE), world.rows()), (None, 0));
-    assert_dead(&world, &old).await;
+    assert_ended(&world, &old).await;
 }
 
 #[actix_web::test]
@@ -122,8 +122,8 @@ async fn fields_kept_on_log_out_begin_a_new_session() {
     browser.post("/theme/dark").await;
     let old = browser.copied();
     browser.post("/logout").await;
-    assert_dead(&world, &old).await;
-    let seen = look(&browser).await;
+    assert_ended(&world, &old).await;
+    let seen = read_session(&browser).await;
     assert_eq!(seen["theme"], "Dark");
     assert!(seen["user"].is_null() && seen["cart"] == serde_json::json!({}), "{seen}");
     assert_eq!(world.rows(), 1);
@@ -178,7 +178,7 @@ async fn a_log_out_and_another_log_in_in_one_request_keep_nothing() {
     other.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
     other.post("/switch/8").await;
     assert_eq!(other.get("/").await.body, "Some(8) None {}");
-    assert_dead(&world, &old).await;
+    assert_ended(&world, &old).await;
     assert_eq!(world.rows(), 1);
 }
 
@@ -210,7 +210,7 @@ async fn a_late_save_never_revives_a_logged_out_session() {
         assert!(browser.post("/logout").await.status.is_success());
         gate.open();
     });
-    assert_eq!(answer.status, 409, "nothing was stored, and that is said");
+    assert_eq!(answer.status, 409, "the answer reports that nothing was stored");
     assert!(answer.set_cookies().is_empty());
     assert!(world.sessions.get(session).await.expect("answers").is_none());
     assert_eq!(world.rows(), 0);
@@ -293,7 +293,7 @@ async fn the_csrf_token_is_valid_until_the_id_changes() {
     let site = site!(world.sessions; "/form" => form, "/check" => check, "/login/{user}" => log_in);
     let browser = site.browser();
     let token = browser.get("/form").await.body;
-    assert_eq!(world.rows(), 1, "a form needs a session to be checked against");
+    assert_eq!(world.rows(), 1, "the token of a form needs a stored session");
     let present = async |browser: &databag_tests::Browser, token: &str| {
         let request = actix_web::test::TestRequest::post().uri("/check").set_payload(token.to_owned());
         browser.send(request).await.body
@@ -301,19 +301,23 @@ async fn the_csrf_token_is_valid_until_the_id_changes() {
     assert_eq!(present(&browser, &token).await, "true");
     assert_eq!(present(&browser, "").await, "false");
     assert_eq!(present(&browser, &token[1..]).await, "false");
-    assert_eq!(present(&site.browser(), &token).await, "false", "a visitor without a session has none");
+    assert_eq!(
+        present(&site.browser(), &token).await,
+        "false",
+        "a visitor without a session has no valid token"
+    );
     let other = site.browser();
-    let others = other.get("/form").await.body;
-    assert_eq!(present(&browser, &others).await, "false");
+    let other_token = other.get("/form").await.body;
+    assert_eq!(present(&browser, &other_token).await, "false");
     browser.post("/login/7").await;
     assert_eq!(present(&browser, &token).await, "false");
 }
 
 #[actix_web::test]
-async fn a_theme_is_what_the_bag_says() {
+async fn a_new_session_has_the_declared_default() {
     // A field's `default` attribute replaces `Default::default()`.
     let world = shop().await;
-    assert_eq!(look(&world.browser()).await["theme"], serde_json::json!(Theme::Light));
+    assert_eq!(read_session(&world.browser()).await["theme"], serde_json::json!(Theme::Light));
 }
 
 #[derive(Databag)]

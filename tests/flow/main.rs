@@ -1,4 +1,4 @@
-//! What a session does over HTTP: requests with real cookies enter, answers and rows leave.
+//! Sessions over HTTP: requests with real cookies enter, answers and rows leave.
 
 mod app;
 

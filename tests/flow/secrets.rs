@@ -1,4 +1,4 @@
-//! Nothing secret is in logs, in `Debug`, or in the database.
+//! Logs, `Debug` output and the database contain no secret.
 
 use databag_tests::{Call, Fault, Logs};
 use session_runtime::{LoggedIn, Session, SessionRef};
@@ -29,7 +29,7 @@ async fn no_token_key_or_content_is_ever_logged() {
     step(&format!("/notice/{NOTE}")).await;
     step("/login/7").await;
     step("/count").await;
-    // Every store call fails once.
+    // Each call of the store that a request makes fails in turn.
     for call in [Call::Load, Call::Update, Call::Insert, Call::Delete] {
         world.watch.fail(call, Fault::Down);
         step(&format!("/add/{ITEM}")).await;
@@ -110,5 +110,5 @@ async fn the_bytes_of_the_database_hold_no_content_and_no_token() {
         files += 1;
     }
     assert!(files >= 2, "the database and its log");
-    assert!(columns > 0, "the search does find what is in the clear");
+    assert!(columns > 0, "the search finds a column in the clear");
 }

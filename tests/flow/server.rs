@@ -81,5 +81,5 @@ async fn a_handlers_changes_are_stored_although_its_client_disconnects() {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    panic!("what the handler did was lost");
+    panic!("the changes of the handler were lost");
 }

@@ -57,7 +57,7 @@ async fn contradictory_settings_are_refused_with_their_reason() {
             Ok(_) => panic!("{reason}: it was accepted"),
         }
     }
-    assert!(builder().production().build().await.is_ok(), "what is left is good");
+    assert!(builder().production().build().await.is_ok(), "valid settings are accepted");
 }
 
 #[actix_web::test]
@@ -68,7 +68,7 @@ async fn a_cookie_whose_name_leaves_no_room_for_a_token_is_refused() {
 }
 
 #[actix_web::test]
-async fn a_table_that_does_not_fit_is_refused_by_its_column() {
+async fn a_table_with_a_wrong_column_is_refused_and_the_error_names_the_column() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("other.db");
     let database = rusqlite::Connection::open(&path).expect("a database");
@@ -131,7 +131,7 @@ async fn sessions_survive_a_restart_with_the_same_key() {
     let restarted = crate::app::shop_in(folder, &key, |builder| builder).await;
     let back = restarted.browser();
     back.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
-    let seen = crate::app::look(&back).await;
+    let seen = crate::app::read_session(&back).await;
     assert_eq!((&seen["user"], &seen["cart"]["tea"]), (&7.into(), &1.into()));
 }
 

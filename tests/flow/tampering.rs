@@ -3,7 +3,7 @@
 use databag_tests::Browser;
 use session_runtime::{Cleanup, Databag, Keyring, Rejection, Sessions, SqliteStore};
 
-use crate::app::{COOKIE, Shop, World, id, keys, look, rejected, shop, shop_in, site};
+use crate::app::{COOKIE, Shop, World, id, keys, read_session, rejected, shop, shop_in, site};
 
 /// Checks that the browser is anonymous because of `reason`, and that the row is unchanged.
 async fn assert_refused(world: &World, browser: &Browser, reason: Rejection) {
@@ -13,7 +13,7 @@ async fn assert_refused(world: &World, browser: &Browser, reason: Rejection) {
     assert!(answer.status.is_success() && answer.body.contains("\"is_new\":true"), "{}", answer.body);
     assert!(answer.set_cookies().is_empty());
     assert_eq!(world.events.take(), rejected(reason));
-    assert_eq!((world.rows(), self::state(world, browser)), (rows, state), "the row is evidence");
+    assert_eq!((world.rows(), self::state(world, browser)), (rows, state), "the row is kept as evidence");
 }
 
 fn state(world: &World, browser: &Browser) -> Vec<u8> {
@@ -25,7 +25,7 @@ fn state(world: &World, browser: &Browser) -> Vec<u8> {
 }
 
 #[actix_web::test]
-async fn an_edited_column_makes_the_row_count_as_tampered() {
+async fn a_row_with_an_edited_column_is_rejected_as_tampered() {
     for edit in [
         "expiration = expiration + 86400000",
         "created = created + 1",
@@ -54,7 +54,7 @@ async fn editing_an_expired_row_does_not_extend_it() {
     let world = shop().await;
     let browser = world.customer().await;
     world.clock.advance(std::time::Duration::from_mins(31));
-    assert_eq!(look(&browser).await["is_new"], true);
+    assert_eq!(read_session(&browser).await["is_new"], true);
     world.sql("UPDATE sessions SET expiration = expiration + 3600000");
     assert_refused(&world, &browser, Rejection::Tampered).await;
 }
@@ -83,7 +83,7 @@ async fn an_older_state_of_the_same_row_does_not_open() {
     assert_refused(&world, &browser, Rejection::Tampered).await;
 }
 
-/// Another bag with the same fields, in the same table under the same keys.
+/// Another bag with the same table, cookie and keys.
 mod twin {
     use super::*;
 
@@ -152,7 +152,7 @@ async fn a_sealed_row_is_503_without_a_keyring() {
     let answer = other.get("/").await;
     assert_eq!(answer.status, 503);
     assert!(answer.set_cookies().is_empty());
-    assert_eq!(look(&browser).await["is_new"], false);
+    assert_eq!(read_session(&browser).await["is_new"], false);
 }
 
 #[actix_web::test]
@@ -172,10 +172,10 @@ async fn a_missing_key_is_503_and_the_session_survives() {
         assert!(answer.set_cookies().is_empty());
     }
     assert!(!logs.lines(&["ERROR", "missing from the keyring"]).is_empty(), "{}", logs.text());
-    let mended = shop_in(misconfigured.folder, &key, |builder| builder).await;
-    let back = mended.browser();
+    let repaired = shop_in(misconfigured.folder, &key, |builder| builder).await;
+    let back = repaired.browser();
     back.set_cookie(COOKIE, &visitor.cookie(COOKIE).expect("untouched"));
-    assert_eq!(look(&back).await["cart"]["tea"], 1);
+    assert_eq!(read_session(&back).await["cart"]["tea"], 1);
 }
 
 #[actix_web::test]
@@ -190,10 +190,10 @@ async fn an_older_key_opens_and_writes_use_the_current_key() {
         visitor.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
         visitor
     });
-    assert_eq!(look(&old).await["cart"]["tea"], 1);
+    assert_eq!(read_session(&old).await["cart"]["tea"], 1);
     old.post("/add/milk").await;
     let only_new = rotated.elsewhere_with(keys(&new)).await;
-    assert!(only_new.get(id(&old)).await.expect("sealed anew").is_some());
+    assert!(only_new.get(id(&old)).await.expect("sealed again").is_some());
     assert!(only_new.get(id(&idle)).await.is_err(), "not written yet");
 }
 
@@ -214,11 +214,11 @@ async fn reseal_all_seals_every_row_under_the_current_key_and_changes_nothing_el
     let mut progress = Vec::new();
     let resealed = rotated.sessions.reseal_all(|seen, total| progress.push((seen, total))).await;
     assert_eq!((resealed.expect("stored"), progress.as_slice()), (5, &[(5, 5)][..]));
-    assert_eq!(expirations(&rotated).await, before, "nobody was active");
+    assert_eq!(expirations(&rotated).await, before, "resealing extends no session");
     let only_new = rotated.elsewhere_with(keys(&new)).await;
     for browser in &browsers {
         let session = only_new.get(id(browser)).await.expect("under the new key").expect("alive");
-        assert_eq!(session.notice(), Some("unread"), "nobody has read it");
+        assert_eq!(session.notice(), Some("unread"), "resealing does not use up a flash value");
     }
     assert_eq!(rotated.sessions.reseal_all(|_, _| ()).await.expect("nothing to do"), 0);
 }

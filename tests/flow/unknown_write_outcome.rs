@@ -58,7 +58,7 @@ async fn world() -> World {
 }
 
 impl World {
-    /// Opens an application with these handlers.
+    /// Starts an application with these handlers.
     async fn site(&self, configure: impl FnOnce(&mut web::ServiceConfig)) -> Site {
         let app = App::new()
             .wrap(SessionMiddleware::new(self.sessions.clone()))
@@ -77,13 +77,13 @@ impl World {
         Site::new(actix_web::test::init_service(app).await)
     }
 
-    /// Begins the session of a user.
+    /// Creates the session of a user.
     async fn session(&self) -> Token {
         let bag = Tally { user_id: Some(7), ..Tally::defaults() };
         self.sessions.create(bag).await.expect("it is stored").0
     }
 
-    /// Returns what is stored.
+    /// Returns the stored bag.
     async fn stored(&self, token: &Token) -> Tally {
         self.elsewhere.load(token).await.expect("it answers").expect("it lives").into_bag()
     }
@@ -101,7 +101,7 @@ fn is_unavailable(answer: &Answer) {
 }
 
 #[actix_web::test]
-async fn a_change_beside_an_unconfirmed_update_is_not_repeated() {
+async fn a_change_made_before_an_unconfirmed_update_is_not_repeated() {
     let world = world().await;
     let handler = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
         session.sum += 1;
@@ -130,8 +130,8 @@ async fn an_unconfirmed_save_is_not_repeated_before_a_reload() {
         session.sum += 1;
         session.save().await.expect_err("the answer is lost");
         watch.heal();
-        session.save().await.expect_err("it may be stored already");
-        session.update(|tally| tally.sum += 1).await.expect_err("as may this");
+        session.save().await.expect_err("the first save may be stored");
+        session.update(|tally| tally.sum += 1).await.expect_err("the first save may be stored");
         "ignored"
     };
     let reloaded = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
@@ -158,20 +158,20 @@ async fn an_unconfirmed_save_is_not_repeated_before_a_reload() {
 
 #[actix_web::test]
 async fn a_cancelled_write_overwrites_no_other_request() {
-    const PATIENCE: Duration = Duration::from_millis(30);
+    const TIMEOUT: Duration = Duration::from_millis(30);
     let world = world().await;
     let update = async |mut session: Session<Tally>,
                         watch: web::Data<Watch>,
                         elsewhere: web::Data<Sessions<Tally>>| {
         let id = session.id();
-        tokio::time::timeout(PATIENCE, session.update(|tally| tally.count += 1)).await.expect_err("it hangs");
+        tokio::time::timeout(TIMEOUT, session.update(|tally| tally.count += 1)).await.expect_err("it hangs");
         watch.heal();
         elsewhere.update(id, |tally| tally.count += 10).await.expect("it is stored");
         "ignored"
     };
     let save = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
         session.count += 1;
-        tokio::time::timeout(PATIENCE, session.save()).await.expect_err("it hangs");
+        tokio::time::timeout(TIMEOUT, session.save()).await.expect_err("it hangs");
         watch.heal();
         "ignored"
     };
@@ -189,7 +189,7 @@ async fn a_cancelled_write_overwrites_no_other_request() {
 }
 
 #[actix_web::test]
-async fn a_log_out_after_a_save_that_failed_ends_the_session() {
+async fn a_log_out_after_an_unconfirmed_save_ends_the_session() {
     let world = world().await;
     let handler = async |mut session: Session<Tally>, watch: web::Data<Watch>| {
         session.count += 1;
@@ -206,7 +206,7 @@ async fn a_log_out_after_a_save_that_failed_ends_the_session() {
     let token = world.session().await;
     world.watch.fail(Call::Update, Fault::AnswerLost);
     let answer = browser(&site, &token).post("/").await;
-    assert_eq!(answer.status, 200, "it is known that the session is gone");
+    assert_eq!(answer.status, 200, "the session is certainly deleted");
     assert!(world.elsewhere.load(&token).await.expect("it answers").is_none());
 }
 
@@ -227,7 +227,7 @@ async fn a_log_out_through_a_session_that_is_still_held_ends_the_session() {
     let visitor = browser(&site, &token);
     let copy = visitor.copied();
     let answer = visitor.post("/").await;
-    assert_eq!(answer.status, 500, "it is a mistake in the program");
+    assert_eq!(answer.status, 500, "a held session is a mistake in the program");
     assert_eq!(visitor.cookie(COOKIE), None);
     assert_eq!(copy.get("/user").await.body, "None");
 }
@@ -257,11 +257,11 @@ async fn a_log_out_of_a_renamed_session_blocks_the_new_id_while_the_store_is_dow
     })
     .await;
     assert_eq!(answer.status, 503);
-    assert_eq!(other.get("/user").await.body, "None", "at once");
+    assert_eq!(other.get("/user").await.body, "None", "the new id is blocked at once");
     world.watch.heal();
     let deletions = world.watch.count(Call::Delete);
     world.watch.until("it is deleted", |watch| watch.count(Call::Delete) > deletions).await;
-    assert_eq!(other.get("/user").await.body, "None", "and later");
+    assert_eq!(other.get("/user").await.body, "None", "the new id stays ended");
 }
 
 #[actix_web::test]
@@ -291,7 +291,7 @@ async fn a_rename_in_flight_does_not_survive_a_failed_revocation() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("the session goes on under its new id");
+    panic!("the session survives under its new id");
 }
 
 #[actix_web::test]
@@ -363,7 +363,7 @@ async fn a_read_extends_the_session_despite_a_conflict_with_a_change_from_outsid
     });
     assert_eq!(browser(&site, &token).get("/user").await.body, "Some(7)");
     world.clock.advance(Duration::from_mins(2));
-    assert_eq!(world.stored(&token).await.count, 1, "it lives, and nothing was overwritten");
+    assert_eq!(world.stored(&token).await.count, 1, "the session is alive, and the change is kept");
 }
 
 #[actix_web::test]
@@ -406,11 +406,11 @@ async fn a_new_session_with_an_unconfirmed_save_can_start_over() {
     assert_eq!(world.stored(&token).await.count, 10);
 }
 
-/// A store that answers every update with a conflict, at once.
+/// A store that answers every update with a conflict immediately.
 #[derive(Clone)]
-struct Stubborn(MemoryStore);
+struct AlwaysConflicts(MemoryStore);
 
-impl Store for Stubborn {
+impl Store for AlwaysConflicts {
     databag_tests::forward!(0: prepare, load, insert, delete);
 
     async fn update(&self, _: Update, _: Instant) -> Result<Outcome, StoreError> {
@@ -420,7 +420,7 @@ impl Store for Stubborn {
 
 #[actix_web::test]
 async fn retries_end_at_the_deadline_and_yield_to_other_tasks() {
-    let sessions = Sessions::<Tally>::builder(Unlisted(Stubborn(MemoryStore::new())))
+    let sessions = Sessions::<Tally>::builder(Unlisted(AlwaysConflicts(MemoryStore::new())))
         .keyring(keys(&Keyring::generate()));
     let sessions = sessions.deadline(Duration::from_millis(100)).build().await.expect("good settings");
     let (token, _) = sessions.create(Tally::defaults()).await.expect("it is stored");
@@ -459,9 +459,9 @@ async fn both_bags_are_stored_when_the_client_disconnects() {
     visitor.set_cookie("__Host-outer", &outer_token.encode());
     let gate = Gate::default();
     world.watch.fail(Call::Update, Fault::Waits(gate.clone()));
-    let mut call = site.call(visitor.dress(TestRequest::post().uri("/")));
+    let mut call = site.call(visitor.prepare(TestRequest::post().uri("/")));
     tokio::select! {
-        _ = &mut call => panic!("it waits"),
+        _ = &mut call => panic!("answered before it was stored"),
         () = gate.arrival() => {}
     }
     drop(call);
@@ -474,5 +474,5 @@ async fn both_bags_are_stored_when_the_client_disconnects() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("a change that was answered for is not stored");
+    panic!("a change of the handler is not stored");
 }

@@ -3,7 +3,7 @@
 use actix_web::test::TestRequest;
 use session_runtime::{Rejection, Session, Token};
 
-use crate::app::{COOKIE, Shop, id, look, rejected, shop, site, token};
+use crate::app::{COOKIE, Shop, id, read_session, rejected, shop, site, token};
 
 fn some_token() -> String {
     Token::from_bytes([7; 32]).encode().to_string()
@@ -35,11 +35,11 @@ async fn a_route_without_a_session_makes_no_store_call() {
 }
 
 #[actix_web::test]
-async fn a_session_that_is_taken_twice_is_loaded_once() {
+async fn a_read_makes_one_store_call() {
     let world = shop().await;
     let browser = world.customer().await;
     let before = world.watch.calls();
-    look(&browser).await;
+    read_session(&browser).await;
     assert_eq!(world.watch.calls(), before + 1);
 }
 
@@ -64,7 +64,7 @@ async fn a_malformed_cookie_causes_no_store_call_and_no_row() {
 }
 
 #[actix_web::test]
-async fn two_cookies_of_the_name_are_refused_in_either_order_without_store_access() {
+async fn two_cookies_with_one_name_are_refused_without_a_store_call() {
     let world = shop().await;
     let browser = world.customer().await;
     let good = format!("{COOKIE}={}", browser.cookie(COOKIE).expect("a cookie"));
@@ -93,9 +93,9 @@ async fn a_well_formed_token_that_was_not_issued_is_never_adopted() {
     let browser = world.browser();
     browser.set_cookie(COOKIE, &some_token());
     let presented = id(&browser);
-    assert_eq!(look(&browser).await["is_new"], true);
+    assert_eq!(read_session(&browser).await["is_new"], true);
     assert_eq!(world.events.take(), rejected(Rejection::Unknown));
-    assert_eq!(browser.cookie(COOKIE), Some(some_token()), "the cookie is left alone until it is replaced");
+    assert_eq!(browser.cookie(COOKIE), Some(some_token()), "a read does not remove the cookie");
     browser.post("/add/tea").await;
     assert_ne!(browser.cookie(COOKIE), Some(some_token()));
     assert!(world.sessions.get(presented).await.expect("the store answers").is_none());
@@ -118,7 +118,7 @@ async fn the_name_of_the_cookie_is_matched_exactly() {
 }
 
 #[actix_web::test]
-async fn the_cookie_is_found_among_others_and_in_any_of_several_headers() {
+async fn the_cookie_is_found_among_other_cookies_and_in_several_headers() {
     let world = shop().await;
     let browser = world.customer().await;
     let pair = format!("{COOKIE}={}", browser.cookie(COOKIE).expect("a cookie"));
@@ -141,17 +141,17 @@ async fn a_token_of_one_site_does_not_open_on_another() {
     let browser = world.customer().await;
     let stranger = other.browser();
     stranger.set_cookie(COOKIE, &browser.cookie(COOKIE).expect("a cookie"));
-    assert_eq!(look(&stranger).await["is_new"], true);
+    assert_eq!(read_session(&stranger).await["is_new"], true);
 }
 
 #[actix_web::test]
-async fn the_session_keeps_its_id_while_it_is_only_written() {
+async fn a_change_keeps_the_id_of_the_session() {
     let world = shop().await;
     let browser = world.customer().await;
     let first = token(&browser).session_id();
     let answer = browser.post("/add/milk").await;
-    assert!(answer.set_cookies().is_empty(), "the cookie has no news");
-    let seen = look(&browser).await;
+    assert!(answer.set_cookies().is_empty(), "the cookie does not change");
+    let seen = read_session(&browser).await;
     assert_eq!(seen["id"], first.to_string());
     assert_eq!(seen["cart"], serde_json::json!({"milk": 1, "tea": 1}));
     assert_eq!(world.rows(), 1);

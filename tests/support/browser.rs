@@ -1,4 +1,4 @@
-//! A browser that stores and sends cookies after RFC 6265bis.
+//! A browser that stores and sends cookies as RFC 6265bis requires.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -32,14 +32,14 @@ impl Site {
             Box::pin(async move {
                 match answer.await {
                     Ok(answer) => Answer::of(answer.into_parts().1.map_into_boxed_body()).await,
-                    // The server makes an answer of an error that no middleware has handled.
+                    // A server does the same with an error that no middleware has handled.
                     Err(error) => Answer::of(error.error_response()).await,
                 }
             })
         }))
     }
 
-    /// Answers a request. Dropping the future is a client that disconnects.
+    /// Answers a request. To drop the future is to disconnect the client.
     pub fn call(&self, request: TestRequest) -> LocalBoxFuture<'static, Answer> {
         (self.0)(request.to_request())
     }
@@ -56,7 +56,7 @@ impl fmt::Debug for Site {
     }
 }
 
-/// An answer, read to its end.
+/// An answer with its whole body.
 #[derive(Debug)]
 pub struct Answer {
     /// The status.
@@ -87,7 +87,7 @@ impl Answer {
 }
 
 #[derive(Clone, Debug)]
-struct Kept {
+struct StoredCookie {
     value: String,
     persistent: bool,
 }
@@ -96,7 +96,7 @@ struct Kept {
 #[derive(Clone, Debug)]
 pub struct Browser {
     site: Site,
-    jar: Rc<RefCell<BTreeMap<String, Kept>>>,
+    jar: Rc<RefCell<BTreeMap<String, StoredCookie>>>,
     peer: Option<SocketAddr>,
     headers: Vec<(String, String)>,
 }
@@ -106,7 +106,7 @@ impl Browser {
     ///
     /// # Panics
     ///
-    /// If it is no address.
+    /// If `ip` is not an address.
     pub fn from(mut self, ip: &str) -> Self {
         self.peer = Some(SocketAddr::new(ip.parse().expect("an address"), 4711));
         self
@@ -124,20 +124,20 @@ impl Browser {
         Self { jar: Rc::new(RefCell::new(self.jar.borrow().clone())), ..self.clone() }
     }
 
-    /// Closes and opens the browser: it drops cookies without a date.
+    /// Closes and opens the browser, which drops cookies without a date.
     pub fn restart(&self) {
-        self.jar.borrow_mut().retain(|_, kept| kept.persistent);
+        self.jar.borrow_mut().retain(|_, cookie| cookie.persistent);
     }
 
     /// Returns the value of a cookie.
     pub fn cookie(&self, name: &str) -> Option<String> {
-        self.jar.borrow().get(name).map(|kept| kept.value.clone())
+        self.jar.borrow().get(name).map(|cookie| cookie.value.clone())
     }
 
     /// Puts a cookie into the jar.
     pub fn set_cookie(&self, name: &str, value: &str) {
-        let kept = Kept { value: value.to_owned(), persistent: true };
-        self.jar.borrow_mut().insert(name.to_owned(), kept);
+        let cookie = StoredCookie { value: value.to_owned(), persistent: true };
+        self.jar.borrow_mut().insert(name.to_owned(), cookie);
     }
 
     /// Sends a GET.
@@ -150,17 +150,17 @@ impl Browser {
         self.send(TestRequest::with_uri(path).method(Method::POST)).await
     }
 
-    /// Sends a request with the cookies, and keeps those of the answer.
+    /// Sends a request with the cookies, and stores the cookies of the answer.
     pub async fn send(&self, request: TestRequest) -> Answer {
-        let answer = self.site.call(self.dress(request)).await;
+        let answer = self.site.call(self.prepare(request)).await;
         self.keep(&answer);
         answer
     }
 
     /// Adds the cookies and headers of this browser to a request.
-    pub fn dress(&self, mut request: TestRequest) -> TestRequest {
+    pub fn prepare(&self, mut request: TestRequest) -> TestRequest {
         let pairs: Vec<_> =
-            self.jar.borrow().iter().map(|(name, kept)| format!("{name}={}", kept.value)).collect();
+            self.jar.borrow().iter().map(|(name, cookie)| format!("{name}={}", cookie.value)).collect();
         if !pairs.is_empty() {
             request = request.insert_header((COOKIE, pairs.join("; ")));
         }
@@ -173,11 +173,11 @@ impl Browser {
         request
     }
 
-    /// Keeps the cookies of an answer.
+    /// Stores the cookies of an answer.
     ///
     /// # Panics
     ///
-    /// If a browser would refuse one.
+    /// If a browser would refuse one of the cookies.
     pub fn keep(&self, answer: &Answer) {
         for header in answer.headers.get_all(SET_COOKIE) {
             let header = header.to_str().expect("a cookie is ASCII");
@@ -192,7 +192,7 @@ impl Browser {
                 jar.remove(name);
             } else {
                 let persistent = cookie.max_age().is_some() || cookie.expires().is_some();
-                jar.insert(name.to_owned(), Kept { value: value.to_owned(), persistent });
+                jar.insert(name.to_owned(), StoredCookie { value: value.to_owned(), persistent });
             }
         }
     }

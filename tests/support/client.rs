@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_mins(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An answer of the server.
 #[derive(Clone, Debug)]
@@ -54,24 +54,24 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client of the server that listens there.
+    /// Makes a client of the server at `address`.
     pub fn new(address: SocketAddr, jar: Jar) -> Self {
         Self { address, jar, connection: None }
     }
 
-    /// Takes the cookies of another jar from now on, over the same connection.
+    /// Uses another jar from now on, over the same connection.
     pub fn use_jar(&mut self, jar: Jar) {
         self.jar = jar;
     }
 
-    /// Sends a POST without a body, and keeps the cookie of its answer.
+    /// Sends a POST without a body, and stores the cookie of its answer.
     ///
     /// # Panics
     ///
     /// If there is no answer within a minute.
     pub async fn post(&mut self, path: &str) -> Reply {
-        let reply = tokio::time::timeout(ANSWER, self.exchange(path)).await;
-        let reply = reply.unwrap_or_else(|_| panic!("{path} was not answered within {ANSWER:?}"));
+        let reply = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(path)).await;
+        let reply = reply.unwrap_or_else(|_| panic!("{path} was not answered within {ANSWER_TIMEOUT:?}"));
         let reply = reply.unwrap_or_else(|error| panic!("{path} was not answered: {error}"));
         for cookie in &reply.set_cookies {
             self.jar.keep(cookie);

@@ -1,4 +1,4 @@
-//! A clock that a test moves by hand.
+//! A clock that moves only when a test moves it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

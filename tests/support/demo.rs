@@ -14,12 +14,12 @@ use ureq::Agent;
 use ureq::http::{Request, Response};
 
 /// How long a shop may take to start or to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// `nobody` and its group.
+/// The ids of the user `nobody` and of its group.
 const NOBODY: u32 = 65_534;
 
 /// A shop before its start, in a folder with its database, key and log.
@@ -32,7 +32,7 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Prepares the program at `binary`, to be run in `folder` on a free port.
+    /// Prepares the program at `binary` to run in `folder` on a free port.
     pub fn new(binary: &str, folder: impl AsRef<Path>) -> Self {
         let folder = folder.as_ref().to_owned();
         let mut command = Command::new(binary);
@@ -54,7 +54,7 @@ impl Shop {
     ///
     /// # Panics
     ///
-    /// If root cannot do that.
+    /// If root cannot change the owner or copy the program.
     pub fn unprivileged(binary: &str, folder: impl AsRef<Path>) -> Self {
         let folder = folder.as_ref();
         let runs_as = std::fs::metadata("/proc/self").expect("there is this process").uid();
@@ -91,7 +91,7 @@ impl Shop {
     /// If it does not start.
     pub fn start(mut self) -> Running {
         let mut shop = self.spawn();
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             let printed = shop.printed();
             // The line is complete when text follows the address.
@@ -115,7 +115,7 @@ impl Shop {
     ///
     /// # Panics
     ///
-    /// If it starts.
+    /// If the shop starts.
     pub fn refuse(mut self) -> (ExitStatus, String) {
         let exit = self.spawn().wait();
         (exit.expect("it refuses to start"), self.log())
@@ -144,7 +144,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Returns where it listens: `http://127.0.0.1:` and a port.
+    /// Returns its address: `http://127.0.0.1:` and a port.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -178,12 +178,12 @@ impl Running {
         let id = self.child.id().to_string();
         let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id]).status();
         assert!(sent.expect("there is a shell").success(), "the shop has ended by itself");
-        let exit = self.wait().expect("it ends when it is told to");
+        let exit = self.wait().expect("the shop ends on SIGTERM");
         assert!(exit.success(), "the shop has ended with {exit}");
     }
 
     fn wait(&mut self) -> Option<ExitStatus> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         while Instant::now() < until {
             if let Some(exit) = self.child.try_wait().expect("it can be waited for") {
                 return Some(exit);
@@ -216,12 +216,12 @@ impl Visitor {
     /// Makes a new visitor of a shop.
     pub fn of(shop: &Running) -> Self {
         let config = Agent::config_builder();
-        let config = config.http_status_as_error(false).max_redirects(0).timeout_global(Some(ANSWER));
+        let config = config.http_status_as_error(false).max_redirects(0).timeout_global(Some(ANSWER_TIMEOUT));
         let agent = config.proxy(None).build().into();
         Self { agent, url: shop.url().to_owned(), cookie: None, forwarded_for: None }
     }
 
-    /// Visits another shop, or the same one at another address, with the same cookie.
+    /// Visits another shop, or the same shop at another address, with the same cookie.
     pub fn moves_to(&mut self, shop: &Running) {
         *self =
             Self { cookie: self.cookie.take(), forwarded_for: self.forwarded_for.take(), ..Self::of(shop) };
@@ -255,7 +255,7 @@ impl Visitor {
         self.send("POST", path, "text/html", Some(form)).expect("the shop answers")
     }
 
-    /// Sends a form as an API's client does, and returns the session that is answered.
+    /// Sends a form as an API client does, and returns the session in the answer.
     ///
     /// # Panics
     ///
@@ -264,7 +264,7 @@ impl Visitor {
         self.try_api(path, form).expect("the shop answers").json()
     }
 
-    /// Sends a form as an API's client does, to a shop that may be dead.
+    /// Sends a form as an API client does, to a shop that may have ended.
     ///
     /// # Errors
     ///
@@ -343,7 +343,7 @@ impl Answer {
     ///
     /// # Panics
     ///
-    /// If it is not.
+    /// If the status is not 200, or the body is not JSON.
     pub fn json(&self) -> Value {
         assert_eq!(self.status, 200, "{}", self.body);
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))

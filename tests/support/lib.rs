@@ -1,4 +1,4 @@
-//! Shared by the tests: a browser, a client, a watched store, the demo shop as a process.
+//! Shared parts of the tests: a browser, a client, a watched store, the demo shop as a process.
 
 mod browser;
 mod client;

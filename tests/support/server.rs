@@ -1,4 +1,4 @@
-//! The servers that `tests/servers` has started: their addresses, and faults of them.
+//! The servers that `tests/servers` has started: their addresses and their faults.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,17 +12,17 @@ use std::{env, fs, thread};
 ///
 /// # Panics
 ///
-/// If it is not set: a test without its server fails.
+/// If the variable is not set: a test without its server fails.
 pub fn url(variable: &str) -> String {
     env::var(variable)
         .unwrap_or_else(|_| panic!("{variable} is not set: run this by `tests/servers cargo test ..`"))
 }
 
-/// Returns the address in a URL, the first of several.
+/// Returns the first address in a URL.
 ///
 /// # Panics
 ///
-/// If it has none.
+/// If the URL has no address.
 pub fn address(url: &str) -> SocketAddr {
     let (_, rest) = url.split_once("://").expect("a scheme");
     let host = rest.rsplit('@').next().and_then(|rest| rest.split(['/', ',', '?']).next());
@@ -47,7 +47,7 @@ impl Server {
     ///
     /// If it cannot be started.
     pub fn restart(self) {
-        // In the background of a shell that ends, as `tests/servers` started it.
+        // A shell starts it in the background and ends, as `tests/servers` does.
         let started = Command::new("sh").args(["-c", "\"$0\" &"]).arg(self.file("run")).status();
         assert!(started.is_ok_and(|status| status.success()), "{self:?} cannot be started");
     }
@@ -82,84 +82,85 @@ impl Server {
     }
 }
 
-/// Starts a proxy to a server that replaces the text `real` of its answers by `told`: a real server with an old version.
+/// Starts a proxy that replaces the text `real` by `replacement` in the answers of a server. So a real server reports an
+/// old version.
 ///
 /// # Panics
 ///
-/// If the two differ in length, which is part of the protocol.
-pub fn disguise(server: SocketAddr, real: &str, told: &str) -> SocketAddr {
-    assert_eq!(real.len(), told.len(), "{real} cannot become {told}");
-    let (real, told) = (real.to_owned(), told.to_owned());
+/// If the two texts differ in length: messages of the protocol state their length.
+pub fn disguise(server: SocketAddr, real: &str, replacement: &str) -> SocketAddr {
+    assert_eq!(real.len(), replacement.len(), "{real} cannot become {replacement}");
+    let (real, replacement) = (real.to_owned(), replacement.to_owned());
     between(
         move || server,
         move |bytes| {
-            replace(bytes, &real, &told);
+            replace(bytes, &real, &replacement);
             true
         },
     )
 }
 
-/// Starts a proxy to a server that falls silent and stays open after a message of a client that matches: a host that loses
-/// its power or its network.
+/// Starts a proxy that stops at the first message of a client that matches `is_last`. It forwards neither this message nor
+/// a later one, and keeps the connection open, like a host that loses its power or its network.
 pub fn silence(server: SocketAddr, is_last: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> SocketAddr {
-    let say = move |bytes: &mut [u8]| {
+    let on_request = move |bytes: &mut [u8]| {
         while is_last(bytes) {
             thread::park();
         }
         true
     };
-    way(move || server, say, |_| true)
+    proxy(move || server, on_request, |_| true)
 }
 
-/// Replaces a text by another of the same length.
-pub fn replace(bytes: &mut [u8], real: &str, told: &str) {
+/// Replaces each occurrence of a text by another text of the same length.
+pub fn replace(bytes: &mut [u8], real: &str, replacement: &str) {
     while let Some(at) = bytes.windows(real.len()).position(|window| window == real.as_bytes()) {
-        bytes[at..at + told.len()].copy_from_slice(told.as_bytes());
+        bytes[at..at + replacement.len()].copy_from_slice(replacement.as_bytes());
     }
 }
 
-/// Starts a proxy that asks for the server's address for each connection, and can change its answers. If `hear` returns
-/// `false`, the answer is dropped and the connection closed.
+/// Starts a proxy that can change the answers of a server. It calls `server` for the address of each connection. If
+/// `on_answer` returns `false`, the proxy drops the answer and closes the connection.
 ///
 /// # Panics
 ///
-/// If there is no port.
+/// If no port is free.
 pub fn between(
     server: impl Fn() -> SocketAddr + Send + 'static,
-    hear: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
+    on_answer: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
 ) -> SocketAddr {
-    way(server, |_| true, hear)
+    proxy(server, |_| true, on_answer)
 }
 
-fn way(
+fn proxy(
     server: impl Fn() -> SocketAddr + Send + 'static,
-    say: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
-    hear: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
+    on_request: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
+    on_answer: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
 ) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it is bound");
-    let (say, hear) = (Arc::new(say), Arc::new(hear));
+    let (on_request, on_answer) = (Arc::new(on_request), Arc::new(on_answer));
     thread::spawn(move || {
         for client in listener.incoming() {
             let (Ok(client), Ok(server)) = (client, TcpStream::connect(server())) else { return };
             let (Ok(from_client), Ok(from_server)) = (client.try_clone(), server.try_clone()) else { return };
-            let (say, hear) = (Arc::clone(&say), Arc::clone(&hear));
-            thread::spawn(move || relay(from_client, server, |bytes| say(bytes)));
-            thread::spawn(move || relay(from_server, client, |bytes| hear(bytes)));
+            let (on_request, on_answer) = (Arc::clone(&on_request), Arc::clone(&on_answer));
+            thread::spawn(move || relay(from_client, server, |bytes| on_request(bytes)));
+            thread::spawn(move || relay(from_server, client, |bytes| on_answer(bytes)));
         }
     });
     address
 }
 
-/// Forwards data until one side closes.
-fn relay(mut from: TcpStream, mut to: TcpStream, hear: impl Fn(&mut [u8]) -> bool) -> io::Result<()> {
+/// Forwards data until one side closes or `on_data` returns `false`.
+fn relay(mut from: TcpStream, mut to: TcpStream, on_data: impl Fn(&mut [u8]) -> bool) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = from.read(&mut buffer)?;
         if read == 0 {
             return to.shutdown(Shutdown::Write);
         }
-        if !hear(&mut buffer[..read]) {
+        if !on_data(&mut buffer[..read]) {
             from.shutdown(Shutdown::Both)?;
             return to.shutdown(Shutdown::Both);
         }

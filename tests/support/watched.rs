@@ -53,7 +53,7 @@ pub enum Fault {
     AnswerLost,
     /// It is never answered.
     Hangs,
-    /// It waits at a gate, and is executed then.
+    /// It waits at a gate before it is executed.
     Waits(Gate),
 }
 
@@ -81,23 +81,23 @@ impl Gate {
         self.open.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
-    /// Arrives, and waits until the gate is open.
+    /// Reports an arrival, and waits until the gate is open.
     pub async fn pass(&self) {
         self.arrived.add_permits(1);
         self.open.acquire().await.map(tokio::sync::SemaphorePermit::forget).ok();
     }
 }
 
-type Errand = BoxFuture<'static, ()>;
+type Action = BoxFuture<'static, ()>;
 
 #[derive(Default)]
 struct Shared {
     counts: HashMap<Call, usize>,
     faults: HashMap<Call, Fault>,
-    errands: VecDeque<(Call, Errand)>,
+    actions: VecDeque<(Call, Action)>,
 }
 
-/// The control of a [`Watched`] store.
+/// Counts and controls the calls of a [`Watched`] store.
 #[derive(Clone, Default)]
 pub struct Watch {
     shared: Arc<Mutex<Shared>>,
@@ -110,7 +110,7 @@ impl std::fmt::Debug for Watch {
 }
 
 impl Watch {
-    /// Returns the number of such calls.
+    /// Returns the number of calls of one kind.
     pub fn count(&self, call: Call) -> usize {
         self.shared().counts.get(&call).copied().unwrap_or(0)
     }
@@ -128,12 +128,12 @@ impl Watch {
             .sum()
     }
 
-    /// Gives such calls a fault from now on.
+    /// Applies a fault to every call of one kind from now on.
     pub fn fail(&self, call: Call, fault: Fault) {
         self.shared().faults.insert(call, fault);
     }
 
-    /// Gives all calls a fault from now on.
+    /// Applies a fault to every call from now on.
     pub fn fail_all(&self, fault: &Fault) {
         for call in Call::ALL {
             self.fail(call, fault.clone());
@@ -145,9 +145,9 @@ impl Watch {
         self.shared().faults.clear();
     }
 
-    /// Runs something before the next such call reaches the store. Several can wait.
-    pub fn before_next(&self, call: Call, errand: impl Future<Output = ()> + Send + 'static) {
-        self.shared().errands.push_back((call, Box::pin(errand)));
+    /// Runs an action before the next call of one kind reaches the store. Each further action belongs to a further call.
+    pub fn before_next(&self, call: Call, action: impl Future<Output = ()> + Send + 'static) {
+        self.shared().actions.push_back((call, Box::pin(action)));
     }
 
     /// Waits at most ten seconds for a condition.
@@ -174,14 +174,14 @@ impl Watch {
         call: Call,
         work: impl Future<Output = Result<R, StoreError>>,
     ) -> Result<R, StoreError> {
-        let (errand, fault) = {
+        let (action, fault) = {
             let mut shared = self.shared();
             *shared.counts.entry(call).or_default() += 1;
-            let next = shared.errands.iter().position(|(at, _)| *at == call);
-            (next.and_then(|next| shared.errands.remove(next)), shared.faults.get(&call).cloned())
+            let next = shared.actions.iter().position(|(at, _)| *at == call);
+            (next.and_then(|next| shared.actions.remove(next)), shared.faults.get(&call).cloned())
         };
-        if let Some((_, errand)) = errand {
-            errand.await;
+        if let Some((_, action)) = action {
+            action.await;
         }
         match fault {
             None => {}
