@@ -192,6 +192,28 @@ async fn misses_none<S: Directory + Clone>(mut store: S) {
 }
 
 /// The tests of every store. The module of a store has names that must be quoted (`NAMES`).
+/// Every call begins after its deadline, so none of them may change a row.
+async fn makes_no_late_write<S: Directory>(mut store: S) {
+    store.prepare(&table("late"), DEADLINE).await.expect("a new table");
+    let stored = row(1);
+    store.insert(stored.clone(), soon()).await.expect("it fits");
+    let update = touch(&stored);
+    let renamed = with(row(2), |it| it.revision = 2);
+    let rename = Update::new(stored.id, 1, renamed.clone());
+    for _ in 0..20 {
+        let late = Instant::now();
+        store.insert(row(3), late).await.expect_err("an insertion is late");
+        store.update(update.clone(), late).await.expect_err("an update is late");
+        store.update(rename.clone(), late).await.expect_err("a change of the id is late");
+        store.delete(stored.id, late).await.expect_err("a deletion is late");
+        store.remove(&Filter::All, late).await.expect_err("a removal is late");
+    }
+    assert_eq!(store.load(stored.id, soon()).await.expect("it answers"), Some(stored));
+    for id in [renamed.id, row(3).id] {
+        assert_eq!(store.load(id, soon()).await.expect("it answers"), None);
+    }
+}
+
 macro_rules! every_store {
     ($store:ident, $variable:literal, $refused:literal) => {
         async fn store() -> $store {
@@ -201,6 +223,11 @@ macro_rules! every_store {
         #[tokio::test]
         async fn it_keeps_the_promises_of_a_store() {
             suite::run(store).await;
+        }
+
+        #[tokio::test]
+        async fn a_write_whose_deadline_has_passed_is_not_made() {
+            makes_no_late_write(store().await).await;
         }
 
         #[tokio::test]
