@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::codec::{Codec as _, Framing};
 use crate::engine::cleanup::clean_up;
 use crate::engine::config::{Cleanup, SessionConfig};
-use crate::engine::core::{Engine, Parts, os_token};
+use crate::engine::core::{BagEncoding, Engine, Parts, os_token};
 use crate::engine::hooks::Hooks;
 use crate::envelope::{Keyring, Protection};
 use crate::error::{Error, Rejection};
@@ -245,14 +245,14 @@ impl<S: Backing> Settings<S> {
         #[cfg(not(feature = "actix"))]
         let cookie = T::SCHEMA.cookie.name;
 
+        let parts = Parts { protection, hooks, clock, tokens, encoding: BagEncoding::of::<T>()? };
         let opened = store.open(table::<T>(), config.deadline, Arc::default()).await?;
         let requirements = Requirements { plaintext, max_per_user: T::SCHEMA.max_per_user.is_some() };
         if let Some(refusal) = opened.backend.refusal(requirements) {
             return Err(Error::Config(refusal.to_owned()));
         }
         let cleanup = config.cleanup;
-        let parts = Parts { protection, hooks, clock, tokens };
-        let engine = Arc::new(Engine::new::<T>(config, parts, opened, cookie)?);
+        let engine = Arc::new(Engine::new::<T>(config, parts, opened, cookie));
         if let Cleanup::Every(pause) = cleanup {
             tokio::spawn(clean_up(Arc::downgrade(&engine), pause));
         }

@@ -93,11 +93,10 @@ impl Tombstones {
     /// Refuses a session from now on, and retries its deletion until the store confirms it.
     pub(super) fn block(self: &Arc<Self>, id: SessionId, store: Arc<dyn DynStore>) {
         let mut blocked = lock(&self.blocked);
-        if let Some(Block::UntilDeleted) = blocked.by_id.insert(id, Block::UntilDeleted) {
-            return;
+        if !matches!(blocked.by_id.insert(id, Block::UntilDeleted), Some(Block::UntilDeleted)) {
+            blocked.undeleted.push_back(id);
         }
-        blocked.undeleted.push_back(id);
-        if blocked.undeleted.len() > BLOCKED
+        if blocked.by_id.len() > BLOCKED
             && let Some(oldest) = blocked.undeleted.pop_front()
         {
             blocked.by_id.remove(&oldest);
@@ -111,26 +110,34 @@ impl Tombstones {
             && let Ok(runtime) = Handle::try_current()
         {
             blocked.is_retrying = true;
-            runtime.spawn(retry_deletions(Arc::downgrade(self), store));
+            runtime.spawn(retry_deletions(RetryTask(Arc::downgrade(self)), store));
         }
     }
 
+    /// Returns the next id to delete. It stays in the queue, in case the attempt is never finished.
     fn next_undeleted(&self) -> Option<SessionId> {
-        lock(&self.blocked).undeleted.pop_front()
+        lock(&self.blocked).undeleted.front().copied()
     }
 
     fn retry_later(&self, id: SessionId) {
-        lock(&self.blocked).undeleted.push_back(id);
+        let mut blocked = lock(&self.blocked);
+        if blocked.dequeue(id) {
+            blocked.undeleted.push_back(id);
+        }
     }
 
     fn unblock(&self, id: SessionId) {
         let mut blocked = lock(&self.blocked);
+        blocked.dequeue(id);
         blocked.by_id.remove(&id);
         self.count(&blocked);
     }
 
     fn block_until(&self, id: SessionId, end: Instant) {
-        lock(&self.blocked).by_id.insert(id, Block::Until(end));
+        let mut blocked = lock(&self.blocked);
+        if blocked.dequeue(id) {
+            blocked.by_id.insert(id, Block::Until(end));
+        }
     }
 
     /// Drops the blocks that have passed; returns whether any is left to wait for.
@@ -148,11 +155,34 @@ impl Tombstones {
     }
 }
 
-async fn retry_deletions(tombstones: Weak<Tombstones>, store: Arc<dyn DynStore>) {
+impl Blocked {
+    /// Takes an id out of the queue; returns whether it was the next one. A full queue may have dropped it.
+    fn dequeue(&mut self, id: SessionId) -> bool {
+        let is_next = self.undeleted.front() == Some(&id);
+        if is_next {
+            self.undeleted.pop_front();
+        }
+        is_next
+    }
+}
+
+/// The task that retries deletions. If it is dropped with its runtime, or the store panics, the next failed deletion
+/// starts another one.
+struct RetryTask(Weak<Tombstones>);
+
+impl Drop for RetryTask {
+    fn drop(&mut self) {
+        if let Some(tombstones) = self.0.upgrade() {
+            lock(&tombstones.blocked).is_retrying = false;
+        }
+    }
+}
+
+async fn retry_deletions(mut task: RetryTask, store: Arc<dyn DynStore>) {
     let mut pause = FIRST_PAUSE;
     loop {
         sleep(pause).await;
-        let Some(tombstones) = tombstones.upgrade() else { return };
+        let Some(tombstones) = task.0.upgrade() else { return };
         let longer = LONGEST_PAUSE.min(pause * 2);
         pause = FIRST_PAUSE;
         while let Some(id) = tombstones.next_undeleted() {
@@ -160,7 +190,7 @@ async fn retry_deletions(tombstones: Weak<Tombstones>, store: Arc<dyn DynStore>)
             match timeout_at(deadline, store.delete(id, deadline.into_std())).await {
                 Ok(Ok(true)) => tombstones.unblock(id),
                 // A request may be renaming it at this moment, and must find that the session was to end.
-                Ok(Ok(false)) => tombstones.block_until(id, deadline),
+                Ok(Ok(false)) => tombstones.block_until(id, Instant::now() + LONGEST_PAUSE),
                 Ok(Err(_)) | Err(_) => {
                     tombstones.retry_later(id);
                     pause = longer;
@@ -169,6 +199,8 @@ async fn retry_deletions(tombstones: Weak<Tombstones>, store: Arc<dyn DynStore>)
             }
         }
         if !tombstones.sweep() {
+            // Another task may have been started since.
+            task.0 = Weak::new();
             return;
         }
     }
@@ -235,6 +267,22 @@ mod tests {
             sleep(LONGEST_PAUSE * 2).await;
             assert!(!tombstones.is_blocked(id(2)), "blocked again while the first block was ending");
             assert!(!lock(&tombstones.blocked).is_retrying);
+        }
+
+        #[test]
+        fn deletions_are_retried_again_after_their_runtime_has_ended() {
+            let runtime = || {
+                let mut builder = tokio::runtime::Builder::new_current_thread();
+                builder.enable_time().start_paused(true).build().expect("a runtime")
+            };
+            let (tombstones, store) = (Arc::new(Tombstones::default()), Arc::new(MemoryStore::new()));
+            runtime().block_on(async { tombstones.block(id(1), store.clone()) });
+            assert!(!lock(&tombstones.blocked).is_retrying);
+            runtime().block_on(async {
+                tombstones.block(id(2), store.clone());
+                sleep(LONGEST_PAUSE * 2).await;
+            });
+            assert!(!tombstones.is_blocked(id(1)) && !tombstones.is_blocked(id(2)));
         }
     }
 }

@@ -3,12 +3,16 @@
 use std::sync::Weak;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::config::Cleanup;
 use super::core::{Engine, within};
 use crate::error::ErrorChain;
 
 /// How many expired rows are removed at a time.
 pub(crate) const PRUNE_BATCH: u32 = 500;
+/// How long a batch in the background may take: no request waits for it.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Removes a batch of expired rows, if that is done with requests.
@@ -37,7 +41,7 @@ pub(crate) async fn clean_up(engine: Weak<Engine>, pause: Duration) {
             continue;
         };
         loop {
-            let deadline = engine.deadline();
+            let deadline = Instant::now() + BATCH_TIMEOUT;
             match within(
                 deadline,
                 "remove expired rows",

@@ -38,6 +38,21 @@ pub(crate) struct Parts {
     pub(crate) hooks: Hooks,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) tokens: Box<dyn TokenSource>,
+    pub(crate) encoding: BagEncoding,
+}
+
+/// How the bag is encoded. It is found before the store is opened, so that a bag that does not work starts nothing.
+pub(crate) struct BagEncoding {
+    layout: Layout,
+    defaults: Fields,
+}
+
+impl BagEncoding {
+    /// Describes the bag, and checks that its defaults decode.
+    pub(crate) fn of<T: Databag>() -> Result<Self, Error> {
+        let layout = Layout::of::<T>().map_err(|source| Error::Encode { field: "", source })?;
+        Ok(Self { layout, defaults: defaults::<T>()? })
+    }
 }
 
 /// What the client's cookie has to become after a session was stored.
@@ -55,21 +70,16 @@ impl Engine {
         parts: Parts,
         opened: Opened,
         cookie: &str,
-    ) -> Result<Self, Error> {
-        let Parts { protection, hooks, clock, tokens } = parts;
+    ) -> Self {
+        let Parts { protection, hooks, clock, tokens, encoding: BagEncoding { layout, defaults } } = parts;
         let Opened { backend, directory } = opened;
         let room = backend.max_state_len(cookie).saturating_sub(OVERHEAD);
         config.max_state_bytes = config.max_state_bytes.min(room);
-        let context = Context {
-            config,
-            layout: Layout::of::<T>().map_err(|source| Error::Encode { field: "", source })?,
-            defaults: defaults::<T>()?,
-            place: backend.place(T::Codec::FRAMING, cookie),
-            protection,
-        };
+        let context =
+            Context { config, layout, defaults, place: backend.place(T::Codec::FRAMING, cookie), protection };
         let csrf = context.protection.csrf_key();
         let (clock, locks) = (SkewGuardedClock::new(clock), SessionLocks::default());
-        Ok(Self { context, hooks, backend, directory, clock, tokens, locks, csrf })
+        Self { context, hooks, backend, directory, clock, tokens, locks, csrf }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -105,7 +115,7 @@ impl Engine {
         if self.backend.custody() == Custody::Client { Err(without_rows()) } else { Ok(()) }
     }
 
-    /// Loads the session of a token for a request, and calls the hooks.
+    /// Loads the session that a token opens.
     pub(crate) async fn load<T: Databag>(
         &self,
         token: Token,

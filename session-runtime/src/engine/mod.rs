@@ -12,4 +12,4 @@ pub(crate) mod load;
 mod session_locks;
 #[cfg(feature = "actix")]
 mod touch;
-mod update;
+pub(crate) mod update;

@@ -60,6 +60,7 @@ impl Engine {
             outcome => outcome?,
         };
         self.prune_with_request().await;
+        active.unconfirmed = false;
         Ok(update)
     }
 
@@ -93,6 +94,7 @@ impl Engine {
         let outcome = self.try_update(active, &mut change).await;
         let updated = self.block_if_end_failed(ends, id, outcome)?;
         self.prune_with_request().await;
+        active.unconfirmed = false;
         Ok(updated)
     }
 
@@ -134,7 +136,22 @@ impl Engine {
         timeout_at(deadline, self.locks.lock(id)).await.map_err(|_| Error::Contended)
     }
 
+    /// Makes one attempt to execute a plan. `active.unconfirmed` stays set after a write that may be stored, until the
+    /// caller has nothing more to wait for: the result of a call that is dropped before is lost.
     async fn execute_plan<T: Databag>(
+        &self,
+        active: &mut Active<T>,
+        plan: Plan,
+        deadline: Instant,
+    ) -> Result<CommitOutcome, Error> {
+        let outcome = self.attempt(active, plan, deadline).await;
+        if matches!(outcome, Ok(CommitOutcome::Conflict) | Err(Error::Ended)) {
+            active.unconfirmed = false;
+        }
+        outcome
+    }
+
+    async fn attempt<T: Databag>(
         &self,
         active: &mut Active<T>,
         plan: Plan,
@@ -148,8 +165,7 @@ impl Engine {
             Plan::Keep => Ok(CommitOutcome::Done(None)),
             Plan::Create(write) => {
                 self.insert(active, &write, deadline).await?;
-                self.evict_oldest::<T>(write.row.user.as_ref(), deadline).await;
-                Ok(CommitOutcome::Done(self.adopt(active, write)))
+                Ok(CommitOutcome::Done(self.adopt_and_evict(active, write, deadline).await))
             }
             Plan::Touch(write) => match self.replace(active, &write, deadline).await {
                 Ok(Outcome::Conflict) => Ok(CommitOutcome::Conflict),
@@ -160,7 +176,7 @@ impl Engine {
                     Ok(CommitOutcome::Done(None))
                 }
             },
-            Plan::Write(write) => match self.confirm_replace(active, &write, deadline).await? {
+            Plan::Write(write) => match self.replace_row(active, &write, deadline).await? {
                 Outcome::Stored => Ok(CommitOutcome::Done(self.adopt(active, write))),
                 Outcome::Conflict => Ok(CommitOutcome::Conflict),
                 Outcome::Gone => Err(Error::Ended),
@@ -168,7 +184,8 @@ impl Engine {
             Plan::Rotate(write) => self.rotate(active, write, deadline).await,
             Plan::Delete => {
                 self.end(active, deadline).await?;
-                *active = Active::fresh(self.fresh_token(), active.client)?;
+                let fresh = Active::fresh(self.fresh_token(), active.client)?;
+                *active = Active { unconfirmed: active.unconfirmed, ..fresh };
                 Ok(CommitOutcome::Done(Some(CookieUpdate::Remove)))
             }
         }
@@ -181,7 +198,7 @@ impl Engine {
         deadline: Instant,
     ) -> Result<CommitOutcome, Error> {
         let (old, new, ends) = (active.id, write.row.id, active.is_ending());
-        match self.confirm_replace(active, &write, deadline).await? {
+        match self.replace_row(active, &write, deadline).await? {
             // The session was to end while this write was under way, and the deletion under its old id failed.
             Outcome::Stored if !ends && self.backend.is_ended_here(old) => {
                 self.backend.block(new);
@@ -195,8 +212,7 @@ impl Engine {
                     self.backend.tombstones().note(old, Tombstone::RenamedTo(new));
                     (self.hooks.rotated)(old, new);
                 }
-                self.evict_oldest::<T>(write.row.user.as_ref(), deadline).await;
-                Ok(CommitOutcome::Done(self.adopt(active, write)))
+                Ok(CommitOutcome::Done(self.adopt_and_evict(active, write, deadline).await))
             }
             Outcome::Conflict => Ok(CommitOutcome::Conflict),
             // After the session has ended, what the bag holds now begins another one.
@@ -218,7 +234,8 @@ impl Engine {
         let mut id = active.id;
         loop {
             let delete = self.backend.delete(id, deadline.into_std());
-            if self.confirm(active, within(deadline, "delete a row", delete)).await? {
+            active.unconfirmed = true;
+            if within(deadline, "delete a row", delete).await? {
                 self.note_ended(id);
                 return Ok(());
             }
@@ -254,19 +271,20 @@ impl Engine {
         deadline: Instant,
     ) -> Result<(), Error> {
         let insert = self.backend.insert(write.row.clone(), deadline.into_std());
-        self.confirm(active, within(deadline, "insert a row", insert)).await?;
+        active.unconfirmed = true;
+        within(deadline, "insert a row", insert).await?;
         (self.hooks.started)(write.row.id);
         Ok(())
     }
 
-    async fn confirm_replace<T>(
+    async fn replace_row<T>(
         &self,
         active: &mut Active<T>,
         write: &RowWrite,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        let replace = self.replace(active, write, deadline);
-        self.confirm(active, replace).await
+        active.unconfirmed = true;
+        self.replace(active, write, deadline).await
     }
 
     pub(super) fn replace<'a, T>(
@@ -280,17 +298,16 @@ impl Engine {
         within(deadline, "update a row", self.backend.replace(update, deadline.into_std()))
     }
 
-    /// Waits for a write. Until the store has answered, and after an answer that was lost, it is unknown what is
-    /// stored.
-    async fn confirm<T, R>(
+    async fn adopt_and_evict<T: Databag>(
         &self,
         active: &mut Active<T>,
-        write: impl Future<Output = Result<R, Error>>,
-    ) -> Result<R, Error> {
-        active.unconfirmed = true;
-        let answer = write.await?;
-        active.unconfirmed = false;
-        Ok(answer)
+        write: RowWrite,
+        deadline: Instant,
+    ) -> Option<CookieUpdate> {
+        let user = write.row.user.clone();
+        let update = self.adopt(active, write);
+        self.evict_oldest::<T>(user.as_ref(), deadline).await;
+        update
     }
 
     /// Ends the oldest sessions of a user who has more than the bag allows. Best effort: the log-in that exceeded the
@@ -392,6 +409,6 @@ pub(super) fn log_failed_touch(id: SessionId, error: &Error) {
 }
 
 /// Returns the cookie of a session; `None` for a session that was found by its id.
-pub(super) fn set_cookie(token: Option<Token>, remembered: bool, expires: Timestamp) -> Option<CookieUpdate> {
+pub(crate) fn set_cookie(token: Option<Token>, remembered: bool, expires: Timestamp) -> Option<CookieUpdate> {
     token.map(|token| CookieUpdate::Set { token, remembered, expires })
 }

@@ -19,12 +19,12 @@ pub(crate) struct FinishedSession {
 
 /// How a request has used its session.
 #[derive(Clone, Copy, Debug)]
-struct Usage {
+struct SessionUse {
     by_handler: HandlerUse,
-    /// Whether the answer must not carry the cookie.
-    suppress_cookie: bool,
-    /// Whether storing the session is of no use without the cookie, if the answer must not carry it.
-    needs_cookie: bool,
+    /// Whether storing the session is of no use, because the answer must not carry its cookie.
+    misses_cookie: bool,
+    /// Whether an earlier write of the request has not been confirmed.
+    is_unconfirmed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,14 +48,19 @@ enum Finish {
     Commit,
     /// Answer an error: the session cannot be taken back.
     RefuseShared,
+    /// Answer an error: the session cannot be taken back, and it is unknown what is stored.
+    RefuseUnconfirmed,
 }
 
-fn decide(usage: Usage) -> Finish {
+fn decide(usage: SessionUse) -> Finish {
     match usage {
-        Usage { suppress_cookie: true, needs_cookie: true, .. } => Finish::Drop,
-        Usage { by_handler: HandlerUse::None, .. } => Finish::Touch,
-        Usage { by_handler: HandlerUse::GivenBack, .. } => Finish::Commit,
-        Usage { by_handler: HandlerUse::StillRead, .. } => Finish::RefuseShared,
+        SessionUse { misses_cookie: true, .. } => Finish::Drop,
+        SessionUse { by_handler: HandlerUse::None, .. } => Finish::Touch,
+        SessionUse { by_handler: HandlerUse::GivenBack, .. } => Finish::Commit,
+        SessionUse { by_handler: HandlerUse::StillRead, is_unconfirmed: true, .. } => {
+            Finish::RefuseUnconfirmed
+        }
+        SessionUse { by_handler: HandlerUse::StillRead, .. } => Finish::RefuseShared,
     }
 }
 
@@ -95,23 +100,30 @@ impl<T: Databag> Slot<T> {
         let (known, id, ends) = (held.known, held.active.id, held.active.is_ending());
         let is_in_cookie = self.engine.backend.custody() == Custody::Client;
         let is_used = held.is_used.get();
-        let usage = Usage {
+        let usage = SessionUse {
             by_handler: match (is_used, Rc::strong_count(&held)) {
                 (false, _) => HandlerUse::None,
                 (true, 1) => HandlerUse::GivenBack,
                 (true, _) => HandlerUse::StillRead,
             },
-            suppress_cookie,
             // A visitor without the cookie could not come back to a new session; and of a session in a cookie only a
             // change is worth sending.
-            needs_cookie: suppress_cookie
+            misses_cookie: suppress_cookie
                 && (held.active.stored.is_none()
                     || (is_in_cookie && (!is_used || self.engine.only_touches(&held.active)))),
+            is_unconfirmed: held.active.unconfirmed && !ends,
         };
         let stored = match decide(usage) {
             Finish::Drop => Ok(None),
             Finish::Touch => Ok(self.engine.touch(&held.active).await),
             Finish::Commit => self.commit(held).await,
+            Finish::RefuseUnconfirmed => {
+                let error = Error::Unconfirmed;
+                if !held.is_reported(&error) {
+                    report::<T>(Some(id), &error, "could not store the session");
+                }
+                Err(error)
+            }
             Finish::RefuseShared => {
                 let shared = "a `SessionRef` is still held after the handler has answered: drop it before";
                 let error = Error::Usage(shared.to_owned());
@@ -151,30 +163,27 @@ impl CookieUpdate {
 mod tests {
     use super::*;
 
-    fn usage(by_handler: HandlerUse) -> Usage {
-        Usage { by_handler, suppress_cookie: false, needs_cookie: false }
+    fn usage(by_handler: HandlerUse) -> SessionUse {
+        SessionUse { by_handler, misses_cookie: false, is_unconfirmed: false }
     }
 
     #[test]
     fn a_used_session_is_committed_and_an_unused_one_is_touched() {
         assert_eq!(decide(usage(HandlerUse::GivenBack)), Finish::Commit);
         assert_eq!(decide(usage(HandlerUse::None)), Finish::Touch);
-        let new = Usage { needs_cookie: true, ..usage(HandlerUse::GivenBack) };
-        assert_eq!(decide(new), Finish::Commit);
     }
 
     #[test]
     fn a_used_session_that_is_still_read_is_refused() {
         assert_eq!(decide(usage(HandlerUse::StillRead)), Finish::RefuseShared);
+        let unconfirmed = SessionUse { is_unconfirmed: true, ..usage(HandlerUse::StillRead) };
+        assert_eq!(decide(unconfirmed), Finish::RefuseUnconfirmed);
     }
 
     #[test]
-    fn an_answer_without_the_cookie_starts_no_session_and_loses_no_change() {
+    fn a_session_that_is_of_no_use_without_its_cookie_is_dropped() {
         for by_handler in [HandlerUse::None, HandlerUse::GivenBack, HandlerUse::StillRead] {
-            let needed = Usage { by_handler, suppress_cookie: true, needs_cookie: true };
-            assert_eq!(decide(needed), Finish::Drop);
+            assert_eq!(decide(SessionUse { misses_cookie: true, ..usage(by_handler) }), Finish::Drop);
         }
-        let change = Usage { suppress_cookie: true, ..usage(HandlerUse::GivenBack) };
-        assert_eq!(decide(change), Finish::Commit);
     }
 }

@@ -11,6 +11,7 @@ use crate::bag::encoding::Fields;
 use crate::bag::schema::Field;
 use crate::bag::{Databag, HasUser};
 use crate::engine::load::{Active, Intent, LoadOutcome};
+use crate::engine::update::set_cookie;
 use crate::error::Error;
 use crate::token::SessionId;
 
@@ -158,6 +159,7 @@ impl<T: Databag> Session<T> {
         let saved = engine.commit(self.active_mut()).await;
         let update =
             saved.inspect_err(|error| self.held_mut().report(error, "could not store the session"))?;
+        self.held_mut().reported = None;
         self.slot.note_stored(update);
         Ok(())
     }
@@ -170,6 +172,7 @@ impl<T: Databag> Session<T> {
     pub async fn reload(&mut self) -> Result<(), Error> {
         let engine = self.slot.engine.clone();
         let client = self.held.active.client;
+        let was_unconfirmed = self.held.active.unconfirmed;
         let active = if self.is_new() {
             // Under another id: it is unknown whether this one has a row.
             Active::fresh(engine.fresh_token(), client)?
@@ -183,6 +186,11 @@ impl<T: Databag> Session<T> {
         *self.active_mut() = active;
         self.held_mut().reported = None;
         self.slot.note_ending(None);
+        let active = &self.held.active;
+        if was_unconfirmed && let Some(stored) = &active.stored {
+            // The write that stored this token may have been dropped before the cookie learned of it.
+            self.slot.note_stored(set_cookie(active.token.clone(), active.remembered, stored.expiration));
+        }
         Ok(())
     }
 
@@ -215,6 +223,7 @@ impl<T: Databag> Session<T> {
         let updated = engine.update(self.active_mut(), change).await;
         let (value, update) =
             updated.inspect_err(|error| self.held_mut().report(error, "could not update the session"))?;
+        self.held_mut().reported = None;
         self.slot.note_stored(update);
         Ok(value)
     }

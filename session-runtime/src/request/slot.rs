@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! Untouched --load--> Idle --lend--> Lent --give back--> Idle
-//!     |  ^              |              |
-//!     |  +--LoadFailed--+              |       a failed load can be tried again
-//!     +-----------finish---------------+--> Finished
+//!     |                ^
+//!     +--load--> LoadFailed --load--+
+//!
+//! each of them --finish--> Finished --load, by a later reader--> Finished, with a copy
 //! ```
 //!
 //! So there is one writer at a time, and when the handler has answered it is known what it did.
@@ -54,7 +55,6 @@ pub(super) enum State<T> {
 }
 
 /// What is known of a session that a handler holds, in case it is never given back.
-#[derive(Default)]
 pub(super) struct Loan {
     /// What was stored so far and the cookie has to learn.
     pub(super) cookie: Option<CookieUpdate>,
@@ -71,8 +71,8 @@ pub(crate) struct Held<T> {
     /// Whether a handler has used a [`Session`](super::Session). A handler that never ran, because a form did not
     /// parse or no user is logged in, has not read a flash value either.
     pub(super) is_used: Cell<bool>,
-    /// The kind of the failure that was reported: one failure is one log line and one count.
-    pub(super) reported: Option<Discriminant<Error>>,
+    /// The kind of the last failure that was reported, and whether it left a write unconfirmed.
+    pub(super) reported: Option<(Discriminant<Error>, bool)>,
 }
 
 impl<T> Held<T> {
@@ -82,13 +82,18 @@ impl<T> Held<T> {
 
     /// Logs and counts a failure, unless it is the consequence of one that was reported.
     pub(super) fn report(&mut self, error: &Error, message: &'static str) {
-        let is_consequence = match error {
-            Error::Unconfirmed => self.reported.is_some(),
-            error => self.reported == Some(discriminant(error)),
-        };
-        if !is_consequence {
+        if !self.is_reported(error) {
             report::<T>(Some(self.active.id), error, message);
-            self.reported = Some(discriminant(error));
+            self.reported = Some((discriminant(error), self.active.unconfirmed));
+        }
+    }
+
+    pub(super) fn is_reported(&self, error: &Error) -> bool {
+        match error {
+            Error::Unconfirmed => matches!(self.reported, Some((_, true))),
+            // The store has failed anew: after a write that failed the request makes no other one.
+            Error::Store(_) => false,
+            error => self.reported.is_some_and(|(kind, _)| kind == discriminant(error)),
         }
     }
 }

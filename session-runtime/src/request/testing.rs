@@ -10,7 +10,7 @@ use crate::backend::Opened;
 use crate::backend::rows::StoredRows;
 use crate::bag::Databag;
 use crate::engine::config::SessionConfig;
-use crate::engine::core::{Engine, Parts, os_token};
+use crate::engine::core::{BagEncoding, Engine, Parts, os_token};
 use crate::engine::hooks::Hooks;
 use crate::engine::load::{Active, Client};
 use crate::envelope::Protection;
@@ -36,10 +36,11 @@ fn engine<T: Databag>() -> Engine {
         hooks: Hooks::default(),
         clock: Box::new(SystemTime::now),
         tokens: Box::new(os_token),
+        encoding: BagEncoding::of::<T>().expect("the bag's defaults can be stored"),
     };
     let backend = Box::new(StoredRows::new(Arc::new(OneRow::default()), Arc::default()));
     let opened = Opened { backend, directory: None };
-    Engine::new::<T>(config, parts, opened, T::SCHEMA.cookie.name).expect("the bag's defaults can be stored")
+    Engine::new::<T>(config, parts, opened, T::SCHEMA.cookie.name)
 }
 
 /// A store of one row: a request has one session.

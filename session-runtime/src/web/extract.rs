@@ -4,13 +4,12 @@ use std::future::{Ready, ready};
 use std::rc::Rc;
 
 use actix_web::dev::Payload;
-use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 
 use super::config::{client, request_token};
 use super::error_response::NotLoggedIn;
-use super::middleware::{Mounted, find_mounted, without_middleware};
+use super::middleware::{Mounted, find_mounted, find_sessions};
 use crate::backend::access::Access;
 use crate::bag::{Databag, HasUser};
 use crate::error::Error;
@@ -19,7 +18,7 @@ use crate::sessions::Sessions;
 
 /// Finds the slot of the request and loads the session into it.
 async fn loaded<T: Databag>(request: &HttpRequest) -> Result<Mounted<T>, Error> {
-    let mounted = find_mounted::<T>(request).ok_or_else(without_middleware::<T>)?;
+    let mounted = find_mounted::<T>(request)?;
     let Mounted { slot, http, .. } = &mounted;
     let bind_agent = slot.engine.context.config.bind_agent;
     slot.load(|| (request_token(http, request.headers()), client(http, request, bind_agent))).await?;
@@ -65,16 +64,12 @@ impl<T: HasUser> FromRequest for LoggedIn<T> {
     }
 }
 
-/// The sessions of the middleware, or, without one, those in [`Data`].
+/// The sessions of the middleware, or, without one, those in [`Data`](actix_web::web::Data).
 impl<T: Databag, A: Access> FromRequest for Sessions<T, A> {
     type Error = Error;
     type Future = Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let in_data = || request.app_data::<Data<Self>>().map(|sessions| sessions.get_ref().clone());
-        ready(match find_mounted::<T>(request) {
-            Some(mounted) => mounted.sessions(),
-            None => in_data().ok_or_else(without_middleware::<T>),
-        })
+        ready(find_sessions(request))
     }
 }

@@ -15,6 +15,7 @@ use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE, VARY};
+use actix_web::web::Data;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, ResponseError};
 use futures_util::future::LocalBoxFuture;
 use futures_util::poll;
@@ -187,18 +188,16 @@ impl<T: Databag> Mounted<T> {
     /// # Errors
     ///
     /// [`Error::Usage`] if they can do less than the handler asks for.
-    pub(super) fn sessions<A: Access>(self) -> Result<Sessions<T, A>, Error> {
+    fn sessions<A: Access>(self) -> Result<Sessions<T, A>, Error> {
         if self.access == A::KIND {
             return Ok(Sessions::new(self.slot.engine.clone(), self.http));
         }
         let (bag, access) = (type_name::<T>(), self.access);
-        let error = Error::Usage(format!(
+        Err(misconfigured(format!(
             "a handler asks for `Sessions<{bag}, {:?}>`, and the middleware has `Sessions<{bag}, {access:?}>`: name that \
              type in the handler",
             A::KIND,
-        ));
-        tracing::error!("{error}");
-        Err(error)
+        )))
     }
 }
 
@@ -225,29 +224,51 @@ fn mount<T: Databag>(
     Ok(answered.clone())
 }
 
-/// Finds the slot of the bag `T` in a request.
-pub(super) fn find_mounted<T: Databag>(request: &HttpRequest) -> Option<Mounted<T>> {
+/// Finds the slot that a middleware has made for the bag `T`.
+fn find_entry<T: Databag>(request: &HttpRequest) -> Option<Mounted<T>> {
     let extensions = request.extensions();
     let mut entries = extensions.get::<Slots>().into_iter().flat_map(|slots| &slots.entries);
-    let mounted = entries.find_map(|entry| {
+    entries.find_map(|entry| {
         let slot = entry.slot.clone().downcast().ok()?;
         Some(Mounted { slot, http: entry.http.clone(), access: entry.access })
-    });
-    mounted.or_else(|| {
-        // A test has put it there.
-        let slot = request.app_data::<Rc<Slot<T>>>()?.clone();
-        let http = Arc::new(HttpConfig::for_test(&T::SCHEMA.cookie));
-        Some(Mounted { slot, http, access: AccessKind::Listed })
     })
 }
 
-/// Logs that no middleware provides the session of the bag `T`, and returns the error.
-pub(super) fn without_middleware<T: Databag>() -> Error {
-    let bag = type_name::<T>();
-    let error = Error::Usage(format!(
-        "a handler asks for the session `{bag}`, and no middleware provides it: add \
-         `.wrap(SessionMiddleware::new(sessions))` to the `App`",
-    ));
+/// Finds the slot of the bag `T` in a request: a middleware's, or one that a test has put there.
+pub(super) fn find_mounted<T: Databag>(request: &HttpRequest) -> Result<Mounted<T>, Error> {
+    let of_test = || {
+        let slot = request.app_data::<Rc<Slot<T>>>()?.clone();
+        let http = Arc::new(HttpConfig::for_test(&T::SCHEMA.cookie));
+        Some(Mounted { slot, http, access: AccessKind::Listed })
+    };
+    find_entry(request).or_else(of_test).ok_or_else(|| {
+        misconfigured(format!(
+            "a handler asks for the session `{}`, and no middleware provides it: add \
+             `.wrap(SessionMiddleware::new(sessions))` to the `App`",
+            type_name::<T>(),
+        ))
+    })
+}
+
+/// Finds the sessions of the bag `T`: a middleware's, or without one those in [`Data`].
+pub(super) fn find_sessions<T: Databag, A: Access>(request: &HttpRequest) -> Result<Sessions<T, A>, Error> {
+    if let Some(mounted) = find_entry(request) {
+        return mounted.sessions();
+    }
+    let data = request.app_data::<Data<Sessions<T, A>>>();
+    data.map(|sessions| sessions.get_ref().clone()).ok_or_else(|| {
+        let bag = type_name::<T>();
+        misconfigured(format!(
+            "a handler asks for `Sessions<{bag}, {:?}>`, and there are none: add \
+             `.wrap(SessionMiddleware::new(sessions))` or `.app_data(web::Data::new(sessions))` to the `App`",
+            A::KIND,
+        ))
+    })
+}
+
+/// Logs a mistake in the application, because its answer is opaque, and returns the error.
+fn misconfigured(message: String) -> Error {
+    let error = Error::Usage(message);
     tracing::error!("{error}");
     error
 }
