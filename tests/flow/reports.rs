@@ -76,3 +76,30 @@ async fn a_read_that_fails_before_any_write_does_not_block_a_later_save() {
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "10"));
     assert_eq!(world.sessions.load(&token).await.expect("answers").expect("alive").count, 10);
 }
+
+/// A read that fails is logged, and so is the write that fails later; what follows from the write is not.
+#[actix_web::test]
+async fn two_failures_are_two_error_lines() {
+    let world = shop().await;
+    let handler = async |mut session: Session<Shop>, watch: web::Data<Watch>| {
+        watch.fail(Call::Load, Fault::Down);
+        session.update(|shop| shop.count += 1).await.expect_err("the read fails");
+        watch.heal();
+        session.count += 10;
+        watch.fail(Call::Update, Fault::Down);
+        session.save().await.expect_err("the write fails");
+        session.save().await.expect_err("the first write is unconfirmed");
+        "ignored"
+    };
+    let app = App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .app_data(web::Data::new(world.watch.clone()))
+        .route("/", web::post().to(handler));
+    let site = Site::new(test::init_service(app).await);
+    let browser = site.browser();
+    let (token, _) = world.sessions.create(session_runtime::Databag::defaults()).await.expect("stored");
+    browser.set_cookie(crate::app::COOKIE, &token.encode());
+    let (logs, _guard) = Logs::of_this_thread();
+    assert_eq!(browser.post("/").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(logs.lines(COUNTED).len(), 2, "{}", logs.text());
+}

@@ -1,9 +1,9 @@
 //! `Sessions<T>` is an argument of handlers: found through the middleware, or in the application's data.
 
-use actix_web::{App, test, web};
+use actix_web::{App, FromRequest as _, test, web};
 use databag_tests::{Logs, Site};
 use session_runtime::access::InCookie;
-use session_runtime::{Error, LoggedIn, Session, Sessions};
+use session_runtime::{Error, LoggedIn, Session, Sessions, TestRequestExt as _};
 
 use crate::app::{Shop, log_in, shop, site};
 
@@ -32,6 +32,18 @@ async fn without_a_middleware_the_sessions_of_the_application_data_are_used() {
     let (logs, _guard) = Logs::of_this_thread();
     assert_eq!(site.browser().get("/").await.body, "1");
     assert!(logs.lines(&["ERROR"]).is_empty(), "{}", logs.text());
+}
+
+#[actix_web::test]
+async fn a_test_gives_a_handler_its_session_and_the_sessions_beside_it() {
+    let world = shop().await;
+    world.customer().await;
+    let bag = Shop { count: 5, ..session_runtime::Databag::defaults() };
+    let request = test::TestRequest::get().session(bag).app_data(web::Data::new(world.sessions.clone()));
+    let request = request.to_http_request();
+    let session = Session::<Shop>::extract(&request).await.expect("the test has given it");
+    let sessions = Sessions::<Shop>::extract(&request).await.expect("they are beside it");
+    assert_eq!((session.count, sessions.count_all().await.expect("answers")), (5, 1));
 }
 
 #[actix_web::test]

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use actix_web::test::TestRequest;
-use actix_web::{App, web};
-use databag_tests::{Answer, Browser, Call, Fault, Gate, ManualClock, Site, Watch, Watched};
+use actix_web::{App, FromRequest as _, web};
+use databag_tests::{Answer, Browser, Call, Fault, Gate, Logs, ManualClock, Site, Watch, Watched};
 use session_runtime::store::{Outcome, Unlisted, Update};
 use session_runtime::{
     Cleanup, Databag, Durability, Error, Keyring, MemoryStore, Session, SessionMiddleware, SessionRef,
@@ -186,6 +186,84 @@ async fn a_cancelled_write_overwrites_no_other_request() {
         is_unavailable(&browser(&site, &token).post(path).await);
         assert_eq!(world.stored(&token).await.count, count, "{path}");
     }
+}
+
+#[derive(Databag)]
+#[databag(cookie = "few", max_per_user = 1)]
+struct Few {
+    #[databag(user_id)]
+    user_id: Option<i64>,
+}
+
+/// The row is stored when the future of the save is dropped, and its cookie is not known yet.
+#[actix_web::test]
+async fn a_log_in_whose_save_is_dropped_after_the_write_is_not_answered_without_its_cookie() {
+    const TIMEOUT: Duration = Duration::from_millis(30);
+    for (call, reloads) in
+        [(Call::Prune, false), (Call::Prune, true), (Call::Remove, false), (Call::Remove, true)]
+    {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(folder.path().join("few.db")).expect("a database");
+        let (watched, watch) = Watched::new(store.durability(Durability::Normal));
+        let sessions = Sessions::<Few>::builder(watched).danger_plaintext().cleanup(Cleanup::EveryRequest);
+        let sessions = sessions.build().await.expect("good settings");
+        let handler = move |mut session: Session<Few>, watch: web::Data<Watch>| async move {
+            session.log_in(7);
+            watch.fail(call, Fault::Hangs);
+            tokio::time::timeout(TIMEOUT, session.save()).await.expect_err("it hangs");
+            watch.heal();
+            if reloads {
+                session.reload().await?;
+            }
+            Ok::<_, Error>(format!("{:?}", session.user_id))
+        };
+        let app = App::new()
+            .wrap(SessionMiddleware::new(sessions.clone()))
+            .app_data(web::Data::new(watch))
+            .route("/", web::post().to(handler));
+        let site = Site::new(actix_web::test::init_service(app).await);
+        for known in [false, true] {
+            let browser = site.browser();
+            if known {
+                let (token, _) = sessions.create(Few::defaults()).await.expect("it is stored");
+                browser.set_cookie("few", &token.encode());
+            }
+            let answer = browser.post("/").await;
+            if reloads {
+                assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "Some(7)"));
+                let token = browser.cookie("few").and_then(|token| Token::parse(&token)).expect("a cookie");
+                let session = sessions.load(&token).await.expect("it answers").expect("it lives");
+                assert_eq!(session.user_id, Some(7), "{call:?}, known: {known}");
+            } else {
+                is_unavailable(&answer);
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_unconfirmed_save_is_503_and_one_error_even_while_the_session_is_read() {
+    let world = world().await;
+    let handler =
+        async |mut session: Session<Tally>, request: actix_web::HttpRequest, watch: web::Data<Watch>| {
+            session.count += 1;
+            session.save().await.expect_err("the answer is lost");
+            watch.heal();
+            drop(session);
+            let reading = SessionRef::<Tally>::extract(&request).await.expect("it is given back");
+            std::mem::forget(reading);
+            "ignored"
+        };
+    let site = world
+        .site(|app| {
+            app.route("/", web::post().to(handler));
+        })
+        .await;
+    let token = world.session().await;
+    world.watch.fail(Call::Update, Fault::AnswerLost);
+    let (logs, _guard) = Logs::of_this_thread();
+    is_unavailable(&browser(&site, &token).post("/").await);
+    assert_eq!(logs.lines(&["ERROR"]).len(), 1, "{}", logs.text());
 }
 
 #[actix_web::test]

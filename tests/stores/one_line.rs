@@ -32,9 +32,15 @@ fn main() -> ExitCode {
     }
     // `cargo test NAME` gives a filter, and `--list` is asked by runners.
     if env::args().any(|argument| argument == "--list") {
+        for (name, _) in PROGRAMS {
+            println!("{name}: test");
+        }
         return ExitCode::SUCCESS;
     }
-    for (name, _) in PROGRAMS {
+    let filters: Vec<String> = env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_asked = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
+    let asked: Vec<&str> = PROGRAMS.iter().map(|(name, _)| *name).filter(|name| is_asked(name)).collect();
+    for name in &asked {
         if name.starts_with("readme") {
             serves_a_visitor(name);
         } else {
@@ -42,7 +48,11 @@ fn main() -> ExitCode {
         }
         println!("test {name} ... ok");
     }
-    println!("\ntest result: ok. {} passed; 0 failed; 0 ignored; 0 measured; 0 filtered out", PROGRAMS.len());
+    let filtered = PROGRAMS.len() - asked.len();
+    println!(
+        "\ntest result: ok. {} passed; 0 failed; 0 ignored; 0 measured; {filtered} filtered out",
+        asked.len()
+    );
     ExitCode::SUCCESS
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use session_runtime::store::{Filter, Outcome, Page, Row, Update};
-use session_runtime::{Directory, SessionId, SqliteStore, Store, StoreError, Timestamp};
+use session_runtime::{Directory, SessionId, SqliteStore, Store, StoreError, Timestamp, Value};
 use tokio::sync::Semaphore;
 
 /// A call of a store.
@@ -233,6 +233,16 @@ impl Store for Watched {
 
     async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
         self.watch.guard(Call::Prune, self.store.prune(now, limit, deadline)).await
+    }
+
+    async fn evict_oldest(
+        &self,
+        user: &Value,
+        keep: u32,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        self.watch.guard(Call::Remove, self.store.evict_oldest(user, keep, now, deadline)).await
     }
 }
 
