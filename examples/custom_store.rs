@@ -361,6 +361,6 @@ mod tests {
 
     #[test]
     fn the_program_runs() {
-        main().expect("it does what it says");
+        main().expect("the example runs");
     }
 }

@@ -20,12 +20,8 @@ impl Codec for MessagePack {
     fn decode<T: DeserializeOwned>(mut bytes: &[u8]) -> Result<T, CodecError> {
         // The cause would quote the value, and errors are logged.
         let value = rmp_serde::decode::from_read(&mut bytes);
-        let value = value.map_err(|_| CodecError::new("the bytes are no such value"))?;
-        if bytes.is_empty() {
-            Ok(value)
-        } else {
-            Err(CodecError::new("bytes are left over behind the value"))
-        }
+        let value = value.map_err(|_| CodecError::new("the bytes do not decode as the requested type"))?;
+        if bytes.is_empty() { Ok(value) } else { Err(CodecError::new("unread bytes follow the value")) }
     }
 }
 
@@ -53,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_over_behind_a_value_is_an_error() {
+    fn unread_bytes_after_a_value_are_an_error() {
         let mut bytes = Vec::new();
         MessagePack::encode(&7, &mut bytes).expect("a number can be encoded");
         assert_eq!(MessagePack::decode::<i64>(&bytes).expect("it was encoded so"), 7);
@@ -63,6 +59,6 @@ mod tests {
 
     #[test]
     fn the_program_runs() {
-        main().expect("it does what it says");
+        main().expect("the example runs");
     }
 }

@@ -18,13 +18,13 @@ pub(crate) fn keyring() -> Result<Keyring, String> {
         return Keyring::from_env("SESSION_KEY").map_err(|error| chain(&error));
     }
     let path = Path::new(FILE);
-    if !path.try_exists().map_err(|error| format!("{FILE} cannot be looked for: {error}"))? {
+    if !path.try_exists().map_err(|error| format!("{FILE} cannot be accessed: {error}"))? {
         make(path).map_err(|error| format!("{FILE} cannot be made: {error}"))?;
     }
     let key = fs::read_to_string(path).map_err(|error| format!("{FILE} cannot be read: {error}"))?;
     #[cfg(unix)]
     if path.metadata().is_ok_and(|file| std::os::unix::fs::MetadataExt::mode(&file) & 0o077 != 0) {
-        tracing::warn!("others can read {FILE}, and with it every session; try `chmod 600 {FILE}`");
+        tracing::warn!("other users can read {FILE}, and with it every session; try `chmod 600 {FILE}`");
     }
     Keyring::parse(&key).map_err(|error| format!("the key in {FILE} is refused: {}", chain(&error)))
 }
