@@ -253,7 +253,7 @@ pub(crate) async fn race(
     if ![200, 409].contains(&late.status) || ![200, 409].contains(&left.status) {
         return Err(format!("{path}: {} and {}", late.status, left.status));
     }
-    // Whose request came so late that it found no session has a new one, or none, as anybody has.
+    // A request that came too late found no session: then there was no race.
     let both = late.body != "none" && left.body == "found";
     if left.status == 200 && both {
         for (name, jar) in [("the old", old), ("the slow request's", other)] {
@@ -292,7 +292,7 @@ pub(crate) async fn race_often<S: Directory + Clone>(name: &str, store: S) {
     println!("{name}: {often} races in {:.1?}, both had the session in {met}", since.elapsed());
     println!("{name}: {} revived", revived.len());
     assert!(revived.is_empty(), "{name}; RACES={often} repeats them: {revived:#?}");
-    // So that it says something, however busy the machine is.
+    // With fewer real races the result would prove too little.
     assert!(met * 10 > often, "{name}: only {met} of {often} were races");
     races.server.stop(false).await;
 }

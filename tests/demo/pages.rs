@@ -414,7 +414,7 @@ fn a_key_in_the_environment_is_used_and_no_file_is_created() {
 
     let shop = start(KEY.replace('8', "9"));
     visitor.moves_to(&shop);
-    assert_eq!(visitor.get("/api/session").status, 503, "a key that is missing logs nobody out");
+    assert_eq!(visitor.get("/api/session").status, 503, "a missing key does not log the visitor out");
     shop.stop();
 
     let shop = start(format!("{},{KEY}", KEY.replace('8', "9")));

@@ -77,7 +77,7 @@ fn assert_read_only(shop: &Running, visitor: &mut Visitor, count: u64) {
         assert_unavailable(&visitor.post(path, ""));
         let mut newcomer = Visitor::of(shop);
         assert_unavailable(&newcomer.post(path, ""));
-        assert_eq!(newcomer.get("/").status, 200, "somebody without a session");
+        assert_eq!(newcomer.get("/").status, 200, "a visitor without a session");
         assert_eq!(visitor.session()["count"], count, "the old row is intact");
     }
     assert_eq!(visitor.cookie, cookie);

@@ -404,7 +404,7 @@ fn check(events: &[Event], rows: &[Seen], wrong: &mut Vec<String>) {
     for (number, life) in &lives {
         let has_begun = !life.acknowledged.is_empty();
         if has_begun && life.ended.is_none() && !life.may_have_ended && !stored.contains(number) {
-            wrong.push(format!("life {number} is lost, and nobody has ended it"));
+            wrong.push(format!("life {number} is lost, and no request has ended it"));
         }
     }
 }

@@ -56,10 +56,10 @@ fn simulate(seed: u64, broken: Option<Broken>) -> Vec<String> {
 }
 
 /// Runs one seed and returns the violations and, if requested, all answers.
-fn trace(seed: u64, broken: Option<Broken>, told: bool) -> Run {
+fn trace(seed: u64, broken: Option<Broken>, keep_trace: bool) -> Run {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime.expect("a runtime"), run(seed, broken, told))
+    local.block_on(&runtime.expect("a runtime"), run(seed, broken, keep_trace))
 }
 
 /// The servers' clock: the simulated time and its offset.
@@ -107,7 +107,7 @@ impl Watch {
     }
 
     fn seen(&self) -> MutexGuard<'_, [Seen; PROCESSES]> {
-        self.seen.lock().expect("nobody panics while looking at a clock")
+        self.seen.lock().expect("no thread panics while it reads the clock")
     }
 }
 
@@ -127,7 +127,7 @@ struct World<S> {
     trace: Option<RefCell<Vec<String>>>,
 }
 
-async fn run(seed: u64, broken: Option<Broken>, told: bool) -> Run {
+async fn run(seed: u64, broken: Option<Broken>, keep_trace: bool) -> Run {
     let mut random = Random::new(seed);
     let chance = match broken {
         Some(Broken::Unseeded) => Random::new(RandomState::new().hash_one(seed)),
@@ -153,7 +153,7 @@ async fn run(seed: u64, broken: Option<Broken>, told: bool) -> Run {
         watch: watch.clone(),
         begun,
         number: AtomicU64::new(0),
-        trace: told.then(RefCell::default),
+        trace: keep_trace.then(RefCell::default),
     });
 
     let mut browsers = Vec::new();
@@ -165,7 +165,7 @@ async fn run(seed: u64, broken: Option<Broken>, told: bool) -> Run {
             browsers.push(tokio::task::spawn_local(browse(world, jar, browser, random)));
         }
     }
-    let faults = tokio::task::spawn_local(trouble(store.clone(), watch, random.fork()));
+    let faults = tokio::task::spawn_local(inject_faults(store.clone(), watch, random.fork()));
     for browser in browsers {
         browser.await.expect("a browser does not panic");
     }
@@ -213,7 +213,7 @@ async fn process(
 }
 
 /// Lets the store and the clock fail for a while, repeatedly.
-async fn trouble(store: SimStore, watch: Watch, mut random: Random) {
+async fn inject_faults(store: SimStore, watch: Watch, mut random: Random) {
     loop {
         tokio::time::sleep(Duration::from_millis(random.below(40_000))).await;
         match random.below(4) {
@@ -377,8 +377,8 @@ where
 impl<S> World<S> {
     fn learn(&self, request: &Request, answer: &Answer) {
         if let Some(trace) = &self.trace {
-            let told = format!("{} {request:?}\n{} {answer:?}", request.shown, self.watch.shown());
-            trace.borrow_mut().push(told);
+            let line = format!("{} {request:?}\n{} {answer:?}", request.shown, self.watch.shown());
+            trace.borrow_mut().push(line);
         }
         self.model.borrow_mut().end(request, answer, self.watch.latest(), self.watch.passed());
     }
@@ -451,8 +451,8 @@ fn no_seed_breaks_a_promise() {
     let since = std::time::Instant::now();
     for seed in first..first + count {
         let Run { violations, trace } = trace(seed, None, count == 1);
-        for told in trace {
-            eprintln!("{told}");
+        for line in trace {
+            eprintln!("{line}");
         }
         assert!(violations.is_empty(), "SEED={seed}\n{}", violations.join("\n"));
         let done = seed - first + 1;

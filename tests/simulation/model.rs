@@ -257,7 +257,7 @@ impl Model {
                     token.endangered.is_none() && self.latest < until
                 });
                 if lives {
-                    self.violate(request, "was told that its session has ended, which lives");
+                    self.violate(request, "reports the end of a session which lives");
                 }
             }
             // A handler that does not wait for the store does not know what is stored.
@@ -324,7 +324,7 @@ impl Model {
             wrong.push(format!("lost the writes of {lost:?}"));
         }
         if !foreign.is_empty() {
-            wrong.push(format!("has writes of others, {foreign:?}"));
+            wrong.push(format!("has writes of requests to other sessions, {foreign:?}"));
         }
         if made.len() != view.log.len() {
             wrong.push(format!("has made changes twice: {:?}", view.log));
