@@ -30,10 +30,10 @@ const _: () = {
             max_per_user: __databag::None,
             version: 0u32,
             fields: &[
-                __databag::plain("cart"),
-                __databag::plain("visits"),
-                __databag::plain("note"),
-                __databag::plain("address"),
+                __databag::Field::plain("cart"),
+                __databag::Field::plain("visits"),
+                __databag::Field::plain("note"),
+                __databag::Field::plain("address"),
             ],
         };
         fn defaults() -> Self {

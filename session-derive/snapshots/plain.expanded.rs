@@ -30,9 +30,9 @@ const _: () = {
             max_per_user: __databag::None,
             version: 0u32,
             fields: &[
-                __databag::plain("cart"),
-                __databag::plain("theme"),
-                __databag::plain("name"),
+                __databag::Field::plain("cart"),
+                __databag::Field::plain("theme"),
+                __databag::Field::plain("name"),
             ],
         };
         fn defaults() -> Self {

@@ -31,32 +31,20 @@ const _: () = {
             version: 0u32,
             fields: &[
                 __databag::Field {
-                    name: "account",
-                    aliases: &[],
                     role: __databag::Role::User(__databag::user_type::<Self>()),
-                    flash: false,
-                    keep_on_logout: false,
-                    reset_on_login: false,
+                    ..__databag::Field::plain("account")
                 },
                 __databag::Field {
-                    name: "address",
-                    aliases: &[],
                     role: __databag::Role::Ip(__databag::Bind::Prefix),
-                    flash: false,
-                    keep_on_logout: false,
-                    reset_on_login: false,
+                    ..__databag::Field::plain("address")
                 },
                 __databag::Field {
-                    name: "tenant",
-                    aliases: &[],
                     role: __databag::Role::Column {
                         name: "shop",
                         ty: __databag::column_type::<String>(),
                         index: true,
                     },
-                    flash: false,
-                    keep_on_logout: false,
-                    reset_on_login: false,
+                    ..__databag::Field::plain("tenant")
                 },
             ],
         };

@@ -37,7 +37,7 @@ const _: () = {
             absolute: __databag::Duration::from_millis(43200000u64),
             max_per_user: __databag::None,
             version: 0u32,
-            fields: &[__databag::plain("items"), __databag::plain("pins")],
+            fields: &[__databag::Field::plain("items"), __databag::Field::plain("pins")],
         };
         fn defaults() -> Self {
             Self {

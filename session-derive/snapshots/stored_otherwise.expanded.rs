@@ -46,22 +46,15 @@ const _: () = {
             max_per_user: __databag::None,
             version: 0u32,
             fields: &[
-                __databag::plain("pinCode"),
+                __databag::Field::plain("pinCode"),
                 __databag::Field {
-                    name: "visits",
                     aliases: &["count"],
-                    role: __databag::Role::Plain,
-                    flash: false,
-                    keep_on_logout: false,
-                    reset_on_login: false,
+                    ..__databag::Field::plain("visits")
                 },
                 __databag::Field {
-                    name: "notice",
-                    aliases: &[],
-                    role: __databag::Role::Plain,
                     flash: true,
                     keep_on_logout: true,
-                    reset_on_login: false,
+                    ..__databag::Field::plain("notice")
                 },
             ],
         };

@@ -80,18 +80,6 @@ pub trait StoredBefore: DeserializeOwned {}
 #[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned> StoredBefore for T {}
 
-/// Returns the schema of a field without attributes.
-pub const fn plain(name: &'static str) -> Field {
-    Field {
-        name,
-        aliases: &[],
-        role: Role::Plain,
-        flash: false,
-        keep_on_logout: false,
-        reset_on_login: false,
-    }
-}
-
 /// Returns the type of the column of a projected field.
 pub const fn column_type<T: ColumnValue>() -> ColumnType {
     T::TYPE

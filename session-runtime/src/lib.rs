@@ -129,14 +129,6 @@ pub mod schema {
 #[doc(hidden)]
 pub mod __private;
 
-#[cfg(any(
-    feature = "sqlite",
-    feature = "memory",
-    feature = "cookie",
-    feature = "redis",
-    feature = "postgres",
-    feature = "mysql"
-))]
 pub use backend::any::AnyStore;
 #[cfg(feature = "cookie")]
 pub use backend::cookie::CookieStore;

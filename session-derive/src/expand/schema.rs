@@ -73,35 +73,33 @@ fn cookie_schema(cookie: &Cookie, p: &Ident) -> TokenStream {
 fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &Ident) -> TokenStream {
     let Stored { name, aliases, role, from: _, with: _, merge: _, flash, keep_on_logout, reset_on_login } =
         stored;
-    let flagged = *flash || *keep_on_logout || *reset_on_login;
     let role = match role {
-        Role::Plain if aliases.is_empty() && !flagged => return quote!(#p::plain(#name),),
-        Role::Plain => quote!(Plain),
-        Role::User(_) => quote!(User(#p::user_type::<Self>())),
+        Role::Plain => None,
+        Role::User(_) => Some(quote!(User(#p::user_type::<Self>()))),
         Role::Ip(bind) => {
             let bind = match bind {
                 Bind::Exact => quote!(Exact),
                 Bind::Prefix => quote!(Prefix),
                 Bind::Off => quote!(Off),
             };
-            quote!(Ip(#p::Bind::#bind))
+            Some(quote!(Ip(#p::Bind::#bind)))
         }
         Role::Column { name, index } => {
             let ty = inside(field.ty, "Option").unwrap_or(field.ty);
             let ty = assertion("column_type", ty, at(ty));
-            quote!(Column { name: #name, ty: #ty, index: #index })
+            Some(quote!(Column { name: #name, ty: #ty, index: #index }))
         }
     };
-    quote! {
-        #p::Field {
-            name: #name,
-            aliases: &[#(#aliases),*],
-            role: #p::Role::#role,
-            flash: #flash,
-            keep_on_logout: #keep_on_logout,
-            reset_on_login: #reset_on_login,
-        },
-    }
+    let declared = [
+        (!aliases.is_empty()).then(|| quote!(aliases: &[#(#aliases),*])),
+        role.map(|role| quote!(role: #p::Role::#role)),
+        flash.then(|| quote!(flash: true)),
+        keep_on_logout.then(|| quote!(keep_on_logout: true)),
+        reset_on_login.then(|| quote!(reset_on_login: true)),
+    ];
+    let declared: Vec<_> = declared.into_iter().flatten().collect();
+    let plain = quote!(#p::Field::plain(#name));
+    if declared.is_empty() { quote!(#plain,) } else { quote!(#p::Field { #(#declared,)* ..#plain },) }
 }
 
 fn option(value: Option<&impl ToTokens>, p: &Ident) -> TokenStream {

@@ -81,6 +81,7 @@ macro_rules! stores {
 
         #[allow(private_interfaces, reason = "nothing outside calls it")]
         impl sealed::Backing for AnyStore {
+            #[allow(unused_variables, reason = "a build without a store has no arm")]
             fn open(self, table: Table, timeout: Duration, tombstones: Arc<Tombstones>) -> Opening {
                 match self.0 {
                     $(#[cfg(feature = $feature)] Kind::$kind(store) => store.open(table, timeout, tombstones),)+
@@ -89,9 +90,10 @@ macro_rules! stores {
         }
 
         impl fmt::Debug for AnyStore {
+            #[allow(unused_variables, reason = "as above")]
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match &self.0 {
-                    $(#[cfg(feature = $feature)] Kind::$kind(store) => store.fmt(f),)+
+                match self.0 {
+                    $(#[cfg(feature = $feature)] Kind::$kind(ref store) => store.fmt(f),)+
                 }
             }
         }

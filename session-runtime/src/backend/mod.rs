@@ -3,14 +3,6 @@
 //! This is the only place that tells the two apart. Everything above asks a [`Backend`].
 
 pub(crate) mod access;
-#[cfg(any(
-    feature = "sqlite",
-    feature = "memory",
-    feature = "cookie",
-    feature = "redis",
-    feature = "postgres",
-    feature = "mysql"
-))]
 pub(crate) mod any;
 #[cfg(feature = "cookie")]
 pub(crate) mod cookie;

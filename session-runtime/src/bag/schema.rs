@@ -105,6 +105,21 @@ pub struct Field {
     pub reset_on_login: bool,
 }
 
+impl Field {
+    /// Makes a field without attributes; generated code adds them.
+    #[doc(hidden)]
+    pub const fn plain(name: &'static str) -> Self {
+        Self {
+            name,
+            aliases: &[],
+            role: Role::Plain,
+            flash: false,
+            keep_on_logout: false,
+            reset_on_login: false,
+        }
+    }
+}
+
 /// Whether and how a field is projected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
