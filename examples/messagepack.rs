@@ -26,7 +26,7 @@ impl Codec for MessagePack {
 }
 
 #[derive(Databag)]
-#[databag(codec = MessagePack)]
+#[databag(codec = MessagePack, table = "carts")]
 struct Shop {
     cart: BTreeMap<String, u32>,
 }

@@ -31,7 +31,7 @@ use crate::settings::{Settings, Store};
 
 /// The session of a visitor.
 #[derive(Databag)]
-#[databag(table = "sessions", cookie = "__Host-shop", idle = "30m", absolute = "12h")]
+#[databag(table = "shop_sessions", cookie = "__Host-shop", idle = "30m", absolute = "12h")]
 struct ShopSession {
     #[databag(user_id)]
     user_id: Option<i64>,

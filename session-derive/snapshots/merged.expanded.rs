@@ -5,7 +5,7 @@ const _: () = {
     impl __databag::Databag for Shop {
         type Codec = __databag::Bincode;
         const SCHEMA: &'static __databag::Schema = &__databag::Schema {
-            name: "Shop",
+            name: "session-derive/Shop",
             table: "sessions",
             columns: __databag::Columns {
                 id: "id",
@@ -46,10 +46,10 @@ const _: () = {
         }
         fn shapes(__shapes: &mut __databag::Shapes) {
             __databag::assert_stored::<HashMap<String, u32>>();
-            __shapes.field::<HashMap<String, u32>>();
-            __shapes.field::<u32>();
-            __shapes.field::<String>();
-            __shapes.field::<String>();
+            __shapes.field::<__databag::Bincode, HashMap<String, u32>>();
+            __shapes.field::<__databag::Bincode, u32>();
+            __shapes.field::<__databag::Bincode, String>();
+            __shapes.field::<__databag::Bincode, String>();
         }
         fn encode(
             &self,
@@ -73,25 +73,60 @@ const _: () = {
             __fields.field::<__databag::Bincode, String>(2usize, &mut self.note);
             __fields.field::<__databag::Bincode, String>(3usize, &mut self.address);
         }
-        fn equals(
+        fn compare(
             &self,
             __field: __databag::usize,
             __encoded: &[__databag::u8],
+            __comparison: __databag::Comparison,
         ) -> __databag::bool {
             #[allow(unused_imports)]
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
                 0usize => {
                     __databag::assert_stored::<HashMap<String, u32>>();
-                    __databag::equals::<
-                        __databag::Bincode,
-                        HashMap<String, u32>,
-                    >(
-                        &self.cart,
-                        __encoded,
-                        (&__databag::EqualityProbe::<HashMap<String, u32>>::NEW)
-                            .equality(),
-                    )
+                    __comparison
+                        .field::<
+                            __databag::Bincode,
+                            HashMap<String, u32>,
+                        >(
+                            &self.cart,
+                            __encoded,
+                            (&__databag::EqualityProbe::<HashMap<String, u32>>::NEW)
+                                .equality(),
+                        )
+                }
+                1usize => {
+                    __comparison
+                        .canonical::<
+                            __databag::Bincode,
+                            u32,
+                        >(
+                            &self.visits,
+                            __encoded,
+                            (&__databag::EqualityProbe::<u32>::NEW).equality(),
+                        )
+                }
+                2usize => {
+                    __comparison
+                        .canonical::<
+                            __databag::Bincode,
+                            String,
+                        >(
+                            &self.note,
+                            __encoded,
+                            (&__databag::EqualityProbe::<String>::NEW).equality(),
+                        )
+                }
+                3usize => {
+                    __comparison
+                        .canonical::<
+                            __databag::Bincode,
+                            String,
+                        >(
+                            &self.address,
+                            __encoded,
+                            (&__databag::EqualityProbe::<String>::NEW).equality(),
+                        )
                 }
                 _ => false,
             }

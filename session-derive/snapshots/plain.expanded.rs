@@ -5,7 +5,7 @@ const _: () = {
     impl __databag::Databag for Shop {
         type Codec = __databag::Bincode;
         const SCHEMA: &'static __databag::Schema = &__databag::Schema {
-            name: "Shop",
+            name: "session-derive/Shop",
             table: "sessions",
             columns: __databag::Columns {
                 id: "id",
@@ -43,10 +43,10 @@ const _: () = {
             }
         }
         fn shapes(__shapes: &mut __databag::Shapes) {
-            __shapes.field::<BTreeMap<String, u32>>();
+            __shapes.field::<__databag::Bincode, BTreeMap<String, u32>>();
             __databag::assert_stored::<Theme>();
-            __shapes.field::<Theme>();
-            __shapes.field::<String>();
+            __shapes.field::<__databag::Bincode, Theme>();
+            __shapes.field::<__databag::Bincode, String>();
         }
         fn encode(
             &self,
@@ -68,24 +68,49 @@ const _: () = {
             __fields.field::<__databag::Bincode, Theme>(1usize, &mut self.theme);
             __fields.field::<__databag::Bincode, String>(2usize, &mut self.name);
         }
-        fn equals(
+        fn compare(
             &self,
             __field: __databag::usize,
             __encoded: &[__databag::u8],
+            __comparison: __databag::Comparison,
         ) -> __databag::bool {
             #[allow(unused_imports)]
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
+                0usize => {
+                    __comparison
+                        .canonical::<
+                            __databag::Bincode,
+                            BTreeMap<String, u32>,
+                        >(
+                            &self.cart,
+                            __encoded,
+                            (&__databag::EqualityProbe::<BTreeMap<String, u32>>::NEW)
+                                .equality(),
+                        )
+                }
                 1usize => {
                     __databag::assert_stored::<Theme>();
-                    __databag::equals::<
-                        __databag::Bincode,
-                        Theme,
-                    >(
-                        &self.theme,
-                        __encoded,
-                        (&__databag::EqualityProbe::<Theme>::NEW).equality(),
-                    )
+                    __comparison
+                        .field::<
+                            __databag::Bincode,
+                            Theme,
+                        >(
+                            &self.theme,
+                            __encoded,
+                            (&__databag::EqualityProbe::<Theme>::NEW).equality(),
+                        )
+                }
+                2usize => {
+                    __comparison
+                        .canonical::<
+                            __databag::Bincode,
+                            String,
+                        >(
+                            &self.name,
+                            __encoded,
+                            (&__databag::EqualityProbe::<String>::NEW).equality(),
+                        )
                 }
                 _ => false,
             }

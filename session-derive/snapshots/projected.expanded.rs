@@ -5,7 +5,7 @@ const _: () = {
     impl __databag::Databag for Shop {
         type Codec = __databag::Bincode;
         const SCHEMA: &'static __databag::Schema = &__databag::Schema {
-            name: "Shop",
+            name: "session-derive/Shop",
             table: "sessions",
             columns: __databag::Columns {
                 id: "id",
@@ -56,9 +56,9 @@ const _: () = {
             }
         }
         fn shapes(__shapes: &mut __databag::Shapes) {
-            __shapes.field::<Option<i64>>();
-            __shapes.field::<Option<IpAddr>>();
-            __shapes.field::<Option<String>>();
+            __shapes.field::<__databag::Bincode, Option<i64>>();
+            __shapes.field::<__databag::Bincode, Option<IpAddr>>();
+            __shapes.field::<__databag::Bincode, Option<String>>();
         }
         fn encode(
             &self,
@@ -75,6 +75,51 @@ const _: () = {
                 .field::<__databag::Bincode, Option<IpAddr>>(1usize, &mut self.address);
             __fields
                 .field::<__databag::Bincode, Option<String>>(2usize, &mut self.tenant);
+        }
+        fn compare(
+            &self,
+            __field: __databag::usize,
+            __encoded: &[__databag::u8],
+            __comparison: __databag::Comparison,
+        ) -> __databag::bool {
+            #[allow(unused_imports)]
+            use __databag::{ByEncoding as _, ByValue as _};
+            match __field {
+                0usize => {
+                    __comparison
+                        .canonical::<
+                            __databag::Bincode,
+                            Option<i64>,
+                        >(
+                            &self.account,
+                            __encoded,
+                            (&__databag::EqualityProbe::<Option<i64>>::NEW).equality(),
+                        )
+                }
+                1usize => {
+                    __comparison
+                        .canonical::<
+                            __databag::Bincode,
+                            Option<IpAddr>,
+                        >(
+                            &self.address,
+                            __encoded,
+                            (&__databag::EqualityProbe::<Option<IpAddr>>::NEW).equality(),
+                        )
+                }
+                2usize => {
+                    __comparison
+                        .canonical::<
+                            __databag::Bincode,
+                            Option<String>,
+                        >(
+                            &self.tenant,
+                            __encoded,
+                            (&__databag::EqualityProbe::<Option<String>>::NEW).equality(),
+                        )
+                }
+                _ => false,
+            }
         }
         fn project(&self, __projection: &mut __databag::Projection) {
             __projection.user::<Self>(self.account.as_ref());

@@ -13,7 +13,7 @@ const _: () = {
     {
         type Codec = __databag::Bincode;
         const SCHEMA: &'static __databag::Schema = &__databag::Schema {
-            name: "Shop",
+            name: "session-derive/Shop",
             table: "sessions",
             columns: __databag::Columns {
                 id: "id",
@@ -47,8 +47,8 @@ const _: () = {
         }
         fn shapes(__shapes: &mut __databag::Shapes) {
             __databag::assert_stored::<Vec<T>>();
-            __shapes.field::<Vec<T>>();
-            __shapes.field::<[u8; N]>();
+            __shapes.field::<__databag::Bincode, Vec<T>>();
+            __shapes.field::<__databag::Bincode, [u8; N]>();
         }
         fn encode(
             &self,
@@ -64,24 +64,37 @@ const _: () = {
             __fields.field::<__databag::Bincode, Vec<T>>(0usize, &mut self.items);
             __fields.field::<__databag::Bincode, [u8; N]>(1usize, &mut self.pins);
         }
-        fn equals(
+        fn compare(
             &self,
             __field: __databag::usize,
             __encoded: &[__databag::u8],
+            __comparison: __databag::Comparison,
         ) -> __databag::bool {
             #[allow(unused_imports)]
             use __databag::{ByEncoding as _, ByValue as _};
             match __field {
                 0usize => {
                     __databag::assert_stored::<Vec<T>>();
-                    __databag::equals::<
-                        __databag::Bincode,
-                        Vec<T>,
-                    >(
-                        &self.items,
-                        __encoded,
-                        (&__databag::EqualityProbe::<Vec<T>>::NEW).equality(),
-                    )
+                    __comparison
+                        .field::<
+                            __databag::Bincode,
+                            Vec<T>,
+                        >(
+                            &self.items,
+                            __encoded,
+                            (&__databag::EqualityProbe::<Vec<T>>::NEW).equality(),
+                        )
+                }
+                1usize => {
+                    __comparison
+                        .canonical::<
+                            __databag::Bincode,
+                            [u8; N],
+                        >(
+                            &self.pins,
+                            __encoded,
+                            (&__databag::EqualityProbe::<[u8; N]>::NEW).equality(),
+                        )
                 }
                 _ => false,
             }

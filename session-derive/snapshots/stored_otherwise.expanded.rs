@@ -21,7 +21,7 @@ const _: () = {
     impl __databag::Databag for Shop {
         type Codec = __databag::Json;
         const SCHEMA: &'static __databag::Schema = &__databag::Schema {
-            name: "Shop",
+            name: "session-derive/Shop",
             table: "sessions",
             columns: __databag::Columns {
                 id: "id",
@@ -67,11 +67,11 @@ const _: () = {
             }
         }
         fn shapes(__shapes: &mut __databag::Shapes) {
-            __shapes.field::<__databag::Decoded<Self, __With0>>();
-            __shapes.field::<u32>();
+            __shapes.field::<__databag::Json, __databag::Decoded<Self, __With0>>();
+            __shapes.field::<__databag::Json, u32>();
             __databag::assert_stored_before::<u8>();
-            __shapes.older::<u8>();
-            __shapes.field::<Option<String>>();
+            __shapes.older::<__databag::Json, u8>();
+            __shapes.field::<__databag::Json, Option<String>>();
         }
         fn encode(
             &self,
@@ -101,6 +101,52 @@ const _: () = {
             __databag::assert_stored_before::<u8>();
             __fields.older::<__databag::Json, u8, u32>(1usize, &mut self.visits);
             __fields.field::<__databag::Json, Option<String>>(2usize, &mut self.notice);
+        }
+        fn compare(
+            &self,
+            __field: __databag::usize,
+            __encoded: &[__databag::u8],
+            __comparison: __databag::Comparison,
+        ) -> __databag::bool {
+            #[allow(unused_imports)]
+            use __databag::{ByEncoding as _, ByValue as _};
+            match __field {
+                0usize => {
+                    __databag::compare_with::<
+                        __databag::Json,
+                        Self,
+                        __With0,
+                    >(
+                        __comparison,
+                        &self.pin_code,
+                        __encoded,
+                        (&__databag::EqualityProbe::<u128>::NEW).equality(),
+                    )
+                }
+                1usize => {
+                    __comparison
+                        .canonical::<
+                            __databag::Json,
+                            u32,
+                        >(
+                            &self.visits,
+                            __encoded,
+                            (&__databag::EqualityProbe::<u32>::NEW).equality(),
+                        )
+                }
+                2usize => {
+                    __comparison
+                        .canonical::<
+                            __databag::Json,
+                            Option<String>,
+                        >(
+                            &self.notice,
+                            __encoded,
+                            (&__databag::EqualityProbe::<Option<String>>::NEW).equality(),
+                        )
+                }
+                _ => false,
+            }
         }
     }
     #[automatically_derived]

@@ -51,7 +51,7 @@ use crate::errors::Errors;
 ///
 /// | attribute | meaning | default |
 /// | --- | --- | --- |
-/// | `name = ".."` | the bag's stored identity: rows of one bag never open as another | the name of the struct |
+/// | `name = ".."` | the bag's stored identity: sessions of one bag never open as another's, and its table belongs to it. To rename the struct or the package and keep the sessions, write the old name | package and struct, `shop/Shop` |
 /// | `table = ".."` | the name of the table | `"sessions"` |
 /// | `columns(id = "..", ..)` | the names of the runtime's columns: `id`, `state`, `user_id`, `ip_addr`, `created`, `expiration`, `revision` | the same names |
 /// | `cookie = ".."` | the cookie's name | `"__Host-session"` |
@@ -88,6 +88,7 @@ use crate::errors::Errors;
 /// | `from = OldType` | the type as which the field was stored before, converted by `From` |
 /// | `merge = ..` | how a field is merged that two requests have changed: `"last"`, `"entries"`, `"append"`, `"sum"`, `"max"`, `"min"`, `"reject"`, or a function |
 /// | `with = module` | encodes with `module::serialize` and `module::deserialize`, as in serde |
+/// | `codec = ..` | encodes this field by another codec than the bag's: `"json"` for a type that bincode cannot read back |
 /// | `skip` | is never stored: the value lives for one request |
 /// | `secret` | the generated `Debug` shows `<redacted>`; the field cannot be a column |
 /// | `keep_on_logout` | the value outlives a log-out |
@@ -133,6 +134,18 @@ use crate::errors::Errors;
 /// A field has changed if its value differs by `==`, or, if its type has no `==`, by its encoding. Derive
 /// `PartialEq` for types that hold a `HashMap` or a `HashSet`; otherwise another order of the same content counts
 /// as a change.
+///
+/// # What comes back
+///
+/// The encoding of a changed field is decoded again before it is stored, and compared with the field: by `==` if its type
+/// has it, otherwise by its encoding. If it is not the same, the request is answered 500, the log names the field, and
+/// what was stored before stays. So a type that loses something on its way, such as one with `#[serde(skip)]`, works as
+/// long as what it loses has its default.
+///
+/// bincode does not store which type a value has. Types that ask for that (serde's `untagged`, `tag` and `flatten`,
+/// `serde_json::Value`) are refused when sessions are built. Encode such a field by JSON, `codec = "json"`. JSON in turn
+/// has no NaN and no infinities, does not tell `Some(None)` from `None`, and has only texts, numbers and the like as keys of maps. A value has
+/// at most 128 levels.
 ///
 /// # When the struct changes
 ///

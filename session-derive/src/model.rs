@@ -87,6 +87,8 @@ pub(crate) struct Stored<'a> {
     pub(crate) role: Role<'a>,
     pub(crate) from: Option<&'a Type>,
     pub(crate) with: Option<&'a Path>,
+    /// The codec, if it is not the bag's.
+    pub(crate) codec: Option<Codec<'a>>,
     pub(crate) merge: Merge<'a>,
     pub(crate) flash: bool,
     pub(crate) keep_on_logout: bool,

@@ -11,6 +11,7 @@ pub use std::time::Duration;
 
 pub use serde;
 
+pub use crate::bag::comparison::Comparison;
 pub use crate::bag::encoding::{Decoder, Encoder};
 pub use crate::bag::policy::{Entries, Equality, FieldVersions, MergeOutcome};
 pub use crate::bag::schema::{Bind, Columns, CookieSchema, Field, Persistence, Role, SameSite, Schema};
@@ -25,6 +26,7 @@ pub use crate::value::{ColumnType, ColumnValue, Value};
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
+use crate::bag::comparison::encoding;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -65,6 +67,9 @@ pub trait Stored: Serialize + DeserializeOwned {}
 
 #[diagnostic::do_not_recommend]
 impl<T: Serialize + DeserializeOwned> Stored for T {}
+
+/// Asserts that a type is a codec.
+pub fn assert_codec<C: Codec>() {}
 
 /// Asserts that a field may have been stored as this type.
 pub fn assert_stored_before<T: StoredBefore>() {}
@@ -139,11 +144,15 @@ impl<'de, B, W: With<B>> Deserialize<'de> for Decoded<B, W> {
     }
 }
 
-/// Compares a field with an encoding by value: equal values may have different encodings, such as a `HashMap` in
-/// another order.
-pub fn equals<C: Codec, T: DeserializeOwned>(field: &T, encoded: &[u8], equality: Equality<T>) -> bool {
-    let Some(equal) = equality else { return false };
-    C::decode(encoded).is_ok_and(|loaded| equal(field, &loaded))
+/// Compares such a field with an encoded value.
+pub fn compare_with<C: Codec, B, W: With<B>>(
+    comparison: Comparison,
+    value: &W::Field,
+    encoded: &[u8],
+    equality: Equality<W::Field>,
+) -> bool {
+    let encode = |value: &W::Field| encoding::<C>(&Encoded::<B, W>(value));
+    comparison.decoded::<C, Decoded<B, W>, W::Field>(value, encoded, equality, Decoded::into_field, encode)
 }
 
 /// Finds the `==` of a type, if it has one.
@@ -232,14 +241,17 @@ macro_rules! compile_here {
             shapes: &mut Shapes,
             encoder: &mut Encoder,
             decoder: &mut Decoder<'_>,
-        ) -> Result<(), CodecError> {
+            comparison: Comparison,
+        ) -> Result<bool, CodecError> {
+            let mut equal = true;
             $(
                 let mut value = <$ty>::default();
-                shapes.field::<$ty>();
+                shapes.field::<Bincode, $ty>();
                 encoder.field::<Bincode, $ty>(&value)?;
                 decoder.field::<Bincode, $ty>(0, &mut value);
+                equal &= comparison.canonical::<Bincode, $ty>(&value, &[], Some(<$ty>::eq));
             )+
-            Ok(())
+            Ok(equal)
         }
     };
 }

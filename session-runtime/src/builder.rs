@@ -1,15 +1,16 @@
 //! The configuration of sessions, checked as a whole when they are built.
 
+use std::any::{TypeId, type_name};
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use crate::backend::Requirements;
 use crate::backend::access::Backing;
 use crate::bag::Databag;
-use crate::bag::schema::{Bind, Role};
+use crate::bag::schema::{Bind, Role, Schema};
 use crate::clock::Clock;
 use crate::codec::{Codec as _, Framing};
 use crate::engine::cleanup::clean_up;
@@ -246,13 +247,17 @@ impl<S: Backing> Settings<S> {
         let cookie = T::SCHEMA.cookie.name;
 
         let parts = Parts { protection, hooks, clock, tokens, encoding: BagEncoding::of::<T>()? };
-        let opened = store.open(table::<T>(), config.deadline, Arc::default()).await?;
+        let opened = store.open(table::<T>(), T::SCHEMA.name, config.deadline, Arc::default()).await?;
+        if opened.owner != T::SCHEMA.name {
+            return Err(Error::Config(foreign_table(T::SCHEMA, &opened.owner)));
+        }
         let requirements = Requirements { plaintext, max_per_user: T::SCHEMA.max_per_user.is_some() };
         if let Some(refusal) = opened.backend.refusal(requirements) {
             return Err(Error::Config(refusal.to_owned()));
         }
         let cleanup = config.cleanup;
         let engine = Arc::new(Engine::new::<T>(config, parts, opened, cookie));
+        register::<T>(&engine)?;
         if let Cleanup::Every(pause) = cleanup {
             tokio::spawn(clean_up(Arc::downgrade(&engine), pause));
         }
@@ -279,6 +284,48 @@ fn check(config: &SessionConfig) -> Result<(), Error> {
         config.cleanup == Cleanup::Every(Duration::ZERO),
         "`cleanup` would never pause: use `EveryRequest`, or a longer time",
     )
+}
+
+/// Says what to write for a bag whose table belongs to another bag.
+fn foreign_table(schema: &Schema, owner: &str) -> String {
+    let Schema { name, table, .. } = schema;
+    format!(
+        "the table `{table}` of this store belongs to the bag `{owner}`, and this bag is `{name}`: each would list and end \
+         the sessions of the other. Give this bag a table of its own, `#[databag(table = \"..\")]`; if it is the same bag \
+         under a new name, keep the old one, `#[databag(name = \"{owner}\")]`"
+    )
+}
+
+/// Checks that no other type of this process has the bag's identity: the sessions of one would open as the other's.
+fn register<T: Databag>(engine: &Arc<Engine>) -> Result<(), Error> {
+    struct Registered {
+        identity: [&'static str; 2],
+        ty: TypeId,
+        type_name: &'static str,
+        engine: Weak<Engine>,
+    }
+    static REGISTERED: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
+
+    let Schema { name, table, .. } = T::SCHEMA;
+    let identity = [*name, *table];
+    let mut registered = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
+    registered.retain(|other| other.engine.strong_count() > 0);
+    let is_twin = |other: &&Registered| other.identity == identity && other.ty != TypeId::of::<T>();
+    if let Some(twin) = registered.iter().find(is_twin) {
+        return Err(Error::Config(format!(
+            "the bags `{}` and `{}` are both `{name}` in the table `{table}`, so the sessions of one would open as those \
+             of the other: give one of them a name or a table of its own, `#[databag(name = \"..\", table = \"..\")]`",
+            twin.type_name,
+            type_name::<T>(),
+        )));
+    }
+    registered.push(Registered {
+        identity,
+        ty: TypeId::of::<T>(),
+        type_name: type_name::<T>(),
+        engine: Arc::downgrade(engine),
+    });
+    Ok(())
 }
 
 fn refuse(is_wrong: bool, message: &str) -> Result<(), Error> {

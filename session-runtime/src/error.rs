@@ -44,13 +44,22 @@ pub enum Error {
         /// The first 8 hexadecimal digits that name the key.
         id: String,
     },
-    /// A field's type refused to be encoded. Answered 500.
+    /// A field's value could not be encoded: its codec or its type refused it, or it has more than
+    /// [`MAX_DEPTH`](crate::MAX_DEPTH) levels. Answered 500; nothing was written.
     #[error("the session field `{field}` could not be encoded")]
     Encode {
         /// The field's stored name.
         field: &'static str,
         /// The codec's error.
         source: CodecError,
+    },
+    /// A field's value would not come back from its encoding as it is. Answered 500; nothing was written.
+    #[error("the session field `{field}` would not come back from its encoding as it is: {remedy}")]
+    NotReadBack {
+        /// The field's stored name.
+        field: &'static str,
+        /// What to write on the field.
+        remedy: &'static str,
     },
     /// The session is larger than the limit. Answered 500; nothing was written.
     #[error("the session takes {size} bytes, of {limit} allowed; the biggest field is `{field}`")]

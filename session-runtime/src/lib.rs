@@ -136,7 +136,7 @@ pub use bag::schema::{Bind, Persistence, SameSite};
 pub use bag::{Databag, HasIp, HasUser};
 pub use builder::Builder;
 pub use clock::{Clock, Timestamp};
-pub use codec::{Bincode, Codec, CodecError, Framing, Json};
+pub use codec::{Bincode, Codec, CodecError, Framing, Json, MAX_DEPTH};
 pub use engine::config::Cleanup;
 pub use envelope::{KeyError, Keyring};
 pub use error::{Error, Rejection};

@@ -550,4 +550,59 @@ mod tests {
         }
         assert_eq!(live, [false, true, true, true, true]);
     }
+
+    /// Shows the cost of reading a changed field back: `cargo test --release .. reading_back -- --ignored --nocapture`.
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    #[ignore = "it measures"]
+    async fn the_cost_of_reading_back() {
+        use std::collections::BTreeMap;
+        use std::time::Instant;
+
+        use crate::bag::encoding::Fields;
+        use crate::envelope::Keyring;
+        use crate::store::sqlite::SqliteStore;
+
+        #[derive(crate::Databag)]
+        #[databag(table = "cost")]
+        struct Shelf {
+            count: u64,
+            theme: String,
+            cart: BTreeMap<String, u32>,
+        }
+
+        const ROUNDS: u32 = 2_000;
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SqliteStore::open(folder.path().join("cost.db")).expect("a database");
+        let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+        let sessions = Sessions::<Shelf>::builder(store.durability(crate::Durability::Normal));
+        let sessions = sessions.keyring(keyring).build().await.expect("builds");
+        let mut bag = <Shelf as Databag>::defaults();
+        bag.cart = (0..20).map(|sku| (format!("article {sku}"), sku)).collect();
+        let fields = Fields::of(&bag).expect("encodes");
+        let (_, created) = sessions.create(bag).await.expect("is stored");
+        let bag = sessions.get(created.id()).await.expect("answers").expect("is live").into_bag();
+        for (field, name) in ["a number", "a short text", "a map of 20 entries"].into_iter().enumerate() {
+            let (mut best, mut write) = (Duration::MAX, Duration::MAX);
+            for round in 0..20 {
+                let start = Instant::now();
+                for _ in 0..ROUNDS {
+                    assert!(fields.reads_back(field, &bag));
+                }
+                best = best.min(start.elapsed() / ROUNDS);
+                let start = Instant::now();
+                for step in 0..200_u32 {
+                    let change = |bag: &mut Shelf| match field {
+                        0 => bag.count += 1,
+                        1 => bag.theme = step.to_string(),
+                        _ => drop(bag.cart.insert("article 7".to_owned(), step + round)),
+                    };
+                    sessions.update(created.id(), change).await.expect("is stored");
+                }
+                write = write.min(start.elapsed() / 200);
+            }
+            let percent = best.as_secs_f64() / write.as_secs_f64() * 100.0;
+            println!("{name}: {best:?} of a write of {write:?} (SQLite, NORMAL): {percent:.2} %");
+        }
+    }
 }

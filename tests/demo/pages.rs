@@ -31,7 +31,7 @@ fn database(folder: &TempDir) -> Connection {
 }
 
 fn rows(folder: &TempDir) -> i64 {
-    let count = database(folder).query_row("SELECT count(*) FROM sessions", [], |row| row.get(0));
+    let count = database(folder).query_row("SELECT count(*) FROM shop_sessions", [], |row| row.get(0));
     count.expect("there is a table")
 }
 
@@ -512,7 +512,8 @@ fn the_table_has_columns_that_people_can_read() {
     visitor.post("/tenant", "tenant=acme");
     let session = visitor.api("/login", "user=7");
     let database = database(&folder);
-    let mut columns = database.prepare("SELECT name, type FROM pragma_table_info('sessions')").expect("SQL");
+    let mut columns =
+        database.prepare("SELECT name, type FROM pragma_table_info('shop_sessions')").expect("SQL");
     let columns: Vec<(String, String)> = columns
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
         .and_then(Iterator::collect)
@@ -532,7 +533,7 @@ fn the_table_has_columns_that_people_can_read() {
         ]
     );
     let row: (String, i64, String, String, i64) = database
-        .query_row("SELECT hex(id), user_id, ip_addr, tenant, expiration FROM sessions", [], |row| {
+        .query_row("SELECT hex(id), user_id, ip_addr, tenant, expiration FROM shop_sessions", [], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
         })
         .expect("one row");

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use session_runtime::__private::Projection;
+use session_runtime::__private::{Comparison, Projection};
 use session_runtime::schema::{Field, Role};
 use session_runtime::{
     Bincode, Bind, Codec, CodecError, Column, ColumnType, ColumnValue, Databag, Framing, HasIp, HasUser,
@@ -68,7 +68,7 @@ mod schema {
     #[test]
     fn the_defaults_are_secure() {
         let schema = Plain::SCHEMA;
-        assert_eq!((schema.name, schema.table), ("Plain", "sessions"));
+        assert_eq!((schema.name, schema.table), ("databag-tests/Plain", "sessions"));
         let cookie = &schema.cookie;
         assert_eq!((cookie.name, cookie.path, cookie.domain), ("__Host-session", "/", None));
         assert_eq!((cookie.secure, cookie.partitioned), (true, false));
@@ -597,26 +597,38 @@ mod equality {
         bag.views_mut().extend((0..100).map(|n| (n, n)));
         let views = position::<Bag>("views");
         let reversed: Vec<(u32, u32)> = (0..100).rev().map(|n| (n, n)).collect();
-        assert!(bag.equals(views, &encoded(&reversed)));
+        assert!(bag.compare(views, &encoded(&reversed), Comparison::Unchanged));
         bag.views_mut().insert(100, 100);
-        assert!(!bag.equals(views, &encoded(&reversed)));
+        assert!(!bag.compare(views, &encoded(&reversed), Comparison::Unchanged));
     }
 
     #[test]
     fn an_encoding_that_does_not_decode_is_not_equal() {
-        assert!(!Bag::defaults().equals(position::<Bag>("views"), b"\xFF"));
+        assert!(!Bag::defaults().compare(position::<Bag>("views"), b"\xFF", Comparison::Unchanged));
     }
 
     #[test]
     fn a_type_without_equality_differs_with_its_encoding() {
         let bag = Bag::defaults();
-        assert!(!bag.equals(position::<Bag>("opaque"), &encoded(&Incomparable(1))));
+        assert!(!bag.compare(position::<Bag>("opaque"), &encoded(&Incomparable(1)), Comparison::Unchanged));
+    }
+
+    #[test]
+    fn a_field_is_compared_with_what_comes_back() {
+        let bag = Bag::defaults();
+        let number = position::<Bag>("number");
+        assert!(bag.compare(number, &encoded(&0_u32), Comparison::ReadBack));
+        assert!(!bag.compare(number, &encoded(&1_u32), Comparison::ReadBack));
+        assert!(!bag.compare(number, b"", Comparison::ReadBack));
+        let opaque = position::<Bag>("opaque");
+        assert!(bag.compare(opaque, &encoded(&Incomparable(0)), Comparison::ReadBack));
+        assert!(!bag.compare(opaque, b"", Comparison::ReadBack));
     }
 
     #[test]
     fn a_type_with_one_encoding_per_value_is_not_decoded() {
         let bag = Bag::defaults();
-        assert!(!bag.equals(position::<Bag>("number"), &encoded(&0_u32)));
+        assert!(!bag.compare(position::<Bag>("number"), &encoded(&0_u32), Comparison::Unchanged));
     }
 }
 

@@ -67,11 +67,14 @@ fn the_environment_variable_creates_the_file_and_its_folder() {
 fn a_difference_is_an_error_until_it_is_accepted() {
     let folder = tempfile::tempdir().expect("there is room for a folder");
     let file = folder.path().join("shop.schema");
-    fs::write(&file, "name Shop\nversion 0\ntable sessions\ncodec bincode\n\nfield visits\n    type u16\n")
-        .expect("written");
+    fs::write(
+        &file,
+        "name databag-tests/Shop\nversion 0\ntable sessions\ncodec bincode\n\nfield visits\n    type u16\n",
+    )
+    .expect("written");
     let complaint = complaint(&file);
     for line in [
-        "the layout of `Shop` differs from ",
+        "the layout of `databag-tests/Shop` differs from ",
         "  field visits\n-     type u16\n+     type u32\n",
         "#[databag(from = OldType)]",
         "`account` is new",

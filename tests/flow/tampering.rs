@@ -1,7 +1,7 @@
 //! Rows that an attacker has written, and missing keys.
 
 use databag_tests::Browser;
-use session_runtime::{Cleanup, Databag, Keyring, Rejection, Sessions, SqliteStore};
+use session_runtime::{Cleanup, Databag, Keyring, Rejection, Sessions};
 
 use crate::app::{COOKIE, Shop, World, id, keys, read_session, rejected, shop, shop_in, site};
 
@@ -81,44 +81,6 @@ async fn an_older_state_of_the_same_row_does_not_open() {
     browser.post("/add/milk").await;
     world.database().execute("UPDATE sessions SET state = ?1", [old]).expect("good SQL");
     assert_refused(&world, &browser, Rejection::Tampered).await;
-}
-
-/// Another bag with the same table, cookie and keys.
-mod twin {
-    use super::*;
-
-    #[derive(Databag)]
-    #[databag(name = "Twin", table = "sessions", cookie = "__Host-shop")]
-    pub(super) struct Twin {
-        #[databag(user_id)]
-        pub(super) user_id: Option<i64>,
-    }
-}
-
-#[actix_web::test]
-async fn a_row_of_one_bag_never_opens_as_another() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = SqliteStore::open(folder.path().join("twin.db")).expect("a database");
-    let key = Keyring::generate();
-    let clock = databag_tests::ManualClock::default();
-    let shop = Sessions::<Shop>::builder(store.clone())
-        .keyring(keys(&key))
-        .cleanup(Cleanup::Never)
-        .clock(clock.clone())
-        .build()
-        .await
-        .expect("good settings");
-    let twin = Sessions::<twin::Twin>::builder(store)
-        .keyring(keys(&key))
-        .cleanup(Cleanup::Never)
-        .clock(clock)
-        .build()
-        .await
-        .expect("good settings");
-    let (token, _) = twin.create(twin::Twin { user_id: Some(1) }).await.expect("stored");
-    assert!(twin.load(&token).await.expect("answers").is_some());
-    assert!(shop.load(&token).await.expect("answers").is_none());
-    assert!(shop.of_user(1).await.expect("answers").is_empty());
 }
 
 async fn plain(world: &World) -> Sessions<Shop> {

@@ -87,7 +87,7 @@ fn serves_a_visitor(name: &str) {
     }
     let (_, cart) = visitor.send("GET", "/cart", "");
     assert!(cart.contains("\"tea\": 5"), "{name}: {cart}");
-    // A user of its own: other tests list their users in the same table, and cannot open rows under this key.
+    // A user of its own: an earlier run has listed its users in the same table, under another key.
     let user = 1_000_000 + u64::from(address.port());
     assert_eq!(visitor.send("POST", &format!("/login/{user}"), "").0, 303, "{name}");
     let (status, devices) = visitor.send("GET", "/devices", "");

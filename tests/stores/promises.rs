@@ -95,6 +95,23 @@ async fn starts_at_once<S: Directory>(open: impl AsyncFn() -> S) {
     }
 }
 
+/// Programs that start at once find out to which of their bags a table belongs.
+async fn belongs_to_one_bag<S: Directory>(open: impl AsyncFn() -> S) {
+    let [shared, own] = ["shared", "own"].map(table);
+    let claims = (0..8).map(async |n| {
+        let mut store = open().await;
+        store.prepare(&shared, DEADLINE).await.expect("it is ready");
+        store.claim(&format!("bag {n} of caf\u{E9}"), soon()).await.expect("it answers")
+    });
+    let owners = futures_util::future::join_all(claims).await;
+    assert!(owners[0].starts_with("bag ") && owners.iter().all(|owner| *owner == owners[0]), "{owners:?}");
+    let mut store = open().await;
+    store.prepare(&shared, DEADLINE).await.expect("it is ready");
+    assert_eq!(store.claim("another", soon()).await.expect("it answers"), owners[0]);
+    store.prepare(&own, DEADLINE).await.expect("it is ready");
+    assert_eq!(store.claim("another", soon()).await.expect("it answers"), "another");
+}
+
 /// Connects to the real server through a proxy that changes the first digit of its version.
 async fn refuses_an_old_server<S: std::fmt::Debug>(
     variable: &str,
@@ -238,6 +255,11 @@ macro_rules! every_store {
         #[tokio::test]
         async fn any_name_that_can_be_quoted_works() {
             takes_any_name(store, NAMES).await;
+        }
+
+        #[tokio::test]
+        async fn a_table_belongs_to_one_bag() {
+            belongs_to_one_bag(store).await;
         }
 
         #[tokio::test]

@@ -31,6 +31,14 @@ macro_rules! forward {
         ) -> Result<(), ::session_runtime::StoreError> {
             ::session_runtime::Store::prepare(&mut self.$field, table, timeout).await
         }
+
+        async fn claim(
+            &self,
+            bag: &str,
+            deadline: ::std::time::Instant,
+        ) -> Result<String, ::session_runtime::StoreError> {
+            ::session_runtime::Store::claim(&self.$field, bag, deadline).await
+        }
     };
     (@load $field:tt) => {
         async fn load(

@@ -104,6 +104,7 @@ attributes! {
         "from" => from: Entry<Type>,
         "merge" => merge: Entry<WordOr<Path>>,
         "with" => with: Entry<Path>,
+        "codec" => codec: Entry<WordOr<Type>>,
         "skip" => skip: Entry<Flag>,
         "secret" => secret: Entry<Flag>,
         "keep_on_logout" => keep_on_logout: Entry<Flag>,

@@ -25,6 +25,13 @@ pub(super) fn check_table(literal: &LitStr, errors: &Errors) {
             format_args!("write `table = \"{}\"`", &name["sqlite_".len()..]),
         );
     }
+    if name.eq_ignore_ascii_case("databag_owners") {
+        errors.push(
+            literal,
+            "`databag_owners` is the table in which the store notes whose tables are whose",
+            "write another name, or remove the attribute: the default is `sessions`",
+        );
+    }
 }
 
 fn check_sql_name(what: &str, at: impl ToTokens, name: &str, errors: &Errors) {

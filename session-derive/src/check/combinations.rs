@@ -4,7 +4,7 @@ use crate::attr::{Attributes, FieldAttrs};
 use crate::errors::Errors;
 
 /// Attributes that exclude each other, and the help. The message underlines the second.
-const CONFLICTS: [(&str, &str, &str); 32] = [
+const CONFLICTS: [(&str, &str, &str); 33] = [
     (
         "user_id",
         "ip_addr",
@@ -62,6 +62,7 @@ const CONFLICTS: [(&str, &str, &str); 32] = [
     ("skip", "alias", SKIPPED),
     ("skip", "from", SKIPPED),
     ("skip", "with", SKIPPED),
+    ("skip", "codec", SKIPPED),
     ("skip", "merge", SKIPPED),
     ("skip", "keep_on_logout", SKIPPED),
     ("skip", "reset_on_login", SKIPPED),

@@ -3,6 +3,7 @@
 use quote::ToTokens;
 use syn::{Path, Type};
 
+use super::check_codec;
 use super::choice::{choose, choose_word, reject_unquoted};
 use super::columns::column_name;
 use super::combinations::check_combinations;
@@ -10,14 +11,25 @@ use super::names::{Case, Names};
 use crate::ast::{self, Input, inside, is_named};
 use crate::attr::{ColumnName, Entry, FieldAttrs, WordOr};
 use crate::errors::Errors;
-use crate::model::{Bind, Field, Merge, Policy, Role, Stored};
+use crate::model::{Bind, Codec, Field, Merge, Policy, Role, Stored};
 
-pub(super) fn check_fields<'a>(input: &'a Input<'a>, case: Case, errors: &Errors) -> Vec<Field<'a>> {
+pub(super) fn check_fields<'a>(
+    input: &'a Input<'a>,
+    case: Case,
+    codec: &Codec<'a>,
+    errors: &Errors,
+) -> Vec<Field<'a>> {
     let mut names = Names::default();
-    input.fields.iter().map(|field| check_field(field, case, &mut names, errors)).collect()
+    input.fields.iter().map(|field| check_field(field, case, codec, &mut names, errors)).collect()
 }
 
-fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, errors: &Errors) -> Field<'a> {
+fn check_field<'a>(
+    field: &'a ast::Field<'a>,
+    case: Case,
+    of_bag: &Codec<'a>,
+    names: &mut Names,
+    errors: &Errors,
+) -> Field<'a> {
     let FieldAttrs {
         user_id,
         ip_addr: _,
@@ -31,6 +43,7 @@ fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, err
         from,
         merge,
         with,
+        codec,
         skip,
         secret,
         keep_on_logout,
@@ -70,6 +83,7 @@ fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, err
         role: check_role(field, errors),
         from,
         with: with.value(),
+        codec: check_field_codec(codec, of_bag, errors),
         merge: check_merge(merge, errors),
         flash: flash.is_given(),
         keep_on_logout: keep_on_logout.is_given(),
@@ -77,6 +91,22 @@ fn check_field<'a>(field: &'a ast::Field<'a>, case: Case, names: &mut Names, err
     });
     let ast::Field { ident, ty, at, .. } = *field;
     Field { ident, ty, at, default: default.value(), secret: secret.is_given(), stored }
+}
+
+fn check_field_codec<'a>(
+    codec: &'a Entry<WordOr<Type>>,
+    of_bag: &Codec<'a>,
+    errors: &Errors,
+) -> Option<Codec<'a>> {
+    let checked = check_codec(codec, errors)?;
+    if matches!((&checked, of_bag), (Codec::Bincode, Codec::Json)) {
+        errors.push(
+            codec.key(),
+            "a bag with `codec = \"json\"` holds no `bincode`",
+            "remove `codec` from the field: the bag is stored as one JSON object",
+        );
+    }
+    Some(checked)
 }
 
 fn check_merge<'a>(merge: &'a Entry<WordOr<Path>>, errors: &Errors) -> Merge<'a> {

@@ -11,7 +11,7 @@ mod names;
 
 use proc_macro2::TokenStream;
 use syn::ext::IdentExt;
-use syn::{GenericParam, Type};
+use syn::{GenericParam, Ident, Type};
 
 use self::accessors::check_accessors;
 pub(crate) use self::choice::choose;
@@ -75,17 +75,17 @@ fn check_bag<'a>(input: &'a Input<'a>, errors: &Errors) -> Bag<'a> {
         );
     }
     let max_per_user = check_number(max_per_user, 1, errors);
-    let codec = check_codec(codec, errors);
+    let codec = check_codec(codec, errors).unwrap_or(Codec::Bincode);
     let case = choose("rename_all", rename_all, &CASES, errors).unwrap_or(Case::Snake);
     let version = check_number(version, 0, errors).unwrap_or(0);
     let columns = check_columns(input, columns.value(), errors);
     reject_duplicates(input, errors);
-    let fields = check_fields(input, case, errors);
+    let fields = check_fields(input, case, &codec, errors);
     check_accessors(input, errors);
     Bag {
         input,
         codec,
-        name: name.text().unwrap_or_else(|| input.ident.unraw().to_string()),
+        name: name.text().unwrap_or_else(|| default_name(input.ident)),
         table: table.text().unwrap_or_else(|| "sessions".to_owned()),
         columns,
         cookie,
@@ -93,6 +93,16 @@ fn check_bag<'a>(input: &'a Input<'a>, errors: &Errors) -> Bag<'a> {
         max_per_user,
         version,
         fields,
+    }
+}
+
+/// Returns the name of a bag that does not write one: two packages may have structs of one name.
+fn default_name(ident: &Ident) -> String {
+    let ident = ident.unraw();
+    // Cargo sets it; without cargo there is only one package.
+    match std::env::var("CARGO_PKG_NAME") {
+        Ok(package) => format!("{package}/{ident}"),
+        Err(_) => ident.to_string(),
     }
 }
 
@@ -123,25 +133,25 @@ fn reject_duplicates(input: &Input<'_>, errors: &Errors) {
     }
 }
 
-fn check_codec<'a>(codec: &'a Entry<WordOr<Type>>, errors: &Errors) -> Codec<'a> {
+/// Returns the codec that is named, if one is.
+fn check_codec<'a>(codec: &'a Entry<WordOr<Type>>, errors: &Errors) -> Option<Codec<'a>> {
     #[derive(Clone, Copy)]
     enum Known {
         Bincode,
         Json,
     }
     let choices = [("bincode", Known::Bincode), ("json", Known::Json)];
-    match codec.value() {
-        Some(WordOr::Own(ty)) => {
+    match codec.value()? {
+        WordOr::Own(ty) => {
             reject_unquoted("codec", ty, &choices, errors);
-            Codec::Own(ty)
+            Some(Codec::Own(ty))
         }
-        Some(WordOr::Word(word)) => {
+        WordOr::Word(word) => {
             let otherwise = ", or, without quotes, the path of a type that implements `Codec`";
-            match choose_word("codec", word, &choices, otherwise, errors) {
-                Some(Known::Json) => Codec::Json,
-                Some(Known::Bincode) | None => Codec::Bincode,
-            }
+            Some(match choose_word("codec", word, &choices, otherwise, errors)? {
+                Known::Json => Codec::Json,
+                Known::Bincode => Codec::Bincode,
+            })
         }
-        None => Codec::Bincode,
     }
 }

@@ -16,14 +16,15 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
     let p = p();
     let codec = match bag.codec {
         Codec::Own(ty) => ty.to_token_stream(),
-        Codec::Bincode | Codec::Json => codec(bag, &p),
+        Codec::Bincode => quote!(#p::Bincode),
+        Codec::Json => quote!(#p::Json),
     };
     let schema = schema(bag, &p);
     let defaults = defaults(bag);
     let shapes = shapes(bag, &p);
     let encode = encode(bag, &p);
     let decode = decode(bag, &p);
-    let equals = equals(bag, &p);
+    let compare = compare(bag, &p);
     let merge = merge(bag, &p);
     let project = project(bag, &p);
     let set_ip = set_ip(bag, &p);
@@ -49,7 +50,7 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
                 #decode
             }
 
-            #equals
+            #compare
             #merge
             #project
             #set_ip
@@ -75,53 +76,49 @@ fn defaults(bag: &Bag<'_>) -> TokenStream {
 fn shapes(bag: &Bag<'_>, p: &Ident) -> TokenStream {
     stored_map(bag, |index, field, stored| {
         let ty = field.ty;
+        let codec = codec(bag, stored, p);
+        let assertions = assert_stored(bag, field);
         let current = match stored.with {
-            None => {
-                let stored = assert_stored(field);
-                quote_spanned!(field.at=> #stored __shapes.field::<#ty>();)
-            }
+            None => quote_spanned!(field.at=> __shapes.field::<#codec, #ty>();),
             Some(_) => {
                 let with_type = with_type(index);
-                quote_spanned!(field.at=> __shapes.field::<#p::Decoded<Self, #with_type>>();)
+                quote_spanned!(field.at=> __shapes.field::<#codec, #p::Decoded<Self, #with_type>>();)
             }
         };
         let older = stored.from.map(|older| {
             let at = ast::at(older);
             let assertion = assertion("assert_stored_before", older, at);
-            quote_spanned!(at=> #assertion; __shapes.older::<#older>();)
+            quote_spanned!(at=> #assertion; __shapes.older::<#codec, #older>();)
         });
-        Some(quote!(#current #older))
+        Some(quote!(#assertions #current #older))
     })
 }
 
 fn encode(bag: &Bag<'_>, p: &Ident) -> TokenStream {
-    let codec = codec(bag, p);
     stored_map(bag, |index, field, stored| {
         let Field { ident, ty, .. } = field;
-        Some(match stored.with {
-            None => {
-                let stored = assert_stored(field);
-                quote_spanned!(field.at=> #stored __fields.field::<#codec, #ty>(&self.#ident)?;)
-            }
+        let codec = codec(bag, stored, p);
+        let assertions = assert_stored(bag, field);
+        let encoded = match stored.with {
+            None => quote_spanned!(field.at=> __fields.field::<#codec, #ty>(&self.#ident)?;),
             Some(_) => {
                 let with_type = with_type(index);
                 quote_spanned! {field.at=>
                     __fields.field::<#codec, _>(&#p::Encoded::<Self, #with_type>(&self.#ident))?;
                 }
             }
-        })
+        };
+        Some(quote!(#assertions #encoded))
     })
 }
 
 fn decode(bag: &Bag<'_>, p: &Ident) -> TokenStream {
-    let codec = codec(bag, p);
     stored_map(bag, |index, field, stored| {
         let Field { ident, ty, .. } = field;
+        let codec = codec(bag, stored, p);
+        let assertions = assert_stored(bag, field);
         let current = match stored.with {
-            None => {
-                let stored = assert_stored(field);
-                quote_spanned!(field.at=> #stored __fields.field::<#codec, #ty>(#index, &mut self.#ident);)
-            }
+            None => quote_spanned!(field.at=> __fields.field::<#codec, #ty>(#index, &mut self.#ident);),
             Some(_) => {
                 let with_type = with_type(index);
                 let decoded = quote!(#p::Decoded::<Self, #with_type>);
@@ -138,39 +135,42 @@ fn decode(bag: &Bag<'_>, p: &Ident) -> TokenStream {
                 __fields.older::<#codec, #older, #ty>(#index, &mut self.#ident);
             }
         });
-        Some(quote!(#current #older))
+        Some(quote!(#assertions #current #older))
     })
 }
 
-/// Writes how fields are compared by value if equal values may have different encodings.
-fn equals(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
-    let codec = codec(bag, p);
+/// Writes how fields are compared with encoded values.
+fn compare(bag: &Bag<'_>, p: &Ident) -> TokenStream {
     let arms = stored_map(bag, |index, field, stored| {
         let Field { ident, ty, .. } = field;
-        if stored.with.is_some() || is_canonical(ty) {
-            return None;
-        }
-        let equality = equality(field, p);
-        let stored = assert_stored(field);
-        Some(quote_spanned! {field.at=>
-            #index => {
-                #stored
-                #p::equals::<#codec, #ty>(&self.#ident, __encoded, #equality)
-            }
-        })
+        let codec = codec(bag, stored, p);
+        let (value, assertions) = (quote!(&self.#ident, __encoded), assert_stored(bag, field));
+        let compared = if stored.with.is_some() {
+            let (equality, with_type) = (equality(field, p), with_type(index));
+            quote!(#p::compare_with::<#codec, Self, #with_type>(__comparison, #value, #equality))
+        } else {
+            let equality = equality(field, p);
+            let compare = if is_canonical(ty) { quote!(canonical) } else { quote!(field) };
+            quote!(__comparison.#compare::<#codec, #ty>(#value, #equality))
+        };
+        let arm = if assertions.is_empty() { compared } else { quote!({ #assertions #compared }) };
+        Some(quote_spanned!(field.at=> #index => #arm,))
     });
-    (!arms.is_empty()).then(|| {
-        quote! {
-            fn equals(&self, __field: #p::usize, __encoded: &[#p::u8]) -> #p::bool {
-                #[allow(unused_imports)]
-                use #p::{ByEncoding as _, ByValue as _};
-                match __field {
-                    #arms
-                    _ => false,
-                }
+    quote! {
+        fn compare(
+            &self,
+            __field: #p::usize,
+            __encoded: &[#p::u8],
+            __comparison: #p::Comparison,
+        ) -> #p::bool {
+            #[allow(unused_imports)]
+            use #p::{ByEncoding as _, ByValue as _};
+            match __field {
+                #arms
+                _ => false,
             }
         }
-    })
+    }
 }
 
 fn with_type(index: usize) -> Ident {

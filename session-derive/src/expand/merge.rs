@@ -11,9 +11,9 @@ use crate::model::{Bag, Merge, Policy};
 
 /// Writes how fields are merged, unless the later write wins for all of them.
 pub(super) fn merge(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
-    let codec = codec(bag, p);
     let arms = stored_map(bag, |index, field, stored| {
         let ty = field.ty;
+        let codec = codec(bag, stored, p);
         let equality = equality(field, p);
         let outcome = match stored.merge {
             Merge::Default if stored.with.is_none() && may_have_entries(ty) => {

@@ -71,8 +71,18 @@ fn cookie_schema(cookie: &Cookie, p: &Ident) -> TokenStream {
 }
 
 fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &Ident) -> TokenStream {
-    let Stored { name, aliases, role, from: _, with: _, merge: _, flash, keep_on_logout, reset_on_login } =
-        stored;
+    let Stored {
+        name,
+        aliases,
+        role,
+        from: _,
+        with: _,
+        codec: _,
+        merge: _,
+        flash,
+        keep_on_logout,
+        reset_on_login,
+    } = stored;
     let role = match role {
         Role::Plain => None,
         Role::User(_) => Some(quote!(User(#p::user_type::<Self>()))),

@@ -1,7 +1,7 @@
 //! Tokens that several modules write: names of the runtime, bounds and `impl` blocks.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens as _, quote, quote_spanned};
 use syn::{Generics, Ident, Type, WherePredicate, parse_quote_spanned};
 
 use crate::ast::{self, Input, inside, is_canonical, is_generic};
@@ -28,13 +28,22 @@ pub(super) fn assertion(assert: &str, ty: &Type, at: Span) -> TokenStream {
     quote_spanned!(at=> #p::#assert::<#ty>())
 }
 
-/// Asserts that a field can be stored, unless the name of its type says so.
-pub(super) fn assert_stored(field: &Field<'_>) -> Option<TokenStream> {
-    let Field { ty, at, .. } = *field;
-    (!is_canonical(ty)).then(|| {
+/// Asserts that a field can be stored, unless the name of its type says so, and that its own codec is one.
+pub(super) fn assert_stored(bag: &Bag<'_>, field: &Field<'_>) -> TokenStream {
+    let Field { ty, at, ref stored, .. } = *field;
+    let with = stored.as_ref().and_then(|stored| stored.with);
+    let stored_type = (with.is_none() && !is_canonical(ty)).then(|| {
         let assertion = assertion("assert_stored", ty, at);
         quote!(#assertion;)
-    })
+    });
+    let codec = match stored.as_ref().and_then(|stored| stored.codec.as_ref()).unwrap_or(&bag.codec) {
+        Codec::Own(codec) => {
+            let assertion = assertion("assert_codec", codec, ast::at(codec));
+            Some(quote!(#assertion;))
+        }
+        Codec::Bincode | Codec::Json => None,
+    };
+    quote!(#stored_type #codec)
 }
 
 /// Adds to the bounds of the struct what the fields with generic types need.
@@ -92,13 +101,12 @@ pub(super) fn implement(bag: &Bag<'_>, implemented: &TokenStream, items: &TokenS
     }
 }
 
-/// Returns the codec as calls name it. A codec of the user's is named as `Databag::Codec`, so that a missing bound
-/// on it is reported once.
-pub(super) fn codec(bag: &Bag<'_>, p: &Ident) -> TokenStream {
-    match bag.codec {
+/// Returns the codec of a field as calls name it.
+pub(super) fn codec(bag: &Bag<'_>, stored: &Stored<'_>, p: &Ident) -> TokenStream {
+    match stored.codec.as_ref().unwrap_or(&bag.codec) {
+        Codec::Own(ty) => ty.to_token_stream(),
         Codec::Bincode => quote!(#p::Bincode),
         Codec::Json => quote!(#p::Json),
-        Codec::Own(_) => quote!(<Self as #p::Databag>::Codec),
     }
 }
 

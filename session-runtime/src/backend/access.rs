@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Opened;
 use super::rows::StoredRows;
@@ -104,7 +104,13 @@ pub(crate) mod sealed {
     #[allow(private_interfaces, reason = "nothing outside calls it")]
     pub trait Backing: Send + 'static {
         /// Makes it ready for a table.
-        fn open(self, table: Table, timeout: Duration, tombstones: Arc<Tombstones>) -> Opening;
+        fn open(
+            self,
+            table: Table,
+            bag: &'static str,
+            timeout: Duration,
+            tombstones: Arc<Tombstones>,
+        ) -> Opening;
     }
 }
 
@@ -115,12 +121,18 @@ impl<S: Directory> Backing for S {
 
 #[allow(private_interfaces, reason = "nothing outside calls it")]
 impl<S: Directory> sealed::Backing for S {
-    fn open(mut self, table: Table, timeout: Duration, tombstones: Arc<Tombstones>) -> Opening {
+    fn open(
+        mut self,
+        table: Table,
+        bag: &'static str,
+        timeout: Duration,
+        tombstones: Arc<Tombstones>,
+    ) -> Opening {
         Box::pin(async move {
-            self.prepare(&table, timeout).await?;
+            let owner = prepare(&mut self, &table, bag, timeout).await?;
             let store = Arc::new(self);
             let backend = Box::new(StoredRows::new(store.clone(), tombstones));
-            Ok(Opened { backend, directory: Some(store) })
+            Ok(Opened { owner, backend, directory: Some(store) })
         })
     }
 }
@@ -132,11 +144,29 @@ impl<S: Store> Backing for Unlisted<S> {
 
 #[allow(private_interfaces, reason = "nothing outside calls it")]
 impl<S: Store> sealed::Backing for Unlisted<S> {
-    fn open(mut self, table: Table, timeout: Duration, tombstones: Arc<Tombstones>) -> Opening {
+    fn open(
+        mut self,
+        table: Table,
+        bag: &'static str,
+        timeout: Duration,
+        tombstones: Arc<Tombstones>,
+    ) -> Opening {
         Box::pin(async move {
-            self.0.prepare(&table, timeout).await?;
+            let owner = prepare(&mut self.0, &table, bag, timeout).await?;
             let backend = Box::new(StoredRows::new(Arc::new(self.0), tombstones));
-            Ok(Opened { backend, directory: None })
+            Ok(Opened { owner, backend, directory: None })
         })
     }
+}
+
+/// Makes a store ready for a table, and returns the bag that the table belongs to.
+async fn prepare<S: Store>(
+    store: &mut S,
+    table: &Table,
+    bag: &str,
+    timeout: Duration,
+) -> Result<String, StoreError> {
+    const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
+    store.prepare(table, timeout).await?;
+    store.claim(bag, Instant::now() + CLAIM_TIMEOUT).await
 }

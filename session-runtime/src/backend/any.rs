@@ -82,9 +82,15 @@ macro_rules! stores {
         #[allow(private_interfaces, reason = "nothing outside calls it")]
         impl sealed::Backing for AnyStore {
             #[allow(unused_variables, reason = "a build without a store has no arm")]
-            fn open(self, table: Table, timeout: Duration, tombstones: Arc<Tombstones>) -> Opening {
+            fn open(
+                self,
+                table: Table,
+                bag: &'static str,
+                timeout: Duration,
+                tombstones: Arc<Tombstones>,
+            ) -> Opening {
                 match self.0 {
-                    $(#[cfg(feature = $feature)] Kind::$kind(store) => store.open(table, timeout, tombstones),)+
+                    $(#[cfg(feature = $feature)] Kind::$kind(store) => store.open(table, bag, timeout, tombstones),)+
                 }
             }
         }

@@ -95,8 +95,9 @@ impl Backing for CookieStore {
 
 #[allow(private_interfaces, reason = "nothing outside calls it")]
 impl sealed::Backing for CookieStore {
-    fn open(self, _: Table, _: Duration, tombstones: Arc<Tombstones>) -> Opening {
-        Box::pin(ready(Ok(Opened { backend: Box::new(SealedCookies { tombstones }), directory: None })))
+    fn open(self, _: Table, bag: &'static str, _: Duration, tombstones: Arc<Tombstones>) -> Opening {
+        let backend = Box::new(SealedCookies { tombstones });
+        Box::pin(ready(Ok(Opened { owner: bag.to_owned(), backend, directory: None })))
     }
 }
 

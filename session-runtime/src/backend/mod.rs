@@ -105,6 +105,8 @@ pub(crate) struct Requirements {
 
 /// A backend that is ready, and its lists, if it keeps any.
 pub(crate) struct Opened {
+    /// The bag that the table belongs to.
+    pub(crate) owner: String,
     pub(crate) backend: Box<dyn Backend>,
     pub(crate) directory: Option<Arc<dyn DynDirectory>>,
 }

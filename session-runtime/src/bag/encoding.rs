@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{Codec, CodecError};
+use crate::codec::{self, Codec, CodecError};
 
 /// The encoded fields of a bag, in the order of its schema.
 #[derive(Clone, Debug, Default)]
@@ -38,11 +38,11 @@ impl Fields {
         self.end_field();
     }
 
-    /// Returns a copy in which one value replaces the fields of `replaced`.
-    pub(crate) fn with(&self, replaced: &[usize], value: &[u8]) -> Self {
+    /// Returns a copy with other values for the fields of `replaced`.
+    pub(crate) fn with<'a>(&self, replaced: &[usize], value: impl Fn(usize) -> &'a [u8]) -> Self {
         let mut fields = Self::default();
         for field in 0..self.len() {
-            fields.push(if replaced.contains(&field) { value } else { self.get(field) });
+            fields.push(if replaced.contains(&field) { value(field) } else { self.get(field) });
         }
         fields
     }
@@ -92,7 +92,7 @@ pub struct Encoder {
 impl Encoder {
     /// Encodes the next field.
     pub fn field<C: Codec, T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), CodecError> {
-        C::encode(value, &mut self.fields.bytes).map(|()| self.fields.end_field())
+        codec::encode::<C, T>(value, &mut self.fields.bytes).map(|()| self.fields.end_field())
     }
 }
 
@@ -141,7 +141,7 @@ impl Decoder<'_> {
         unwrap: fn(W) -> T,
     ) {
         if let Some(bytes) = self.exact(field) {
-            match C::decode(bytes) {
+            match codec::decode::<C, W>(bytes) {
                 Ok(value) => *slot = unwrap(value),
                 Err(_) => self.fail(field),
             }
@@ -151,7 +151,7 @@ impl Decoder<'_> {
     /// Decodes a field that was stored as `O`, and converts it.
     pub fn older<C: Codec, O: DeserializeOwned, T: ConvertedFrom<O>>(&mut self, field: usize, slot: &mut T) {
         if let Source::Older(span) = &self.sources[field] {
-            match C::decode::<O>(&self.bytes[span.clone()]) {
+            match codec::decode::<C, O>(&self.bytes[span.clone()]) {
                 Ok(value) => *slot = T::converted_from(value),
                 Err(_) => self.fail(field),
             }

@@ -2,7 +2,9 @@
 //!
 //! A bag enters with its [`Schema`]; encoded [`Fields`] leave. This floor knows nothing of stores, envelopes or HTTP.
 
+pub(crate) mod comparison;
 pub(crate) mod encoding;
+mod exploration;
 pub(crate) mod merge;
 pub(crate) mod policy;
 pub(crate) mod record;
@@ -13,10 +15,11 @@ mod tracer;
 
 use std::net::IpAddr;
 
+use self::comparison::Comparison;
 use self::encoding::{DecodeError, Decoder, EncodeError, Encoder, Fields, Source};
 use self::policy::{FieldVersions, MergeOutcome};
 use self::schema::{Field, Schema};
-use self::shape::Shapes;
+use self::shape::{FieldShape, Shapes};
 use crate::codec::{Codec, CodecError};
 use crate::value::{ColumnValue, Value};
 
@@ -48,10 +51,10 @@ pub trait Databag: Sized + 'static {
     #[doc(hidden)]
     fn decode(&mut self, fields: &mut Decoder<'_>);
 
-    /// Returns whether a field equals an encoded value, although its own encoding differs.
+    /// Compares a field with an encoded value.
     #[doc(hidden)]
-    fn equals(&self, field: usize, encoded: &[u8]) -> bool {
-        let _ = (field, encoded);
+    fn compare(&self, field: usize, encoded: &[u8], comparison: Comparison) -> bool {
+        let _ = (field, encoded, comparison);
         false
     }
 
@@ -132,6 +135,13 @@ impl Projection {
     }
 }
 
+/// Returns the shapes of a bag's fields, in the order of its schema.
+fn shapes_of<T: Databag>() -> Vec<FieldShape> {
+    let mut shapes = Shapes::default();
+    T::shapes(&mut shapes);
+    shapes.finish()
+}
+
 impl Fields {
     /// Encodes the fields of a bag.
     pub(crate) fn of<T: Databag>(bag: &T) -> Result<Self, EncodeError> {
@@ -146,16 +156,12 @@ impl Fields {
     /// `HashMap` is not a change.
     pub(crate) fn against<T: Databag>(bag: &T, base: &Self) -> Result<Self, EncodeError> {
         let encoded = Self::of(bag)?;
-        let differs = |field: usize| encoded.get(field) != base.get(field);
-        if !(0..base.len()).any(|field| differs(field) && bag.equals(field, base.get(field))) {
-            return Ok(encoded);
-        }
-        let mut fields = Self::default();
-        for field in 0..base.len() {
-            let changed = differs(field) && !bag.equals(field, base.get(field));
-            fields.push(if changed { encoded.get(field) } else { base.get(field) });
-        }
-        Ok(fields)
+        let is_reordered = |&field: &usize| {
+            let base = base.get(field);
+            encoded.get(field) != base && bag.compare(field, base, Comparison::Unchanged)
+        };
+        let reordered: Vec<_> = (0..base.len()).filter(is_reordered).collect();
+        Ok(if reordered.is_empty() { encoded } else { encoded.with(&reordered, |field| base.get(field)) })
     }
 
     /// Decodes all fields into `bag`.
@@ -170,6 +176,11 @@ impl Fields {
         is_picked: impl Fn(&Field) -> bool,
     ) -> Result<(), DecodeError> {
         decode(bag, self.bytes(), &self.sources(|field| is_picked(&T::SCHEMA.fields[field])))
+    }
+
+    /// Returns whether the encoding of a field comes back as the field is in `bag`.
+    pub(crate) fn reads_back<T: Databag>(&self, field: usize, bag: &T) -> bool {
+        bag.compare(field, self.get(field), Comparison::ReadBack)
     }
 
     /// Returns the stored name of the field with the longest encoding.

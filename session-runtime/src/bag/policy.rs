@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hash};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{Codec, CodecError};
+use crate::codec::{self, Codec, CodecError};
 
 /// The encoded versions of a field that two requests have changed.
 #[derive(Clone, Copy, Debug)]
@@ -87,8 +87,8 @@ impl FieldVersions<'_> {
         equality: Equality<T>,
     ) -> Result<MergeOutcome, CodecError> {
         let Some(equal) = equality else { return Ok(MergeOutcome::Conflict) };
-        let theirs = C::decode(self.theirs)?;
-        let agreed = equal(&C::decode(self.base)?, &theirs) || equal(&C::decode(self.ours)?, &theirs);
+        let [base, ours, theirs] = self.decode::<C, T>()?;
+        let agreed = equal(&base, &theirs) || equal(&ours, &theirs);
         Ok(if agreed { MergeOutcome::Ours } else { MergeOutcome::Conflict })
     }
 
@@ -102,11 +102,17 @@ impl FieldVersions<'_> {
 }
 
 impl FieldVersions<'_> {
+    fn decode<C: Codec, T: DeserializeOwned>(self) -> Result<[T; 3], CodecError> {
+        let [base, ours, theirs] = [self.base, self.ours, self.theirs].map(codec::decode::<C, T>);
+        Ok([base?, ours?, theirs?])
+    }
+
     fn merge_values<C: Codec, T: Serialize + DeserializeOwned>(
         self,
         merge: impl FnOnce(T, T, T) -> Result<T, CodecError>,
     ) -> Result<MergeOutcome, CodecError> {
-        let merged = merge(C::decode(self.base)?, C::decode(self.ours)?, C::decode(self.theirs)?)?;
+        let [base, ours, theirs] = self.decode::<C, T>()?;
+        let merged = merge(base, ours, theirs)?;
         encoded::<C>(&merged).map(MergeOutcome::Merged)
     }
 }
@@ -201,7 +207,7 @@ fn same<C: Codec, T: Serialize>(equality: Equality<T>, one: &T, other: &T) -> bo
 
 fn encoded<C: Codec>(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::new();
-    C::encode(value, &mut bytes)?;
+    codec::encode::<C, _>(value, &mut bytes)?;
     Ok(bytes)
 }
 

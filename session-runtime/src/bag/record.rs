@@ -14,21 +14,28 @@
 //! record is rewritten, so that an older node does not erase what a newer node wrote.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Deserializer as _;
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::encoding::{DecodeError, Fields, Source};
 use super::schema::{Field, Role, Schema};
-use super::shape::{FieldShape, Shapes, fingerprint};
-use super::{Databag, decode};
+use super::shape::{FieldShape, fingerprint};
+use super::{Databag, decode, shapes_of};
 use crate::clock::Timestamp;
-use crate::codec::{Codec, CodecError, Framing};
+use crate::codec::{Codec, Framing};
 
 const VERSION: u8 = 1;
 const REMEMBERED: u8 = 1;
 const AGENT_BOUND: u8 = 2;
 const PROJECTED: u8 = 1;
+
+/// How many fields of a record may be unknown: each takes many times its bytes in memory.
+const MAX_PRESERVED: usize = 1024;
 
 /// The part of a record that is about the session as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +52,6 @@ pub(crate) struct Header {
 #[derive(Debug)]
 pub(crate) struct Layout {
     fields: Vec<FieldLayout>,
-    /// The encoding of `None`, which is an empty flash field.
-    none: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -56,6 +61,22 @@ struct FieldLayout {
     fingerprint: u64,
     older: Option<u64>,
     projected: bool,
+    /// The encoding of `None`, which is an empty flash field.
+    none: Vec<u8>,
+    is_self_describing: bool,
+    /// Whether the log says already that stored values of another type are not read.
+    is_reported: AtomicBool,
+}
+
+/// Why a bag has no layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LayoutError {
+    /// The codec cannot read the field back.
+    Unreadable { field: &'static str, codec: &'static str },
+    /// A JSON record holds JSON only.
+    NotJson { field: &'static str, codec: &'static str },
+    /// A flash field needs an encoding of `None`.
+    NoNone { field: &'static str, codec: &'static str },
 }
 
 impl Layout {
@@ -63,26 +84,46 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// If the codec cannot encode `None`.
-    pub(crate) fn of<T: Databag>() -> Result<Self, CodecError> {
-        let mut none = Vec::new();
-        T::Codec::encode(&None::<()>, &mut none)?;
-        let mut shapes = Shapes::new::<T::Codec>();
-        T::shapes(&mut shapes);
-        let layout = |(field, shape): (&Field, FieldShape)| FieldLayout {
-            tag: tag(field.name),
-            aliases: field.aliases.iter().copied().map(tag).collect(),
-            fingerprint: fingerprint(&shape.current),
-            older: shape.older.as_ref().map(fingerprint),
-            projected: field.role != Role::Plain,
+    /// If a field has a codec that cannot store it.
+    pub(crate) fn of<T: Databag>() -> Result<Self, LayoutError> {
+        let layout = |(field, shape): (&Field, FieldShape)| {
+            let (name, codec) = (field.name, shape.codec.name);
+            if shape.is_unreadable() {
+                return Err(LayoutError::Unreadable { field: name, codec });
+            }
+            if T::Codec::FRAMING == Framing::JsonObject && !shape.codec.is_json {
+                return Err(LayoutError::NotJson { field: name, codec });
+            }
+            if field.flash && shape.codec.none.is_none() {
+                return Err(LayoutError::NoNone { field: name, codec });
+            }
+            Ok(FieldLayout {
+                tag: tag(name),
+                aliases: field.aliases.iter().copied().map(tag).collect(),
+                fingerprint: fingerprint(codec, &shape.current),
+                older: shape.older.as_ref().map(|older| fingerprint(codec, older)),
+                projected: field.role != Role::Plain,
+                none: shape.codec.none.unwrap_or_default(),
+                is_self_describing: shape.codec.is_self_describing,
+                is_reported: AtomicBool::new(false),
+            })
         };
-        let fields = T::SCHEMA.fields.iter().zip(shapes.finish()).map(layout).collect();
-        Ok(Self { fields, none })
+        let fields = T::SCHEMA.fields.iter().zip(shapes_of::<T>()).map(layout).collect::<Result<_, _>>()?;
+        Ok(Self { fields })
     }
 
-    /// Returns the encoding of `None`.
-    pub(crate) fn none(&self) -> &[u8] {
-        &self.none
+    /// Returns the encoding of `None` for a flash field.
+    pub(crate) fn none(&self, field: usize) -> &[u8] {
+        &self.fields[field].none
+    }
+
+    /// Returns what to write on a field whose value does not come back from its encoding.
+    pub(crate) fn remedy(&self, field: usize) -> &'static str {
+        if self.fields[field].is_self_describing {
+            "encode it by a module, `#[databag(with = module)]`"
+        } else {
+            "write `#[databag(codec = \"json\")]` on it, or encode it by a module, `#[databag(with = module)]`"
+        }
     }
 }
 
@@ -150,9 +191,10 @@ struct Entry {
 ///
 /// If the record is malformed, or a field does not decode.
 pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loaded<T>, DecodeError> {
+    let limit = layout.fields.len() + MAX_PRESERVED;
     let (header, bytes, entries) = match T::Codec::FRAMING {
-        Framing::Binary => parse_binary(record),
-        Framing::JsonObject => parse_json(&record),
+        Framing::Binary => parse_binary(record, limit),
+        Framing::JsonObject => parse_json(&record, limit),
     }
     .ok_or(DecodeError { field: None })?;
 
@@ -181,6 +223,16 @@ pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loade
         }
         preserved.push(PreservedField::new(entry, &bytes, Some(index)));
         let older = field.older == Some(entry.fingerprint);
+        if !older && !field.is_reported.swap(true, Ordering::Relaxed) {
+            let name = T::SCHEMA.fields[index].name;
+            tracing::warn!(
+                bag = T::SCHEMA.name,
+                field = name,
+                "stored sessions hold the field `{name}` as another type: it starts from its default. To convert stored \
+                 values, name the old type, `#[databag(from = OldType)]`, and write `impl From<OldType>` for the new one; \
+                 if the stored field became another one, give that one `#[databag(alias = \"{name}\")]`"
+            );
+        }
         sources.push(if older { Source::Older(entry.span.clone()) } else { Source::Missing });
     }
     let unknown = entries.iter().zip(&taken).filter(|(_, taken)| !**taken);
@@ -281,7 +333,7 @@ fn low_bits(length: usize) -> u8 {
 
 type Parsed = (Header, Vec<u8>, Vec<Entry>);
 
-fn parse_binary(record: Vec<u8>) -> Option<Parsed> {
+fn parse_binary(record: Vec<u8>, limit: usize) -> Option<Parsed> {
     let mut reader = Reader { bytes: &record, at: 0 };
     let [VERSION, flags] = reader.array()? else { return None };
     if flags & !(REMEMBERED | AGENT_BOUND) != 0 {
@@ -291,6 +343,9 @@ fn parse_binary(record: Vec<u8>) -> Option<Parsed> {
     let agent = if flags & AGENT_BOUND == 0 { None } else { Some(u64::from_be_bytes(reader.array()?)) };
     let mut entries = Vec::with_capacity(16);
     while reader.at < record.len() {
+        if entries.len() == limit {
+            return None;
+        }
         let tag = u32::from_be_bytes(reader.array()?);
         let fingerprint = u64::from_be_bytes(reader.array()?);
         let [flags] = reader.array()?;
@@ -364,23 +419,23 @@ fn write_json<'a>(header: &Header, fields: impl Iterator<Item = WrittenField<'a>
     record
 }
 
-fn parse_json(record: &[u8]) -> Option<Parsed> {
-    let object: BTreeMap<String, &RawValue> = serde_json::from_slice(record).ok()?;
-    let meta: serde_json::Value = serde_json::from_str(object.get(META)?.get()).ok()?;
-    let hex = |value: &serde_json::Value| u64::from_str_radix(value.as_str()?, 16).ok();
-    if meta.get("v")?.as_u64()? != u64::from(VERSION) {
+fn parse_json(record: &[u8], limit: usize) -> Option<Parsed> {
+    let object = object(record, limit + 1)?;
+    let meta = self::object(object.get(META)?.get().as_bytes(), limit)?;
+    let hex = |text: String| u64::from_str_radix(&text, 16).ok();
+    if member::<u8>(&meta, "v")? != VERSION {
         return None;
     }
     let header = Header {
-        absolute: Timestamp::from_millis(meta.get("absolute")?.as_i64()?),
-        remembered: meta.get("remembered")?.as_bool()?,
-        agent: match meta.get("agent")? {
-            serde_json::Value::Null => None,
-            agent => Some(hex(agent)?),
+        absolute: Timestamp::from_millis(member(&meta, "absolute")?),
+        remembered: member(&meta, "remembered")?,
+        agent: match member::<Option<String>>(&meta, "agent")? {
+            None => None,
+            Some(agent) => Some(hex(agent)?),
         },
     };
-    let types = meta.get("types")?;
-    let columns = meta.get("columns")?.as_array()?;
+    let types = self::object(meta.get("types")?.get().as_bytes(), limit)?;
+    let columns: Vec<String> = member(&meta, "columns")?;
     let mut bytes = Vec::with_capacity(record.len());
     let mut entries = Vec::with_capacity(object.len());
     for (name, value) in object.into_iter().filter(|(name, _)| name != META) {
@@ -388,8 +443,8 @@ fn parse_json(record: &[u8]) -> Option<Parsed> {
         bytes.extend_from_slice(value.get().as_bytes());
         entries.push(Entry {
             tag: tag(&name),
-            fingerprint: hex(types.get(&name)?)?,
-            projected: columns.iter().any(|column| column == name.as_str()),
+            fingerprint: hex(member(&types, &name)?)?,
+            projected: columns.contains(&name),
             name: Some(name),
             span: start..bytes.len(),
         });
@@ -397,11 +452,47 @@ fn parse_json(record: &[u8]) -> Option<Parsed> {
     Some((header, bytes, entries))
 }
 
+type Object<'a> = BTreeMap<String, &'a RawValue>;
+
+/// Parses a JSON object of at most `limit` members, and none of their values.
+fn object(json: &[u8], limit: usize) -> Option<Object<'_>> {
+    struct Members(usize);
+
+    impl<'de> Visitor<'de> for Members {
+        type Value = Object<'de>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an object of at most {} members", self.0)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Object<'de>, A::Error> {
+            let mut object = Object::new();
+            while let Some((name, value)) = members.next_entry()? {
+                if object.len() == self.0 {
+                    return Err(A::Error::invalid_length(self.0, &self));
+                }
+                object.insert(name, value);
+            }
+            Ok(object)
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_slice(json);
+    let object = json.deserialize_map(Members(limit)).ok()?;
+    json.end().ok()?;
+    Some(object)
+}
+
+fn member<T: DeserializeOwned>(object: &Object<'_>, name: &str) -> Option<T> {
+    serde_json::from_str(object.get(name)?.get()).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, HashMap};
 
     use super::*;
+    use crate::bag::comparison::Comparison;
     use crate::token::Hex;
 
     /// Declares the bag of one release.
@@ -460,13 +551,38 @@ mod tests {
     fn the_bytes_are_pinned() {
         assert_eq!(
             Hex(&write(&first())).to_string(),
-            "01030000018bcfe5680000000000000000079827728f2130f839601573040006010374656102f9e185a5b03f10dc267cc7b70106010461636d65"
+            "01030000018bcfe5680000000000000000079827728f2daac44e089c65940006010374656102f9e185a5cedb1b38fbb217a00106010461636d65"
         );
         let json = write(&FirstJson { cart: cart(), tenant: Some("acme".to_owned()) });
         assert_eq!(
             String::from_utf8(json).expect("text"),
-            r##"{"#":{"absolute":1700000000000,"agent":"0000000000000007","columns":["tenant"],"remembered":true,"types":{"cart":"2130f83960157304","tenant":"b03f10dc267cc7b7"},"v":1},"cart":{"tea":2},"tenant":"acme"}"##
+            r##"{"#":{"absolute":1700000000000,"agent":"0000000000000007","columns":["tenant"],"remembered":true,"types":{"cart":"438c3adfaa3cc6ab","tenant":"ce15f77f0b8571af"},"v":1},"cart":{"tea":2},"tenant":"acme"}"##
         );
+    }
+
+    #[test]
+    fn a_record_of_too_many_fields_is_malformed() {
+        let layout = Layout::of::<First>().expect("a layout");
+        let with = |fields: usize| {
+            let mut record = write(&first());
+            for field in 0..fields {
+                record.extend_from_slice(&u32::try_from(field).expect("few").to_be_bytes());
+                record.extend_from_slice(&[0; 10]);
+            }
+            load::<First>(&layout, record).is_ok()
+        };
+        assert!(with(MAX_PRESERVED) && !with(MAX_PRESERVED + 1) && !with(100_000));
+        let layout = Layout::of::<FirstJson>().expect("a layout");
+        let with = |fields: usize| {
+            let record = String::from_utf8(write(&FirstJson { cart: cart(), tenant: None })).expect("text");
+            let list = |of: fn(usize) -> String| (0..fields).map(of).collect::<Vec<_>>().concat();
+            let types = list(|field| format!("\"f{field}\":\"0\","));
+            let values = list(|field| format!(",\"f{field}\":1"));
+            let record = record.replace("\"types\":{", &format!("\"types\":{{{types}"));
+            let record = format!("{}{values}}}", record.strip_suffix('}').expect("an object"));
+            load::<FirstJson>(&layout, record.into_bytes()).is_ok()
+        };
+        assert!(with(MAX_PRESERVED) && !with(MAX_PRESERVED + 1) && !with(100_000));
     }
 
     #[test]
@@ -531,8 +647,8 @@ mod tests {
         let cart: HashMap<u32, u32> = (0..100).map(|sku| (sku, sku)).collect();
         let other: HashMap<u32, u32> = (0..100).rev().map(|sku| (sku, sku)).collect();
         let encoded = Fields::of(&Second { cart: other }).expect("encodes");
-        assert!(Second { cart }.equals(0, encoded.get(0)));
-        assert!(!Second { cart: HashMap::new() }.equals(0, encoded.get(0)));
+        assert!(Second { cart }.compare(0, encoded.get(0), Comparison::Unchanged));
+        assert!(!Second { cart: HashMap::new() }.compare(0, encoded.get(0), Comparison::Unchanged));
     }
 
     #[test]

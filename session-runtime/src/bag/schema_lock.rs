@@ -3,15 +3,16 @@
 //!
 //! Fields are sorted by name, because the order of a struct's fields is not stored.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::{env, fs};
 
-use super::Databag;
 use super::schema::{Field, Role, Schema};
-use super::shape::{FieldShape, Shape, Shapes};
+use super::shape::{FieldShape, Shape};
+use super::{Databag, shapes_of};
 use crate::codec::Codec as _;
 use crate::value::ColumnType;
 
@@ -36,6 +37,11 @@ use crate::value::ColumnType;
 /// `table` and [`Codec::NAME`](crate::Codec::NAME), and for each stored field its name, its aliases, its column,
 /// and the shape of its type as serde sees it, so that a change deep inside a type is found too. For a field with
 /// `with = module` it is the shape of what the module deserializes.
+///
+/// A type is explored with made-up values. What none of them fits, such as the text of a validated newtype, and what
+/// lies behind it, is listed as `unchecked`: a change there is not found. After such a change raise `version`, and
+/// rename the field if its stored values cannot be read any more. The content of a part that is listed as `any` is
+/// not checked either.
 ///
 /// `#[databag(version = n)]` is your own number for the layout. The runtime does not use it. Raise it with each
 /// change of the layout: then the file's history and [`Schema::version`](crate::schema::Schema::version) number the
@@ -117,8 +123,6 @@ impl Lines {
 impl Layout {
     fn of<T: Databag>() -> Self {
         let Schema { name, table, version, fields, .. } = T::SCHEMA;
-        let mut shapes = Shapes::new::<T::Codec>();
-        T::shapes(&mut shapes);
         let bag = [
             format!("name {}", name.escape_debug()),
             format!("version {version}"),
@@ -126,9 +130,9 @@ impl Layout {
             format!("codec {}", T::Codec::NAME.escape_debug()),
         ];
         let field = |(field, shape): (&Field, FieldShape)| {
-            (field.name.escape_debug().to_string(), Lines::of(T::SCHEMA, field, &shape))
+            (field.name.escape_debug().to_string(), Lines::of::<T>(field, &shape))
         };
-        Self { bag: Lines(bag.into()), fields: fields.iter().zip(shapes.finish()).map(field).collect() }
+        Self { bag: Lines(bag.into()), fields: fields.iter().zip(shapes_of::<T>()).map(field).collect() }
     }
 
     fn parse(text: &str) -> Self {
@@ -173,7 +177,8 @@ impl Layout {
 }
 
 impl Lines {
-    fn of(schema: &Schema, field: &Field, shape: &FieldShape) -> Self {
+    fn of<T: Databag>(field: &Field, shape: &FieldShape) -> Self {
+        let schema: &Schema = T::SCHEMA;
         let mut lines = Vec::new();
         lines.extend(field.aliases.iter().map(|alias| format!("alias {}", alias.escape_debug())));
         let column = match field.role {
@@ -182,6 +187,8 @@ impl Lines {
             Role::Ip(_) => Some((schema.columns.ip_addr, ColumnType::Text)),
             Role::Column { name, ty, .. } => Some((name, ty)),
         };
+        let own = (shape.codec.name != T::Codec::NAME).then_some(shape.codec.name);
+        lines.extend(own.map(|codec| format!("codec {}", codec.escape_debug())));
         lines.extend(column.map(|(name, ty)| format!("column {} {ty:?}", name.escape_debug())));
         let shape_lines = |key: &str, shape: &Shape| -> Vec<_> {
             shape.iter().map(|(path, kind)| format!("{key}{path} {kind}")).collect()
@@ -245,13 +252,14 @@ fn remedies(was: &Layout, now: &Layout) -> Vec<String> {
     let origins: BTreeMap<_, _> =
         now.fields.iter().filter_map(|(name, lines)| Some((origin(name, lines)?, name.as_str()))).collect();
     let gone = |name: &&String| !origins.contains_key(*name);
+    let new_fields: Vec<_> =
+        now.fields.iter().filter(|(name, lines)| origin(name, lines).is_none()).collect();
+    let gone_fields: Vec<_> = was.fields.iter().filter(|(name, _)| gone(name)).collect();
+    let renamed = renamed(&gone_fields, &new_fields);
     for (name, lines) in &now.fields {
-        if let Some(before) = origin(name, lines) {
-            remedies.extend(changed(name, &before, &was.fields[&before], lines));
-        } else {
-            let same = |(_, other): &(&String, &Lines)| other.shape("type") == lines.shape("type");
-            let renamed = was.fields.iter().filter(|(name, _)| gone(name)).find(same);
-            remedies.push(added(name, renamed.map(|(name, _)| name.as_str())));
+        match origin(name, lines) {
+            Some(before) => remedies.extend(changed(name, &before, &was.fields[&before], lines)),
+            None => remedies.push(added(name, renamed.get(name.as_str()).copied())),
         }
     }
     for name in was.fields.keys().filter(gone) {
@@ -261,6 +269,29 @@ fn remedies(was: &Layout, now: &Layout) -> Vec<String> {
         ));
     }
     remedies
+}
+
+/// Guesses which of the new fields is which of the gone fields: one of the same type, the closest names first. An old
+/// name is offered to one new field only, because an `alias` must not name two fields' values.
+fn renamed<'a>(gone: &[(&'a String, &Lines)], new: &[(&'a String, &Lines)]) -> BTreeMap<&'a str, &'a str> {
+    let pairs = new.iter().flat_map(|new| gone.iter().map(move |gone| (new, gone)));
+    let mut pairs: Vec<_> =
+        pairs.filter(|((_, new), (_, gone))| new.shape("type") == gone.shape("type")).collect();
+    pairs.sort_by_key(|((new, _), (gone, _))| Reverse(shared(new, gone)));
+    let mut renamed = BTreeMap::new();
+    for ((new, _), (gone, _)) in pairs {
+        if !renamed.contains_key(new.as_str()) && renamed.values().all(|taken| taken != gone) {
+            renamed.insert(new.as_str(), gone.as_str());
+        }
+    }
+    renamed
+}
+
+/// Returns how many characters two names share at their beginning and at their end.
+fn shared(a: &str, b: &str) -> usize {
+    let start = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let end = a.chars().rev().zip(b.chars().rev()).take_while(|(a, b)| a == b).count();
+    start + end
 }
 
 fn added(name: &str, renamed: Option<&str>) -> String {
@@ -518,5 +549,61 @@ if the change is intended, accept it: DATABAG_UPDATE_SCHEMA=1 cargo test"
         assert_says::<Deep>(&[
             "-     type u32\n+     type seq\n+     type.0 struct sku\n+     type.0.0 str\n",
         ]);
+    }
+    #[test]
+    fn one_gone_field_is_offered_to_the_closest_of_the_new_fields_only() {
+        #[derive(Databag)]
+        #[databag(name = "Shop", version = 4)]
+        struct Split {
+            #[databag(user_id)]
+            account: Option<i64>,
+            #[databag(alias = "shop", column)]
+            tenant: Option<String>,
+            clicks: u32,
+            shop_visits: u32,
+        }
+        assert_says::<Split>(&[
+            "`clicks` is new: in stored sessions it has its default",
+            "`shop_visits` looks like the renamed field `visits`",
+        ]);
+        assert_eq!(report::<Split>().matches("alias = \"visits\"").count(), 2, "the offer, and `is gone`");
+    }
+
+    #[test]
+    fn each_of_two_gone_fields_is_offered_once() {
+        let layout = |fields: &[&str]| {
+            let fields = fields.iter().map(|name| ((*name).to_owned(), Lines(vec!["type u32".to_owned()])));
+            Layout { fields: fields.collect(), ..Layout::default() }
+        };
+        let offers = |was: &[&str], now: &[&str]| -> Vec<_> {
+            let remedies = remedies(&layout(was), &layout(now)).into_iter();
+            remedies.filter_map(|remedy| Some(remedy.split_once(". If it is,")?.0.to_owned())).collect()
+        };
+        assert_eq!(offers(&["first", "last"], &["name"]), ["`name` looks like the renamed field `first`"]);
+        assert_eq!(
+            offers(&["count_a", "other"], &["a", "count_b"]),
+            ["`a` looks like the renamed field `other`", "`count_b` looks like the renamed field `count_a`"]
+        );
+    }
+
+    #[test]
+    fn a_layout_lists_what_is_unchecked() {
+        #[derive(Default, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String")]
+        struct Code(String);
+        impl TryFrom<String> for Code {
+            type Error = &'static str;
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                if text == "DB-1" { Ok(Self(text)) } else { Err("not a code") }
+            }
+        }
+        #[derive(Databag)]
+        struct Order {
+            item: (Code, u32),
+        }
+        let text = Layout::of::<Order>().to_string();
+        let field = "field item\n    type tuple 2\n    type.0 str unchecked\n    type.1 unchecked\n";
+        assert!(text.ends_with(field), "{text}");
+        assert!(Layout::parse(&text) == Layout::of::<Order>());
     }
 }

@@ -1,109 +1,30 @@
 //! The tracer: a `Deserializer` that hands out made-up values and notes what a type asks for.
 //!
-//! A run enters; the [`Shape`] that all runs have found leaves. What a shape means is not known here.
+//! Runs over a type enter; the [`Shape`] that they have found leaves. The [`Exploration`] decides what is offered.
+//! What a shape means is not known here.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::any::type_name;
+use std::fmt::Display;
 
-use serde::de::value::U32Deserializer;
+use serde::de::value::{MapDeserializer, SeqDeserializer, StrDeserializer, U32Deserializer};
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess, SeqAccess,
     VariantAccess, Visitor,
 };
 
-/// What a type asked for, path by path.
-pub(crate) type Shape = BTreeMap<String, String>;
+use super::exploration::{Exploration, Shape};
 
 /// Runs a type against the tracer until nothing is left to follow. `run` returns whether the type was deserialized to
 /// its end.
 pub(super) fn trace(human_readable: bool, run: &dyn Fn(Tracer<'_>) -> bool) -> Shape {
-    /// Far more than the field of a session takes. The bound keeps every start-up short.
-    const RUNS: usize = 4096;
-    let mut trace = Trace { human_readable, ..Trace::default() };
-    for _ in 0..RUNS {
-        trace.open.clear();
-        trace.leaf.clear();
-        let ended = run(Tracer { trace: &mut trace, path: String::new() });
-        let again = !ended && trace.avoid_refused();
-        if !again && !trace.is_pending() {
-            break;
-        }
-    }
-    trace.shape
-}
-
-/// What all runs over one type have found, and what the next run has to do.
-#[derive(Default)]
-struct Trace {
-    human_readable: bool,
-    shape: Shape,
-    /// How many times each enum was entered, which is the next variant to follow.
-    entered: BTreeMap<String, usize>,
-    /// The made-up value to offer at each path.
-    offers: BTreeMap<String, usize>,
-    /// The paths of options, sequences and maps to leave empty.
-    empty: BTreeSet<String>,
-    /// The name and path of each struct and enum that is being deserialized, outermost first.
-    open: Vec<(&'static str, String)>,
-    /// The path of the last value that was offered.
-    leaf: String,
-}
-
-impl Trace {
-    /// Returns whether an enum has a variant that was not followed yet.
-    fn is_pending(&self) -> bool {
-        self.entered.iter().any(|(path, entered)| *entered < variants(&self.shape[path]))
-    }
-
-    /// Changes the next run so that it gets past the value that the type refused. Returns `false` if it cannot.
-    fn avoid_refused(&mut self) -> bool {
-        let offers = self.shape.get(&self.leaf).map_or(0, |kind| offers(kind));
-        let offered = self.offers.entry(self.leaf.clone()).or_default();
-        if *offered + 1 < offers {
-            *offered += 1;
-        } else if let Some(path) = self.innermost_optional() {
-            // No value fits here: the next run leaves its container empty, with every enum in it.
-            self.entered.retain(|enum_path, _| !enum_path.starts_with(&path));
-            self.empty.insert(path);
-        } else {
-            return false;
-        }
-        // The next run follows the variants on the way here once more.
-        for (_, path) in &self.open {
-            if let Some(entered) = self.entered.get_mut(path) {
-                *entered -= 1;
-            }
-        }
-        true
-    }
-
-    fn innermost_optional(&self) -> Option<String> {
-        let holds_leaf =
-            |path: &str| self.leaf.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '?', ':']));
-        let optional = |kind: &str| matches!(kind, "option" | "seq" | "map");
-        let candidates = self.shape.iter().filter(|(path, kind)| holds_leaf(path) && optional(kind));
-        let innermost = candidates.map(|(path, _)| path).max_by_key(|path| path.len())?;
-        (!self.empty.contains(innermost)).then(|| innermost.clone())
-    }
-}
-
-/// Returns how many made-up values there are for a kind.
-fn offers(kind: &str) -> usize {
-    match kind {
-        "str" => STRINGS.len(),
-        "bytes" => BYTES.len(),
-        "bool" | "f32" | "f64" | "char" | "unit" | "any" => 1,
-        _ if kind.starts_with(['i', 'u']) => 2,
-        _ => 1,
-    }
-}
-
-fn variants(kind: &str) -> usize {
-    kind.strip_prefix("enum ").map_or(0, |names| names.split(',').count())
+    Exploration::new(human_readable).repeat(|exploration| {
+        let mut outside = Tracer { exploration, path: String::new(), minimal: false, may_be_absent: false };
+        let _ = outside.part("", |root| run(root).then_some(()).ok_or_else(|| Error::custom("refused")));
+    })
 }
 
 /// Texts that types with a syntax, such as addresses and dates, accept.
-const STRINGS: [&str; 12] = [
+const STRINGS: &[&str] = &[
     "",
     "0",
     "a",
@@ -116,59 +37,204 @@ const STRINGS: [&str; 12] = [
     "00:00:00",
     "1970-01-01T00:00:00",
     "1970-01-01T00:00:00Z",
+    "a@example.com",
+    "https://example.com/",
+    "example.com",
+    "en",
+    "en-US",
+    "US",
+    "USA",
+    "USD",
+    "1.50",
+    "1.0.0",
+    "-1",
+    "2000",
+    "true",
+    "UTC",
+    "Europe/Berlin",
+    "+12025550123",
+    "DE89370400440532013000",
+    "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    "text/plain",
+    "/a",
+    "/",
+    "#000000",
+    "127.0.0.0/8",
+    "00:00:00:00:00:00",
+    "1s",
+    "P1D",
+    "{}",
+    "[]",
+    "A",
+    "Aa1!Aa1!Aa1!",
+    "AAAA",
+    "YWE=",
+    "aaaaaa",
+    "aaaaaaaa",
+    "000000",
+    "00000000",
+    "0000000000000000",
+    "aaaaaaaaaaaaaaaa",
+    "00000000000000000000000000000000",
+    "0000000000000000000000000000000000000000",
+    "0000000000000000000000000000000000000000000000000000000000000000",
 ];
 
 /// Lengths of byte strings that types with a fixed length accept.
-const BYTES: [usize; 6] = [0, 16, 4, 8, 12, 32];
+const BYTES: [usize; 12] = [0, 16, 4, 8, 12, 32, 1, 2, 20, 24, 48, 64];
+
+/// Lengths of sequences: types with a fixed or smallest length accept more than one element, or none.
+const LENGTHS: [usize; 5] = [1, 0, 2, 3, 4];
 
 type Error = serde::de::value::Error;
 
 /// Deserializes one part of a type: the part at `path`.
 pub(super) struct Tracer<'a> {
-    trace: &'a mut Trace,
+    exploration: &'a mut Exploration,
     path: String,
+    /// Whether to build a small value in place of a recursion. Nothing is noted then.
+    minimal: bool,
+    /// Whether the part may be a field that does not exist, because it was offered by its index alone.
+    may_be_absent: bool,
 }
 
-impl<'a> Tracer<'a> {
+impl Tracer<'_> {
+    /// Deserializes an inner part, whose path has a `suffix`.
+    fn part<T>(
+        &mut self,
+        suffix: impl Display,
+        build: impl FnOnce(Tracer<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let Self { minimal, .. } = *self;
+        let path = format!("{}{suffix}", self.path);
+        let visit = self.exploration.enter(&path, minimal).ok_or_else(|| Error::custom("too large"))?;
+        let part =
+            Tracer { exploration: self.exploration, path: path.clone(), minimal, may_be_absent: false };
+        let result = build(part);
+        if minimal {
+            self.exploration.leave_minimal(&visit);
+        } else {
+            self.exploration.leave(&path, &visit, result.is_ok());
+        }
+        result
+    }
+
+    /// Deserializes an inner part that may be left out. Returns `None` if it cannot be constructed.
+    fn optional<'de, T: DeserializeSeed<'de>>(
+        &mut self,
+        suffix: impl Display + Copy,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        if self.is_unconstructible(suffix) {
+            return Ok(None);
+        }
+        let result = self.part(suffix, |part| seed.deserialize(part));
+        if result.is_err() && self.is_unconstructible(suffix) { Ok(None) } else { result.map(Some) }
+    }
+
+    /// Offers the index of a field or variant, or its name if the visitor does not know indices.
+    fn identify<'de, T: DeserializeSeed<'de>>(
+        &self,
+        name: &'static str,
+        index: usize,
+        seed: T,
+    ) -> Result<T::Value, Error> {
+        if self.exploration.is_named(&self.path) {
+            let name: StrDeserializer<'_, Error> = name.into_deserializer();
+            return seed.deserialize(name);
+        }
+        let index = u32::try_from(index).map_err(Error::custom)?;
+        let index: U32Deserializer<Error> = index.into_deserializer();
+        seed.deserialize(index)
+    }
+
+    fn use_names(&mut self) {
+        if !self.minimal {
+            self.exploration.use_names(&self.path);
+        }
+    }
+
+    fn note_whole(&mut self) {
+        if !self.minimal {
+            self.exploration.note_whole(&self.path);
+        }
+    }
+
+    fn is_unconstructible(&self, suffix: impl Display) -> bool {
+        self.exploration.is_unconstructible(&format!("{}{suffix}", self.path))
+    }
+
     fn note(&mut self, kind: &str) {
-        self.trace.shape.entry(self.path.clone()).or_insert_with(|| kind.to_owned());
+        if !self.minimal {
+            self.exploration.note(&self.path, kind);
+        }
+    }
+
+    fn choose(&mut self, alternatives: usize) -> usize {
+        if self.minimal {
+            return self.exploration.chosen(&self.path) % alternatives;
+        }
+        self.exploration.choose(&self.path, alternatives)
     }
 
     /// Notes a value without parts, and returns which made-up value to offer.
-    fn leaf(&mut self, kind: &str) -> usize {
+    fn leaf(&mut self, kind: &str, offers: usize) -> usize {
         self.note(kind);
-        self.trace.leaf.clone_from(&self.path);
-        self.trace.offers.get(&self.path).copied().unwrap_or(0)
+        self.choose(offers)
     }
 
-    fn is_empty(&self) -> bool {
-        self.trace.empty.contains(&self.path)
-    }
-
-    fn parts(self, count: usize) -> Parts<'a> {
-        Parts { trace: self.trace, path: self.path, next: 0, count }
-    }
-
-    /// Enters a type that has a name. Fails if the type is being deserialized already.
-    fn enter(&mut self, name: &'static str, kind: &str) -> Result<(), Error> {
-        let outer =
-            self.trace.open.iter().find(|(open, path)| *open == name && self.trace.shape[path] == kind);
-        if let Some((_, path)) = outer {
-            let kind = format!("recursion to {path:?}");
-            self.leaf(&kind);
+    /// Opens a type that has a name. If it is open already, this is a recursion: the type is not followed again, but
+    /// built small, as soon as it is known that it can be built.
+    fn open<V>(mut self) -> Result<Self, Error> {
+        let outer = if self.minimal {
+            self.exploration.recursion(&self.path).cloned()
+        } else {
+            self.exploration.open(type_name::<V>(), &self.path)
+        };
+        let Some(outer) = outer else { return Ok(self) };
+        if !self.exploration.was_built(&outer) {
             return Err(Error::custom("recursive"));
         }
-        self.note(kind);
-        self.trace.open.push((name, self.path.clone()));
-        Ok(())
+        (self.path, self.minimal) = (outer, true);
+        Ok(self)
+    }
+
+    fn elements<'de, V: Visitor<'de>>(self, count: usize, visitor: V) -> Result<V::Value, Error> {
+        let mut elements = Elements { tracer: self, next: 0, count };
+        let value = visitor.visit_seq(&mut elements)?;
+        elements.tracer.note_whole();
+        Ok(value)
+    }
+
+    fn tuple<'de, V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, Error> {
+        self.note(&format!("tuple {len}"));
+        self.elements(len, visitor)
+    }
+
+    fn fields<'de, V: Visitor<'de>>(
+        mut self,
+        names: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.note(&format!("struct {}", names.join(",")));
+        if !(0..names.len()).any(|field| self.is_unconstructible(format_args!(".{field}"))) {
+            return self.elements(names.len(), visitor);
+        }
+        let mut fields = Fields { tracer: self, names, next: 0, accepted: false };
+        let result = visitor.visit_map(&mut fields);
+        if result.is_err() {
+            // A field is missing, and no other value of a field changes that.
+            fields.tracer.exploration.note_failure();
+        }
+        result
     }
 }
 
 macro_rules! leaves {
     ($($deserialize:ident $kind:literal $visit:ident $($offer:expr),+;)+) => {$(
         fn $deserialize<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
-            let offer = self.leaf($kind);
-            visitor.$visit([$($offer),+][offer])
+            let offers = [$($offer),+];
+            visitor.$visit(offers[self.leaf($kind, offers.len())])
         }
     )+};
 }
@@ -177,30 +243,36 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     type Error = Error;
 
     leaves! {
-        deserialize_bool "bool" visit_bool false;
-        deserialize_i8 "i8" visit_i8 0, 1;
-        deserialize_i16 "i16" visit_i16 0, 1;
-        deserialize_i32 "i32" visit_i32 0, 1;
-        deserialize_i64 "i64" visit_i64 0, 1;
-        deserialize_i128 "i128" visit_i128 0, 1;
-        deserialize_u8 "u8" visit_u8 0, 1;
-        deserialize_u16 "u16" visit_u16 0, 1;
-        deserialize_u32 "u32" visit_u32 0, 1;
-        deserialize_u64 "u64" visit_u64 0, 1;
-        deserialize_u128 "u128" visit_u128 0, 1;
-        deserialize_f32 "f32" visit_f32 0.0;
-        deserialize_f64 "f64" visit_f64 0.0;
-        deserialize_char "char" visit_char 'a';
+        deserialize_bool "bool" visit_bool false, true;
+        deserialize_i8 "i8" visit_i8 0, 1, 2, 10, 100;
+        deserialize_i16 "i16" visit_i16 0, 1, 2, 10, 100, 2000;
+        deserialize_i32 "i32" visit_i32 0, 1, 2, 10, 100, 2000;
+        deserialize_i64 "i64" visit_i64 0, 1, 2, 10, 100, 2000;
+        deserialize_i128 "i128" visit_i128 0, 1, 2, 10, 100, 2000;
+        deserialize_u8 "u8" visit_u8 0, 1, 2, 10, 100;
+        deserialize_u16 "u16" visit_u16 0, 1, 2, 10, 100, 2000;
+        deserialize_u32 "u32" visit_u32 0, 1, 2, 10, 100, 2000;
+        deserialize_u64 "u64" visit_u64 0, 1, 2, 10, 100, 2000;
+        deserialize_u128 "u128" visit_u128 0, 1, 2, 10, 100, 2000;
+        deserialize_f32 "f32" visit_f32 0.0, 0.5, 1.0, 10.0;
+        deserialize_f64 "f64" visit_f64 0.0, 0.5, 1.0, 10.0;
+        deserialize_char "char" visit_char 'a', 'A', '0';
     }
 
     fn deserialize_any<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
-        self.leaf("any");
-        visitor.visit_unit()
+        match self.leaf("any", 6 + STRINGS.len()) {
+            0 => visitor.visit_unit(),
+            1 => visitor.visit_bool(false),
+            2 => visitor.visit_u64(1),
+            3 => visitor.visit_f64(1.0),
+            4 => visitor.visit_seq(SeqDeserializer::new(std::iter::empty::<()>())),
+            5 => visitor.visit_map(MapDeserializer::new(std::iter::empty::<((), ())>())),
+            text => visitor.visit_str(STRINGS[text - 6]),
+        }
     }
 
     fn deserialize_str<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
-        let offer = self.leaf("str");
-        visitor.visit_str(STRINGS[offer])
+        visitor.visit_str(STRINGS[self.leaf("str", STRINGS.len())])
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -208,8 +280,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
-        let offer = self.leaf("bytes");
-        visitor.visit_bytes(&[0; 32][..BYTES[offer]])
+        visitor.visit_bytes(&[0; 64][..BYTES[self.leaf("bytes", BYTES.len())]])
     }
 
     fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -218,15 +289,14 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
 
     fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
         self.note("option");
-        if self.is_empty() {
+        if self.minimal || self.is_unconstructible('?') || self.choose(2) == 1 {
             return visitor.visit_none();
         }
-        self.path.push('?');
-        visitor.visit_some(self)
+        self.part('?', |content| visitor.visit_some(content))
     }
 
     fn deserialize_unit<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
-        self.leaf("unit");
+        self.leaf("unit", 1);
         visitor.visit_unit()
     }
 
@@ -243,18 +313,17 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         _: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self)
+        visitor.visit_newtype_struct(self.open::<V>()?)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
         self.note("seq");
-        let count = usize::from(!self.is_empty());
-        visitor.visit_seq(self.parts(count))
+        let count = if self.minimal { 0 } else { LENGTHS[self.choose(LENGTHS.len())] };
+        visitor.visit_seq(Seq(Elements { tracer: self, next: 0, count }))
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, Error> {
-        self.note(&format!("tuple {len}"));
-        visitor.visit_seq(self.parts(len))
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
+        self.tuple(len, visitor)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -263,44 +332,46 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.deserialize_tuple(len, visitor)
+        self.open::<V>()?.tuple(len, visitor)
     }
 
     fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Error> {
         self.note("map");
-        let count = usize::from(!self.is_empty());
-        visitor.visit_map(self.parts(count))
+        let is_empty = self.minimal || self.choose(2) == 1;
+        visitor.visit_map(Entries { tracer: self, count: usize::from(!is_empty) })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
-        mut self,
-        name: &'static str,
+        self,
+        _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.enter(name, &format!("struct {}", fields.join(",")))?;
-        let depth = self.trace.open.len();
-        let mut parts = self.parts(fields.len());
-        let value = visitor.visit_seq(&mut parts)?;
-        parts.trace.open.truncate(depth - 1);
-        Ok(value)
+        self.open::<V>()?.fields(fields, visitor)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
-        mut self,
-        name: &'static str,
-        variants: &'static [&'static str],
+        self,
+        _: &'static str,
+        names: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        self.enter(name, &format!("enum {}", variants.join(",")))?;
-        let depth = self.trace.open.len();
-        let entered = self.trace.entered.entry(self.path.clone()).or_default();
-        let index = *entered % variants.len().max(1);
-        *entered += 1;
-        let mut chosen = Variant { trace: self.trace, path: self.path, index };
-        let value = visitor.visit_enum(&mut chosen)?;
-        chosen.trace.open.truncate(depth - 1);
-        Ok(value)
+        let mut tracer = self.open::<V>()?;
+        tracer.note(&format!("enum {}", names.join(",")));
+        let index = if tracer.minimal {
+            tracer.exploration.chosen_variant(&tracer.path)
+        } else {
+            tracer.exploration.variant(&tracer.path, names.len())
+        };
+        let index = index.ok_or_else(|| Error::custom("no variant can be constructed"))?;
+        let changes = tracer.exploration.changes();
+        let mut chosen = Variant { tracer, names, index };
+        let result = visitor.visit_enum(&mut chosen);
+        let Tracer { exploration, path, minimal, .. } = chosen.tracer;
+        if !minimal && exploration.changes() == changes {
+            exploration.finish_variant(&path, names.len(), result.is_ok());
+        }
+        result
     }
 
     fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -308,41 +379,33 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.may_be_absent {
+            return visitor.visit_unit();
+        }
         self.deserialize_any(visitor)
     }
 
     fn is_human_readable(&self) -> bool {
-        self.trace.human_readable
+        self.exploration.is_human_readable()
     }
 }
 
-/// The elements of a sequence or the fields of a struct.
-struct Parts<'a> {
-    trace: &'a mut Trace,
-    path: String,
+/// The elements of a tuple, or the fields of a struct in their order.
+struct Elements<'a> {
+    tracer: Tracer<'a>,
     next: usize,
     count: usize,
 }
 
-impl Parts<'_> {
-    fn part(&mut self, name: impl std::fmt::Display) -> Tracer<'_> {
-        let mut path = self.path.clone();
-        let _ = write!(path, ".{name}");
-        Tracer { trace: self.trace, path }
-    }
-}
-
-impl<'de> SeqAccess<'de> for Parts<'_> {
+impl<'de> SeqAccess<'de> for Elements<'_> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
         if self.next == self.count {
             return Ok(None);
         }
-        let part = self.part(self.next);
-        let value = seed.deserialize(part)?;
         self.next += 1;
-        Ok(Some(value))
+        self.tracer.part(format_args!(".{}", self.next - 1), |part| seed.deserialize(part)).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -350,33 +413,110 @@ impl<'de> SeqAccess<'de> for Parts<'_> {
     }
 }
 
-impl<'de> MapAccess<'de> for Parts<'_> {
+/// The elements of a sequence, which ends before an element that cannot be constructed.
+struct Seq<'a>(Elements<'a>);
+
+impl<'de> SeqAccess<'de> for Seq<'_> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
+        if self.0.next == self.0.count {
+            return Ok(None);
+        }
+        self.0.next += 1;
+        self.0.tracer.optional(format_args!(".{}", self.0.next - 1), seed)
+    }
+}
+
+/// The entry of a map. The map is empty if the key or the value cannot be constructed.
+struct Entries<'a> {
+    tracer: Tracer<'a>,
+    count: usize,
+}
+
+impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        if self.next == self.count {
+        if self.count == 0 {
             return Ok(None);
         }
-        self.next += 1;
-        seed.deserialize(self.part("key")).map(Some)
+        self.count = 0;
+        let key = self.tracer.optional(".key", seed)?;
+        Ok(key.filter(|_| !self.tracer.is_unconstructible(".value")))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        seed.deserialize(self.part("value"))
+        self.tracer.part(".value", |value| seed.deserialize(value))
+    }
+
+    fn next_entry_seed<K: DeserializeSeed<'de>, V: DeserializeSeed<'de>>(
+        &mut self,
+        key: K,
+        value: V,
+    ) -> Result<Option<(K::Value, V::Value)>, Error> {
+        if self.count == 0 {
+            return Ok(None);
+        }
+        self.count = 0;
+        // The value is explored although the key fails.
+        let key = self.tracer.optional(".key", key);
+        let value = self.tracer.optional(".value", value);
+        Ok(key?.zip(value?))
+    }
+}
+
+/// The fields of a struct that can be constructed.
+struct Fields<'a> {
+    tracer: Tracer<'a>,
+    names: &'static [&'static str],
+    next: usize,
+    /// Whether the visitor has accepted a key.
+    accepted: bool,
+}
+
+impl<'de> MapAccess<'de> for Fields<'_> {
+    type Error = Error;
+
+    /// Offers indices first: `names` has aliases too, so that it may be longer than the list of fields.
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+        while self.tracer.is_unconstructible(format_args!(".{}", self.next)) {
+            self.next += 1;
+        }
+        let key = self.names.get(self.next).map(|name| self.tracer.identify(name, self.next, seed));
+        match key {
+            Some(Err(error)) if !self.accepted => {
+                self.tracer.use_names();
+                Err(error)
+            }
+            Some(Ok(key)) => {
+                self.accepted = true;
+                Ok(Some(key))
+            }
+            Some(Err(_)) | None => {
+                self.tracer.note_whole();
+                Ok(None)
+            }
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        self.next += 1;
+        let field = format!(".{}", self.next - 1);
+        self.tracer.part(field, |part| seed.deserialize(Tracer { may_be_absent: true, ..part }))
     }
 }
 
 /// The variant of an enum that a run follows.
 struct Variant<'a> {
-    trace: &'a mut Trace,
-    path: String,
+    tracer: Tracer<'a>,
+    names: &'static [&'static str],
     index: usize,
 }
 
 impl Variant<'_> {
-    fn content(&mut self) -> Tracer<'_> {
-        let path = format!("{}:{}", self.path, self.index);
-        Tracer { trace: self.trace, path }
+    fn content<T>(&mut self, build: impl FnOnce(Tracer<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        self.tracer.part(format_args!(":{}", self.index), build)
     }
 }
 
@@ -385,9 +525,12 @@ impl<'de> EnumAccess<'de> for &mut Variant<'_> {
     type Variant = Self;
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Error> {
-        let index = u32::try_from(self.index).map_err(Error::custom)?;
-        let index: U32Deserializer<Error> = index.into_deserializer();
-        Ok((seed.deserialize(index)?, self))
+        let name = self.names.get(self.index).copied().unwrap_or_default();
+        let variant = self.tracer.identify(name, self.index, seed);
+        if variant.is_err() && self.index == 0 {
+            self.tracer.use_names();
+        }
+        Ok((variant?, self))
     }
 }
 
@@ -395,16 +538,18 @@ impl<'de> VariantAccess<'de> for &mut Variant<'_> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<(), Error> {
-        self.content().note("unit");
-        Ok(())
+        self.content(|mut content| {
+            content.note("unit");
+            Ok(())
+        })
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
-        seed.deserialize(self.content())
+        self.content(|content| seed.deserialize(content))
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Error> {
-        self.content().deserialize_tuple(len, visitor)
+        self.content(|content| content.tuple(len, visitor))
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -412,8 +557,6 @@ impl<'de> VariantAccess<'de> for &mut Variant<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
-        let mut content = self.content();
-        content.note(&format!("struct {}", fields.join(",")));
-        visitor.visit_seq(content.parts(fields.len()))
+        self.content(|content| content.fields(fields, visitor))
     }
 }

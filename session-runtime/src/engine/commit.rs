@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::config::Context;
 use super::load::{Active, Intent, Stored};
+use crate::bag::comparison::Comparison;
 use crate::bag::encoding::Fields;
 use crate::bag::record::{Header, assemble};
 use crate::bag::schema::Role;
@@ -157,16 +158,23 @@ struct PendingRecord {
 
 impl PendingRecord {
     fn of<T: Databag>(context: &Context, active: &Active<T>) -> Result<Self, Error> {
-        let none = context.layout.none();
+        let none = |field| context.layout.none(field);
         let current = Fields::against(&active.bag, &active.base)?;
         let still_there =
             |(field, value): &(usize, Vec<u8>)| (current.get(*field) == value).then_some(*field);
         let read: Vec<usize> = active.flash.iter().filter_map(still_there).collect();
-        let flash_read = read.iter().any(|&field| active.base.get(field) != none);
+        let flash_read = read.iter().any(|&field| active.base.get(field) != none(field));
         let fields = if read.is_empty() { current } else { current.with(&read, none) };
         let changes: Vec<bool> = (0..fields.len())
             .map(|field| fields.get(field) != active.base.get(field) && !read.contains(&field))
             .collect();
+        let is_changed = |field: &usize| changes[*field];
+        if let Some(field) =
+            (0..fields.len()).filter(is_changed).find(|&field| !fields.reads_back(field, &active.bag))
+        {
+            let name = T::SCHEMA.fields[field].name;
+            return Err(Error::NotReadBack { field: name, remedy: context.layout.remedy(field) });
+        }
         let mut projection = Projection::default();
         active.bag.project(&mut projection);
         Ok(Self { fields, changed: changes.contains(&true), changes, projection, flash_read })
@@ -178,7 +186,7 @@ impl PendingRecord {
             let default = context.defaults.get(index);
             matches!(field.role, Role::Ip(_))
                 || self.fields.get(index) == default
-                || active.bag.equals(index, default)
+                || active.bag.compare(index, default, Comparison::Unchanged)
         })
     }
 
@@ -221,8 +229,9 @@ impl PendingRecord {
             });
         }
         let preserved = preserved.iter().filter(|preserved| preserved.is_kept(changed)).cloned().collect();
-        let binding = Binding { bag: T::SCHEMA.name, id, created, expiration, revision };
-        let state = context.protection.seal(&context.place, &binding, record);
+        let (bag, table) = (T::SCHEMA.name, T::SCHEMA.table);
+        let binding = Binding { bag, table, id, created, expiration, revision };
+        let state = context.protection.seal(&context.place, &binding, &record);
 
         let scope = match stored {
             Some(stored) if token.is_none() && stored.projection == self.projection => {

@@ -12,7 +12,7 @@ use super::session_locks::SessionLocks;
 use crate::backend::{Backend, Custody, Opened};
 use crate::bag::Databag;
 use crate::bag::encoding::{DecodeError, Fields};
-use crate::bag::record::Layout;
+use crate::bag::record::{Layout, LayoutError};
 use crate::clock::{Clock, SkewGuardedClock, Timestamp};
 use crate::codec::Codec as _;
 use crate::envelope::{CsrfKey, OVERHEAD, Protection};
@@ -50,8 +50,9 @@ pub(crate) struct BagEncoding {
 impl BagEncoding {
     /// Describes the bag, and checks that its defaults decode.
     pub(crate) fn of<T: Databag>() -> Result<Self, Error> {
-        let layout = Layout::of::<T>().map_err(|source| Error::Encode { field: "", source })?;
-        Ok(Self { layout, defaults: defaults::<T>()? })
+        let layout = Layout::of::<T>().map_err(|error| Error::Config(refusal(error)))?;
+        let defaults = defaults::<T>(&layout)?;
+        Ok(Self { layout, defaults })
     }
 }
 
@@ -72,7 +73,7 @@ impl Engine {
         cookie: &str,
     ) -> Self {
         let Parts { protection, hooks, clock, tokens, encoding: BagEncoding { layout, defaults } } = parts;
-        let Opened { backend, directory } = opened;
+        let Opened { owner: _, backend, directory } = opened;
         let room = backend.max_state_len(cookie).saturating_sub(OVERHEAD);
         config.max_state_bytes = config.max_state_bytes.min(room);
         let context =
@@ -169,20 +170,41 @@ pub(crate) async fn within<R>(
     }
 }
 
-/// Returns an error for fields that this request could decode a moment ago.
-pub(super) fn undecodable(error: DecodeError) -> Error {
-    Error::Unreadable(Rejection::Undecodable { field: error.field })
+/// Says what to write for a bag whose fields their codecs cannot store.
+fn refusal(error: LayoutError) -> String {
+    match error {
+        LayoutError::Unreadable { field, codec } => format!(
+            "the codec `{codec}` cannot read the field `{field}` back: its type asks the format which type a value has \
+             (serde's `untagged`, `tag` and `flatten` do, and `serde_json::Value`), and `{codec}` does not store that; \
+             write `#[databag(codec = \"json\")]` on the field, or encode it by a module, `#[databag(with = module)]`"
+        ),
+        LayoutError::NotJson { field, codec } => format!(
+            "the bag is stored as a JSON object, which cannot hold the output of `{codec}`, the codec of the field \
+             `{field}`: choose a codec whose framing is `JsonObject`"
+        ),
+        LayoutError::NoNone { field, codec } => format!(
+            "the codec `{codec}` has no encoding of `None`, which the flash field `{field}` takes when it was read"
+        ),
+    }
 }
 
-/// Encodes the fields of a new session, and checks that they decode.
-fn defaults<T: Databag>() -> Result<Fields, Error> {
-    let defaults = Fields::of(&T::defaults())?;
-    match defaults.decode_into(&mut T::defaults()) {
-        Ok(()) => Ok(defaults),
-        Err(DecodeError { field }) => {
-            let field = field.unwrap_or_default();
+/// Returns an error for fields that were encoded by this request and do not decode.
+pub(super) fn not_read_back<T: Databag>(layout: &Layout, error: DecodeError) -> Error {
+    let field = error.field.unwrap_or_default();
+    let index = T::SCHEMA.fields.iter().position(|other| other.name == field).unwrap_or_default();
+    Error::NotReadBack { field, remedy: layout.remedy(index) }
+}
+
+/// Encodes the fields of a new session, and checks that they come back.
+fn defaults<T: Databag>(layout: &Layout) -> Result<Fields, Error> {
+    let bag = T::defaults();
+    let defaults = Fields::of(&bag)?;
+    match (0..defaults.len()).find(|&field| !defaults.reads_back(field, &bag)) {
+        None => Ok(defaults),
+        Some(field) => {
+            let (name, remedy) = (T::SCHEMA.fields[field].name, layout.remedy(field));
             Err(Error::Config(format!(
-                "the default of the field `{field}` does not decode from its own encoding"
+                "the default of the field `{name}` does not come back from its own encoding: {remedy}"
             )))
         }
     }

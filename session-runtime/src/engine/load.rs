@@ -123,6 +123,7 @@ pub(crate) fn open<T: Databag>(
     }
     let binding = Binding {
         bag: T::SCHEMA.name,
+        table: T::SCHEMA.table,
         id: row.id,
         created: row.created,
         expiration: row.expiration,
@@ -215,6 +216,6 @@ fn flash<T: Databag>(context: &Context, fields: &Fields) -> Vec<(usize, Vec<u8>)
     let flash = T::SCHEMA.fields.iter().enumerate().filter(|(_, field)| field.flash);
     let received = flash
         .map(|(field, _)| (field, fields.get(field)))
-        .filter(|(_, value)| *value != context.layout.none());
+        .filter(|(field, value)| *value != context.layout.none(*field));
     received.map(|(field, value)| (field, value.to_vec())).collect()
 }

@@ -3,7 +3,7 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::commit::{Plan, RowWrite, plan};
-use super::core::{CookieUpdate, Engine, undecodable, within};
+use super::core::{CookieUpdate, Engine, not_read_back, within};
 use super::load::{Active, Intent, LoadOutcome, Stored};
 use super::session_locks::SessionLockGuard;
 use crate::backend::Reloaded;
@@ -121,7 +121,8 @@ impl Engine {
             }
             // The change was not stored. It is applied again to what other requests stored, or, after a failure,
             // must not be stored with the rest of the request.
-            before.decode_into(&mut active.bag).map_err(undecodable)?;
+            let restored = before.decode_into(&mut active.bag);
+            restored.map_err(|error| not_read_back::<T>(&self.context.layout, error))?;
             outcome?;
             yield_before_retry(deadline).await?;
         }
@@ -371,15 +372,16 @@ impl Engine {
         if !active.is_ending() {
             let ours = Fields::against(&active.bag, &active.base)?;
             // A flash value that was read is still in the bag, and is not a change that would undo another request's.
-            let none = self.context.layout.none();
+            let none = |field| self.context.layout.none(field);
             let replaced = |(field, value): &(usize, Vec<u8>)| {
-                let read = ours.get(*field) == value && active.base.get(*field) == none;
-                (read && theirs.base.get(*field) != none).then_some(*field)
+                let read = ours.get(*field) == value && active.base.get(*field) == none(*field);
+                (read && theirs.base.get(*field) != none(*field)).then_some(*field)
             };
             let replaced: Vec<usize> = active.flash.iter().filter_map(replaced).collect();
             let ours = if replaced.is_empty() { ours } else { ours.with(&replaced, none) };
             let merged = merge::<T>(&active.base, &ours, &theirs.base)?;
-            merged.decode_into(&mut active.bag).map_err(undecodable)?;
+            let decoded = merged.decode_into(&mut active.bag);
+            decoded.map_err(|error| not_read_back::<T>(&self.context.layout, error))?;
         }
         let stored = active.stored.as_ref();
         let is_remembered_unchanged =

@@ -3,7 +3,7 @@
 //! ```text
 //! envelope  0x01 | key id (4) | nonce (12) | ciphertext | tag (16)
 //! aad       label, version, key id, then each after its length (u32, big-endian):
-//!           bag name, session id (32), created (8), expiration (8), revision (8),
+//!           bag name, table, session id (32), created (8), expiration (8), revision (8),
 //!           and in a cookie the cookie's name
 //! ```
 //!
@@ -27,6 +27,7 @@ pub(super) const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Binding<'a> {
     pub(crate) bag: &'a str,
+    pub(crate) table: &'a str,
     pub(crate) id: SessionId,
     pub(crate) created: Timestamp,
     pub(crate) expiration: Timestamp,
@@ -43,8 +44,9 @@ impl Binding<'_> {
         aad.extend_from_slice(label);
         aad.push(VERSION);
         aad.extend_from_slice(&key);
-        let parts: [&[u8]; 5] = [
+        let parts: [&[u8]; 6] = [
             self.bag.as_bytes(),
+            self.table.as_bytes(),
             self.id.as_bytes(),
             &self.created.as_millis().to_be_bytes(),
             &self.expiration.as_millis().to_be_bytes(),
@@ -130,7 +132,8 @@ mod tests {
 
     fn binding() -> Binding<'static> {
         Binding {
-            bag: "Shop",
+            bag: "shop/Shop",
+            table: "sessions",
             id: SessionId::from_bytes([7; 32]),
             created: Timestamp::from_millis(1_000),
             expiration: Timestamp::from_millis(2_000),
@@ -162,7 +165,7 @@ mod tests {
         assert_eq!(renamed, Err(OpenError::Forged), "CVE-2022-46170: the cookie of another name");
         assert_eq!(
             Hex(&cookie).to_string(),
-            "011861462a09090909090909090909090959fe4797647c672f272bd3ee3980aa408b3ff57b5796"
+            "011861462a090909090909090909090909ab10790d83efaf90d6ab26fb9b8eca3b3bb414b030fa"
         );
     }
 
@@ -170,7 +173,7 @@ mod tests {
     fn the_bytes_are_pinned() {
         assert_eq!(
             Hex(&sealed()).to_string(),
-            "011861462a09090909090909090909090912681c598d2b0e7e4b9fa973fa9a5c2456fa02ed3872"
+            "011861462a0909090909090909090909094abb716fa5e92dff476305c989045a3d7a7a0d60370b"
         );
     }
 

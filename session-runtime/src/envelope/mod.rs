@@ -50,17 +50,40 @@ pub(crate) enum Protection {
     Plain,
 }
 
+/// Returns what stands around a record in the clear: the bag and the table it belongs to.
+///
+/// ```text
+/// bytes   0x00 | length (4) | bag name | length (4) | table | record       integers big-endian
+/// text    {"bag":"shop/Shop","table":"sessions","record":{..}}
+/// ```
+fn plain_frame(place: &Place, binding: &Binding<'_>) -> (Vec<u8>, &'static [u8]) {
+    let names = [binding.bag, binding.table];
+    if *place == Place::Text {
+        let [bag, table] = names.map(serde_json::Value::from);
+        return (format!("{{\"bag\":{bag},\"table\":{table},\"record\":").into_bytes(), b"}");
+    }
+    let mut head = vec![PLAIN];
+    for name in names {
+        let length = u32::try_from(name.len()).expect("names are bounded");
+        head.extend_from_slice(&length.to_be_bytes());
+        head.extend_from_slice(name.as_bytes());
+    }
+    (head, b"")
+}
+
 impl Protection {
     /// Turns a record into the state of a row.
-    pub(crate) fn seal(&self, place: &Place, binding: &Binding<'_>, record: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn seal(&self, place: &Place, binding: &Binding<'_>, record: &[u8]) -> Vec<u8> {
         match (self, place) {
             (Self::Sealed(keyring), _) => {
                 let nonce = aead::nonce();
-                let envelope = format::seal(keyring.current(), place.purpose(), nonce, binding, &record);
+                let envelope = format::seal(keyring.current(), place.purpose(), nonce, binding, record);
                 if *place == Place::Text { STANDARD.encode(envelope).into_bytes() } else { envelope }
             }
-            (Self::Plain, Place::Text) => record,
-            (Self::Plain, Place::Bytes | Place::Cookie(_)) => [&[PLAIN], record.as_slice()].concat(),
+            (Self::Plain, _) => {
+                let (head, tail) = plain_frame(place, binding);
+                [&head, record, tail].concat()
+            }
         }
     }
 
@@ -79,14 +102,16 @@ impl Protection {
             (Self::Sealed(keyring), Place::Bytes | Place::Cookie(_)) => {
                 format::open(keyring, place.purpose(), binding, state)
             }
-            (Self::Plain, Place::Text) if state.starts_with(b"{") => Ok(state.to_vec()),
-            (Self::Plain, Place::Text) => Err(STANDARD
-                .decode(state)
-                .map_or(OpenError::Malformed, |envelope| format::sealed_under(&envelope))),
-            (Self::Plain, Place::Bytes | Place::Cookie(_)) => match state {
-                [PLAIN, record @ ..] => Ok(record.to_vec()),
-                _ => Err(format::sealed_under(state)),
-            },
+            (Self::Plain, _) => {
+                let (head, tail) = plain_frame(place, binding);
+                let record = state.strip_prefix(&*head).and_then(|state| state.strip_suffix(tail));
+                record.map(<[u8]>::to_vec).ok_or_else(|| match place {
+                    Place::Text => STANDARD
+                        .decode(state)
+                        .map_or(OpenError::Forged, |envelope| format::sealed_under(&envelope)),
+                    Place::Bytes | Place::Cookie(_) => format::sealed_under(state),
+                })
+            }
         }
     }
 
@@ -107,6 +132,50 @@ impl Protection {
         match self {
             Self::Sealed(keyring) => CsrfKey::new(keyring.current().csrf().clone()),
             Self::Plain => CsrfKey::random(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::token::SessionId;
+
+    const RECORD: &[u8] = br##"{"#":1}"##;
+
+    fn binding<'a>(bag: &'a str, table: &'a str) -> Binding<'a> {
+        let (created, expiration) = (Timestamp::from_millis(1_000), Timestamp::from_millis(2_000));
+        Binding { bag, table, id: SessionId::from_bytes([7; 32]), created, expiration, revision: 3 }
+    }
+
+    fn plain(place: &Place, binding: &Binding<'_>) -> Vec<u8> {
+        Protection::Plain.seal(place, binding, RECORD)
+    }
+
+    #[test]
+    fn the_bytes_in_the_clear_are_pinned() {
+        let binding = binding("shop/Shop", "sessions");
+        assert_eq!(plain(&Place::Bytes, &binding), b"\0\0\0\0\x09shop/Shop\0\0\0\x08sessions{\"#\":1}");
+        let text = br##"{"bag":"shop/Shop","table":"sessions","record":{"#":1}}"##;
+        assert_eq!(plain(&Place::Text, &binding), text);
+    }
+
+    #[test]
+    fn a_record_in_the_clear_opens_in_its_own_bag_and_table_only() {
+        let own = binding("shop/Shop", "sessions");
+        for place in [Place::Bytes, Place::Text] {
+            let state = plain(&place, &own);
+            let open = |binding, state: &[u8]| Protection::Plain.open(&place, &binding, state);
+            assert_eq!(open(own, &state).as_deref(), Ok(RECORD));
+            for other in [
+                binding("admin/Shop", "sessions"),
+                binding("shop/Shop", "others"),
+                binding("shop/Shops", "essions"),
+            ] {
+                assert!(open(other, &state).is_err(), "{other:?}");
+            }
+            assert!((0..state.len()).all(|length| open(own, &state[..length]) != Ok(RECORD.to_vec())));
         }
     }
 }

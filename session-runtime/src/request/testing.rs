@@ -39,7 +39,7 @@ fn engine<T: Databag>() -> Engine {
         encoding: BagEncoding::of::<T>().expect("the bag's defaults can be stored"),
     };
     let backend = Box::new(StoredRows::new(Arc::new(OneRow::default()), Arc::default()));
-    let opened = Opened { backend, directory: None };
+    let opened = Opened { owner: T::SCHEMA.name.to_owned(), backend, directory: None };
     Engine::new::<T>(config, parts, opened, T::SCHEMA.cookie.name)
 }
 

@@ -50,6 +50,8 @@ pub struct MemoryStore {
 struct Rows {
     by_id: BTreeMap<SessionId, Row>,
     by_expiration: BTreeSet<(Timestamp, SessionId)>,
+    /// The bag that the rows belong to.
+    owner: Option<String>,
 }
 
 impl MemoryStore {
@@ -88,6 +90,10 @@ impl Store for MemoryStore {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         self.rows = tables.entry(table.name.clone()).or_default().clone();
         Ok(())
+    }
+
+    async fn claim(&self, bag: &str, _: Instant) -> Result<String, StoreError> {
+        Ok(self.rows().owner.get_or_insert_with(|| bag.to_owned()).clone())
     }
 
     async fn load(&self, id: SessionId, _: Instant) -> Result<Option<Row>, StoreError> {

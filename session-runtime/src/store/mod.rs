@@ -334,6 +334,19 @@ pub trait Store: Send + Sync + 'static {
         timeout: Duration,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Notes in the store that the table belongs to `bag`, unless it belongs to another bag, and returns the bag it
+    /// belongs to. So a second program finds out that it would read, count and end the sessions of the first.
+    ///
+    /// Called once, after `prepare`. A store without a place for the note returns `bag`, as the default does.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot answer.
+    fn claim(&self, bag: &str, deadline: Instant) -> impl Future<Output = Result<String, StoreError>> + Send {
+        let (bag, _) = (bag.to_owned(), deadline);
+        async { Ok(bag) }
+    }
+
     /// Returns the row of this id.
     ///
     /// # Errors

@@ -21,9 +21,12 @@ impl ResponseError for Error {
             | Self::UnknownKey { .. }
             | Self::Contended => StatusCode::SERVICE_UNAVAILABLE,
             Self::Ended | Self::Conflict { .. } => StatusCode::CONFLICT,
-            Self::Config(_) | Self::Key(_) | Self::Encode { .. } | Self::TooLarge { .. } | Self::Usage(_) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Config(_)
+            | Self::Key(_)
+            | Self::Encode { .. }
+            | Self::NotReadBack { .. }
+            | Self::TooLarge { .. }
+            | Self::Usage(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 

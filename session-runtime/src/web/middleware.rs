@@ -213,6 +213,12 @@ fn mount<T: Databag>(
     let Slots { entries, answered } = extensions.get_mut().expect("inserted above");
     let cookie = site.http.cookie.name();
     let bag = type_name::<T>();
+    if entries.iter().any(|other| Arc::ptr_eq(&other.http, &site.http)) {
+        return Err(Error::Usage(format!(
+            "the request passes the middleware of `{bag}` twice: `.wrap(SessionMiddleware::new(sessions))` stands on the \
+             `App` or on one scope, not on both"
+        )));
+    }
     if let Some(other) = entries.iter().find(|other| other.http.cookie.name() == cookie) {
         return Err(Error::Usage(format!(
             "the sessions of `{}` and of `{bag}` have the same cookie, `{cookie}`, so each would end the other: give them \
@@ -224,10 +230,10 @@ fn mount<T: Databag>(
     Ok(answered.clone())
 }
 
-/// Finds the slot that a middleware has made for the bag `T`.
+/// Finds the slot that the innermost middleware of the bag `T` has made.
 fn find_entry<T: Databag>(request: &HttpRequest) -> Option<Mounted<T>> {
     let extensions = request.extensions();
-    let mut entries = extensions.get::<Slots>().into_iter().flat_map(|slots| &slots.entries);
+    let mut entries = extensions.get::<Slots>().into_iter().flat_map(|slots| slots.entries.iter().rev());
     entries.find_map(|entry| {
         let slot = entry.slot.clone().downcast().ok()?;
         Some(Mounted { slot, http: entry.http.clone(), access: entry.access })

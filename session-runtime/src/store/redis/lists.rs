@@ -137,6 +137,14 @@ impl Rows<'_> {
         self.wait_for_replicas().await
     }
 
+    /// Notes that the table belongs to a bag, unless it belongs to another, and returns the one it belongs to.
+    pub(super) async fn claim(&self, bag: &str) -> Result<String, Failure> {
+        let key = format!("{}owner}}", self.prefix);
+        let _: bool = self.link.ask(redis::cmd("SETNX").arg(&key).arg(bag)).await?;
+        self.wait_for_replicas().await?;
+        Ok(self.link.ask(redis::cmd("GET").arg(&key)).await?)
+    }
+
     /// Returns the rows of a user; a session that is renamed meanwhile is found under its new id.
     async fn of_user(&self, user: &Value) -> Result<Vec<Row>, Failure> {
         let mut rows = Vec::new();

@@ -118,6 +118,17 @@ impl<D: SqlDriver> SqlStore<D> {
         self.end_startup(lease, prepared).await
     }
 
+    async fn claim(&self, bag: &str) -> Result<String, StoreError> {
+        const OPERATION: &str = "note the bag of its table";
+        let table = self.prepared(OPERATION)?.rows.table();
+        let claim = async {
+            let mut lease = self.startup_lease().await?;
+            let owner = startup::claim::<D>(lease.connection(), table, bag).await;
+            self.end_startup(lease, owner).await
+        };
+        claim.await.map_err(failed(OPERATION))
+    }
+
     async fn startup_lease(&self) -> Result<Lease<D>, Failure> {
         match timeout(STARTUP_TIMEOUT, self.pool.acquire()).await {
             Ok(connection) => Ok(Lease(Some(connection?))),
@@ -361,6 +372,10 @@ macro_rules! delegate {
         impl Store for $store {
             async fn prepare(&mut self, table: &Table, timeout: Duration) -> Result<(), StoreError> {
                 self.0.prepare(table, timeout).await
+            }
+
+            async fn claim(&self, bag: &str, _: Instant) -> Result<String, StoreError> {
+                self.0.claim(bag).await
             }
 
             async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {

@@ -335,6 +335,7 @@ static DIALECT: Dialect = Dialect {
             ColumnType::Blob => "MEDIUMBLOB",
         },
         key_type: "VARBINARY(32)",
+        name_type: "VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
         holds,
         table_options: " ENGINE = InnoDB",
         create_index: |_, table, column, ty| {

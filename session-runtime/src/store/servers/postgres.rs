@@ -291,6 +291,7 @@ static DIALECT: Dialect = Dialect {
             ColumnType::Blob => "BYTEA",
         },
         key_type: "BYTEA",
+        name_type: "TEXT",
         holds: |declared, _| match declared {
             "bigint" => Some(ColumnType::Integer),
             "double precision" => Some(ColumnType::Real),

@@ -6,8 +6,9 @@ use tokio::time::timeout;
 
 use super::driver::{Connection, Failure, Query, SqlDriver};
 use crate::store::Table;
-use crate::store::sql::Cells;
+use crate::store::sql::owner::Owners;
 use crate::store::sql::table::TableCheck;
+use crate::store::sql::{Cells, Datum};
 use crate::value::{ColumnType, Value};
 
 /// How long start-up waits for a connection, and for the answer to a statement.
@@ -48,18 +49,66 @@ pub(super) async fn prepare_table<D: SqlDriver>(
     if missing::<D>(connection, table).await?.is_empty() {
         return Ok(());
     }
-    let number = lock_number(&table.name);
-    let mut lock = (D::SERVER.lock)(number);
-    let last = lock.pop().unwrap_or_default();
-    within(STARTUP_TIMEOUT, run::<D>(connection, lock)).await?;
-    if !is_one::<D>(connection, LOCK_TIMEOUT, &last).await? {
-        return Err(Failure::Locked { table: table.name.clone() });
-    }
+    let number = lock::<D>(connection, &table.name).await?;
     for _columns_then_indexes in 0..2 {
         let statements = missing::<D>(connection, table).await?;
         run::<D>(connection, statements).await?;
     }
     within(STARTUP_TIMEOUT, run::<D>(connection, (D::SERVER.unlock)(number))).await
+}
+
+/// Notes that a table belongs to a bag, unless it belongs to another, and returns the one it belongs to.
+pub(super) async fn claim<D: SqlDriver>(
+    connection: &mut Connection<D>,
+    table: &str,
+    bag: &str,
+) -> Result<String, Failure> {
+    let owners = Owners::new(D::DIALECT);
+    if let Some(owner) = owner::<D>(connection, &owners, table).await? {
+        return Ok(owner);
+    }
+    let number = lock::<D>(connection, table).await?;
+    within(STARTUP_TIMEOUT, run::<D>(connection, vec![owners.create.clone()])).await?;
+    let owner = if let Some(owner) = owner::<D>(connection, &owners, table).await? {
+        owner
+    } else {
+        let values = [table, bag].map(|text| Datum::Text(text.into()));
+        let insert = Query::once(&*owners.insert, values, &[]);
+        within(STARTUP_TIMEOUT, D::execute(connection, &insert)).await?;
+        bag.to_owned()
+    };
+    within(STARTUP_TIMEOUT, run::<D>(connection, (D::SERVER.unlock)(number))).await?;
+    Ok(owner)
+}
+
+async fn owner<D: SqlDriver>(
+    connection: &mut Connection<D>,
+    owners: &Owners,
+    table: &str,
+) -> Result<Option<String>, Failure> {
+    let (exists, subject) = &owners.exists;
+    for (sql, parameter) in [(*exists, subject.as_str()), (owners.select.as_str(), table)] {
+        let query = Query::once(sql, [Datum::Text(parameter.into())], &[ColumnType::Text]);
+        let rows = within(STARTUP_TIMEOUT, D::fetch(connection, &query)).await?;
+        match first_cell(&rows) {
+            None => return Ok(None),
+            Some(Value::Text(bag)) if sql == owners.select => return Ok(Some(bag.clone())),
+            Some(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Takes the lock of a table, and returns its number.
+async fn lock<D: SqlDriver>(connection: &mut Connection<D>, table: &str) -> Result<i64, Failure> {
+    let number = lock_number(table);
+    let mut lock = (D::SERVER.lock)(number);
+    let last = lock.pop().unwrap_or_default();
+    within(STARTUP_TIMEOUT, run::<D>(connection, lock)).await?;
+    if !is_one::<D>(connection, LOCK_TIMEOUT, &last).await? {
+        return Err(Failure::Locked { table: table.to_owned() });
+    }
+    Ok(number)
 }
 
 /// Returns the statements that bring the table nearer to what it must be.

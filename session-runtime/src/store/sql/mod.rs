@@ -5,6 +5,7 @@
 
 pub(super) mod dialect;
 pub(super) mod filter;
+pub(super) mod owner;
 pub(super) mod rows;
 pub(super) mod table;
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Statement, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, TransactionBehavior};
 
 use super::failure::Failure;
 use super::file::STARTUP_TIMEOUT;
 use crate::clock::Timestamp;
 use crate::store::sql::dialect::{Catalog, Dialect, Names};
+use crate::store::sql::owner::Owners;
 use crate::store::sql::rows::Rows;
 use crate::store::sql::table::{Question, TableCheck};
 use crate::store::sql::{Cells, Datum, filter};
@@ -178,6 +179,37 @@ fn complete(connection: &mut Connection, table: &Table) -> Result<(), Failure> {
     Ok(transaction.commit()?)
 }
 
+/// Notes that a table belongs to a bag, unless it belongs to another, and returns the one it belongs to.
+pub(super) fn claim(connection: &mut Connection, table: &str, bag: &str) -> Result<String, Failure> {
+    connection.busy_timeout(STARTUP_TIMEOUT)?;
+    let owner = note_owner(connection, table, bag);
+    connection.busy_timeout(Duration::ZERO)?;
+    owner
+}
+
+fn note_owner(connection: &mut Connection, table: &str, bag: &str) -> Result<String, Failure> {
+    let owners = Owners::new(&DIALECT);
+    if let Some(owner) = owner(connection, &owners, table)? {
+        return Ok(owner);
+    }
+    let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
+    transaction.execute_batch(&owners.create)?;
+    if let Some(owner) = owner(&transaction, &owners, table)? {
+        return Ok(owner);
+    }
+    transaction.execute(&owners.insert, (table, bag))?;
+    transaction.commit()?;
+    Ok(bag.to_owned())
+}
+
+fn owner(connection: &Connection, owners: &Owners, table: &str) -> Result<Option<String>, Failure> {
+    let (exists, subject) = &owners.exists;
+    if !connection.prepare(exists)?.exists([subject])? {
+        return Ok(None);
+    }
+    Ok(connection.query_row(&owners.select, [table], |row| row.get(0)).optional()?)
+}
+
 /// Returns the statements that bring the table nearer to what it must be.
 fn missing(connection: &Connection, table: &Table) -> Result<Vec<String>, Failure> {
     let mut check = TableCheck::new(&DIALECT, table)?;
@@ -238,6 +270,7 @@ pub(super) static DIALECT: Dialect = Dialect {
         is_same_name: str::eq_ignore_ascii_case,
         column_type,
         key_type: "BLOB",
+        name_type: "TEXT COLLATE NOCASE",
         holds: |declared, _| affinity(declared),
         table_options: "",
         create_index: |index, table, column, _| format!("CREATE INDEX {index} ON {table} ({column})"),

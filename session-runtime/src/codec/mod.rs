@@ -6,9 +6,20 @@ use bincode::config::{Config, standard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+mod limits;
+
+pub use self::limits::MAX_DEPTH;
+use self::limits::{Decoded, Limited};
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Encodes and decodes single values. `#[databag(codec = path::to::MyCodec)]` selects a codec of your own.
+///
+/// # Limits
+///
+/// Values are limited whatever the codec is: `encode` gets a value that fails beyond [`MAX_DEPTH`] levels, and `decode` a
+/// type that fails beyond so many levels or with more elements than `bytes` can hold. A codec that reads into a tree
+/// of its own before it asks the type has to stop at [`MAX_DEPTH`] itself.
 ///
 /// # Examples
 ///
@@ -50,6 +61,10 @@ pub trait Codec: 'static {
     /// What the format returns from serde's `is_human_readable`.
     const HUMAN_READABLE: bool;
 
+    /// Whether the format stores the type of each value, so that it can answer serde's `deserialize_any`. With a format
+    /// that cannot, a field whose type asks for that is refused when sessions are built.
+    const SELF_DESCRIBING: bool = true;
+
     /// Appends the encoded value to `out`. Equal bytes must mean equal values.
     ///
     /// # Errors
@@ -63,6 +78,28 @@ pub trait Codec: 'static {
     ///
     /// If `bytes` is not exactly one encoded `T`.
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError>;
+}
+
+/// Appends an encoded value to `out`, within the limits.
+///
+/// # Errors
+///
+/// If the codec cannot express the value, or it has more than [`MAX_DEPTH`] levels.
+pub(crate) fn encode<C: Codec, T: Serialize + ?Sized>(
+    value: &T,
+    out: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    C::encode(&Limited::new(value, C::FRAMING == Framing::JsonObject), out)
+}
+
+/// Decodes a value from all of `bytes`, within the limits.
+///
+/// # Errors
+///
+/// If `bytes` is not exactly one encoded `T`, or claims more than it can hold.
+pub(crate) fn decode<C: Codec, T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    Decoded::<T>::expect(bytes.len());
+    C::decode::<Decoded<T>>(bytes).map(|Decoded(value)| value)
 }
 
 /// How the encoded fields form a record.
@@ -107,6 +144,7 @@ impl Codec for Bincode {
     const NAME: &'static str = "bincode";
     const FRAMING: Framing = Framing::Binary;
     const HUMAN_READABLE: bool = false;
+    const SELF_DESCRIBING: bool = false;
 
     fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
         bincode::serde::encode_into_writer(value, Append(out), config()).map_err(codec_error)
@@ -150,6 +188,11 @@ impl Codec for Json {
     }
 
     fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-        serde_json::from_slice(bytes).map_err(CodecError::new)
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        // The levels are counted for every codec alike; see `limits`.
+        deserializer.disable_recursion_limit();
+        let value = T::deserialize(&mut deserializer).map_err(CodecError::new)?;
+        deserializer.end().map_err(CodecError::new)?;
+        Ok(value)
     }
 }
