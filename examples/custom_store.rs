@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable, StorageError, TableDefinition};
 use serde::{Deserialize, Serialize};
-use session_runtime::store::{ColumnRef, Comparison, Filter, Outcome, Page, Row, Table, TableColumn, Update};
+use session_runtime::store::{
+    ColumnRef, Comparison, Filter, Order, Outcome, Page, Row, Table, TableColumn, Update,
+};
 use session_runtime::{
     Databag, Directory, Keyring, SessionId, Sessions, Store, StoreError, Timestamp, Value,
 };
@@ -211,7 +213,20 @@ impl Directory for RedbStore {
     async fn find(&self, filter: &Filter, page: Page, _: Instant) -> Result<Vec<Row>, StoreError> {
         let filter = filter.clone();
         self.read("find rows", move |table, rows| {
-            select(table, rows, &filter, page.after)?.take(page.limit as usize).collect()
+            let (mut found, limit) = (select(table, rows, &filter, page.after)?, page.limit as usize);
+            if page.order == Order::Id {
+                return found.take(limit).collect();
+            }
+            // Twice the page is in memory at most.
+            let mut newest = Vec::new();
+            while let Some(row) = found.next().transpose()? {
+                newest.push(row);
+                if newest.len() >= 2 * limit.max(64) {
+                    keep_newest(&mut newest, limit);
+                }
+            }
+            keep_newest(&mut newest, limit);
+            Ok(newest)
         })
         .await
     }
@@ -232,6 +247,11 @@ impl Directory for RedbStore {
     async fn health(&self, deadline: Instant) -> Result<(), StoreError> {
         self.write("pass its health check", deadline, |_| Ok(())).await
     }
+}
+
+fn keep_newest(rows: &mut Vec<Row>, limit: usize) {
+    rows.sort_by_key(|row| Reverse((row.created, row.id)));
+    rows.truncate(limit);
 }
 
 fn rows_of(table: &Table) -> String {
@@ -314,6 +334,8 @@ fn select<'r>(
 fn decode(table: &Table, id: SessionId, (state, rest): (&[u8], &[u8])) -> Result<(Row, Columns), BoxError> {
     // The cause would quote the value, and errors are logged.
     let rest: Rest = rmp_serde::from_slice(rest).map_err(|_| "a row is not as it was written")?;
+    // Of a state that is too long, its first bytes show it.
+    let state = state.get(..=table.max_state).unwrap_or(state);
     let value = |column: &TableColumn| rest.columns.get(&column.name).cloned().flatten().map(Value::from);
     let (created, expiration) =
         (Timestamp::from_millis(rest.created), Timestamp::from_millis(rest.expiration));

@@ -164,6 +164,9 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
 
     /// Sets the largest record, in bytes; 64 KiB by default. A larger one is answered 500 and not stored: without a limit
     /// visitors could fill the store. In a cookie the limit is at most what the cookie can hold.
+    ///
+    /// A stored session that is larger is not read whole, and its visitor is anonymous
+    /// ([`Rejection::TooLarge`]): before you lower the limit, let the larger sessions expire.
     pub fn max_state_bytes(self, bytes: usize) -> Self {
         self.set(|settings| settings.config.max_state_bytes = bytes)
     }
@@ -247,7 +250,7 @@ impl<S: Backing> Settings<S> {
         let cookie = T::SCHEMA.cookie.name;
 
         let parts = Parts { protection, hooks, clock, tokens, encoding: BagEncoding::of::<T>()? };
-        let opened = store.open(table::<T>(), T::SCHEMA.name, config.deadline, Arc::default()).await?;
+        let opened = store.open(table::<T>(&config), T::SCHEMA.name, config.deadline, Arc::default()).await?;
         if opened.owner != T::SCHEMA.name {
             return Err(Error::Config(foreign_table(T::SCHEMA, &opened.owner)));
         }
@@ -332,13 +335,14 @@ fn refuse(is_wrong: bool, message: &str) -> Result<(), Error> {
     if is_wrong { Err(Error::Config(message.to_owned())) } else { Ok(()) }
 }
 
-fn table<T: Databag>() -> Table {
+fn table<T: Databag>(config: &SessionConfig) -> Table {
     let schema = T::SCHEMA;
     let columns = &schema.columns;
     let mut table = Table {
         id: columns.id.to_owned(),
         state: columns.state.to_owned(),
         state_is_text: T::Codec::FRAMING == Framing::JsonObject,
+        max_state: config.max_state(T::Codec::FRAMING),
         created: columns.created.to_owned(),
         expiration: columns.expiration.to_owned(),
         revision: columns.revision.to_owned(),
@@ -384,6 +388,7 @@ mod tests {
             ("table", format!("`{}`", schema.table)),
             ("store deadline of each load and each write", format!("{} seconds", config.deadline.as_secs())),
             ("size of a session", format!("{} bytes", config.max_state_bytes)),
+            ("sessions in a list, the newest", crate::LIST_LIMIT.to_string()),
             (
                 "expired rows are removed",
                 format!("every {} minutes, {PRUNE_BATCH} at a time", minutes(pause)),

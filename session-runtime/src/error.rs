@@ -119,9 +119,12 @@ pub enum Rejection {
     /// The session has passed its idle or absolute limit.
     #[error("the session has expired")]
     Expired,
-    /// The row does not authenticate, or its columns differ from the sealed values.
+    /// The row does not authenticate, has a value that cannot be read, or its columns differ from the sealed values.
     #[error("the row was tampered with")]
     Tampered,
+    /// The row is larger than any that these sessions write. It was not read whole.
+    #[error("the stored session is larger than `max_state_bytes`")]
+    TooLarge,
     /// The record authenticates and does not decode.
     #[error("the record does not decode, at field `{}`", .field.unwrap_or("-"))]
     Undecodable {

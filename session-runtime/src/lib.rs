@@ -142,7 +142,7 @@ pub use envelope::{KeyError, Keyring};
 pub use error::{Error, Rejection};
 pub use query::{Column, Condition};
 pub use request::{LoggedIn, Session, SessionRef};
-pub use sessions::{Find, Sessions, Snapshot};
+pub use sessions::{CheckReport, Find, LIST_LIMIT, Sessions, Snapshot};
 #[cfg(feature = "memory")]
 pub use store::memory::MemoryStore;
 #[cfg(feature = "redis")]

@@ -1,6 +1,5 @@
 //! Sessions of one bag, as applications manage them: by token, by id, by user, by column.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -8,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, TryStreamExt as _};
 
 use crate::backend::Reloaded;
 use crate::backend::access::{Access, FindsById, Listed, Lists};
@@ -17,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::engine::cleanup::PRUNE_BATCH;
 use crate::engine::core::{Engine, within};
 use crate::engine::load::{Active, Client, Intent, LoadOutcome};
-use crate::error::{Error, Rejection};
+use crate::error::{Error, ErrorChain, Rejection};
 #[cfg(feature = "actix")]
 use crate::http::HttpConfig;
 use crate::query::Condition;
@@ -25,7 +24,11 @@ use crate::store::{ColumnRef, Comparison, Filter, Page, Row};
 use crate::token::{SessionId, Token};
 use crate::value::ColumnValue as _;
 
-/// How many rows a page of a list has.
+/// How many sessions [`Sessions::of_user`] and an awaited [`Sessions::find`] return at most, unless [`Find::limit`] says
+/// otherwise: a list of everything would take as much memory as there are sessions.
+pub const LIST_LIMIT: u32 = 1_000;
+
+/// How many rows a page of a stream has.
 const PAGE: u32 = 256;
 
 /// The sessions of the bag `T`. Cloning is cheap, and all clones share the same sessions.
@@ -176,17 +179,20 @@ impl<T: Databag, A: Access> Sessions<T, A> {
 
 /// Calls on lists: a store that lists its rows answers them.
 impl<T: Databag, A: Access> Sessions<T, A> {
-    /// Returns the live sessions of a user.
+    /// Returns the live sessions of a user, the newest first: at most [`LIST_LIMIT`].
+    ///
+    /// A session that cannot be opened is left out, whether its row was tampered with or its key is missing; the log has
+    /// their number. It is counted, and ended with the others, all the same.
     ///
     /// # Errors
     ///
-    /// If the store fails, or a session's key is missing.
+    /// If the store fails.
     pub fn of_user(&self, user: impl Into<T::User>) -> BoxFuture<'_, Vec<Snapshot<T>>>
     where
         T: HasUser,
         A: Lists,
     {
-        Box::pin(self.find_all(is_user::<T>(user)))
+        Box::pin(self.newest("of_user", is_user::<T>(user), LIST_LIMIT))
     }
 
     /// Ends all sessions of a user and returns how many there were.
@@ -216,30 +222,23 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         Box::pin(self.remove(Filter::And(Box::new(is_user::<T>(user)), Box::new(others))))
     }
 
-    /// Starts a query by columns: `.await` it for the live sessions that match, or
-    /// [`count`](Find::count) or [`delete`](Find::delete) them.
+    /// Starts a query by columns: `.await` it for the newest live sessions that match, [`stream`](Find::stream) all of
+    /// them, or [`count`](Find::count) or [`delete`](Find::delete) them. A session that cannot be opened is left out, as
+    /// [`of_user`](Self::of_user) does.
     pub fn find(&self, condition: Condition<T>) -> Find<'_, T, A>
     where
         A: Lists,
     {
-        Find { sessions: self, filter: condition.filter }
+        Find { sessions: self, filter: condition.filter, limit: LIST_LIMIT }
     }
 
-    /// Returns all live sessions, read page by page in the order of their ids.
+    /// Returns all live sessions, read page by page in the order of their ids. A session that cannot be opened is left
+    /// out, as [`of_user`](Self::of_user) does.
     pub fn stream(&self) -> impl Stream<Item = Result<Snapshot<T>, Error>> + '_
     where
         A: Lists,
     {
-        let start = (VecDeque::new(), None, false);
-        stream::try_unfold(start, async |(mut read, mut after, mut done)| {
-            while read.is_empty() && !done {
-                let rows = self.rows(Filter::All, after).await?;
-                done = rows.is_empty();
-                after = rows.last().map(|row| row.id);
-                read.extend(self.open_all(rows)?);
-            }
-            Ok(read.pop_front().map(|snapshot| (snapshot, (read, after, done))))
-        })
+        self.stream_of("stream", Filter::All)
     }
 
     /// Counts the live sessions.
@@ -291,40 +290,92 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     /// Seals every session again that is not sealed under the current key, and returns how many there were. `progress`
     /// is called with the number of sessions checked so far and the number of all.
     ///
+    /// A session that cannot be opened, or is too large to be written, stays as it is; the log has their number. Before
+    /// you remove a key, [`check`](Self::check) with the keyring that lacks it.
+    ///
     /// # Errors
     ///
-    /// If the store fails, or a session's key is missing.
+    /// If the store fails.
     pub async fn reseal_all(&self, mut progress: impl FnMut(u64, u64)) -> Result<u64, Error>
     where
         A: Lists,
     {
         let total = self.count(Filter::All).await?;
+        let mut skipped = Skipped::of::<T>("reseal_all");
         let (mut checked, mut resealed, mut after) = (0, 0, None);
         loop {
-            let rows = self.rows(Filter::All, after).await?;
+            let rows = self.rows(self.live(Filter::All), Page::new(after, PAGE)).await?;
             let Some(last) = rows.last() else { return Ok(resealed) };
             after = Some(last.id);
             checked += rows.len() as u64;
             for row in rows {
-                resealed += u64::from(self.reseal(row).await?);
+                resealed += u64::from(self.reseal(row, &mut skipped).await?);
             }
             progress(checked, total.max(checked));
         }
     }
 
     /// Seals a session again if it is not sealed under the current key; returns whether it was.
-    async fn reseal(&self, row: Row) -> Result<bool, Error> {
-        let context = &self.engine.context;
+    async fn reseal(&self, row: Row, skipped: &mut Skipped) -> Result<bool, Error> {
+        let (context, id) = (&self.engine.context, row.id);
         if context.protection.is_current(&context.place, &row.state) {
             return Ok(false);
         }
-        let LoadOutcome::Live(mut active) = self.engine.open::<T>(row, None, None)? else { return Ok(false) };
+        let Some(mut active) = self.open(row, skipped)? else { return Ok(false) };
         active.intent = Intent::Keep;
         match self.engine.commit(&mut active).await {
             Ok(_) => Ok(true),
             Err(Error::Ended) => Ok(false),
+            // Another program has damaged it since it was read, or it was written when the limit was higher.
+            Err(
+                error @ (Error::Unreadable(_)
+                | Error::UnknownKey { .. }
+                | Error::TooLarge { .. }
+                | Error::Encode { .. }),
+            ) => {
+                skipped.note(id, &error);
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
+    }
+
+    /// Reads every row, and counts the sessions that can be opened and those that cannot.
+    ///
+    /// The log names each session that cannot be opened, at the level `DEBUG`. While sessions come and go the numbers are
+    /// approximate.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails.
+    pub fn check(&self) -> BoxFuture<'_, CheckReport>
+    where
+        A: Lists,
+    {
+        Box::pin(async move {
+            let mut skipped = Skipped::of::<T>("check");
+            let mut report = CheckReport::default();
+            let (mut walked, mut after) = (0, None);
+            let before = self.count_rows(Filter::All).await?;
+            loop {
+                let rows = self.rows(Filter::All, Page::new(after, PAGE)).await?;
+                let Some(last) = rows.last() else { break };
+                after = Some(last.id);
+                walked += rows.len() as u64;
+                for row in rows {
+                    match self.outcome(row, &mut skipped)? {
+                        Some(LoadOutcome::Live(_)) => report.live += 1,
+                        Some(LoadOutcome::Rejected(_)) => report.expired += 1,
+                        None => {}
+                    }
+                }
+            }
+            // No list returns a row whose key is no session id.
+            let total = self.count_rows(Filter::All).await?.min(before);
+            skipped.count += total.saturating_sub(walked);
+            report.skipped = skipped.count;
+            Ok(report)
+        })
     }
 
     /// Checks that the store answers reads and takes writes.
@@ -348,42 +399,97 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         })
     }
 
-    async fn rows(&self, filter: Filter, after: Option<SessionId>) -> Result<Vec<Row>, Error> {
+    async fn rows(&self, filter: Filter, page: Page) -> Result<Vec<Row>, Error> {
         let deadline = self.engine.deadline();
-        let (live, page) = (self.live(filter), Page::new(after, PAGE));
-        let find = self.engine.directory()?.find(&live, page, deadline.into_std());
+        let find = self.engine.directory()?.find(&filter, page, deadline.into_std());
         within(deadline, "list rows", find).await
     }
 
-    async fn find_all(&self, filter: Filter) -> Result<Vec<Snapshot<T>>, Error> {
-        let (mut found, mut after) = (Vec::new(), None);
-        loop {
-            let rows = self.rows(filter.clone(), after).await?;
-            let Some(last) = rows.last() else { return self.open_all(found) };
-            after = Some(last.id);
-            found.extend(rows);
+    /// Returns the newest live sessions of a filter.
+    async fn newest(
+        &self,
+        call: &'static str,
+        filter: Filter,
+        limit: u32,
+    ) -> Result<Vec<Snapshot<T>>, Error> {
+        let mut skipped = Skipped::of::<T>(call);
+        let live = self.live(filter);
+        let rows = self.rows(live.clone(), Page::newest(limit)).await?;
+        {
+            let is_full = rows.len() >= limit as usize;
+            let found = self.open_all(rows, &mut skipped)?;
+            if skipped.count == 0 || !is_full {
+                return Ok(found);
+            }
         }
+        // Rows that cannot be opened must not hide older sessions.
+        skipped.count = 0;
+        let rows = self.rows(live, Page::newest(limit.saturating_add(LIST_LIMIT))).await?;
+        let mut found = self.open_all(rows, &mut skipped)?;
+        found.truncate(limit as usize);
+        Ok(found)
     }
 
-    fn open_all(&self, rows: Vec<Row>) -> Result<Vec<Snapshot<T>>, Error> {
+    fn stream_of<'a>(
+        &'a self,
+        call: &'static str,
+        filter: Filter,
+    ) -> impl Stream<Item = Result<Snapshot<T>, Error>> + 'a {
+        let start = (Some(None), Skipped::of::<T>(call));
+        let pages = stream::try_unfold(start, move |(after, mut skipped)| {
+            let filter = filter.clone();
+            async move {
+                let Some(after) = after else { return Ok::<_, Error>(None) };
+                let rows = self.rows(self.live(filter), Page::new(after, PAGE)).await?;
+                let next = rows.last().map(|last| Some(last.id));
+                let page = self.open_all(rows, &mut skipped)?;
+                Ok(Some((stream::iter(page.into_iter().map(Ok)), (next, skipped))))
+            }
+        });
+        pages.try_flatten()
+    }
+
+    fn open_all(&self, rows: Vec<Row>, skipped: &mut Skipped) -> Result<Vec<Snapshot<T>>, Error> {
         let mut snapshots = Vec::with_capacity(rows.len());
         for row in rows.into_iter().filter(|row| !self.engine.backend.is_ended_here(row.id)) {
-            let id = row.id;
-            match self.engine.open(row, None, None)? {
-                LoadOutcome::Live(active) => snapshots.extend(Snapshot::of(active)),
-                LoadOutcome::Rejected(Rejection::Expired) => {}
-                LoadOutcome::Rejected(reason) => {
-                    tracing::warn!(session = ?id, %reason, "a session is left out of a list");
-                }
-            }
+            snapshots.extend(self.open(row, skipped)?.and_then(Snapshot::of));
         }
         Ok(snapshots)
     }
 
+    /// Opens a row of a list; `None` if there is no live session in it.
+    fn open(&self, row: Row, skipped: &mut Skipped) -> Result<Option<Active<T>>, Error> {
+        match self.outcome(row, skipped)? {
+            Some(LoadOutcome::Live(active)) => Ok(Some(active)),
+            Some(LoadOutcome::Rejected(_)) | None => Ok(None),
+        }
+    }
+
+    /// Opens a row of a list: a live session or an expired one; `None` for a row that is skipped.
+    fn outcome(&self, row: Row, skipped: &mut Skipped) -> Result<Option<LoadOutcome<T>>, Error> {
+        let id = row.id;
+        match self.engine.open(row, None, None) {
+            Ok(LoadOutcome::Rejected(rejection)) if rejection != Rejection::Expired => {
+                skipped.note(id, &rejection);
+                Ok(None)
+            }
+            Ok(outcome) => Ok(Some(outcome)),
+            Err(error @ Error::UnknownKey { .. }) => {
+                skipped.note(id, &error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Counts the live sessions of a filter.
     async fn count(&self, filter: Filter) -> Result<u64, Error> {
+        self.count_rows(self.live(filter)).await
+    }
+
+    async fn count_rows(&self, filter: Filter) -> Result<u64, Error> {
         let deadline = self.engine.deadline();
-        let live = self.live(filter);
-        let count = self.engine.directory()?.count(&live, deadline.into_std());
+        let count = self.engine.directory()?.count(&filter, deadline.into_std());
         within(deadline, "count rows", count).await
     }
 
@@ -406,14 +512,81 @@ fn is_user<T: HasUser>(user: impl Into<T::User>) -> Filter {
     Filter::Compare(ColumnRef::User, Comparison::Eq, user.into().to_value())
 }
 
-/// A query by columns, made by [`Sessions::find`]. Awaiting it returns the live sessions that match.
+/// The rows that one call on many sessions has skipped, because they cannot be opened. Their number is logged when the
+/// call ends.
+struct Skipped {
+    bag: &'static str,
+    call: &'static str,
+    count: u64,
+}
+
+impl Skipped {
+    fn of<T>(call: &'static str) -> Self {
+        Self { bag: std::any::type_name::<T>(), call, count: 0 }
+    }
+
+    fn note(&mut self, id: SessionId, reason: &(dyn std::error::Error + 'static)) {
+        self.count += 1;
+        tracing::debug!(bag = self.bag, session = ?id, reason = %ErrorChain(reason), "a session is skipped");
+    }
+}
+
+impl Drop for Skipped {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            let Self { bag, call, count } = *self;
+            tracing::warn!(bag, call, count, "sessions that cannot be opened were skipped");
+        }
+    }
+}
+
+/// What [`Sessions::check`] has found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// The sessions that a visitor can use.
+    pub live: u64,
+    /// The sessions that have expired and are not removed yet.
+    pub expired: u64,
+    /// The rows that cannot be opened: tampered with, damaged, too large, undecodable, under a missing key, or with a key
+    /// that is no session id.
+    pub skipped: u64,
+}
+
+/// A query by columns, made by [`Sessions::find`]. Awaiting it returns the live sessions that match, the newest first: at
+/// most [`LIST_LIMIT`], or as many as [`limit`](Self::limit) says.
 pub struct Find<'a, T, A: Access> {
     sessions: &'a Sessions<T, A>,
     filter: Filter,
+    limit: u32,
 }
 
-impl<T: Databag, A: Access> Find<'_, T, A> {
-    /// Counts the live sessions that match.
+impl<'a, T: Databag, A: Access> Find<'a, T, A> {
+    /// Sets how many sessions are returned at most when the query is awaited.
+    pub fn limit(self, limit: u32) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Returns all live sessions that match, however many, read page by page in the order of their ids.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use futures_util::TryStreamExt as _;
+    /// # use session_runtime::{Databag, Error, Sessions};
+    /// # #[derive(Databag)]
+    /// # struct Shop { #[databag(column)] tenant: Option<String>, visits: u64 }
+    ///
+    /// async fn visits(sessions: &Sessions<Shop>) -> Result<u64, Error> {
+    ///     let acme = sessions.find(Shop::TENANT.eq("acme")).stream();
+    ///     acme.try_fold(0, async |sum, session| Ok(sum + session.visits)).await
+    /// }
+    /// ```
+    pub fn stream(self) -> impl Stream<Item = Result<Snapshot<T>, Error>> + 'a {
+        self.sessions.stream_of("find", self.filter)
+    }
+
+    /// Counts the live sessions that match, those that cannot be opened included.
     ///
     /// # Errors
     ///
@@ -437,7 +610,7 @@ impl<'a, T: Databag, A: Access> IntoFuture for Find<'a, T, A> {
     type IntoFuture = BoxFuture<'a, Vec<Snapshot<T>>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.sessions.find_all(self.filter))
+        Box::pin(self.sessions.newest("find", self.filter, self.limit))
     }
 }
 

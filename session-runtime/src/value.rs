@@ -28,6 +28,23 @@ pub enum ColumnType {
     Blob,
 }
 
+impl ColumnType {
+    /// Returns whether a column of this type can hold a value.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite")),
+        expect(dead_code, reason = "for stores outside of this process")
+    )]
+    pub(crate) fn holds(self, value: &Value) -> bool {
+        matches!(
+            (self, value),
+            (Self::Integer, Value::Integer(_))
+                | (Self::Real, Value::Real(_))
+                | (Self::Text, Value::Text(_))
+                | (Self::Blob, Value::Blob(_))
+        )
+    }
+}
+
 /// A type that a column can hold. Fields marked `#[databag(column)]` or `#[databag(user_id)]` need it.
 ///
 /// # Examples

@@ -133,9 +133,12 @@ impl Model {
         self.entries.get(&id).filter(|entry| entry.expires > now)
     }
 
+    /// Returns the live sessions that match, the newest first.
     fn find(&self, now: SystemTime, matches: impl Fn(&Bag) -> bool) -> Vec<SessionId> {
         let found = self.entries.iter().filter(|(_, entry)| entry.expires > now && matches(&entry.bag));
-        found.map(|(id, _)| *id).collect()
+        let mut found: Vec<_> = found.map(|(id, entry)| (entry.created, *id)).collect();
+        found.sort_unstable_by(|one, other| other.cmp(one));
+        found.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Ends the matching sessions, expired or not, and returns how many there were.

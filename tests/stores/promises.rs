@@ -6,12 +6,13 @@ use std::time::{Instant, SystemTime};
 
 use databag_tests::rows::{row, soon, table, touch, with};
 use databag_tests::server;
+use futures_util::TryStreamExt as _;
 use session_runtime::store::{
     ColumnRef, Comparison, Filter, Outcome, Page, Scope, Table, TableColumn, Update,
 };
 use session_runtime::{
-    ColumnType, Directory, MysqlStore, PostgresStore, RedisStore, SessionId, Store, StoreError, Timestamp,
-    Value,
+    ColumnType, Databag, Directory, Error, Keyring, MysqlStore, PostgresStore, RedisStore, SessionId,
+    Sessions, Snapshot, Store, StoreError, Timestamp, Value,
 };
 
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -208,7 +209,6 @@ async fn misses_none<S: Directory + Clone>(mut store: S) {
     assert!(met > 10, "the two met in {met} rounds of 400");
 }
 
-/// The tests of every store. The module of a store has names that must be quoted (`NAMES`).
 /// Every call begins after its deadline, so none of them may change a row.
 async fn makes_no_late_write<S: Directory>(mut store: S) {
     store.prepare(&table("late"), DEADLINE).await.expect("a new table");
@@ -231,6 +231,100 @@ async fn makes_no_late_write<S: Directory>(mut store: S) {
     }
 }
 
+/// Of a state that is too long the store returns one byte more than is accepted.
+async fn cuts_a_long_state<S: Directory>(mut store: S) {
+    let table = with(table("long"), |it| it.max_state = 1_000);
+    store.prepare(&table, DEADLINE).await.expect("a new table");
+    for (n, length) in [(1, 1_000), (2, 1_001), (3, 1_000_000)] {
+        let stored = with(row(n), |it| it.state = vec![n; length]);
+        store.insert(stored.clone(), soon()).await.expect("it fits");
+        let loaded = store.load(stored.id, soon()).await.expect("it answers").expect("it is there");
+        assert_eq!(loaded.state.len(), length.min(1_001));
+        let listed =
+            store.find(&Filter::Id(stored.id), Page::new(None, 1), soon()).await.expect("it answers");
+        assert_eq!(listed, [loaded]);
+    }
+}
+
+/// A row with a text state of characters that take several bytes.
+async fn cuts_a_long_text<S: Store>(mut store: S) {
+    let table = with(table("text"), |it| {
+        it.max_state = 1_000;
+        it.state_is_text = true;
+    });
+    store.prepare(&table, DEADLINE).await.expect("a new table");
+    for (n, characters, length) in [(1, 250, 1_000), (2, 251, 1_001), (3, 100_000, 1_001)] {
+        let stored = with(row(n), |it| it.state = "\u{1F36A}".repeat(characters).into_bytes());
+        store.insert(stored.clone(), soon()).await.expect("it fits");
+        let loaded = store.load(stored.id, soon()).await.expect("it answers").expect("it is there");
+        assert_eq!(loaded.state.len(), length);
+    }
+}
+
+#[derive(Databag)]
+#[databag(table = "damaged")]
+struct Shop {
+    #[databag(user_id)]
+    user_id: Option<i64>,
+    #[databag(ip_addr)]
+    ip_addr: Option<std::net::IpAddr>,
+    #[databag(column)]
+    tenant: Option<String>,
+}
+
+/// Damages one row after the other, each in another way, and checks that no call fails and every good row is found.
+async fn survives_damaged_rows<S: Directory + Clone>(
+    store: S,
+    damages: &[&str],
+    damage: impl AsyncFn(SessionId, &str),
+) {
+    let keyring = || Keyring::parse(&Keyring::generate()).expect("a good key");
+    let sessions =
+        Sessions::<Shop>::builder(store.clone()).keyring(keyring()).build().await.expect("it is ready");
+    sessions.clear().await.expect("it answers");
+    let bag = |user| Shop { user_id: Some(user), tenant: Some("acme".to_owned()), ..Shop::defaults() };
+    let mut good = vec![sessions.create(bag(7)).await.expect("it fits").1.id()];
+    for damaged in damages {
+        let (token, session) = sessions.create(bag(7)).await.expect("it fits");
+        damage(session.id(), damaged).await;
+        match sessions.load(&token).await {
+            Ok(loaded) => assert!(loaded.is_none(), "{damaged}"),
+            Err(error) => assert!(matches!(error, Error::UnknownKey { .. }), "{damaged}: {error:?}"),
+        }
+    }
+    good.push(sessions.create(bag(7)).await.expect("it fits").1.id());
+    good.sort_unstable();
+    let ids = |mut found: Vec<Snapshot<Shop>>| {
+        found.sort_unstable_by_key(Snapshot::id);
+        found.iter().map(Snapshot::id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(sessions.of_user(7).await.expect("it answers")), good);
+    assert_eq!(ids(sessions.find(Shop::TENANT.eq("acme")).await.expect("it answers")), good);
+    let newest = sessions.find(Shop::TENANT.eq("acme")).limit(1).await.expect("it answers");
+    assert_eq!(newest.len(), 1, "a row that cannot be opened hides no older one");
+    assert_eq!(ids(sessions.stream().try_collect().await.expect("it answers")), good);
+    let of_acme = sessions.find(Shop::TENANT.eq("acme")).stream().try_collect().await;
+    assert_eq!(ids(of_acme.expect("it answers")), good);
+    let report = sessions.check().await.expect("it answers");
+    assert_eq!((report.live, report.expired, report.skipped), (2, 0, damages.len() as u64));
+    sessions.reseal_all(|_, _| ()).await.expect("it answers");
+    sessions.revoke_user(7).await.expect("it answers");
+    assert!(sessions.of_user(7).await.expect("it answers").is_empty());
+    sessions.clear().await.expect("it answers");
+    assert_eq!(store_count(store).await, 0);
+}
+
+async fn store_count<S: Directory>(mut store: S) -> u64 {
+    let table = with(Table::new("damaged"), |it| {
+        it.user = Some(TableColumn::new("user_id", ColumnType::Integer).indexed());
+        it.ip = Some("ip_addr".to_owned());
+        it.projected = vec![TableColumn::new("tenant", ColumnType::Text)];
+    });
+    store.prepare(&table, DEADLINE).await.expect("it is ready");
+    store.count(&Filter::All, soon()).await.expect("it answers")
+}
+
+/// The tests of every store. The module of a store has names that must be quoted (`NAMES`).
 macro_rules! every_store {
     ($store:ident, $variable:literal, $refused:literal) => {
         async fn store() -> $store {
@@ -245,6 +339,12 @@ macro_rules! every_store {
         #[tokio::test]
         async fn a_write_whose_deadline_has_passed_is_not_made() {
             makes_no_late_write(store().await).await;
+        }
+
+        #[tokio::test]
+        async fn a_state_that_is_too_long_is_cut() {
+            cuts_a_long_state(store().await).await;
+            cuts_a_long_text(store().await).await;
         }
 
         #[tokio::test]
@@ -331,6 +431,20 @@ macro_rules! every_store_of_tables {
             let renamed = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(vec![to; 32]).bind(vec![from; 32]);
             assert_eq!(renamed.execute(&mut *change).await.expect("it is there").rows_affected(), 1);
             change
+        }
+
+        #[tokio::test]
+        async fn a_damaged_row_fails_no_list() {
+            let table = "CREATE TABLE IF NOT EXISTS damaged (user_id BIGINT, ip_addr ";
+            let table = format!("{table} {TEXT}, tenant {TEXT}, {})", GOOD.replace("BIGINT", "BIGINT NULL"));
+            sqlx::query(sqlx::AssertSqlSafe(table)).execute(&pool().await).await.expect("it is a table");
+            survives_damaged_rows(store().await, DAMAGES, async |id, damage| {
+                let sql = format!("UPDATE damaged SET {damage} WHERE id = {}", PARAMETERS[0]);
+                let damaged = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(id.as_bytes().to_vec());
+                let damaged = damaged.execute(&pool().await).await.expect("it fits");
+                assert_eq!(damaged.rows_affected(), 1, "{damage}");
+            })
+            .await;
         }
 
         #[tokio::test]
@@ -529,6 +643,24 @@ mod postgres {
 
     const PARAMETERS: [&str; 2] = ["$1", "$2"];
 
+    const TEXT: &str = "TEXT";
+
+    /// The first flips the id of the key.
+    const DAMAGES: &[&str] = &[
+        "state = overlay(state placing '\\x00112233'::bytea from 2)",
+        "state = ''",
+        "state = decode(repeat('00', 1000000), 'hex')",
+        "state = NULL",
+        "ip_addr = 'x'",
+        "created = NULL",
+        "revision = NULL",
+        "created = 9223372036854775806",
+        "tenant = repeat('x', 1000000)",
+        "user_id = 8",
+        "id = '\\x01', created = 9223372036854775807",
+        "id = decode(repeat('00', 33), 'hex')",
+    ];
+
     const TENANT_OF_20: &str =
         "revision BIGINT, user_id BIGINT, tenant VARCHAR(20) UNIQUE CHECK (tenant <> 'hunter3')";
 
@@ -571,6 +703,24 @@ mod mysql {
     ];
 
     const PARAMETERS: [&str; 2] = ["?"; 2];
+
+    const TEXT: &str = "MEDIUMTEXT CHARACTER SET utf8mb4";
+
+    /// The first flips the id of the key.
+    const DAMAGES: &[&str] = &[
+        "state = INSERT(state, 2, 4, x'00112233')",
+        "state = ''",
+        "state = REPEAT('x', 1000000)",
+        "state = NULL",
+        "ip_addr = 'x'",
+        "created = NULL",
+        "revision = NULL",
+        "created = 9223372036854775806",
+        "tenant = REPEAT('x', 1000000)",
+        "user_id = 8",
+        "id = x'01', created = 9223372036854775807",
+        "id = x''",
+    ];
 
     const TENANT_OF_20: &str = "revision BIGINT, user_id BIGINT, \
          tenant VARCHAR(20) CHARACTER SET utf8mb4 UNIQUE CHECK (tenant <> 'hunter3')";
@@ -665,7 +815,7 @@ mod redis_cluster {
 
     use session_runtime::store::suite;
 
-    use super::redis::NAMES;
+    use super::redis::{DAMAGES, NAMES, damage};
     use super::*;
 
     every_store!(RedisStore, "REDIS_CLUSTER_URL", "redis-cluster://eve:hunter2@127.0.0.1:1");
@@ -673,6 +823,17 @@ mod redis_cluster {
     #[tokio::test]
     async fn a_session_is_revoked_while_its_id_changes() {
         misses_none(store().await).await;
+    }
+
+    #[tokio::test]
+    async fn a_damaged_row_fails_no_list() {
+        let nodes = server::url("REDIS_CLUSTER_URL").replace("redis-cluster://", "");
+        let nodes = nodes.split(',').map(|node| format!("redis://{node}"));
+        let client = ::redis::cluster::ClusterClient::new(nodes).expect("URLs");
+        survives_damaged_rows(store().await, DAMAGES, async |id, done| {
+            damage(&mut client.get_async_connection().await.expect("the cluster answers"), id, done).await;
+        })
+        .await;
     }
 
     /// A proxy to a cluster. Once armed, it drops the next answer `stored` and closes the connection.
@@ -778,13 +939,108 @@ mod redis {
     }
 
     /// The raw fields of a row, by its key.
-    fn key(table: &str, id: SessionId) -> String {
+    pub(super) fn key(table: &str, id: SessionId) -> String {
         format!("databag:{{{table}:{:02x}}}:{id}", id.as_bytes()[0])
     }
 
     #[tokio::test]
     async fn a_session_is_revoked_while_its_id_changes() {
         misses_none(store().await).await;
+    }
+
+    /// What another program can do to a row: scripts.
+    pub(super) const DAMAGES: &[&str] = &[
+        "local s = redis.call('HGET', KEYS[1], 'state'); redis.call('HSET', KEYS[1], 'state', \
+         string.sub(s, 1, 1) .. 'abcd' .. string.sub(s, 6))",
+        "redis.call('HSET', KEYS[1], 'state', '')",
+        "redis.call('HSET', KEYS[1], 'state', string.rep('x', 1000000))",
+        "redis.call('HDEL', KEYS[1], 'state')",
+        "redis.call('HSET', KEYS[1], 'ip_addr', 'x')",
+        "redis.call('HSET', KEYS[1], 'created', 'x')",
+        "redis.call('HSET', KEYS[1], 'expiration', 'x')",
+        "redis.call('HSET', KEYS[1], 'revision', '')",
+        "redis.call('HSET', KEYS[1], 'created', '9223372036854775807')",
+        "redis.call('HSET', KEYS[1], 'tenant', string.rep('x', 1000000))",
+        "redis.call('HSET', KEYS[1], 'tenant', 'i7')",
+        "redis.call('HSET', KEYS[1], 'user_id', '')",
+        "redis.call('DEL', KEYS[1]); redis.call('SET', KEYS[1], 'x')",
+        "redis.call('DEL', KEYS[1]); redis.call('RPUSH', KEYS[1], 'x')",
+    ];
+
+    pub(super) async fn damage(raw: &mut impl ::redis::aio::ConnectionLike, id: SessionId, damage: &str) {
+        let mut script = ::redis::cmd("EVAL");
+        script.arg(damage).arg(1).arg(key("damaged", id));
+        script.exec_async(raw).await.expect("the server answers");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_row_fails_no_list() {
+        survives_damaged_rows(store().await, DAMAGES, async |id, done| {
+            damage(&mut raw().await, id, done).await;
+        })
+        .await;
+    }
+
+    /// Marks that another program has written lead from one row to the other and back.
+    #[tokio::test]
+    async fn marks_in_a_circle_fail_no_call() {
+        let mut store = store().await;
+        let table = table("circle");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let of_7 = |n| with(row(n), |it| it.user = Some(Value::Integer(7)));
+        for n in 1..=3 {
+            store.insert(of_7(n), soon()).await.expect("it fits");
+        }
+        for (from, to) in [(1, 2), (2, 1)] {
+            let mut mark = ::redis::cmd("HSET");
+            mark.arg(key(&table.name, row(from).id)).arg("").arg(format!("to:{}", row(to).id));
+            mark.exec_async(&mut raw().await).await.expect("the server answers");
+        }
+        let found = store.find(&is_user(7), Page::newest(9), soon()).await.expect("it answers");
+        assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), [row(3).id]);
+        assert_eq!(store.count(&is_user(7), soon()).await.expect("it answers"), 1);
+        assert_eq!(store.remove(&Filter::All, soon()).await.expect("it answers"), [row(3).id]);
+    }
+
+    /// More rows of one user, and of one shard, than are read at a time.
+    #[tokio::test]
+    async fn a_user_and_a_shard_are_read_in_parts() {
+        const ROWS: u32 = 2_500;
+        let mut store = store().await;
+        store.prepare(&table("parts"), DEADLINE).await.expect("it is ready");
+        let now = row(1).created.as_millis();
+        let of = |n: u32| {
+            with(row(1), |it| {
+                let mut id = [5; 32];
+                id[1..5].copy_from_slice(&n.wrapping_mul(2_654_435_761).to_be_bytes());
+                it.id = SessionId::from_bytes(id);
+                it.created = Timestamp::from_millis(now - i64::from(n));
+                it.user = Some(Value::Integer(7));
+            })
+        };
+        for rows in (0..ROWS).collect::<Vec<_>>().chunks(500) {
+            let inserts = rows.iter().map(|n| store.insert(of(*n), soon()));
+            futures_util::future::try_join_all(inserts).await.expect("they fit");
+        }
+        let mut ids: Vec<_> = (0..ROWS).map(|n| of(n).id).collect();
+        for filter in [Filter::All, is_user(7)] {
+            assert_eq!(store.count(&filter, soon()).await.expect("it answers"), u64::from(ROWS));
+            let newest = store.find(&filter, Page::newest(10), soon()).await.expect("it answers");
+            assert_eq!(newest.iter().map(|row| row.id).collect::<Vec<_>>(), ids[..10]);
+        }
+        ids.sort_unstable();
+        for filter in [Filter::All, is_user(7)] {
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let page = store.find(&filter, Page::new(after, 900), soon()).await.expect("it answers");
+                let Some(last) = page.last() else { break };
+                after = Some(last.id);
+                seen.extend(page.iter().map(|row| row.id));
+            }
+            assert!(seen == ids, "{} rows of {ROWS} in order", seen.len());
+        }
+        let removed = store.remove(&is_user(7), soon()).await.expect("it answers");
+        assert_eq!(removed.len(), ROWS as usize);
     }
 
     /// The id changes after it was read from a list, and before its row is.

@@ -11,7 +11,7 @@ mod names;
 
 use proc_macro2::TokenStream;
 use syn::ext::IdentExt;
-use syn::{GenericParam, Ident, Type};
+use syn::{GenericParam, Ident, LitStr, Type};
 
 use self::accessors::check_accessors;
 pub(crate) use self::choice::choose;
@@ -55,10 +55,8 @@ fn check_bag<'a>(input: &'a Input<'a>, errors: &Errors) -> Bag<'a> {
     } = &input.attrs;
 
     reject_lifetimes(input, errors);
-    if let Some(name) = name.value()
-        && name.value().is_empty()
-    {
-        errors.push(name, "`name` is empty", format_args!("write `name = \"{}\"`", input.ident));
+    if let Some(name) = name.value() {
+        check_name(name, input.ident, errors);
     }
     if let Some(table) = table.value() {
         check_table(table, errors);
@@ -93,6 +91,20 @@ fn check_bag<'a>(input: &'a Input<'a>, errors: &Errors) -> Bag<'a> {
         max_per_user,
         version,
         fields,
+    }
+}
+
+/// Checks the stored identity of a bag. Every store has to hold it, and every sealed session is bound to it.
+fn check_name(literal: &LitStr, ident: &Ident, errors: &Errors) {
+    const LIMIT: usize = 255;
+    let name = literal.value();
+    let help = format!("write `name = \"{ident}\"`");
+    if name.is_empty() {
+        errors.push(literal, "`name` is empty", help);
+    } else if name.len() > LIMIT {
+        errors.push(literal, format_args!("`name` has {} bytes, of {LIMIT} allowed", name.len()), help);
+    } else if name.contains(char::is_control) {
+        errors.push(literal, "`name` contains a control character", help);
     }
 }
 

@@ -248,6 +248,7 @@ impl PendingRecord {
             expiration,
             revision,
             columns: self.projection.columns.clone(),
+            damaged: None,
         };
         let stored = Stored { created, expiration, revision, projection: self.projection, header, preserved };
         Ok(RowWrite { row, scope, token, stored, base: self.fields })

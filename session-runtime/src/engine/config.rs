@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::bag::encoding::Fields;
 use crate::bag::record::Layout;
 use crate::bag::schema::{Bind, Role, Schema};
-use crate::envelope::{Place, Protection};
+use crate::codec::Framing;
+use crate::envelope::{Place, Protection, max_state};
 
 /// The settings of a bag's sessions.
 #[derive(Clone, Debug)]
@@ -40,6 +41,11 @@ impl SessionConfig {
             max_state_bytes: Self::MAX_STATE_BYTES,
             cleanup: Cleanup::default(),
         }
+    }
+
+    /// Returns the longest state of a row that is read.
+    pub(crate) fn max_state(&self, framing: Framing) -> usize {
+        max_state(self.max_state_bytes, framing)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::bag::record::{self, Header, PreservedField};
 use crate::bag::schema::{Bind, Role};
 use crate::bag::{Databag, Projection};
 use crate::clock::Timestamp;
+use crate::codec::Codec as _;
 use crate::envelope::{Binding, OpenError};
 use crate::error::{Error, Rejection};
 use crate::store::Row;
@@ -118,6 +119,12 @@ pub(crate) fn open<T: Databag>(
     client: Option<Client>,
     now: Timestamp,
 ) -> Result<LoadOutcome<T>, Error> {
+    if row.damaged.is_some() {
+        return Ok(LoadOutcome::Rejected(Rejection::Tampered));
+    }
+    if row.state.len() > context.config.max_state(T::Codec::FRAMING) {
+        return Ok(LoadOutcome::Rejected(Rejection::TooLarge));
+    }
     if row.expiration <= now {
         return Ok(LoadOutcome::Rejected(Rejection::Expired));
     }

@@ -14,12 +14,28 @@ use self::aead::Purpose;
 pub(crate) use self::csrf::CsrfKey;
 pub(crate) use self::format::{Binding, OpenError};
 pub use self::keys::{KeyError, Keyring};
+use crate::codec::Framing;
 
 /// The version byte in front of a record that is stored in the clear.
 const PLAIN: u8 = 0;
 
 /// The difference in length between a sealed record and the record, in bytes.
 pub(crate) const OVERHEAD: usize = format::OVERHEAD;
+
+/// The most bytes that protecting a record adds: a seal; or, in the clear, the names of the bag (255 bytes) and of the
+/// table (63), in which JSON escapes every character by at most six.
+const MAX_OVERHEAD: usize = 2_048;
+const _: () = assert!(OVERHEAD <= MAX_OVERHEAD);
+
+/// Returns the longest state that a row of this framing can have for a record of at most so many bytes, sealed or not.
+pub(crate) fn max_state(record: usize, framing: Framing) -> usize {
+    let state = record.saturating_add(MAX_OVERHEAD);
+    match framing {
+        Framing::Binary => state,
+        // Base64 makes four characters of three bytes.
+        Framing::JsonObject => state.div_ceil(3).saturating_mul(4),
+    }
+}
 
 /// Where a sealed record is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]

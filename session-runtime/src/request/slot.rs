@@ -238,12 +238,13 @@ impl<T: Databag> Slot<T> {
         (self.engine.hooks.rejected)(rejection);
         let (bag, session) = (std::any::type_name::<T>(), id.map(tracing::field::debug));
         match rejection {
-            Rejection::Tampered | Rejection::Undecodable { .. }
+            Rejection::Tampered | Rejection::TooLarge | Rejection::Undecodable { .. }
                 if self.engine.backend.custody() == Custody::Store =>
             {
                 tracing::warn!(bag, session, reason = %rejection, "a session is not accepted");
             }
             Rejection::Tampered
+            | Rejection::TooLarge
             | Rejection::Undecodable { .. }
             | Rejection::Address
             | Rejection::UserAgent

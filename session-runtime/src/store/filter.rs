@@ -59,3 +59,30 @@ fn holds(comparison: Comparison, order: Ordering) -> bool {
         Comparison::Ge => order.is_ge(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::token::SessionId;
+
+    #[test]
+    fn a_damaged_row_matches_by_what_could_be_read_of_it() {
+        let epoch = Timestamp::from_millis(0);
+        let row = Row::new(SessionId::from_bytes([1; 32]), Vec::new(), epoch, epoch, 0);
+        let row = Row { damaged: Some("expiration".to_owned()), user: Some(Value::Integer(7)), ..row };
+        let column = ColumnRef::Projected(3);
+        let is = |column, value| Filter::Compare(column, Comparison::Eq, value);
+        for (filter, expected) in [
+            (Filter::All, true),
+            (Filter::LiveAt(epoch), false),
+            (is(ColumnRef::User, Value::Integer(7)), true),
+            (is(column, Value::Integer(7)), false),
+            (Filter::OneOf(column, vec![Value::Real(f64::NAN)]), false),
+            (Filter::IsNull(column), true),
+            (Filter::IsNull(ColumnRef::Ip), true),
+        ] {
+            assert_eq!(filter.matches(&row), expected, "{filter:?}");
+        }
+    }
+}

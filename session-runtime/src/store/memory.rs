@@ -1,12 +1,13 @@
 //! Rows in the memory of this process.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::filter::matches;
-use super::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
+use super::{Directory, Filter, Order, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::Value;
@@ -44,6 +45,8 @@ pub struct MemoryStore {
     tables: Arc<Mutex<BTreeMap<String, Arc<Mutex<Rows>>>>>,
     rows: Arc<Mutex<Rows>>,
     capacity: usize,
+    /// [`Table::max_state`].
+    max_state: usize,
 }
 
 #[derive(Default)]
@@ -65,11 +68,19 @@ impl MemoryStore {
 
     /// Makes an empty store for so many sessions in each table.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { tables: Arc::default(), rows: Arc::default(), capacity }
+        Self { tables: Arc::default(), rows: Arc::default(), capacity, max_state: usize::MAX }
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copies a row, and of a state that is too long only the part that shows it.
+    fn copy(&self, row: &Row) -> Row {
+        let state = row.state.get(..=self.max_state).unwrap_or(&row.state).to_vec();
+        let Row { id, created, expiration, revision, .. } = *row;
+        let (user, columns, damaged) = (row.user.clone(), row.columns.clone(), row.damaged.clone());
+        Row { id, state, user, ip: row.ip, created, expiration, revision, columns, damaged }
     }
 }
 
@@ -89,6 +100,7 @@ impl Store for MemoryStore {
     async fn prepare(&mut self, table: &Table, _: Duration) -> Result<(), StoreError> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         self.rows = tables.entry(table.name.clone()).or_default().clone();
+        self.max_state = table.max_state;
         Ok(())
     }
 
@@ -97,7 +109,7 @@ impl Store for MemoryStore {
     }
 
     async fn load(&self, id: SessionId, _: Instant) -> Result<Option<Row>, StoreError> {
-        Ok(self.rows().by_id.get(&id).cloned())
+        Ok(self.rows().by_id.get(&id).map(|row| self.copy(row)))
     }
 
     async fn insert(&self, row: Row, _: Instant) -> Result<(), StoreError> {
@@ -162,8 +174,16 @@ impl Directory for MemoryStore {
     async fn find(&self, filter: &Filter, page: Page, _: Instant) -> Result<Vec<Row>, StoreError> {
         let rows = self.rows();
         let matching = rows.by_id.values().filter(|row| page.after.is_none_or(|after| row.id > after));
+        let matching = matching.filter(|row| matches(filter, row));
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-        Ok(matching.filter(|row| matches(filter, row)).take(limit).cloned().collect())
+        Ok(match page.order {
+            Order::Id => matching.take(limit).map(|row| self.copy(row)).collect(),
+            Order::NewestFirst => {
+                let mut newest: Vec<_> = matching.collect();
+                newest.sort_unstable_by_key(|row| Reverse((row.created, row.id)));
+                newest.into_iter().take(limit).map(|row| self.copy(row)).collect()
+            }
+        })
     }
 
     async fn count(&self, filter: &Filter, _: Instant) -> Result<u64, StoreError> {
@@ -218,6 +238,21 @@ mod tests {
     fn row(id: u8, created: i64, expiration: i64) -> Row {
         let (created, expiration) = (Timestamp::from_millis(created), Timestamp::from_millis(expiration));
         Row::new(SessionId::from_bytes([id; 32]), Vec::new(), created, expiration, 1)
+    }
+
+    #[tokio::test]
+    async fn a_long_state_is_cut_and_the_rest_of_the_row_is_whole() {
+        let mut store = MemoryStore::new();
+        store.prepare(&Table { max_state: 3, ..Table::new("t") }, Duration::ZERO).await.expect("no server");
+        let later = Instant::now() + Duration::from_hours(1);
+        for (n, length) in [(1, 3), (2, 4), (3, 5_000_000)] {
+            let stored = Row { state: vec![7; length], user: Some(Value::Integer(1)), ..row(n, 0, 10) };
+            store.insert(stored.clone(), later).await.expect("there is room");
+            let expected = Row { state: vec![7; length.min(4)], ..stored };
+            assert_eq!(store.load(expected.id, later).await.expect("it answers"), Some(expected.clone()));
+            let listed = store.find(&Filter::Id(expected.id), Page::newest(1), later).await;
+            assert_eq!(listed.expect("it answers"), [expected]);
+        }
     }
 
     #[derive(crate::Databag)]

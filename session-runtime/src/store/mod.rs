@@ -14,6 +14,8 @@ use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
+mod damage;
 mod filter;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
@@ -48,6 +50,12 @@ pub struct Row {
     pub revision: i64,
     /// The values of [`Table::projected`], in that order; `None` is `NULL`.
     pub columns: Vec<Option<Value>>,
+    /// The first column whose value cannot be read; its value here means nothing. `None` for a good row, and in every
+    /// row that is written.
+    ///
+    /// Other programs can write anything into a store. One such row must not fail a list of many rows, so it is
+    /// returned with this mark, and the session is not accepted.
+    pub damaged: Option<String>,
 }
 
 impl Row {
@@ -59,7 +67,17 @@ impl Row {
         expiration: Timestamp,
         revision: i64,
     ) -> Self {
-        Self { id, state, user: None, ip: None, created, expiration, revision, columns: Vec::new() }
+        Self {
+            id,
+            state,
+            user: None,
+            ip: None,
+            created,
+            expiration,
+            revision,
+            columns: Vec::new(),
+            damaged: None,
+        }
     }
 }
 
@@ -119,6 +137,12 @@ pub struct Table {
     pub state: String,
     /// Whether `state` holds text rather than bytes.
     pub state_is_text: bool,
+    /// The longest [`Row::state`] that a reader accepts, in bytes; rows that are written have no longer one.
+    ///
+    /// Of a longer state, which another program has written, a store should return `max_state + 1` bytes and not read
+    /// the rest: the length says that the state is too long, and its bytes mean nothing. A store that cannot cut a
+    /// value returns the whole state.
+    pub max_state: usize,
     /// The column of [`Row::user`], indexed, where the bag has a user.
     pub user: Option<TableColumn>,
     /// The column of [`Row::ip`], text, where the bag has an address.
@@ -141,6 +165,7 @@ impl Table {
             id: "id".to_owned(),
             state: "state".to_owned(),
             state_is_text: false,
+            max_state: usize::MAX,
             user: None,
             ip: None,
             created: "created".to_owned(),
@@ -228,21 +253,38 @@ pub enum Comparison {
     Ge,
 }
 
-/// A part of a list: rows in the order of their ids.
+/// A part of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Page {
-    /// Starts after this id; at the first row if `None`.
+    /// Only rows with a greater id than this; all if `None`.
     pub after: Option<SessionId>,
-    /// At most so many rows.
+    /// At most so many rows, the first ones in this order.
     pub limit: u32,
+    /// The order of the rows.
+    pub order: Order,
 }
 
 impl Page {
-    /// Makes the page of at most `limit` rows after `after`.
+    /// Makes the page of at most `limit` rows after `after`, in the order of their ids.
     pub fn new(after: Option<SessionId>, limit: u32) -> Self {
-        Self { after, limit }
+        Self { after, limit, order: Order::Id }
     }
+
+    /// Makes the page of the `limit` newest rows.
+    pub fn newest(limit: u32) -> Self {
+        Self { after: None, limit, order: Order::NewestFirst }
+    }
+}
+
+/// The order of the rows of a [`Page`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Order {
+    /// By [`Row::id`].
+    Id,
+    /// By [`Row::created`], the latest first. Of two rows of the same time the one with the greater id comes first.
+    NewestFirst,
 }
 
 /// Keeps rows.
@@ -255,6 +297,9 @@ impl Page {
 /// - Ids are compared byte for byte.
 /// - A call that the store cannot answer returns an error: never `None`, never [`Outcome::Gone`].
 /// - Expired rows may be returned; the caller checks the time. They may also be removed at any time.
+/// - A state of up to [`Table::max_state`] bytes is returned whole, and a longer one as more than `max_state` bytes. A
+///   store that can, cuts a longer one to `max_state + 1` bytes before it reads the rest.
+/// - A row with a value that cannot be read is returned and says so ([`Row::damaged`]); it fails no call.
 /// - `deadline` is when the caller stops waiting: a write that has not begun by then must not begin.
 ///
 /// Futures may be dropped at any point; a write under way then happens completely or not at all.
@@ -428,7 +473,7 @@ pub trait Store: Send + Sync + 'static {
     note = "implement `Directory` for it, or wrap it: `Unlisted(store)` gives sessions that are found by their ids alone"
 )]
 pub trait Directory: Store {
-    /// Returns a page of the rows that match, in the order of their ids.
+    /// Returns a page of the rows that match, in the order of the page. Rows whose key is no session id are left out.
     ///
     /// # Errors
     ///
@@ -440,7 +485,7 @@ pub trait Directory: Store {
         deadline: Instant,
     ) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send;
 
-    /// Counts the rows that match.
+    /// Counts the rows that match, those whose key is no session id included if the store can have such rows.
     ///
     /// # Errors
     ///

@@ -1,11 +1,9 @@
 //! A row as a hash: fields have the names of the table's columns, values are bytes that begin with their type.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-
 use super::failure::Failure;
 use crate::clock::Timestamp;
-use crate::store::{Row, Table};
+use crate::store::damage::Damage;
+use crate::store::{Row, Table, TableColumn};
 use crate::token::SessionId;
 use crate::value::Value;
 
@@ -47,48 +45,75 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Reads a row from its fields. An attacker may have written them: a malformed field is an error, and nothing is
-/// assumed.
-pub(super) fn row(
-    table: &Table,
-    id: SessionId,
-    mut fields: HashMap<Vec<u8>, Vec<u8>>,
-) -> Result<Row, Failure> {
-    let mut take = |name: &str| fields.remove(name.as_bytes());
-    let integer = |name: &str, value: Option<Vec<u8>>| {
-        let parsed = value.and_then(|value| str::from_utf8(&value).ok()?.parse().ok());
-        parsed.ok_or_else(|| Failure::malformed(name, "an integer"))
-    };
-    let value = |name: &str, value: Option<Vec<u8>>| match value {
-        None => Ok(None),
-        Some(value) => decode(&value).map(Some).ok_or_else(|| Failure::malformed(name, "a value")),
-    };
-    Ok(Row {
-        id,
-        state: take(&table.state).ok_or_else(|| Failure::malformed(&table.state, "bytes"))?,
-        created: Timestamp::from_millis(integer(&table.created, take(&table.created))?),
-        expiration: Timestamp::from_millis(integer(&table.expiration, take(&table.expiration))?),
-        revision: integer(&table.revision, take(&table.revision))?,
-        user: match &table.user {
-            Some(user) => value(&user.name, take(&user.name))?,
-            None => None,
-        },
-        ip: match &table.ip {
-            Some(column) => ip(column, take(column))?,
-            None => None,
-        },
-        columns: table
-            .projected
-            .iter()
-            .map(|column| value(&column.name, take(&column.name)))
-            .collect::<Result<_, _>>()?,
-    })
+/// The longest value that is read where the table has no limit. By default Redis keeps no longer ones.
+pub(super) const MAX_VALUE: usize = 1 << 29;
+
+/// A field as it was read.
+#[derive(Debug)]
+pub(super) enum Field {
+    Absent,
+    Present(Vec<u8>),
+    /// The server kept the value, because it is too long.
+    TooLong,
 }
 
-fn ip(column: &str, value: Option<Vec<u8>>) -> Result<Option<IpAddr>, Failure> {
-    let Some(value) = value else { return Ok(None) };
-    let parsed = str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
-    parsed.map(Some).ok_or_else(|| Failure::malformed(column, "an IP address"))
+impl Field {
+    pub(super) fn bytes(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Present(bytes) => Some(bytes),
+            Self::Absent | Self::TooLong => None,
+        }
+    }
+}
+
+/// Returns the names of the fields of a row, in the order in which [`row`] reads them.
+pub(super) fn names(table: &Table) -> impl Iterator<Item = &str> {
+    [&table.state, &table.created, &table.expiration, &table.revision]
+        .into_iter()
+        .chain(table.user.as_ref().map(|user| &user.name))
+        .chain(&table.ip)
+        .chain(table.projected.iter().map(|column| &column.name))
+        .map(String::as_str)
+}
+
+/// Makes a row from its fields, in the order of [`names`]. An attacker may have written them: a field that cannot be read
+/// makes the row a damaged one.
+pub(super) fn row(table: &Table, id: SessionId, fields: impl IntoIterator<Item = Field>) -> Row {
+    let mut damage = Damage::default();
+    let mut fields = fields.into_iter();
+    let mut next = || fields.next().unwrap_or(Field::Absent);
+    let state = match next() {
+        Field::TooLong => Some(vec![0; table.max_state.min(MAX_VALUE) + 1]),
+        field => field.bytes(),
+    };
+    let mut state = damage.check(&table.state, state);
+    state.truncate(table.max_state.saturating_add(1));
+    let [created, expiration, revision] =
+        [&table.created, &table.expiration, &table.revision].map(|column| {
+            let integer = next().bytes().and_then(|bytes| str::from_utf8(&bytes).ok()?.parse().ok());
+            damage.check(column, integer)
+        });
+    let user = table.user.as_ref().and_then(|user| damage.check(&user.name, value(user, next())));
+    let ip = table.ip.as_ref().and_then(|ip| {
+        let parsed = match next() {
+            Field::Absent => Some(None),
+            field => field.bytes().and_then(|bytes| str::from_utf8(&bytes).ok()?.parse().ok()).map(Some),
+        };
+        damage.check(ip, parsed)
+    });
+    let columns = table.projected.iter().map(|column| damage.check(&column.name, value(column, next())));
+    let columns = columns.collect();
+    let [created, expiration] = [created, expiration].map(Timestamp::from_millis);
+    Row { id, state, user, ip, created, expiration, revision, columns, damaged: damage.first() }
+}
+
+/// Reads a field that may be absent.
+#[expect(clippy::option_option, reason = "it cannot be read, is absent, or has a value")]
+fn value(column: &TableColumn, field: Field) -> Option<Option<Value>> {
+    match field {
+        Field::Absent => Some(None),
+        field => decode(&field.bytes()?).filter(|value| column.ty.holds(value)).map(Some),
+    }
 }
 
 /// Writes a letter for the type, and the value: `i-7`, `tacme`. Equal values are equal bytes.

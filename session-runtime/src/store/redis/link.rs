@@ -38,7 +38,7 @@ impl Link {
         Ok(Self::Reconnecting(Reconnecting::open(source).await?))
     }
 
-    pub(super) async fn run(&self, script: &Script, call: &Call) -> Result<Vec<u8>, RedisError> {
+    pub(super) async fn run<T: FromRedisValue>(&self, script: &Script, call: &Call) -> Result<T, RedisError> {
         let mut invocation = script.prepare_invoke();
         for key in &call.keys {
             invocation.key(key);

@@ -1,6 +1,7 @@
 //! The calls on many rows: a user's by an index, all others by reading the shards, a few at a time.
 
-use std::sync::LazyLock;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
@@ -9,7 +10,7 @@ use super::link::Call;
 use super::rows::{Rows, ScriptReply};
 use super::scripts;
 use crate::clock::Timestamp;
-use crate::store::{ColumnRef, Comparison, Filter, Page, Row};
+use crate::store::{ColumnRef, Comparison, Filter, Order, Page, Row};
 use crate::token::SessionId;
 use crate::value::Value;
 
@@ -19,21 +20,20 @@ const CONCURRENT_CALLS: usize = 32;
 /// The number of shards of a table, by the first byte of the ids.
 const SHARDS: usize = 256;
 
-/// The scores of rows, and the scores of rows and marks.
-static LISTED: LazyLock<[String; 2]> = LazyLock::new(|| ["0".to_owned(), "+inf".to_owned()]);
-static EVER: LazyLock<[String; 2]> = LazyLock::new(|| ["-inf".to_owned(), "+inf".to_owned()]);
+/// How many ids of one list are kept in memory at a time.
+const IDS: usize = 1_000;
 
 impl Rows<'_> {
     pub(super) async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, Failure> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let range = ["0".to_owned(), now.as_millis().to_string()];
         let mut pruned = 0;
         for shards in shards().chunks(CONCURRENT_CALLS) {
-            let expired = self.members(shards, &range, limit - pruned).await?;
+            let expired = self.expired(shards, now, limit - pruned).await?;
             let expired: Vec<_> = expired.into_iter().take(limit - pruned).collect();
             for ids in expired.chunks(CONCURRENT_CALLS) {
                 let prune = ids.iter().map(|id| {
-                    let call = Call::new(self.keys(*id)).value(id.to_string()).value(&*range[1]);
+                    let call =
+                        Call::new(self.keys(*id)).value(id.to_string()).value(now.as_millis().to_string());
                     self.run(&scripts::PRUNE, call)
                 });
                 for answer in join_all(prune).await {
@@ -53,39 +53,39 @@ impl Rows<'_> {
         keep: u32,
         now: Timestamp,
     ) -> Result<Vec<SessionId>, Failure> {
-        let mut live = self.of_user(user).await?;
-        live.retain(|row| row.expiration > now);
-        live.sort_unstable_by_key(|row| std::cmp::Reverse((row.created, row.id)));
-        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        let surplus: Vec<_> = live.into_iter().skip(keep).map(|row| row.id).collect();
+        let (keep, mut kept, mut surplus) = (keep as usize, BTreeSet::new(), Vec::new());
+        for ids in self.ids_of(user).await?.chunks(CONCURRENT_CALLS) {
+            let rows = self.follow_all(ids, user).await?;
+            kept.extend(rows.into_iter().filter(|row| row.expiration > now).map(|row| (row.created, row.id)));
+            while kept.len() > keep {
+                surplus.extend(kept.pop_first().map(|(_, id)| id));
+            }
+        }
         self.revoke_all(&surplus, |row| row.user.as_ref() == Some(user)).await
     }
 
     pub(super) async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Failure> {
-        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let is_asked = |row: &Row| page.after.is_none_or(|after| row.id > after) && filter.matches(row);
+        let mut found = FirstRows::of(page);
         if let Some(user) = user_of(filter) {
-            let mut rows = self.of_user(user).await?;
-            rows.retain(is_asked);
-            rows.sort_unstable_by_key(|row| row.id);
-            rows.truncate(limit);
-            return Ok(rows);
+            let mut scan = self.scan_of(user)?;
+            while let Some(ids) = self.scan(&mut scan).await? {
+                for ids in ids.chunks(CONCURRENT_CALLS) {
+                    found.add(self.follow_all(ids, user).await?.into_iter().filter(is_asked));
+                }
+            }
+            return Ok(found.rows);
         }
-        let mut found = Vec::new();
-        let first = page.after.map_or(0, |after| after.as_bytes()[0]);
-        for shards in groups(first) {
-            let mut ids = self.members(&shards, &LISTED, usize::MAX).await?;
-            ids.retain(|id| page.after.is_none_or(|after| *id > after));
-            ids.sort_unstable();
+        let mut walk = Walk::after(page.after.filter(|_| page.order == Order::Id));
+        while let Some(ids) = self.next_ids(&mut walk, Kind::Listed).await? {
             for ids in ids.chunks(CONCURRENT_CALLS) {
-                found.extend(self.load_all(ids).await?.into_iter().filter(is_asked));
-                if found.len() >= limit {
-                    found.truncate(limit);
-                    return Ok(found);
+                found.add(self.load_all(ids).await?.into_iter().filter(is_asked));
+                if page.order == Order::Id && found.is_full() {
+                    return Ok(found.rows);
                 }
             }
         }
-        Ok(found)
+        Ok(found.rows)
     }
 
     pub(super) async fn count(&self, filter: &Filter) -> Result<u64, Failure> {
@@ -103,12 +103,21 @@ impl Rows<'_> {
             }
             return Ok(total);
         }
-        if user_of(filter).is_some() {
-            return Ok(self.find(filter, Page::new(None, u32::MAX)).await?.len() as u64);
+        if let Some(user) = user_of(filter) {
+            // The server may return an id twice, and a row may be found under two ids.
+            let mut found = BTreeSet::new();
+            let mut scan = self.scan_of(user)?;
+            while let Some(ids) = self.scan(&mut scan).await? {
+                for ids in ids.chunks(CONCURRENT_CALLS) {
+                    let rows = self.follow_all(ids, user).await?;
+                    found.extend(rows.iter().filter(|row| filter.matches(row)).map(|row| row.id));
+                }
+            }
+            return Ok(found.len() as u64);
         }
-        let mut total = 0;
-        for shards in groups(0) {
-            for ids in self.members(&shards, &LISTED, usize::MAX).await?.chunks(CONCURRENT_CALLS) {
+        let (mut total, mut walk) = (0, Walk::after(None));
+        while let Some(ids) = self.next_ids(&mut walk, Kind::Listed).await? {
+            for ids in ids.chunks(CONCURRENT_CALLS) {
                 total += self.load_all(ids).await?.iter().filter(|row| filter.matches(row)).count();
             }
         }
@@ -120,9 +129,8 @@ impl Rows<'_> {
         if let Some(user) = user_of(filter) {
             return self.revoke_all(&self.ids_of(user).await?, is_matching).await;
         }
-        let mut removed = Vec::new();
-        for shards in groups(0) {
-            let ids = self.members(&shards, &EVER, usize::MAX).await?;
+        let (mut removed, mut walk) = (Vec::new(), Walk::after(None));
+        while let Some(ids) = self.next_ids(&mut walk, Kind::Ever).await? {
             removed.extend(self.revoke_all(&ids, is_matching).await?);
         }
         Ok(removed)
@@ -145,25 +153,26 @@ impl Rows<'_> {
         Ok(self.link.ask(redis::cmd("GET").arg(&key)).await?)
     }
 
-    /// Returns the rows of a user; a session that is renamed meanwhile is found under its new id.
-    async fn of_user(&self, user: &Value) -> Result<Vec<Row>, Failure> {
-        let mut rows = Vec::new();
-        for ids in self.ids_of(user).await?.chunks(CONCURRENT_CALLS) {
-            for row in join_all(ids.iter().map(|id| self.follow(*id))).await {
-                rows.extend(row?);
-            }
-        }
-        rows.retain(|row| row.user.as_ref() == Some(user));
-        rows.sort_unstable_by_key(|row| row.id);
-        rows.dedup_by_key(|row| row.id);
-        Ok(rows)
-    }
-
-    async fn ids_of(&self, user: &Value) -> Result<Vec<SessionId>, Failure> {
+    /// Starts reading the ids of a user's sessions. It may miss a session whose id changes meanwhile.
+    fn scan_of(&self, user: &Value) -> Result<Scan, Failure> {
         if self.table.user.is_none() {
             return Err(Failure::NoColumn(ColumnRef::User));
         }
-        self.range(self.user_key(user), &EVER, usize::MAX).await
+        Ok(Scan::of(self.user_key(user)))
+    }
+
+    /// Returns the ids of a user's sessions as they are at one time, for calls that must miss none.
+    async fn ids_of(&self, user: &Value) -> Result<Vec<SessionId>, Failure> {
+        let Scan { key, .. } = self.scan_of(user)?;
+        let ids: Vec<Vec<u8>> = self.link.ask(redis::cmd("ZRANGE").arg(key).arg(0).arg(-1)).await?;
+        Ok(ids.iter().filter_map(|id| parse_id(id)).collect())
+    }
+
+    /// Returns the rows of a user among these ids; a session that is renamed meanwhile is found under its new id.
+    async fn follow_all(&self, ids: &[SessionId], user: &Value) -> Result<Vec<Row>, Failure> {
+        let rows = join_all(ids.iter().map(|id| self.follow(*id))).await;
+        let rows: Vec<_> = rows.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        Ok(rows.into_iter().filter(|row| row.user.as_ref() == Some(user)).collect())
     }
 
     async fn load_all(&self, ids: &[SessionId]) -> Result<Vec<Row>, Failure> {
@@ -185,40 +194,145 @@ impl Rows<'_> {
         Ok(revoked)
     }
 
-    /// Returns the ids of these shards whose score is in the range.
-    async fn members(
-        &self,
-        shards: &[u8],
-        range: &[String; 2],
-        limit: usize,
-    ) -> Result<Vec<SessionId>, Failure> {
-        let lists = join_all(shards.iter().map(|shard| self.range(self.list(*shard), range, limit))).await;
-        let lists: Vec<_> = lists.into_iter().collect::<Result<_, _>>()?;
-        Ok(lists.concat())
+    /// Returns the ids of these shards that have expired at a time.
+    async fn expired(&self, shards: &[u8], now: Timestamp, limit: usize) -> Result<Vec<SessionId>, Failure> {
+        let lists = shards.iter().map(async |shard| {
+            let mut command = redis::cmd("ZRANGEBYSCORE");
+            command.arg(self.list(*shard)).arg(0).arg(now.as_millis()).arg("LIMIT").arg(0).arg(limit);
+            self.link.ask::<Vec<Vec<u8>>>(&command).await
+        });
+        let mut expired = Vec::new();
+        for ids in join_all(lists).await {
+            expired.extend(ids?.iter().filter_map(|id| parse_id(id)));
+        }
+        Ok(expired)
     }
 
-    async fn range(&self, key: String, range: &[String; 2], limit: usize) -> Result<Vec<SessionId>, Failure> {
-        let limit = i64::try_from(limit).unwrap_or(-1);
-        let mut command = redis::cmd("ZRANGEBYSCORE");
-        command.arg(key).arg(&range[0]).arg(&range[1]).arg("LIMIT").arg(0).arg(limit);
-        let ids: Vec<Vec<u8>> = self.link.ask(&command).await?;
-        Ok(ids.iter().filter_map(|id| str::from_utf8(id).ok()?.parse().ok()).collect())
+    /// Returns the next ids of a walk, in their order; `None` at its end.
+    async fn next_ids(&self, walk: &mut Walk, kind: Kind) -> Result<Option<Vec<SessionId>>, Failure> {
+        if walk.shard >= SHARDS {
+            return Ok(None);
+        }
+        let shards: Vec<_> = (0..=u8::MAX).skip(walk.shard).take(walk.shards).collect();
+        let lists = join_all(shards.iter().map(|shard| self.first_ids(*shard, walk.after, kind))).await;
+        walk.shards = (2 * walk.shards).min(CONCURRENT_CALLS);
+        let mut ids = Vec::new();
+        for list in lists {
+            let (list, is_cut) = list?;
+            ids.extend(list);
+            if is_cut {
+                walk.after = ids.last().copied();
+                return Ok(Some(ids));
+            }
+            walk.shard += 1;
+        }
+        Ok(Some(ids))
     }
+
+    /// Returns the first ids of a shard after an id, in their order, and whether there are more.
+    async fn first_ids(
+        &self,
+        shard: u8,
+        after: Option<SessionId>,
+        kind: Kind,
+    ) -> Result<(BTreeSet<SessionId>, bool), Failure> {
+        let (mut ids, mut is_cut) = (BTreeSet::new(), false);
+        let mut scan = Scan { kind, ..Scan::of(self.list(shard)) };
+        while let Some(found) = self.scan(&mut scan).await? {
+            ids.extend(found.into_iter().filter(|id| after.is_none_or(|after| *id > after)));
+            while ids.len() > IDS {
+                ids.pop_last();
+                is_cut = true;
+            }
+        }
+        Ok((ids, is_cut))
+    }
+
+    /// Returns some ids of a sorted set; `None` at its end. An id that is there all the time is returned, perhaps twice.
+    async fn scan(&self, scan: &mut Scan) -> Result<Option<Vec<SessionId>>, Failure> {
+        let Some(cursor) = scan.cursor.take() else { return Ok(None) };
+        let mut command = redis::cmd("ZSCAN");
+        command.arg(&scan.key).arg(cursor).arg("COUNT").arg(IDS);
+        let (next, entries): (u64, Vec<Vec<u8>>) = self.link.ask(&command).await?;
+        scan.cursor = (next != 0).then_some(next);
+        let is_asked = |score: &[u8]| scan.kind == Kind::Ever || !score.starts_with(b"-");
+        let ids = entries.chunks_exact(2).filter(|entry| is_asked(&entry[1]));
+        Ok(Some(ids.filter_map(|entry| parse_id(&entry[0])).collect()))
+    }
+}
+
+/// Which ids of a list are asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Those of rows.
+    Listed,
+    /// Those of rows and of marks, which have negative scores.
+    Ever,
+}
+
+/// A sorted set that is read in parts.
+struct Scan {
+    key: String,
+    /// Where the next part begins; `None` at the end.
+    cursor: Option<u64>,
+    kind: Kind,
+}
+
+impl Scan {
+    fn of(key: String) -> Self {
+        Self { key, cursor: Some(0), kind: Kind::Ever }
+    }
+}
+
+/// A walk through all ids of a table, in their order.
+struct Walk {
+    /// The next shard.
+    shard: usize,
+    /// How many shards are read at a time: one first, then twice as many each time. A page of a large table needs few
+    /// shards, and a small table needs few calls.
+    shards: usize,
+    after: Option<SessionId>,
+}
+
+impl Walk {
+    fn after(after: Option<SessionId>) -> Self {
+        Self { shard: after.map_or(0, |after| after.as_bytes()[0].into()), shards: 1, after }
+    }
+}
+
+/// The first rows of a page, of all that are added.
+struct FirstRows {
+    rows: Vec<Row>,
+    order: Order,
+    limit: usize,
+}
+
+impl FirstRows {
+    fn of(page: Page) -> Self {
+        Self { rows: Vec::new(), order: page.order, limit: usize::try_from(page.limit).unwrap_or(usize::MAX) }
+    }
+
+    fn add(&mut self, rows: impl IntoIterator<Item = Row>) {
+        self.rows.extend(rows);
+        match self.order {
+            Order::Id => self.rows.sort_by_key(|row| row.id),
+            Order::NewestFirst => self.rows.sort_by_key(|row| Reverse((row.created, row.id))),
+        }
+        self.rows.dedup_by_key(|row| row.id);
+        self.rows.truncate(self.limit);
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows.len() >= self.limit
+    }
+}
+
+fn parse_id(id: &[u8]) -> Option<SessionId> {
+    str::from_utf8(id).ok()?.parse().ok()
 }
 
 fn shards() -> Vec<u8> {
     (0..=u8::MAX).collect()
-}
-
-/// Returns the shards from one on in groups: the first alone, then twice as many each time. A page of a large table needs
-/// few shards, and a small table needs few groups.
-fn groups(first: u8) -> impl Iterator<Item = Vec<u8>> {
-    let (mut rest, mut many) = (first..=u8::MAX, 1);
-    std::iter::from_fn(move || {
-        let group: Vec<_> = rest.by_ref().take(many).collect();
-        many = (2 * many).min(CONCURRENT_CALLS);
-        (!group.is_empty()).then_some(group)
-    })
 }
 
 /// Returns the user that a filter requires of every row.

@@ -18,11 +18,16 @@
 //! negative score. A revocation follows it: a call that read the old id before step 2 finds the session under its new id.
 
 use super::failure::Failure;
+use super::fields::Field;
 use super::link::Call;
 use super::rows::{CALL, FROM, Lookup, MARK, MARK_LIFETIME, Rows, ScriptReply, TO, key_expiry};
 use super::scripts;
 use crate::store::{Outcome, Row, Update};
 use crate::token::SessionId;
+
+/// How many marks are followed. A session is renamed less often within the lifetime of a mark; marks that someone else has
+/// written may lead in a circle.
+const MAX_RENAMES: u32 = 100;
 
 impl Rows<'_> {
     /// Changes the id of a row.
@@ -63,10 +68,9 @@ impl Rows<'_> {
 
     /// Returns whether a rename has committed, and completes it then.
     pub(super) async fn has_committed(&self, from: SessionId, id: SessionId) -> Result<bool, Failure> {
-        let [old, _] = self.keys(from);
-        let (mark, released): (Option<String>, Option<Vec<u8>>) =
-            self.link.ask(redis::cmd("HMGET").arg(&old).arg(MARK).arg(CALL)).await?;
-        if mark == Some(format!("{TO}{id}")) && released.is_none() {
+        let mut fields = self.read(from, [MARK, CALL].into_iter()).await?.into_iter();
+        let (mark, released) = (fields.next().and_then(Field::bytes), fields.next().and_then(Field::bytes));
+        if mark == Some(format!("{TO}{id}").into_bytes()) && released.is_none() {
             self.complete_rename(from, id).await?;
             return Ok(true);
         }
@@ -90,7 +94,7 @@ impl Rows<'_> {
     /// Loads a row by its id, or by an id that it was renamed from a moment ago.
     pub(super) async fn follow(&self, mut id: SessionId) -> Result<Option<Row>, Failure> {
         let mut pending = None;
-        loop {
+        for _ in 0..MAX_RENAMES {
             match self.look_up(id).await? {
                 Lookup::Moved(to) => id = to,
                 Lookup::Row(row) => return Ok(Some(row)),
@@ -100,6 +104,7 @@ impl Rows<'_> {
                 Lookup::Pending(..) | Lookup::Nothing => return Ok(None),
             }
         }
+        Ok(None)
     }
 
     /// Removes a matching row by its id, or by an id that it was renamed from a moment ago; returns its last id.

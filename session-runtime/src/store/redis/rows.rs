@@ -1,12 +1,11 @@
 //! The calls on one row.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use redis::Script;
 
 use super::failure::Failure;
-use super::fields::{self, Fields, encode};
+use super::fields::{self, Field, Fields, MAX_VALUE, encode};
 use super::link::{Call, Link};
 use super::scripts;
 use crate::clock::Timestamp;
@@ -27,6 +26,9 @@ pub(super) const MARK: &str = "";
 pub(super) const CALL: &str = "\0";
 pub(super) const TO: &str = "to:";
 pub(super) const FROM: &str = "from:";
+
+/// Marks, numbers and addresses are shorter, whatever the limit of the table.
+const MIN_VALUE: usize = 128;
 
 /// The rows of a table, for one call.
 #[derive(Clone, Copy)]
@@ -89,7 +91,7 @@ impl Rows<'_> {
         if Instant::now() >= self.deadline {
             return Err(Failure::Deadline);
         }
-        let word = self.link.run(script, &call).await?;
+        let word: Vec<u8> = self.link.run(script, &call).await?;
         Ok(match word.as_slice() {
             b"stored" => ScriptReply::Stored,
             b"conflict" => ScriptReply::Conflict,
@@ -128,19 +130,39 @@ impl Rows<'_> {
     }
 
     pub(super) async fn look_up(&self, id: SessionId) -> Result<Lookup, Failure> {
-        let [key, _] = self.keys(id);
-        let mut fields: HashMap<Vec<u8>, Vec<u8>> = self.link.ask(redis::cmd("HGETALL").arg(key)).await?;
-        if fields.is_empty() {
-            return Ok(Lookup::Nothing);
-        }
-        let Some(mark) = fields.remove(MARK.as_bytes()) else {
-            return Ok(Lookup::Row(fields::row(self.table, id, fields)?));
-        };
-        Ok(match (marked(TO, &mark), marked(FROM, &mark)) {
-            (Some(to), _) => Lookup::Moved(to),
-            (_, Some(from)) => Lookup::Pending(from, fields::row(self.table, id, fields)?),
-            (None, None) => Lookup::Nothing,
+        let names = [MARK].into_iter().chain(fields::names(self.table));
+        let mut fields = self.read(id, names).await?.into_iter();
+        let row = |fields| fields::row(self.table, id, fields);
+        Ok(match fields.next() {
+            None => Lookup::Nothing,
+            Some(Field::Absent) => Lookup::Row(row(fields)),
+            Some(mark) => {
+                let mark = mark.bytes().unwrap_or_default();
+                match (marked(TO, &mark), marked(FROM, &mark)) {
+                    (Some(to), _) => Lookup::Moved(to),
+                    (_, Some(from)) => Lookup::Pending(from, row(fields)),
+                    (None, None) => Lookup::Nothing,
+                }
+            }
         })
+    }
+
+    /// Reads fields of what is stored under an id; none if there is nothing.
+    pub(super) async fn read(
+        &self,
+        id: SessionId,
+        names: impl Iterator<Item = &str>,
+    ) -> Result<Vec<Field>, Failure> {
+        let [key, _] = self.keys(id);
+        let longest = self.table.max_state.clamp(MIN_VALUE, MAX_VALUE);
+        let call = names.fold(Call::new([key]).value(longest.to_string()), Call::value);
+        let fields: Vec<redis::Value> = self.link.run(&scripts::READ, &call).await?;
+        let fields = fields.into_iter().map(|field| match field {
+            redis::Value::BulkString(bytes) => Field::Present(bytes),
+            redis::Value::Int(_) => Field::TooLong,
+            _ => Field::Absent,
+        });
+        Ok(fields.collect())
     }
 
     pub(super) async fn insert(&self, row: &Row) -> Result<(), Failure> {
@@ -248,10 +270,7 @@ impl Rows<'_> {
     /// Removes a row, or returns what is in its place.
     pub(super) async fn take(&self, id: SessionId) -> Result<ScriptReply, Failure> {
         let user = match &self.table.user {
-            Some(user) => {
-                let [key, _] = self.keys(id);
-                self.link.ask::<Option<Vec<u8>>>(redis::cmd("HGET").arg(key).arg(&user.name)).await?
-            }
+            Some(user) => self.read(id, [user.name.as_str()].into_iter()).await?.pop(),
             None => None,
         };
         loop {
@@ -266,7 +285,7 @@ impl Rows<'_> {
                 answer => return Ok(answer),
             }
         }
-        let user = user.and_then(|user| fields::decode(&user));
+        let user = user.and_then(Field::bytes).and_then(|user| fields::decode(&user));
         self.unindex_user(user.as_ref(), id).await?;
         self.wait_for_replicas().await?;
         Ok(ScriptReply::Stored)

@@ -8,6 +8,29 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
+/// Reads fields of a row, and of a value that is too long only its length: nothing, or for each field its value, nothing
+/// or an integer. A key that is no hash has no fields.
+///
+/// Keys: row. Values: the most bytes of a value, then the names of the fields.
+pub(super) static READ: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+        local kind = redis.call('TYPE', KEYS[1]).ok
+        local fields = {}
+        if kind == 'none' then return fields end
+        for n = 2, #ARGV do
+            local length = kind == 'hash' and redis.call('HSTRLEN', KEYS[1], ARGV[n]) or 0
+            if length > tonumber(ARGV[1]) then
+                fields[n - 1] = length
+            else
+                fields[n - 1] = kind == 'hash' and redis.call('HGET', KEYS[1], ARGV[n])
+            end
+        end
+        return fields
+        ",
+    )
+});
+
 /// Adds an id to the sessions of a user, and keeps the set for as long as its last entry. Entries that expired long ago
 /// are removed, so that the set of a daily visitor does not grow.
 ///
@@ -147,12 +170,19 @@ pub(super) static ABORT_RENAME: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Removes a row, and leaves the id of the call for a while: the call may be sent again.
+/// Removes a row, and leaves the id of the call for a while: the call may be sent again. A key that is no hash, which
+/// another program has written, is removed like a row.
 ///
 /// Keys: row, list. Values: id, the name of the call field, the id of this call, how long it stays.
 pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
+        local kind = redis.call('TYPE', KEYS[1]).ok
+        if kind ~= 'hash' and kind ~= 'none' then
+            redis.call('ZREM', KEYS[2], ARGV[1])
+            redis.call('DEL', KEYS[1])
+            return 'stored'
+        end
         local there = redis.call('HMGET', KEYS[1], '', ARGV[2])
         if there[1] == 'gone' and there[2] == ARGV[3] then return 'stored' end
         if there[1] then return there[1] end

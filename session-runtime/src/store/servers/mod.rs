@@ -152,8 +152,7 @@ impl<D: SqlDriver> SqlStore<D> {
         let Prepared { rows, types, .. } = self.prepared(OPERATION)?;
         let query = Query { types, ..Query::cached(&rows.load, [id_datum(&id)]) };
         let result = self.run(OPERATION, Call::Fetch, &query, deadline).await?;
-        let row = result.rows.into_iter().next().map(|cells| read(rows, cells)).transpose();
-        row.map_err(failed(OPERATION))
+        Ok(result.rows.into_iter().next().and_then(|cells| read(rows, cells)))
     }
 
     async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
@@ -209,8 +208,7 @@ impl<D: SqlDriver> SqlStore<D> {
         let Statement { sql, values } = rows.find(filter, page).map_err(failed(OPERATION))?;
         let query = Query::once(sql, values.iter().map(Datum::from), types);
         let result = self.run(OPERATION, Call::Fetch, &query, deadline).await?;
-        let found: Result<_, _> = result.rows.into_iter().map(|cells| read(rows, cells)).collect();
-        found.map_err(failed(OPERATION))
+        Ok(result.rows.into_iter().filter_map(|cells| read(rows, cells)).collect())
     }
 
     async fn count(&self, filter: &Filter, deadline: Instant) -> Result<u64, StoreError> {
@@ -324,7 +322,7 @@ fn typed<'a>(values: impl Iterator<Item = Option<Datum<'a>>>, types: &[ColumnTyp
     values.zip(types).map(|(value, ty)| value.map_or(Parameter::Null(ty), Parameter::Value)).collect()
 }
 
-fn read(rows: &Rows, cells: Cells) -> Result<Row, Mismatch> {
+fn read(rows: &Rows, cells: Cells) -> Option<Row> {
     let mut cells = cells.into_iter();
     rows.read(|| cells.next().flatten().map(Datum::from))
 }

@@ -291,6 +291,11 @@ static DIALECT: Dialect = Dialect {
     // Even the `_bin` collations ignore spaces at the end.
     byte_order: ("CAST(", " AS BINARY)"),
     byte_order_is_blob: true,
+    bounded: |column, ty, max| match ty {
+        ColumnType::Integer | ColumnType::Real => column.to_owned(),
+        ColumnType::Text | ColumnType::Blob => format!("LEFT({column}, {})", max + 1),
+    },
+    is_id: |id| format!("OCTET_LENGTH({id}) = 32"),
     prune: |names, time, limit| {
         let Names { table, expiration, .. } = names;
         format!("DELETE FROM {table} WHERE {expiration} <= {time} ORDER BY {expiration} LIMIT {limit}")

@@ -246,6 +246,12 @@ static DIALECT: Dialect = Dialect {
     update: "UPDATE",
     byte_order: ("", " COLLATE \"C\""),
     byte_order_is_blob: false,
+    // The server reads only this part of a value that it keeps outside of the row.
+    bounded: |column, ty, max| match ty {
+        ColumnType::Integer | ColumnType::Real => column.to_owned(),
+        ColumnType::Text | ColumnType::Blob => format!("substr({column}, 1, {})", max + 1),
+    },
+    is_id: |id| format!("octet_length({id}) = 32"),
     // The array is evaluated once, a subquery of `IN` may be evaluated again. Two stores that prune at the same time
     // remove different rows.
     prune: |names, time, limit| {

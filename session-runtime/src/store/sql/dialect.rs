@@ -30,6 +30,11 @@ pub(in crate::store) struct Dialect {
     /// Whether `byte_order` turns text into bytes, which an index of the column does not serve. A comparison with
     /// the column itself is then made besides.
     pub(in crate::store) byte_order_is_blob: bool,
+    /// Selects a column, so that no more than so many bytes of a value are read: its quoted name, its type, the most
+    /// bytes. What comes of a longer value is longer too, or of another type.
+    pub(in crate::store) bounded: fn(&str, ColumnType, usize) -> String,
+    /// The condition that a quoted column holds a session id.
+    pub(in crate::store) is_id: fn(&str) -> String,
     /// Removes the first rows that have expired; with the parameters of the time and of how many.
     pub(in crate::store) prune: fn(&Names, &str, &str) -> String,
     /// Removes or selects the rows of a condition, and returns their ids.

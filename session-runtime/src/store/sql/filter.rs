@@ -210,12 +210,6 @@ struct Operand<'a> {
 
 impl Operand<'_> {
     fn holds(self, value: &Value) -> bool {
-        matches!(
-            (self.ty, value),
-            (ColumnType::Integer, Value::Integer(_))
-                | (ColumnType::Real, Value::Real(_))
-                | (ColumnType::Text, Value::Text(_))
-                | (ColumnType::Blob, Value::Blob(_))
-        )
+        self.ty.holds(value)
     }
 }

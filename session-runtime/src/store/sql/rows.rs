@@ -1,15 +1,18 @@
 //! The statements of one table: their texts, the values of a row to bind, and rows made from cells.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::dialect::{Dialect, Names};
 use super::filter::{Statement, StatementBuilder};
-use super::{Datum, Mismatch, required_columns};
+use super::{ColumnRole, Datum, Mismatch, required_columns};
 use crate::clock::Timestamp;
-use crate::store::{ColumnRef, Comparison, Filter, Page, Row, Scope, Table, Update};
+use crate::store::damage::Damage;
+use crate::store::{ColumnRef, Comparison, Filter, Order, Page, Row, Scope, Table, TableColumn, Update};
 use crate::token::SessionId;
-use crate::value::Value;
+use crate::value::{ColumnType, Value};
+
+/// The most bytes of a value that are read where the table has no limit. No database here has longer values.
+const MAX_VALUE: usize = 1 << 30;
 
 /// The statements of one table. What every call needs is made once.
 #[derive(Debug)]
@@ -47,7 +50,11 @@ impl Rows {
         let columns: Vec<_> = columns.iter().map(String::as_str).collect();
         let p = dialect.parameter;
         let parameters = (1..=columns.len()).map(p).collect::<Vec<_>>().join(", ");
-        let select = format!("SELECT {} FROM {name}", columns.join(", "));
+        let selected = required_columns(table).zip(&columns).map(|(column, name)| match column.role {
+            ColumnRole::Key => (*name).to_owned(),
+            _ => (dialect.bounded)(name, column.ty, table.max_state.min(MAX_VALUE)),
+        });
+        let select = format!("SELECT {} FROM {name}", selected.collect::<Vec<_>>().join(", "));
         let update = |columns: &[&str]| {
             let (count, verb) = (columns.len(), dialect.update);
             let assignments: Vec<_> =
@@ -135,45 +142,43 @@ impl Rows {
         Ok(Datum::Text(text.map_err(|_| Mismatch::malformed(&self.table.state, "text"))?.into()))
     }
 
-    /// Makes a row from its cells, which `cell` returns in the order of [`required_columns`].
+    /// Makes a row from its cells, which `cell` returns in the order of [`required_columns`]. `None` if its key is no
+    /// session id.
     ///
-    /// Other programs can write anything into the database. So a mandatory value of the wrong type is an error, and
-    /// never replaced by a default.
-    pub(in crate::store) fn read<'c>(
-        &self,
-        mut cell: impl FnMut() -> Option<Datum<'c>>,
-    ) -> Result<Row, Mismatch> {
+    /// Other programs can write anything into the database. A value of the wrong type makes the row a damaged one.
+    pub(in crate::store) fn read<'c>(&self, mut cell: impl FnMut() -> Option<Datum<'c>>) -> Option<Row> {
         let table = &self.table;
-        let integer = |column: &str, cell| match cell {
-            Some(Datum::Integer(integer)) => Ok(integer),
-            _ => Err(Mismatch::malformed(column, "an integer")),
-        };
-        Ok(Row {
-            id: cell()
-                .and_then(|datum| datum.id())
-                .ok_or_else(|| Mismatch::malformed(&table.id, "32 bytes"))?,
-            state: match cell() {
-                Some(Datum::Blob(state)) => state.into_owned(),
-                Some(Datum::Text(state)) => state.into_owned().into_bytes(),
-                _ => return Err(Mismatch::malformed(&table.state, "bytes or text")),
-            },
-            user: if table.user.is_some() { cell().map(Value::from) } else { None },
-            ip: match &table.ip {
-                Some(column) => ip(column, cell())?,
-                None => None,
-            },
-            created: Timestamp::from_millis(integer(&table.created, cell())?),
-            expiration: Timestamp::from_millis(integer(&table.expiration, cell())?),
-            revision: integer(&table.revision, cell())?,
-            columns: table.projected.iter().map(|_| cell().map(Value::from)).collect(),
-        })
+        let mut damage = Damage::default();
+        let id = cell()?.id()?;
+        let mut state = damage.check(&table.state, bytes(cell()));
+        // Characters of text may have several bytes.
+        state.truncate(table.max_state.saturating_add(1));
+        let user = table.user.as_ref().and_then(|user| damage.check(&user.name, value(user, cell())));
+        let ip = table.ip.as_ref().and_then(|ip| {
+            let parsed = match cell() {
+                None => Some(None),
+                Some(Datum::Text(text)) => text.parse().ok().map(Some),
+                Some(_) => None,
+            };
+            damage.check(ip, parsed)
+        });
+        let [created, expiration, revision] =
+            [&table.created, &table.expiration, &table.revision].map(|column| {
+                let Some(Datum::Integer(integer)) = cell() else { return damage.check(column, None) };
+                integer
+            });
+        let columns = table.projected.iter().map(|column| damage.check(&column.name, value(column, cell())));
+        let columns = columns.collect();
+        let [created, expiration] = [created, expiration].map(Timestamp::from_millis);
+        Some(Row { id, state, user, ip, created, expiration, revision, columns, damaged: damage.first() })
     }
 
     pub(in crate::store) fn find(&self, filter: &Filter, page: Page) -> Result<Statement, Mismatch> {
         let mut statement = self.begin(&self.select);
         statement.push(" WHERE (");
         statement.push_filter(filter)?;
-        statement.push(")");
+        statement.push(") AND ");
+        statement.push(&(self.dialect.is_id)(&self.names.id));
         if let Some(after) = page.after {
             statement.push(" AND ");
             statement.push(&self.names.id);
@@ -181,7 +186,14 @@ impl Rows {
             statement.push_id(after);
         }
         statement.push(" ORDER BY ");
-        statement.push(&self.names.id);
+        if page.order == Order::NewestFirst {
+            statement.push(&(self.dialect.bounded)(&self.names.created, ColumnType::Integer, MAX_VALUE));
+            statement.push(" DESC, ");
+            statement.push(&self.names.id);
+            statement.push(" DESC");
+        } else {
+            statement.push(&self.names.id);
+        }
         statement.push(" LIMIT ");
         statement.push_value(Value::Integer(page.limit.into()));
         statement.finish()
@@ -226,11 +238,17 @@ fn id_datum(id: &SessionId) -> Datum<'_> {
     Datum::Blob(id.as_bytes().as_slice().into())
 }
 
-fn ip(column: &str, cell: Option<Datum<'_>>) -> Result<Option<IpAddr>, Mismatch> {
-    let parsed = match cell {
-        None => return Ok(None),
-        Some(Datum::Text(text)) => text.parse().ok(),
-        Some(_) => None,
-    };
-    parsed.map(Some).ok_or_else(|| Mismatch::malformed(column, "an IP address"))
+fn bytes(cell: Option<Datum<'_>>) -> Option<Vec<u8>> {
+    match cell {
+        Some(Datum::Blob(bytes)) => Some(bytes.into_owned()),
+        Some(Datum::Text(text)) => Some(text.into_owned().into_bytes()),
+        _ => None,
+    }
+}
+
+/// Reads a cell of a column that may be `NULL`.
+#[expect(clippy::option_option, reason = "it cannot be read, is `NULL`, or has a value")]
+fn value(column: &TableColumn, cell: Option<Datum<'_>>) -> Option<Option<Value>> {
+    let value = cell.map(Value::from);
+    value.as_ref().is_none_or(|value| column.ty.holds(value)).then_some(value)
 }

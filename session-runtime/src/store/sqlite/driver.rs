@@ -34,7 +34,7 @@ impl TableStatements {
     pub(super) fn load(&self, connection: &Connection, id: SessionId) -> Result<Option<Row>, Failure> {
         let mut statement = connection.prepare_cached(&self.rows.load)?;
         let mut rows = statement.query([id.as_bytes()])?;
-        rows.next()?.map(|row| self.read(row)).transpose()
+        Ok(rows.next()?.and_then(|row| self.read(row)))
     }
 
     pub(super) fn insert(&self, connection: &Connection, row: &Row) -> Result<(), Failure> {
@@ -80,7 +80,7 @@ impl TableStatements {
         let mut rows = statement.raw_query();
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            found.push(self.read(row)?);
+            found.extend(self.read(row));
         }
         Ok(found)
     }
@@ -108,10 +108,10 @@ impl TableStatements {
         Ok(removed)
     }
 
-    fn read(&self, row: &rusqlite::Row<'_>) -> Result<Row, Failure> {
+    fn read(&self, row: &rusqlite::Row<'_>) -> Option<Row> {
         let mut columns = 0..;
         // The statement names its columns, so each of them exists.
-        Ok(self.rows.read(|| datum(row.get_ref(columns.next()?).ok()?))?)
+        self.rows.read(|| datum(row.get_ref(columns.next()?).ok()?))
     }
 }
 
@@ -242,6 +242,17 @@ pub(super) static DIALECT: Dialect = Dialect {
     update: "UPDATE OR ABORT",
     byte_order: ("", " COLLATE BINARY"),
     byte_order_is_blob: false,
+    // The length and the type of a value are in the header of its row. SQLite reads a value as a whole, so one that is
+    // too long must not be read at all. A cell holds any type, whatever its column is declared as.
+    bounded: |column, ty, max| match ty {
+        ColumnType::Integer | ColumnType::Real => {
+            format!("CASE WHEN typeof({column}) IN ('text', 'blob') THEN x'' ELSE {column} END")
+        }
+        ColumnType::Text | ColumnType::Blob => {
+            format!("CASE WHEN octet_length({column}) > {max} THEN zeroblob({max} + 1) ELSE {column} END")
+        }
+    },
+    is_id: |id| format!("typeof({id}) = 'blob' AND octet_length({id}) = 32"),
     prune: |names, time, limit| {
         let Names { table, id, expiration, .. } = names;
         format!(

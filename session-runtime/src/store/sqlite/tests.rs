@@ -162,31 +162,79 @@ async fn an_update_writes_what_its_scope_says() {
 }
 
 #[tokio::test]
-async fn a_malformed_row_is_an_error_that_names_the_column_and_shows_no_value() {
+async fn a_damaged_row_is_returned_and_names_the_column() {
     let fixture = fixture().await;
     for (n, column, value) in [
         (1, "ip_addr", "'not an ip'"),
         (2, "revision", "'seven'"),
         (3, "expiration", "x'00'"),
         (4, "state", "5"),
+        (5, "created", "'x'"),
+        (6, "user_id", "'eve'"),
+        (7, "tenant", "x'ff'"),
+        (8, "visits", "1.5"),
+        (9, "tag", "'text'"),
+        (10, "ip_addr", "x'00'"),
     ] {
         fixture.store.insert(row(n), soon()).await.unwrap();
         let bytes = id(n);
         let sql = format!("UPDATE sessions SET {column} = {value} WHERE id = ?1");
         assert_eq!(fixture.sql().execute(&sql, [bytes.as_bytes()]).unwrap(), 1);
-        let cause = cause(&fixture.store.load(id(n), soon()).await.unwrap_err());
-        assert!(cause.contains(column) && !cause.contains(value.trim_matches('\'')), "{cause}");
+        let loaded = fixture.store.load(id(n), soon()).await.unwrap().unwrap();
+        assert_eq!(loaded.damaged.as_deref(), Some(column), "{value}");
+        let listed = fixture.store.find(&Filter::Id(id(n)), Page::new(None, 9), soon()).await.unwrap();
+        assert_eq!(listed, [loaded]);
     }
+    assert_eq!(ids(&fixture.store, Filter::All).await.len(), 10);
 }
 
 #[tokio::test]
-async fn an_optional_value_of_another_type_comes_back_as_it_is_stored() {
+async fn a_row_whose_key_is_no_session_id_is_in_no_list_and_is_removed() {
     let fixture = fixture().await;
-    fixture.store.insert(full_row(1), soon()).await.unwrap();
-    fixture.sql().execute("UPDATE sessions SET user_id = 'eve', tenant = x'ff', score = NULL", []).unwrap();
-    let loaded = fixture.store.load(id(1), soon()).await.unwrap().unwrap();
-    assert_eq!(loaded.user, Some(Value::Text("eve".to_owned())));
-    assert_eq!(loaded.columns[..2], [Some(Value::Blob(vec![0xff])), None]);
+    fixture.store.insert(row(1), soon()).await.unwrap();
+    for key in ["x''", "x'01'", "zeroblob(33)", "'0123456789abcdef0123456789abcdef'"] {
+        let sql = format!(
+            "INSERT INTO sessions (id, state, created, expiration, revision) VALUES ({key}, x'', 1, 9, 1)"
+        );
+        fixture.sql().execute(&sql, []).unwrap();
+    }
+    assert_eq!(ids(&fixture.store, Filter::All).await, [id(1)]);
+    let first = fixture.store.find(&Filter::All, Page::new(None, 1), soon()).await.unwrap();
+    assert_eq!(first[0].id, id(1), "a page is not filled with rows that are left out");
+    let now = Timestamp::from_millis(10);
+    assert_eq!(fixture.store.prune(now, 100, soon()).await.unwrap(), 4);
+    fixture.sql().execute("UPDATE sessions SET id = x'01'", []).unwrap();
+    assert_eq!(fixture.store.remove(&Filter::All, soon()).await.unwrap(), []);
+    assert_eq!(fixture.store.count(&Filter::All, soon()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn of_a_value_that_is_too_long_only_its_length_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.db");
+    let store = open(&path, &Table { max_state: 100, ..table() }).await.unwrap();
+    store.insert(full_row(1), soon()).await.unwrap();
+    let sql = Connection::open(path).unwrap();
+    for (column, value, damaged) in [
+        ("state", "zeroblob(100)", None),
+        ("state", "zeroblob(101)", None),
+        ("state", "zeroblob(100000)", None),
+        ("state", "replace(hex(zeroblob(5000)), '0', '\u{E4}')", None),
+        ("tenant", "hex(zeroblob(5000))", Some("tenant")),
+        ("created", "replace(hex(zeroblob(5000)), '0', 'x')", Some("created")),
+        ("visits", "zeroblob(5000)", Some("visits")),
+    ] {
+        sql.execute(&format!("UPDATE sessions SET {column} = {value}"), []).unwrap();
+        let loaded = store.load(id(1), soon()).await.unwrap().unwrap();
+        let expected = if value == "zeroblob(100)" { 100 } else { 101 };
+        assert_eq!(loaded.damaged.as_deref(), damaged, "{column} = {value}");
+        assert_eq!(loaded.state.len(), expected, "{column} = {value}");
+        if damaged.is_some() {
+            store.delete(id(1), soon()).await.unwrap();
+            let long = Row { state: vec![0; 101], ..full_row(1) };
+            store.insert(long, soon()).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::future::join;
 
 use super::fixture::{
-    self, CheckResult, TENANT, TimedStore, checks, ensure, hour, id, is_user, next, now, of_user, replace,
-    row,
+    self, CheckResult, MAX_STATE, TENANT, TimedStore, checks, ensure, ensure_bounded, hour, id, is_user,
+    next, now, of_user, replace, row,
 };
 use crate::clock::Timestamp;
 use crate::store::{ColumnRef, Comparison, Directory, Filter, Outcome, Page, Row, Scope, StoreError};
@@ -20,6 +20,8 @@ pub(super) async fn check_directory<S: Directory + Clone>(open: &impl AsyncFn() 
         filters_select_as_documented,
         text_is_compared_byte_for_byte,
         pages_follow_one_another_without_gaps_or_overlaps,
+        the_newest_rows_come_first,
+        a_long_state_is_seen_to_be_too_long_in_a_list,
         removing_returns_the_ids_of_the_removed_rows,
         evicting_removes_the_sessions_that_began_first,
         a_session_is_removed_even_while_its_id_changes,
@@ -127,6 +129,48 @@ async fn pages_follow_one_another_without_gaps_or_overlaps<S: Directory>(
             seen.extend(page.iter().map(|row| row.id));
         }
         ensure("the ids of all pages", &seen, &expected)?;
+    }
+    Ok(())
+}
+
+async fn the_newest_rows_come_first<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    let now = now();
+    let at = |millis: i64| Timestamp::from_millis(now.as_millis() - 3_600_000 + millis);
+    // Two began at the same time, and the order of the ids is another one.
+    for (n, user, created) in [(1, 7, 30), (2, 8, 60), (3, 7, 50), (4, 7, 10), (200, 7, 30), (6, 7, 20)] {
+        store.insert(Row { created: at(created), ..of_user(n, user) }).await?;
+    }
+    let not_4 = Filter::Not(Box::new(Filter::Id(id(4))));
+    for (filter, newest) in [
+        (Filter::All, [2, 3, 200, 1, 6, 4].as_slice()),
+        (is_user(7), &[3, 200, 1, 6, 4]),
+        (Filter::And(Box::new(is_user(7)), Box::new(not_4)), &[3, 200, 1, 6]),
+    ] {
+        for limit in [1, 2, 4, 100] {
+            let found = store.find(&filter, Page::newest(limit)).await?;
+            let found: Vec<_> = found.iter().map(|row| row.id).collect();
+            let expected: Vec<_> = newest.iter().copied().map(id).take(limit as usize).collect();
+            ensure(&format!("the {limit} newest rows of {filter:?}"), found, expected)?;
+        }
+    }
+    let page = Page { after: Some(id(2)), ..Page::newest(2) };
+    let found = store.find(&Filter::All, page).await?;
+    let found: Vec<_> = found.iter().map(|row| row.id).collect();
+    ensure("the newest rows after an id", found, vec![id(3), id(200)])
+}
+
+async fn a_long_state_is_seen_to_be_too_long_in_a_list<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    let stored = [(1, MAX_STATE), (2, MAX_STATE + 1), (3, 100 * MAX_STATE)];
+    let stored = stored.map(|(n, length)| Row { state: vec![b'x'; length], ..of_user(n, 7) });
+    for row in &stored {
+        store.insert(row.clone()).await?;
+    }
+    for filter in [Filter::All, is_user(7)] {
+        let found = store.find(&filter, Page::new(None, 10)).await?;
+        ensure("the number of rows", found.len(), stored.len())?;
+        for (found, stored) in found.iter().zip(&stored) {
+            ensure_bounded("a listed row", found, stored)?;
+        }
     }
     Ok(())
 }

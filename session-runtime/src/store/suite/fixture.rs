@@ -141,6 +141,7 @@ pub(super) fn table(check: &str) -> Table {
     let check: String = check.chars().take(40).collect();
     Table {
         state_is_text: check.starts_with("text_state"),
+        max_state: if check.starts_with("a_long_state") { MAX_STATE } else { usize::MAX },
         user: Some(TableColumn::new("user_id", ColumnType::Integer).indexed()),
         ip: Some("ip_addr".to_owned()),
         projected: vec![
@@ -151,6 +152,18 @@ pub(super) fn table(check: &str) -> Table {
         ],
         ..Table::new(format!("suite_{check}_{}", Hex(&random)))
     }
+}
+
+/// The longest state in the tables of the checks of long states.
+pub(super) const MAX_STATE: usize = 1_000;
+
+/// Checks what is returned of a state: it is whole, or cut so that it is seen to be too long.
+pub(super) fn ensure_bounded(what: &str, found: &Row, stored: &Row) -> CheckResult {
+    let length = stored.state.len();
+    let is_cut = length > MAX_STATE && found.state.len() == MAX_STATE + 1;
+    let state = if is_cut { stored.state.clone() } else { found.state.clone() };
+    let what = format!("{what} with a state of {length} bytes, of {MAX_STATE} accepted");
+    ensure(&what, &Row { state, ..found.clone() }, stored)
 }
 
 /// The position of the column `tenant`.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 
 use super::fixture::{
-    self, CheckResult, TimedStore, checks, ensure, full_row, hour, id, next, now, of_user, replace, row,
-    table,
+    self, CheckResult, MAX_STATE, TimedStore, checks, ensure, ensure_bounded, full_row, hour, id, next, now,
+    of_user, replace, row, table,
 };
 use crate::clock::Timestamp;
 use crate::store::{Outcome, Row, Scope, Store, StoreError, Update};
@@ -20,6 +20,7 @@ pub(super) async fn check_store<S: Store + Clone>(open: &impl AsyncFn() -> S) ->
         open,
         a_row_comes_back_as_it_was_stored,
         text_state_comes_back_as_it_was_stored,
+        a_long_state_is_seen_to_be_too_long,
         values_at_the_ends_of_their_ranges_come_back,
         a_second_row_of_one_id_is_refused_and_the_first_one_kept,
         ids_are_compared_byte_for_byte,
@@ -61,6 +62,16 @@ async fn text_state_comes_back_as_it_was_stored<S: Store>(store: TimedStore<S>) 
         Outcome::Stored,
     )?;
     ensure("the row", store.load(stored.id).await?, Some(after))
+}
+
+async fn a_long_state_is_seen_to_be_too_long<S: Store>(store: TimedStore<S>) -> CheckResult {
+    for (n, length) in (1..).zip([MAX_STATE - 1, MAX_STATE, MAX_STATE + 1, 100 * MAX_STATE]) {
+        let stored = Row { state: vec![b'x'; length], ..full_row(n) };
+        store.insert(stored.clone()).await?;
+        let loaded = store.load(stored.id).await?.ok_or("the row is missing")?;
+        ensure_bounded("the row", &loaded, &stored)?;
+    }
+    Ok(())
 }
 
 async fn values_at_the_ends_of_their_ranges_come_back<S: Store>(store: TimedStore<S>) -> CheckResult {

@@ -9,7 +9,7 @@ use super::fixture::hour;
 use super::*;
 use crate::MemoryStore;
 use crate::clock::Timestamp;
-use crate::store::{ColumnRef, Comparison, Filter, Outcome, Page, Row, StoreError, Table, Update};
+use crate::store::{ColumnRef, Comparison, Filter, Order, Outcome, Page, Row, StoreError, Table, Update};
 use crate::token::SessionId;
 use crate::value::Value;
 
@@ -29,6 +29,8 @@ enum Fault {
     RemovalFindsIdsFirst,
     EvictionFindsIdsFirst,
     PagesOverlap,
+    NewestComesLast,
+    LongStateLooksGood,
     TextIgnoresCase,
 }
 
@@ -66,7 +68,11 @@ impl Store for Faulty {
     }
 
     async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
-        self.store.load(id, deadline).await
+        let mut loaded = self.store.load(id, deadline).await?;
+        if let Some(row) = loaded.as_mut().filter(|_| self.fault == Fault::LongStateLooksGood) {
+            row.state.truncate(1_000);
+        }
+        Ok(loaded)
     }
 
     async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
@@ -158,6 +164,9 @@ impl Directory for Faulty {
         if self.fault == Fault::PagesOverlap && page.limit == 2 && rows.len() == 2 {
             rows.swap(0, 1);
         }
+        if self.fault == Fault::NewestComesLast && page.order == Order::NewestFirst {
+            rows.reverse();
+        }
         Ok(rows)
     }
 
@@ -193,6 +202,8 @@ async fn every_planted_fault_is_found() {
         (Fault::RemovalFindsIdsFirst, "a session is removed even while its id changes: what is left"),
         (Fault::EvictionFindsIdsFirst, "a session is removed even while its id changes: what is left"),
         (Fault::PagesOverlap, "pages follow one another"),
+        (Fault::NewestComesLast, "the newest rows come first"),
+        (Fault::LongStateLooksGood, "a long state is seen to be too long"),
         (Fault::TextIgnoresCase, "text is compared byte for byte"),
     ] {
         let open = async || Faulty::new(fault);

@@ -1,0 +1,157 @@
+//! How much memory a row takes that another program has made far too long: each store, read by its token and in lists.
+//!
+//! The measure is the peak of the resident memory, which includes what SQLite allocates. The servers are started by
+//! `tests/servers`.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use session_runtime::access::{Backing, Listed};
+use session_runtime::{Databag, Keyring, SessionId, Sessions, SqliteStore};
+
+const MIB: u64 = 1 << 20;
+
+/// What a call may take besides.
+const LIMIT: u64 = 8 * MIB;
+
+const TABLE: &str = "bounded";
+
+#[derive(Databag)]
+#[databag(table = "bounded")]
+struct Shop {
+    #[databag(user_id)]
+    user_id: Option<i64>,
+    #[databag(column)]
+    tenant: Option<String>,
+}
+
+/// The memory of the process is measured by one test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns a line of the process's status, in bytes.
+fn status(name: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the line is there");
+    let kib: u64 =
+        line.trim_matches([':', ' ', '\t']).trim_end_matches(" kB").trim().parse().expect("a number");
+    kib * 1_024
+}
+
+/// Runs a call, and returns how far the memory of the process rose meanwhile.
+async fn peak<T>(call: impl Future<Output = T>) -> (T, u64) {
+    fs::write("/proc/self/clear_refs", "5").expect("the peak can be reset");
+    let before = status("VmRSS");
+    let result = call.await;
+    (result, status("VmHWM").saturating_sub(before))
+}
+
+#[expect(clippy::await_holding_lock, reason = "each test has a runtime of its own")]
+async fn takes_no_memory<S: Backing<Access = Listed>>(
+    what: &str,
+    store: S,
+    lengthen: impl AsyncFn(SessionId, u64),
+) {
+    let _alone = alone();
+    let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+    let sessions = Sessions::<Shop>::builder(store)
+        .keyring(keyring)
+        .deadline(std::time::Duration::from_secs(20))
+        .build()
+        .await
+        .expect("the store answers");
+    let bag = || Shop { user_id: Some(7), tenant: Some("acme".to_owned()) };
+    let (good, _) = sessions.create(bag()).await.expect("stored");
+    let (long, session) = sessions.create(bag()).await.expect("stored");
+    // The first calls allocate caches.
+    assert_eq!(sessions.of_user(7).await.expect("answers").len(), 2);
+    assert!(sessions.load(&good).await.expect("answers").is_some());
+    lengthen(session.id(), 64 * MIB).await;
+
+    let (loaded, taken) = peak(sessions.load(&long)).await;
+    assert!(loaded.expect("it is no failure").is_none());
+    assert!(taken < LIMIT, "{what}: a load took {taken} bytes");
+    let (listed, taken) = peak(sessions.of_user(7)).await;
+    assert_eq!(listed.expect("one row fails no list").len(), 1);
+    assert!(taken < LIMIT, "{what}: a list took {taken} bytes");
+    let (report, taken) = peak(sessions.check()).await;
+    assert_eq!(report.expect("one row fails no check").skipped, 1);
+    assert!(taken < LIMIT, "{what}: a check took {taken} bytes");
+    assert_eq!(sessions.clear().await.expect("answers"), 2);
+}
+
+#[tokio::test]
+async fn a_long_row_of_sqlite_takes_no_memory() {
+    for column in ["state", "tenant", "created"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("bounded.db");
+        let store = SqliteStore::open(&path).expect("a database");
+        takes_no_memory(column, store, async |id, _| {
+            let raw = rusqlite::Connection::open(&path).expect("a database");
+            let value = if column == "state" { "zeroblob(?1)" } else { "CAST(zeroblob(?1) AS TEXT)" };
+            let sql = format!("UPDATE {TABLE} SET {column} = {value} WHERE id = ?2");
+            raw.execute(&sql, ((200 * MIB).cast_signed(), id.as_bytes().as_slice())).expect("it fits");
+        })
+        .await;
+    }
+}
+
+#[cfg(feature = "servers")]
+mod servers {
+    use databag_tests::server;
+    use session_runtime::{MysqlStore, PostgresStore, RedisStore};
+    use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_row_of_postgres_takes_no_memory() {
+        let url = server::url("POSTGRES_URL");
+        let store = PostgresStore::connect(&url).await.expect("the server answers");
+        takes_no_memory("PostgreSQL", store, async |id, length| {
+            let mut raw = sqlx::PgConnection::connect(&url).await.expect("the server answers");
+            let sql =
+                format!("UPDATE {TABLE} SET state = decode(repeat('5a', {length}), 'hex') WHERE id = $1");
+            let update = sqlx::query(AssertSqlSafe(sql)).bind(id.as_bytes().as_slice());
+            assert_eq!(raw.execute(update).await.expect("it fits").rows_affected(), 1);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_long_row_of_mariadb_takes_no_memory() {
+        let url = server::url("MYSQL_URL");
+        let mut raw = sqlx::MySqlConnection::connect(&url).await.expect("the server answers");
+        raw.execute("SET GLOBAL max_allowed_packet = 1073741824").await.expect("it is a setting");
+        let store = MysqlStore::connect(&url).await.expect("the server answers");
+        takes_no_memory("MariaDB", store, async |id, length| {
+            let mut raw = sqlx::MySqlConnection::connect(&url).await.expect("the server answers");
+            let alter = format!("ALTER TABLE {TABLE} MODIFY state LONGBLOB NOT NULL");
+            raw.execute(AssertSqlSafe(alter)).await.expect("it fits");
+            let sql = format!("UPDATE {TABLE} SET state = REPEAT('x', {length}) WHERE id = ?");
+            let update = sqlx::query(AssertSqlSafe(sql)).bind(id.as_bytes().as_slice());
+            assert_eq!(raw.execute(update).await.expect("it fits").rows_affected(), 1);
+        })
+        .await;
+        raw.execute("SET GLOBAL max_allowed_packet = DEFAULT").await.expect("it is a setting");
+    }
+
+    #[tokio::test]
+    async fn a_long_row_of_redis_takes_no_memory() {
+        let url = server::url("REDIS_URL");
+        let store = RedisStore::connect(&url).await.expect("the server answers");
+        takes_no_memory("Redis", store, async |id, length| {
+            let client = redis::Client::open(url.as_str()).expect("a URL");
+            let mut raw = client.get_connection().expect("the server answers");
+            let key = format!("databag:{{{TABLE}:{:02x}}}:{id}", id.as_bytes()[0]);
+            let mut long = redis::cmd("EVAL");
+            long.arg("return redis.call('HSET', KEYS[1], 'state', string.rep('x', ARGV[1]))");
+            let added: u64 = long.arg(1).arg(key).arg(length).query(&mut raw).expect("it fits");
+            assert_eq!(added, 0, "the row had a state");
+        })
+        .await;
+    }
+}
