@@ -99,6 +99,79 @@ async fn a_long_row_of_sqlite_takes_no_memory() {
     }
 }
 
+/// Counts what is allocated to read a row in the clear whose state another program has filled with unknown fields, of sessions that may be large.
+macro_rules! takes_little_memory {
+    ($bag:ident, $fill:expr) => {{
+        let _alone = alone();
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("bounded.db");
+        let sessions = Sessions::<$bag>::builder(SqliteStore::open(&path).expect("a database"))
+            .danger_plaintext()
+            .max_state_bytes(32 << 20)
+            .build()
+            .await
+            .expect("builds");
+        let (token, _) = sessions.create($bag { visits: 1 }).await.expect("stored");
+        assert!(sessions.load(&token).await.expect("answers").is_some());
+        let raw = rusqlite::Connection::open(&path).expect("a database");
+        let table = $bag::SCHEMA.table;
+        let select = format!("SELECT CAST(state AS BLOB) FROM {table}");
+        let state: Vec<u8> = raw.query_row(&select, [], |row| row.get(0)).expect("the row");
+        let state: Vec<u8> = $fill(state);
+        assert!(state.len() as u64 > 15 * MIB);
+        let is_text = state.contains(&b'{');
+        let update =
+            format!("UPDATE {table} SET state = {}", if is_text { "CAST(?1 AS TEXT)" } else { "?1" });
+        assert_eq!(raw.execute(&update, [&state]).expect("it fits"), 1);
+        drop(raw);
+        let started = std::time::Instant::now();
+        let before = ALLOCATED.current_usage();
+        ALLOCATED.reset_peak_usage();
+        let loaded = sessions.load(&token).await;
+        let taken = (ALLOCATED.peak_usage() - before) as u64;
+        assert!(loaded.expect("it is no failure").is_none(), "it has too many fields");
+        println!("{table}: {} MiB in {:?}", taken / MIB, started.elapsed());
+        assert!(taken < 64 * MIB, "{table}: a load took {taken} bytes");
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "a watchdog: it takes milliseconds");
+    }};
+}
+
+/// What Rust allocates; SQLite's own memory is not in it.
+#[global_allocator]
+static ALLOCATED: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
+
+#[derive(Databag)]
+#[databag(table = "tiny_fields")]
+struct Tiny {
+    visits: u32,
+}
+
+#[derive(Databag)]
+#[databag(table = "tiny_json_fields", codec = "json")]
+struct TinyJson {
+    visits: u32,
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "each test has a runtime of its own")]
+async fn sixteen_mib_of_tiny_fields_take_little_memory() {
+    takes_little_memory!(Tiny, |mut state: Vec<u8>| {
+        for field in 0..1_200_000_u32 {
+            state.extend_from_slice(&field.to_be_bytes());
+            state.extend_from_slice(&[0; 10]);
+        }
+        state
+    });
+    takes_little_memory!(TinyJson, |state: Vec<u8>| {
+        let state = String::from_utf8(state).expect("text");
+        let list = |of: fn(u32) -> String| (0..800_000).map(of).collect::<Vec<_>>().concat();
+        let types = list(|field| format!("\"f{field}\":\"0\","));
+        let values = list(|field| format!(",\"f{field}\":1"));
+        let state = state.replace("\"types\":{", &format!("\"types\":{{{types}"));
+        format!("{}{values}}}}}", state.strip_suffix("}}").expect("a record")).into_bytes()
+    });
+}
+
 #[cfg(feature = "servers")]
 mod servers {
     use databag_tests::server;
