@@ -698,7 +698,7 @@ mod tests {
     use crate::store::memory::MemoryStore;
 
     #[derive(Debug, crate::Databag)]
-    #[databag(max_per_user = 2)]
+    #[databag(table = "limited", max_per_user = 2)]
     struct Shop {
         #[databag(user_id)]
         user_id: Option<i64>,

@@ -259,6 +259,7 @@ mod tests {
         use crate::{Error, Keyring, Sessions};
 
         #[derive(crate::Databag)]
+        #[databag(table = "in_cookies")]
         struct Shop {
             #[databag(user_id)]
             user_id: Option<i64>,

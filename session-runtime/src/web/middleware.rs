@@ -417,6 +417,7 @@ mod tests {
     use crate::store::sqlite::SqliteStore;
 
     #[derive(crate::Databag)]
+    #[databag(table = "answers")]
     struct Shop {
         visits: u32,
     }
