@@ -140,7 +140,7 @@ use crate::errors::Errors;
 /// The encoding of a changed field is decoded again before it is stored, and compared with the field: by `==` if its type
 /// has it, otherwise by its encoding. If it is not the same, the request is answered 500, the log names the field, and
 /// what was stored before stays. So a type that loses something on its way, such as one with `#[serde(skip)]`, works as
-/// long as what it loses has its default.
+/// long as what it loses has its default; and with a module that shortens a time to seconds, set whole seconds.
 ///
 /// bincode does not store which type a value has. Types that ask for that (serde's `untagged`, `tag` and `flatten`,
 /// `serde_json::Value`) are refused when sessions are built. Encode such a field by JSON, `codec = "json"`. JSON in turn
