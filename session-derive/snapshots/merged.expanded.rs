@@ -151,7 +151,13 @@ const _: () = {
                         )
                 }
                 1usize => __versions.sum::<__databag::Bincode, u32>(),
-                2usize => __versions.function::<__databag::Bincode, String>(longer),
+                2usize => {
+                    __versions
+                        .function::<
+                            __databag::Bincode,
+                            String,
+                        >(longer, (&__databag::EqualityProbe::<String>::NEW).equality())
+                }
                 3usize => __databag::Ok(__databag::MergeOutcome::Conflict),
                 _ => __databag::Ok(__databag::MergeOutcome::Ours),
             }

@@ -131,7 +131,8 @@ use crate::errors::Errors;
 /// With `"append"`, a list that the handlers cap, such as "the last ten", loses no addition: it may be longer until
 /// it is capped again. An item that is changed in place counts as one removal and one addition.
 ///
-/// A field has changed if its value differs by `==`, or, if its type has no `==`, by its encoding. Derive
+/// A field has changed if its encoding differs, and its value by `==` if its type has that. So a change that the encoding
+/// does not show, such as one of a part with `#[serde(skip)]` alone, is none. Derive
 /// `PartialEq` for types that hold a `HashMap` or a `HashSet`; otherwise another order of the same content counts
 /// as a change.
 ///

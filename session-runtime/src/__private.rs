@@ -11,9 +11,9 @@ pub use std::time::Duration;
 
 pub use serde;
 
-pub use crate::bag::comparison::Comparison;
+pub use crate::bag::comparison::{Comparison, Equality};
 pub use crate::bag::encoding::{Decoder, Encoder};
-pub use crate::bag::policy::{Entries, Equality, FieldVersions, MergeOutcome};
+pub use crate::bag::policy::{Entries, FieldVersions, MergeOutcome};
 pub use crate::bag::schema::{Bind, Columns, CookieSchema, Field, Persistence, Role, SameSite, Schema};
 pub use crate::bag::schema_lock::assert_schema;
 pub use crate::bag::shape::Shapes;

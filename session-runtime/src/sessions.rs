@@ -1,5 +1,6 @@
 //! Sessions of one bag, as applications manage them: by token, by id, by user, by column.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -326,17 +327,13 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         match self.engine.commit(&mut active).await {
             Ok(_) => Ok(true),
             Err(Error::Ended) => Ok(false),
-            // Another program has damaged it since it was read, or it was written when the limit was higher.
-            Err(
-                error @ (Error::Unreadable(_)
-                | Error::UnknownKey { .. }
-                | Error::TooLarge { .. }
-                | Error::Encode { .. }),
-            ) => {
+            Err(error @ Error::Store(_)) => Err(error),
+            // Other requests kept writing it, another program has damaged it since it was read, or it was written when
+            // the limit was higher: that stops no other session.
+            Err(error) => {
                 skipped.note(id, &error);
                 Ok(false)
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -415,19 +412,29 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         let mut skipped = Skipped::of::<T>(call);
         let live = self.live(filter);
         let rows = self.rows(live.clone(), Page::newest(limit)).await?;
+        let (limit, is_full) = (limit as usize, rows.len() >= limit as usize);
         {
-            let is_full = rows.len() >= limit as usize;
             let found = self.open_all(rows, &mut skipped)?;
-            if skipped.count == 0 || !is_full {
+            if found.len() == limit || !is_full {
                 return Ok(found);
             }
         }
-        // Rows that cannot be opened must not hide older sessions.
+        // Rows that cannot be opened must not hide older sessions, however many there are.
         skipped.count = 0;
-        let rows = self.rows(live, Page::newest(limit.saturating_add(LIST_LIMIT))).await?;
-        let mut found = self.open_all(rows, &mut skipped)?;
-        found.truncate(limit as usize);
-        Ok(found)
+        let (mut newest, mut after) = (Vec::new(), None);
+        loop {
+            let rows = self.rows(live.clone(), Page::new(after, PAGE)).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.id);
+            for row in rows.into_iter().filter(|row| !self.engine.backend.is_ended_here(row.id)) {
+                if self.open(row.clone(), &mut skipped)?.is_some() {
+                    newest.push(row);
+                }
+            }
+            newest.sort_unstable_by_key(|row| Reverse((row.created, row.id)));
+            newest.truncate(limit);
+        }
+        self.open_all(newest, &mut skipped)
     }
 
     fn stream_of<'a>(

@@ -69,6 +69,12 @@ macro_rules! shop {
                 assert!(matches!(updated, Err(Error::NotReadBack { field: "range", .. })), "{updated:?}");
                 "not updated"
             },
+            "/then-update/{what}" => async |mut session: Session<$bag>, what: web::Path<String>| {
+                session.range = change(&what).0;
+                let updated = session.update(|bag| bag.count += 1).await;
+                assert!(matches!(updated, Err(Error::NotReadBack { field: "range", .. })), "{updated:?}");
+                "changed before"
+            },
             "/" => async |session: Session<$bag>| {
                 format!("{:?} {} {:?}", session.range(), session.count(), session.price())
             },
@@ -296,4 +302,84 @@ async fn a_stored_value_that_is_too_deep_or_claims_too_much_is_undecodable() {
         let rejected = opened_after!(Marked, Marked { marks: vec![(); 2] }, endless);
         assert_eq!(rejected, [Rejection::Undecodable { field: Some("marks") }]);
     }
+}
+
+/// Loses its seconds on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Minutes(u32);
+
+impl Serialize for Minutes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.0 / 60).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Minutes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u32::deserialize(deserializer).map(|minutes| Self(minutes * 60))
+    }
+}
+
+fn add(base: &Minutes, ours: &Minutes, theirs: &Minutes) -> Minutes {
+    Minutes(theirs.0 + ours.0 - base.0 + 1)
+}
+
+#[derive(Databag)]
+#[databag(table = "minutes", cookie = "minutes", secure = false)]
+struct Timed {
+    #[databag(user_id)]
+    user_id: Option<i64>,
+    at: Minutes,
+    #[databag(keep_on_logout)]
+    kept: Minutes,
+    #[databag(merge = add)]
+    sum: Minutes,
+    count: u32,
+}
+
+#[actix_web::test]
+async fn a_value_that_loses_something_is_found_out_whatever_comes_before_the_commit() {
+    let site = shop!(ByBincode);
+    let browser = site.browser();
+    browser.post("/set/exact").await;
+    let before = browser.get("/").await.body;
+    assert_eq!(refused(&browser, "/then-update/range").await.0, 500, "it is still in the bag");
+    assert_eq!(browser.get("/").await.body, before);
+
+    let store = SqliteStore::in_memory().expect("memory");
+    let sessions = Sessions::<Timed>::builder(store).keyring(key()).build().await.expect("builds");
+    let (_, session) = sessions.create(Timed::defaults()).await.expect("is stored");
+    let site = site!(sessions;
+        "/update" => async |mut session: Session<Timed>| -> Result<&'static str, Error> {
+            session.at = Minutes(61);
+            session.update(|bag| bag.count += 1).await?;
+            Ok("updated")
+        },
+        "/ended" => async |mut session: Session<Timed>| {
+            session.kept = Minutes(61);
+            session.log_out();
+            format!("{:?}", session.kept())
+        },
+        // Another request is first, so that both changes are merged.
+        "/merge" => async |mut session: Session<Timed>, sessions: web::Data<Sessions<Timed>>| {
+            let id = session.id();
+            session.sum = Minutes(120);
+            sessions.update(id, |bag| bag.sum = Minutes(60)).await.expect("is stored");
+            "merged"
+        },
+        "/" => async |session: Session<Timed>| format!("{:?} {:?}", session.at(), session.sum()),
+    );
+    let browser = site.browser();
+    let (token, _) = sessions.create(Timed::defaults()).await.expect("is stored");
+    browser.set_cookie("minutes", &token.encode());
+    assert_eq!(browser.post("/update").await.status, 500);
+    assert_eq!(browser.get("/").await.body, "Minutes(0) Minutes(0)");
+    let (status, lines) = refused(&browser, "/merge").await;
+    assert_eq!((status, lines.len()), (500, 1));
+    assert!(lines[0].contains("`sum`") && lines[0].contains("would not come back"), "{}", lines[0]);
+    assert_eq!(browser.get("/").await.body, "Minutes(0) Minutes(60)");
+    let merged = sessions.update(session.id(), |bag| bag.at = Minutes(60)).await;
+    merged.expect("whole minutes come back");
+    let ended = browser.post("/ended").await.body;
+    assert!(ended.contains("Minutes(0)"), "{ended}: what does not come back is not kept");
 }

@@ -37,7 +37,7 @@ pub(super) fn merge(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
             Merge::Known(Policy::Min) => quote_spanned!(field.at=> __versions.min::<#codec, #ty>()),
             Merge::Function(function) => {
                 let span = function.span().resolved_at(Span::call_site());
-                quote_spanned!(span=> __versions.function::<#codec, #ty>(#function))
+                quote_spanned!(span=> __versions.function::<#codec, #ty>(#function, #equality))
             }
         };
         Some(quote!(#index => #outcome,))

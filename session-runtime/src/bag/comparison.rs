@@ -6,8 +6,12 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::policy::Equality;
 use crate::codec::{self, Codec};
+
+/// The `==` of a type, if it has one. Without it values are compared by their encodings, and then another order of a
+/// `HashMap` inside a value is a change.
+#[doc(hidden)]
+pub type Equality<T> = Option<fn(&T, &T) -> bool>;
 
 /// What a comparison is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +75,8 @@ pub(crate) fn encoding<C: Codec>(value: &(impl Serialize + ?Sized)) -> Option<Ve
     codec::encode::<C, _>(value, &mut bytes).ok().map(|()| bytes)
 }
 
-/// Compares two encodings of one type. A decoded `HashMap` is encoded in another order: the same bytes, elsewhere.
+/// Compares two encodings of one type. A decoded `HashMap` is encoded in another order, so any order of the same bytes
+/// counts as the same: a type whose content changes places on its way needs `==` to be found out.
 fn same_bytes(mut one: Vec<u8>, other: &[u8]) -> bool {
     if one == other {
         return true;

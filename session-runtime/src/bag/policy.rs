@@ -8,6 +8,7 @@ use std::hash::{BuildHasher, Hash};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::comparison::{Comparison, Equality};
 use crate::codec::{self, Codec, CodecError};
 
 /// The encoded versions of a field that two requests have changed.
@@ -34,30 +35,29 @@ pub enum MergeOutcome {
     Conflict,
 }
 
-/// The `==` of a type, if it has one. Without it values are compared by their encodings, and then another order of a
-/// `HashMap` inside a value is a change.
-#[doc(hidden)]
-pub type Equality<T> = Option<fn(&T, &T) -> bool>;
-
 #[doc(hidden)]
 impl FieldVersions<'_> {
     /// `merge = "sum"`
     pub fn sum<C: Codec, T: Sum + Serialize + DeserializeOwned>(self) -> Result<MergeOutcome, CodecError> {
-        self.merge_values::<C, T>(|base, ours, theirs| Ok(T::sum(base, ours, theirs)))
+        self.merge_values::<C, T>(None, |base, ours, theirs| Ok(T::sum(base, ours, theirs)))
     }
 
     /// `merge = "max"`
     pub fn max<C: Codec, T: Extreme + Serialize + DeserializeOwned>(
         self,
     ) -> Result<MergeOutcome, CodecError> {
-        self.merge_values::<C, T>(|_, ours, theirs| Ok(if theirs > ours { theirs } else { ours }))
+        self.merge_values::<C, T>(Some(T::eq), |_, ours, theirs| {
+            Ok(if theirs > ours { theirs } else { ours })
+        })
     }
 
     /// `merge = "min"`
     pub fn min<C: Codec, T: Extreme + Serialize + DeserializeOwned>(
         self,
     ) -> Result<MergeOutcome, CodecError> {
-        self.merge_values::<C, T>(|_, ours, theirs| Ok(if theirs < ours { theirs } else { ours }))
+        self.merge_values::<C, T>(Some(T::eq), |_, ours, theirs| {
+            Ok(if theirs < ours { theirs } else { ours })
+        })
     }
 
     /// `merge = "entries"`
@@ -65,7 +65,7 @@ impl FieldVersions<'_> {
         self,
         equality: Equality<T>,
     ) -> Result<MergeOutcome, CodecError> {
-        self.merge_values::<C, T>(|base, ours, theirs| {
+        self.merge_values::<C, T>(equality, |base, ours, theirs| {
             T::merge_entries::<C>([base, ours, theirs], &|one, other| same::<C, T>(equality, one, other))
         })
     }
@@ -75,7 +75,7 @@ impl FieldVersions<'_> {
         self,
         equality: Equality<T>,
     ) -> Result<MergeOutcome, CodecError> {
-        self.merge_values::<C, T>(|base, ours, theirs| {
+        self.merge_values::<C, T>(equality, |base, ours, theirs| {
             let same: &Same<'_, T> = &|one, other| same::<C, T>(equality, one, other);
             Ok(T::merge_additions([base, ours, theirs], same))
         })
@@ -96,8 +96,9 @@ impl FieldVersions<'_> {
     pub fn function<C: Codec, T: Serialize + DeserializeOwned>(
         self,
         function: fn(&T, &T, &T) -> T,
+        equality: Equality<T>,
     ) -> Result<MergeOutcome, CodecError> {
-        self.merge_values::<C, T>(|base, ours, theirs| Ok(function(&base, &ours, &theirs)))
+        self.merge_values::<C, T>(equality, |base, ours, theirs| Ok(function(&base, &ours, &theirs)))
     }
 }
 
@@ -109,11 +110,16 @@ impl FieldVersions<'_> {
 
     fn merge_values<C: Codec, T: Serialize + DeserializeOwned>(
         self,
+        equality: Equality<T>,
         merge: impl FnOnce(T, T, T) -> Result<T, CodecError>,
     ) -> Result<MergeOutcome, CodecError> {
         let [base, ours, theirs] = self.decode::<C, T>()?;
         let merged = merge(base, ours, theirs)?;
-        encoded::<C>(&merged).map(MergeOutcome::Merged)
+        let bytes = encoded::<C>(&merged)?;
+        if !Comparison::ReadBack.field::<C, T>(&merged, &bytes, equality) {
+            return Err(CodecError::new("the merged value would not come back from its encoding as it is"));
+        }
+        Ok(MergeOutcome::Merged(bytes))
     }
 }
 

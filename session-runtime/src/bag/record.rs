@@ -13,13 +13,13 @@
 //! A field whose fingerprint differs is not decoded, and an unknown field is not dropped. Both are preserved when the
 //! record is rewritten, so that an older node does not erase what a newer node wrote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Deserializer as _;
-use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::encoding::{DecodeError, Fields, Source};
@@ -435,7 +435,7 @@ fn parse_json(record: &[u8], limit: usize) -> Option<Parsed> {
         },
     };
     let types = self::object(meta.get("types")?.get().as_bytes(), limit)?;
-    let columns: Vec<String> = member(&meta, "columns")?;
+    let columns = names(meta.get("columns")?.get(), limit)?;
     let mut bytes = Vec::with_capacity(record.len());
     let mut entries = Vec::with_capacity(object.len());
     for (name, value) in object.into_iter().filter(|(name, _)| name != META) {
@@ -481,6 +481,36 @@ fn object(json: &[u8], limit: usize) -> Option<Object<'_>> {
     let object = json.deserialize_map(Members(limit)).ok()?;
     json.end().ok()?;
     Some(object)
+}
+
+/// Parses a JSON array of at most `limit` names.
+fn names(json: &str, limit: usize) -> Option<BTreeSet<String>> {
+    struct Names(usize);
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = BTreeSet<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an array of at most {} names", self.0)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<BTreeSet<String>, A::Error> {
+            let (mut names, mut count) = (BTreeSet::new(), 0);
+            while let Some(name) = elements.next_element()? {
+                if count == self.0 {
+                    return Err(A::Error::invalid_length(self.0, &self));
+                }
+                count += 1;
+                names.insert(name);
+            }
+            Ok(names)
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_str(json);
+    let names = json.deserialize_seq(Names(limit)).ok()?;
+    json.end().ok()?;
+    Some(names)
 }
 
 fn member<T: DeserializeOwned>(object: &Object<'_>, name: &str) -> Option<T> {
@@ -583,6 +613,11 @@ mod tests {
             load::<FirstJson>(&layout, record.into_bytes()).is_ok()
         };
         assert!(with(MAX_PRESERVED) && !with(MAX_PRESERVED + 1) && !with(100_000));
+        let record = String::from_utf8(write(&FirstJson { cart: cart(), tenant: None })).expect("text");
+        let columns =
+            |count| record.replace("[\"tenant\"]", &format!("[{}\"tenant\"]", "\"\",".repeat(count)));
+        let with = |count| load::<FirstJson>(&layout, columns(count).into_bytes()).is_ok();
+        assert!(with(MAX_PRESERVED) && !with(MAX_PRESERVED + 2) && !with(1_000_000));
     }
 
     #[test]

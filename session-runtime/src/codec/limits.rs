@@ -17,9 +17,14 @@ use serde::{Deserialize, Serialize};
 /// option and a newtype are levels only directly inside another one.
 pub const MAX_DEPTH: u8 = 128;
 
-/// Elements that take no byte, such as those of a `Vec<()>`. All others are paid for by the bytes they take.
+/// Elements, keys and values that take no byte, such as those of a `Vec<()>`. All others are paid for by the bytes they
+/// take.
 const FREE_ENTRIES: usize = 1024;
 
+/// What the elements of all collections in a value may take in memory, in bytes.
+const MAX_MEMORY: usize = 32 * 1024 * 1024;
+
+const TOO_LARGE: &str = "the elements of the value take more than 32 MiB of memory";
 const TOO_DEEP: &str = "the value has more than 128 levels";
 const TOO_MANY: &str = "the value claims more elements than its bytes can hold";
 const NOT_FINITE: &str = "JSON has no number for NaN and infinities";
@@ -305,8 +310,8 @@ impl<T> Decoded<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Decoded<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let entries = Cell::new(ENTRIES.get());
-        let limits = Limits { place: Place::ROOT, entries: &entries };
+        let (entries, memory) = (Cell::new(ENTRIES.get()), Cell::new(MAX_MEMORY));
+        let limits = Limits { place: Place::ROOT, entries: &entries, memory: &memory };
         T::deserialize(Within { inner: deserializer, limits }).map(Self)
     }
 }
@@ -316,6 +321,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Decoded<T> {
 struct Limits<'l> {
     place: Place,
     entries: &'l Cell<usize>,
+    memory: &'l Cell<usize>,
 }
 
 impl Limits<'_> {
@@ -323,9 +329,12 @@ impl Limits<'_> {
         Ok(Self { place: place.ok_or_else(|| E::custom(TOO_DEEP))?, ..self })
     }
 
-    fn take_entry<E: serde::de::Error>(self) -> Result<(), E> {
+    /// Pays for an element of type `T`.
+    fn take_entry<T, E: serde::de::Error>(self) -> Result<(), E> {
         let left = self.entries.get().checked_sub(1).ok_or_else(|| E::custom(TOO_MANY))?;
         self.entries.set(left);
+        let left = self.memory.get().checked_sub(size_of::<T>()).ok_or_else(|| E::custom(TOO_LARGE))?;
+        self.memory.set(left);
         Ok(())
     }
 
@@ -469,7 +478,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Within<'_, A> {
     type Error = A::Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, A::Error> {
-        self.limits.take_entry()?;
+        self.limits.take_entry::<T::Value, _>()?;
         let seed = self.wrap(seed);
         self.inner.next_element_seed(seed)
     }
@@ -483,12 +492,13 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Within<'_, A> {
     type Error = A::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        self.limits.take_entry()?;
+        self.limits.take_entry::<K::Value, _>()?;
         let seed = self.wrap(seed);
         self.inner.next_key_seed(seed)
     }
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, A::Error> {
+        self.limits.take_entry::<T::Value, _>()?;
         let seed = self.wrap(seed);
         self.inner.next_value_seed(seed)
     }
@@ -640,6 +650,26 @@ mod tests {
                 .len(),
             60_000
         );
+    }
+
+    /// Takes no byte, and 4 KiB of memory.
+    #[derive(Serialize, Deserialize)]
+    struct Cached {
+        #[serde(skip, default = "cache")]
+        _cache: [u64; 512],
+    }
+
+    fn cache() -> [u64; 512] {
+        [0; 512]
+    }
+
+    #[test]
+    fn the_memory_of_elements_is_bounded() {
+        type Wide = Option<([u64; 32], [u64; 32], [u64; 32], [u64; 32])>;
+        let many = [&[251, 0x60, 0xEA][..], &[0; 60_000]].concat();
+        assert!(message(decode::<Bincode, Vec<Wide>>(&many)).contains(TOO_LARGE));
+        assert!(message(decode::<Bincode, Vec<Cached>>(&many)).contains(TOO_LARGE));
+        assert_eq!(decode::<Bincode, Vec<u8>>(&many).expect("fits").len(), 60_000);
     }
 
     #[test]

@@ -21,6 +21,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// type that fails beyond so many levels or with more elements than `bytes` can hold. A codec that reads into a tree
 /// of its own before it asks the type has to stop at [`MAX_DEPTH`] itself.
 ///
+/// Not limited is the time that a type takes itself: an untagged enum that contains itself is tried variant by variant
+/// at each level.
+///
 /// # Examples
 ///
 /// A complete implementation, here for JSON:

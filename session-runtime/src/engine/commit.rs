@@ -145,6 +145,25 @@ enum ExpiryUpdate {
     Extend,
 }
 
+/// Encodes the fields of a session, and checks that what the request has changed comes back as it is. Nothing may decode
+/// the fields into the bag before that: the bag would then equal what comes back.
+///
+/// # Errors
+///
+/// If a field does not encode, or [`Error::NotReadBack`].
+pub(super) fn readable_fields<T: Databag>(context: &Context, active: &Active<T>) -> Result<Fields, Error> {
+    let fields = Fields::against(&active.bag, &active.base)?;
+    let is_changed = |field: &usize| fields.get(*field) != active.base.get(*field);
+    let lost = (0..fields.len()).filter(is_changed).find(|&field| !fields.reads_back(field, &active.bag));
+    match lost {
+        None => Ok(fields),
+        Some(field) => {
+            let (field, remedy) = (T::SCHEMA.fields[field].name, context.layout.remedy(field));
+            Err(Error::NotReadBack { field, remedy })
+        }
+    }
+}
+
 /// What a write would store.
 struct PendingRecord {
     fields: Fields,
@@ -159,7 +178,7 @@ struct PendingRecord {
 impl PendingRecord {
     fn of<T: Databag>(context: &Context, active: &Active<T>) -> Result<Self, Error> {
         let none = |field| context.layout.none(field);
-        let current = Fields::against(&active.bag, &active.base)?;
+        let current = readable_fields(context, active)?;
         let still_there =
             |(field, value): &(usize, Vec<u8>)| (current.get(*field) == value).then_some(*field);
         let read: Vec<usize> = active.flash.iter().filter_map(still_there).collect();
@@ -168,13 +187,6 @@ impl PendingRecord {
         let changes: Vec<bool> = (0..fields.len())
             .map(|field| fields.get(field) != active.base.get(field) && !read.contains(&field))
             .collect();
-        let is_changed = |field: &usize| changes[*field];
-        if let Some(field) =
-            (0..fields.len()).filter(is_changed).find(|&field| !fields.reads_back(field, &active.bag))
-        {
-            let name = T::SCHEMA.fields[field].name;
-            return Err(Error::NotReadBack { field: name, remedy: context.layout.remedy(field) });
-        }
         let mut projection = Projection::default();
         active.bag.project(&mut projection);
         Ok(Self { fields, changed: changes.contains(&true), changes, projection, flash_read })

@@ -2,14 +2,13 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::commit::{Plan, RowWrite, plan};
+use super::commit::{Plan, RowWrite, plan, readable_fields};
 use super::core::{CookieUpdate, Engine, not_read_back, within};
 use super::load::{Active, Intent, LoadOutcome, Stored};
 use super::session_locks::SessionLockGuard;
 use crate::backend::Reloaded;
 use crate::backend::tombstones::Tombstone;
 use crate::bag::Databag;
-use crate::bag::encoding::Fields;
 use crate::bag::merge::merge;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorChain, Rejection};
@@ -110,7 +109,7 @@ impl Engine {
             if active.stored.is_some() {
                 self.rebase(active, deadline).await?;
             }
-            let before = Fields::against(&active.bag, &active.base)?;
+            let before = readable_fields(&self.context, active)?;
             let value = change(&mut active.bag);
             let outcome = match self.plan(active) {
                 Ok(plan) => self.execute_plan(active, plan, deadline).await,
@@ -370,7 +369,7 @@ impl Engine {
         };
         // A session that ends takes over nothing that was written meanwhile.
         if !active.is_ending() {
-            let ours = Fields::against(&active.bag, &active.base)?;
+            let ours = readable_fields(&self.context, active)?;
             // A flash value that was read is still in the bag, and is not a change that would undo another request's.
             let none = |field| self.context.layout.none(field);
             let replaced = |(field, value): &(usize, Vec<u8>)| {

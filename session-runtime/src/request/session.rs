@@ -251,8 +251,15 @@ impl<T: Databag> Session<T> {
     fn end(&mut self, is_kept: impl Fn(&Field) -> bool) {
         let active = self.active_mut();
         let mut bag = T::defaults();
-        // Fields that cannot be encoded, or not be decoded again, are not kept.
-        if !Fields::of(&active.bag).is_ok_and(|fields| fields.restore(&mut bag, is_kept).is_ok()) {
+        // Fields that cannot be encoded, or do not come back as they are, are not kept.
+        let kept = Fields::of(&active.bag).is_ok_and(|fields| {
+            let comes_back = |field: &Field| {
+                let index = T::SCHEMA.fields.iter().position(|other| other.name == field.name);
+                index.is_some_and(|index| fields.reads_back(index, &active.bag))
+            };
+            fields.restore(&mut bag, |field| is_kept(field) && comes_back(field)).is_ok()
+        });
+        if !kept {
             bag = T::defaults();
         }
         active.bag = bag;

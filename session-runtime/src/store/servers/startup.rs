@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::driver::{Connection, Failure, Query, SqlDriver};
 use crate::store::Table;
-use crate::store::sql::owner::Owners;
+use crate::store::sql::owner::{OWNERS, Owners};
 use crate::store::sql::table::TableCheck;
 use crate::store::sql::{Cells, Datum};
 use crate::value::{ColumnType, Value};
@@ -37,7 +37,8 @@ pub(super) async fn check_server<D: SqlDriver>(connection: &mut Connection<D>) -
 
 /// Makes the database ready for a table.
 ///
-/// A table that fits is left alone, without a lock: the user of a read-only server can still read from it. Otherwise
+/// A table that fits is left alone, without a lock: the user of a read-only server can still read from it, if its bag
+/// was noted before. Otherwise
 /// the table is checked again under a lock, because another process may be changing it at the same time.
 ///
 /// Every answer has a timeout, except those to the statements that change the table: an index of many rows takes long
@@ -67,7 +68,8 @@ pub(super) async fn claim<D: SqlDriver>(
     if let Some(owner) = owner::<D>(connection, &owners, table).await? {
         return Ok(owner);
     }
-    let number = lock::<D>(connection, table).await?;
+    // All bags share this table, so that all wait for one lock.
+    let number = lock::<D>(connection, OWNERS).await?;
     within(STARTUP_TIMEOUT, run::<D>(connection, vec![owners.create.clone()])).await?;
     let owner = if let Some(owner) = owner::<D>(connection, &owners, table).await? {
         owner

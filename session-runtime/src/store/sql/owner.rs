@@ -8,7 +8,7 @@ use super::dialect::Dialect;
 use crate::value::ColumnType;
 
 /// The table of all notes.
-const OWNERS: &str = "databag_owners";
+pub(in crate::store) const OWNERS: &str = "databag_owners";
 
 /// The statements of the notes.
 pub(in crate::store) struct Owners {

@@ -157,7 +157,7 @@ fn datum(cell: ValueRef<'_>) -> Option<Datum<'_>> {
 
 /// Makes the database ready for a table.
 ///
-/// A table that fits is left alone, without a lock: a read-only file can still be read from. Otherwise the table is
+/// A table that fits is left alone, without a lock: a read-only file can still be read from, if its bag was noted before. Otherwise the table is
 /// checked again inside the transaction that changes it, because another process may be changing it at the same time.
 pub(super) fn prepare_table(connection: &mut Connection, table: &Table) -> Result<(), Failure> {
     connection.busy_timeout(STARTUP_TIMEOUT)?;
