@@ -76,6 +76,26 @@ async fn one_damaged_row_denies_no_list() {
 }
 
 #[actix_web::test]
+async fn any_number_of_damaged_rows_hides_no_older_session() {
+    let (world, _, good) = world_with(DAMAGES[0].0).await;
+    let copies = world
+        .database()
+        .execute(
+            "WITH RECURSIVE copy(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM copy WHERE n < 800)
+             INSERT INTO sessions (id, state, user_id, ip_addr, created, expiration, revision, tenant)
+             SELECT randomblob(32), state, user_id, ip_addr, created + 1000, expiration, revision, tenant
+             FROM sessions, copy",
+            [],
+        )
+        .expect("good SQL");
+    assert_eq!(copies, 2_400);
+    let sessions = &world.sessions;
+    assert_eq!(ids(&sessions.of_user(7).await.expect("answers")), good);
+    let newest = sessions.find(Shop::TENANT.eq("acme")).limit(1).await.expect("answers");
+    assert!(newest.len() == 1 && good.contains(&newest[0].id()));
+}
+
+#[actix_web::test]
 async fn the_visitor_of_a_damaged_row_is_anonymous_and_the_row_is_kept() {
     for (damaged, is_found) in DAMAGES {
         if damaged.starts_with("state = substr") {

@@ -51,6 +51,16 @@ bag! {
     AdminByName(name = "admin", table = "named_accounts");
 }
 
+/// Has one more column than the bag whose table it names.
+#[derive(Databag)]
+#[databag(name = "wider", table = "named_accounts")]
+struct Wider {
+    #[databag(user_id)]
+    user_id: Option<i64>,
+    #[databag(column, index)]
+    tenant: Option<String>,
+}
+
 #[track_caller]
 fn refusal<T: Databag>(built: Result<Sessions<T>, Error>) -> String {
     match built {
@@ -98,6 +108,15 @@ async fn a_table_that_belongs_to_another_bag_is_refused_with_both_names() {
     for part in ["`named_accounts`", "bag `shop`", "bag is `admin`", "table = \"..\"", "name = \"shop\""] {
         assert!(reason.contains(part), "{reason}");
     }
+    let columns = || {
+        let database = Connection::open(folder.path().join("sessions.db")).expect("a database");
+        let count = "SELECT count(*) FROM pragma_table_info('named_accounts')";
+        database.query_row(count, [], |row| row.get::<_, i64>(0)).expect("good SQL")
+    };
+    let before = columns();
+    let wider = Sessions::<Wider>::builder(database(&folder)).keyring(keys(&keyring)).build().await;
+    assert!(refusal(wider).contains("bag `shop`"));
+    assert_eq!(columns(), before, "a bag that is refused changes nothing");
     drop(shop);
     let again = Sessions::<ShopByName>::builder(database(&folder)).keyring(keys(&keyring)).build().await;
     let again = again.expect("the bag comes back to its table");

@@ -320,6 +320,7 @@ impl<'de> Deserialize<'de> for Minutes {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "a policy takes references")]
 fn add(base: &Minutes, ours: &Minutes, theirs: &Minutes) -> Minutes {
     Minutes(theirs.0 + ours.0 - base.0 + 1)
 }

@@ -100,17 +100,13 @@ async fn starts_at_once<S: Directory>(open: impl AsyncFn() -> S) {
 async fn belongs_to_one_bag<S: Directory>(open: impl AsyncFn() -> S) {
     let [shared, own] = ["shared", "own"].map(table);
     let claims = (0..8).map(async |n| {
-        let mut store = open().await;
-        store.prepare(&shared, DEADLINE).await.expect("it is ready");
-        store.claim(&format!("bag {n} of caf\u{E9}"), soon()).await.expect("it answers")
+        open().await.claim(&shared, &format!("bag {n} of caf\u{E9}"), soon()).await.expect("it answers")
     });
     let owners = futures_util::future::join_all(claims).await;
     assert!(owners[0].starts_with("bag ") && owners.iter().all(|owner| *owner == owners[0]), "{owners:?}");
-    let mut store = open().await;
-    store.prepare(&shared, DEADLINE).await.expect("it is ready");
-    assert_eq!(store.claim("another", soon()).await.expect("it answers"), owners[0]);
-    store.prepare(&own, DEADLINE).await.expect("it is ready");
-    assert_eq!(store.claim("another", soon()).await.expect("it answers"), "another");
+    let store = open().await;
+    assert_eq!(store.claim(&shared, "another", soon()).await.expect("it answers"), owners[0]);
+    assert_eq!(store.claim(&own, "another", soon()).await.expect("it answers"), "another");
 }
 
 /// Connects to the real server through a proxy that changes the first digit of its version.

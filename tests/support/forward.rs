@@ -34,10 +34,11 @@ macro_rules! forward {
 
         async fn claim(
             &self,
+            table: &::session_runtime::store::Table,
             bag: &str,
             deadline: ::std::time::Instant,
         ) -> Result<String, ::session_runtime::StoreError> {
-            ::session_runtime::Store::claim(&self.$field, bag, deadline).await
+            ::session_runtime::Store::claim(&self.$field, table, bag, deadline).await
         }
     };
     (@load $field:tt) => {

@@ -159,7 +159,7 @@ impl<S: Store> sealed::Backing for Unlisted<S> {
     }
 }
 
-/// Makes a store ready for a table, and returns the bag that the table belongs to.
+/// Returns the bag that a table belongs to, and makes the store ready for the table if that is `bag`.
 async fn prepare<S: Store>(
     store: &mut S,
     table: &Table,
@@ -167,6 +167,9 @@ async fn prepare<S: Store>(
     timeout: Duration,
 ) -> Result<String, StoreError> {
     const CLAIM_TIMEOUT: Duration = Duration::from_secs(10);
-    store.prepare(table, timeout).await?;
-    store.claim(bag, Instant::now() + CLAIM_TIMEOUT).await
+    let owner = store.claim(table, bag, Instant::now() + CLAIM_TIMEOUT).await?;
+    if owner == bag {
+        store.prepare(table, timeout).await?;
+    }
+    Ok(owner)
 }

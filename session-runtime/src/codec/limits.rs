@@ -666,7 +666,7 @@ mod tests {
     #[test]
     fn the_memory_of_elements_is_bounded() {
         type Wide = Option<([u64; 32], [u64; 32], [u64; 32], [u64; 32])>;
-        let many = [&[251, 0x60, 0xEA][..], &[0; 60_000]].concat();
+        let many = [&[251, 0x60, 0xEA][..], &vec![0; 60_000]].concat();
         assert!(message(decode::<Bincode, Vec<Wide>>(&many)).contains(TOO_LARGE));
         assert!(message(decode::<Bincode, Vec<Cached>>(&many)).contains(TOO_LARGE));
         assert_eq!(decode::<Bincode, Vec<u8>>(&many).expect("fits").len(), 60_000);

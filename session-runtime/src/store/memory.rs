@@ -104,8 +104,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn claim(&self, bag: &str, _: Instant) -> Result<String, StoreError> {
-        Ok(self.rows().owner.get_or_insert_with(|| bag.to_owned()).clone())
+    async fn claim(&self, table: &Table, bag: &str, _: Instant) -> Result<String, StoreError> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = tables.entry(table.name.clone()).or_default();
+        let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(rows.owner.get_or_insert_with(|| bag.to_owned()).clone())
     }
 
     async fn load(&self, id: SessionId, _: Instant) -> Result<Option<Row>, StoreError> {

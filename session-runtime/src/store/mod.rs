@@ -367,7 +367,7 @@ pub enum Order {
 pub trait Store: Send + Sync + 'static {
     /// Makes the store ready for a table: creates it, or adds what it lacks.
     ///
-    /// Called once, before any other call, while sessions are built. `timeout` is the longest time that any call
+    /// Called once, before any other call but [`claim`](Store::claim), while sessions are built. `timeout` is the longest time that any call
     /// is given, for time limits that a server keeps.
     ///
     /// # Errors
@@ -382,13 +382,19 @@ pub trait Store: Send + Sync + 'static {
     /// Notes in the store that the table belongs to `bag`, unless it belongs to another bag, and returns the bag it
     /// belongs to. So a second program finds out that it would read, count and end the sessions of the first.
     ///
-    /// Called once, after `prepare`. A store without a place for the note returns `bag`, as the default does.
+    /// Called once, before `prepare`: a bag that is refused must not change the table of another. A store without a place
+    /// for the note returns `bag`, as the default does.
     ///
     /// # Errors
     ///
     /// If the store cannot answer.
-    fn claim(&self, bag: &str, deadline: Instant) -> impl Future<Output = Result<String, StoreError>> + Send {
-        let (bag, _) = (bag.to_owned(), deadline);
+    fn claim(
+        &self,
+        table: &Table,
+        bag: &str,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<String, StoreError>> + Send {
+        let (bag, _) = (bag.to_owned(), (table, deadline));
         async { Ok(bag) }
     }
 

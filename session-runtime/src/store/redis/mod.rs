@@ -223,8 +223,10 @@ impl Store for RedisStore {
         Ok(())
     }
 
-    async fn claim(&self, bag: &str, deadline: Instant) -> Result<String, StoreError> {
-        self.within("note the bag of its table", deadline, async |rows| rows.claim(bag).await).await
+    async fn claim(&self, table: &Table, bag: &str, deadline: Instant) -> Result<String, StoreError> {
+        let mut store = self.clone();
+        store.prepare(table, Duration::ZERO).await?;
+        store.within("note the bag of its table", deadline, async |rows| rows.claim(bag).await).await
     }
 
     async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {

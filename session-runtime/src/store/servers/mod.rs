@@ -118,15 +118,13 @@ impl<D: SqlDriver> SqlStore<D> {
         self.end_startup(lease, prepared).await
     }
 
-    async fn claim(&self, bag: &str) -> Result<String, StoreError> {
-        const OPERATION: &str = "note the bag of its table";
-        let table = self.prepared(OPERATION)?.rows.table();
+    async fn claim(&self, table: &str, bag: &str) -> Result<String, StoreError> {
         let claim = async {
             let mut lease = self.startup_lease().await?;
             let owner = startup::claim::<D>(lease.connection(), table, bag).await;
             self.end_startup(lease, owner).await
         };
-        claim.await.map_err(failed(OPERATION))
+        claim.await.map_err(failed("note the bag of its table"))
     }
 
     async fn startup_lease(&self) -> Result<Lease<D>, Failure> {
@@ -372,8 +370,8 @@ macro_rules! delegate {
                 self.0.prepare(table, timeout).await
             }
 
-            async fn claim(&self, bag: &str, _: Instant) -> Result<String, StoreError> {
-                self.0.claim(bag).await
+            async fn claim(&self, table: &Table, bag: &str, _: Instant) -> Result<String, StoreError> {
+                self.0.claim(&table.name, bag).await
             }
 
             async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {

@@ -341,6 +341,10 @@ static DIALECT: Dialect = Dialect {
         },
         key_type: "VARBINARY(32)",
         name_type: "VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+        name_value: |name| {
+            // Where case does not count, the server keeps names in lower case.
+            format!("(SELECT IF(@@lower_case_table_names = 0, n, LOWER(n)) FROM (SELECT {name} AS n) AS t)")
+        },
         holds,
         table_options: " ENGINE = InnoDB",
         create_index: |_, table, column, ty| {

@@ -298,6 +298,7 @@ static DIALECT: Dialect = Dialect {
         },
         key_type: "BYTEA",
         name_type: "TEXT",
+        name_value: str::to_owned,
         holds: |declared, _| match declared {
             "bigint" => Some(ColumnType::Integer),
             "double precision" => Some(ColumnType::Real),

@@ -74,6 +74,8 @@ pub(in crate::store) struct Catalog {
     pub(in crate::store) key_type: &'static str,
     /// The type of the name of a table, which is equal where the database takes two names for one table.
     pub(in crate::store) name_type: &'static str,
+    /// Makes of the parameter of a table's name what all names of that table have in common.
+    pub(in crate::store) name_value: fn(&str) -> String,
     /// What a column of this declared type holds, if it can have this role.
     pub(in crate::store) holds: fn(&str, ColumnRole) -> Option<ColumnType>,
     /// Stands after the columns of a new table.

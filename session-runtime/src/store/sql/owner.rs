@@ -24,7 +24,7 @@ pub(in crate::store) struct Owners {
 impl Owners {
     pub(in crate::store) fn new(dialect: &Dialect) -> Self {
         let [owners, name, bag] = [OWNERS, "name", "bag"].map(|name| dialect.quoted(name));
-        let (p, catalog) = (dialect.parameter, &dialect.catalog);
+        let (p, catalog, key) = (dialect.parameter, &dialect.catalog, dialect.catalog.name_value);
         let text = (catalog.column_type)(ColumnType::Text);
         Self {
             exists: (catalog.kind, (catalog.subject)(OWNERS, &owners)),
@@ -32,8 +32,8 @@ impl Owners {
                 "CREATE TABLE IF NOT EXISTS {owners} ({name} {} NOT NULL PRIMARY KEY, {bag} {text} NOT NULL){}",
                 catalog.name_type, catalog.table_options
             ),
-            select: format!("SELECT {bag} FROM {owners} WHERE {name} = {}", p(1)),
-            insert: format!("INSERT INTO {owners} ({name}, {bag}) VALUES ({}, {})", p(1), p(2)),
+            select: format!("SELECT {bag} FROM {owners} WHERE {name} = {}", key(&p(1))),
+            insert: format!("INSERT INTO {owners} ({name}, {bag}) VALUES ({}, {})", key(&p(1)), p(2)),
         }
     }
 }

@@ -79,11 +79,6 @@ impl Rows {
         }
     }
 
-    /// Returns the name of the table.
-    pub(in crate::store) fn table(&self) -> &str {
-        &self.table.name
-    }
-
     /// Returns the statement of an update and the values to bind to it.
     pub(in crate::store) fn update<'a>(
         &'a self,

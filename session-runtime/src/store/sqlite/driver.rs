@@ -282,6 +282,7 @@ pub(super) static DIALECT: Dialect = Dialect {
         column_type,
         key_type: "BLOB",
         name_type: "TEXT COLLATE NOCASE",
+        name_value: str::to_owned,
         holds: |declared, _| affinity(declared),
         table_options: "",
         create_index: |index, table, column, _| format!("CREATE INDEX {index} ON {table} ({column})"),

@@ -224,16 +224,11 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn claim(&self, bag: &str, _: Instant) -> Result<String, StoreError> {
-        const OPERATION: &str = "note the bag of its table";
-        let (database, statements) = (self.database.clone(), self.statements(OPERATION)?.clone());
-        let bag = bag.to_owned();
-        let claim = move || {
-            let claim =
-                |connection: &mut Connection| driver::claim(connection, statements.rows.table(), &bag);
-            database.writer.with_connection(claim)
-        };
-        run_blocking(OPERATION, claim).await
+    async fn claim(&self, table: &Table, bag: &str, _: Instant) -> Result<String, StoreError> {
+        let (database, table, bag) = (self.database.clone(), table.name.clone(), bag.to_owned());
+        let claim =
+            move || database.writer.with_connection(|connection| driver::claim(connection, &table, &bag));
+        run_blocking("note the bag of its table", claim).await
     }
 
     async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
