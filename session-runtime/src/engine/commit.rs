@@ -63,6 +63,8 @@ pub(crate) fn plan<T: Databag>(
         if !wanted {
             return Ok(Plan::Keep);
         }
+        // All of it: what equals a default by its encoding may still differ from it.
+        refuse_lost(context, active, &pending.fields, |_| true)?;
         let token = active.token.clone().unwrap_or_else(fresh);
         return pending.write(context, active, now, ExpiryUpdate::Restart, Some(token)).map(Plan::Create);
     };
@@ -153,10 +155,20 @@ enum ExpiryUpdate {
 /// If a field does not encode, or [`Error::NotReadBack`].
 pub(super) fn readable_fields<T: Databag>(context: &Context, active: &Active<T>) -> Result<Fields, Error> {
     let fields = Fields::against(&active.bag, &active.base)?;
-    let is_changed = |field: &usize| fields.get(*field) != active.base.get(*field);
-    let lost = (0..fields.len()).filter(is_changed).find(|&field| !fields.reads_back(field, &active.bag));
-    match lost {
-        None => Ok(fields),
+    refuse_lost(context, active, &fields, |field| fields.get(field) != active.base.get(field))?;
+    Ok(fields)
+}
+
+/// Refuses fields that do not come back as they are, among those that `is_checked` selects.
+fn refuse_lost<T: Databag>(
+    context: &Context,
+    active: &Active<T>,
+    fields: &Fields,
+    is_checked: impl Fn(usize) -> bool,
+) -> Result<(), Error> {
+    let mut checked = (0..fields.len()).filter(|&field| is_checked(field));
+    match checked.find(|&field| !fields.reads_back(field, &active.bag)) {
+        None => Ok(()),
         Some(field) => {
             let (field, remedy) = (T::SCHEMA.fields[field].name, context.layout.remedy(field));
             Err(Error::NotReadBack { field, remedy })
