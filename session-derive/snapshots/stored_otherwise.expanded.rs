@@ -148,6 +148,17 @@ const _: () = {
                 _ => false,
             }
         }
+        fn allocation(
+            &self,
+            __field: __databag::usize,
+        ) -> __databag::Option<__databag::usize> {
+            #[allow(unused_imports)]
+            use __databag::{InMemory as _, Inline as _};
+            match __field {
+                2usize => (&__databag::AllocationProbe(&self.notice)).allocation(),
+                _ => __databag::None,
+            }
+        }
     }
     #[automatically_derived]
     #[allow(dead_code)]

@@ -81,7 +81,7 @@ use crate::errors::Errors;
 /// | `bind = ".."` | with `ip_addr`: `"exact"` (default), `"prefix"` (24 bits of IPv4, 64 of IPv6), or `"off"` |
 /// | `column`, `column = ".."` | copies the field into a column, unsealed, so that queries can find it |
 /// | `index` | with `column`: gives the column an index |
-/// | `flash` | readable on the next request, then gone; the field is an `Option`. Setting the value that the request has received does not keep it |
+/// | `flash` | readable on the next request, then gone; the field is an `Option`. A text or list that is set is kept for the next request, whatever the received one was; of other types, setting the value that the request has received does not keep it |
 /// | `default = expr` | the value in a new session, instead of `Default::default()` |
 /// | `rename = ".."` | the stored name |
 /// | `alias = ".."` | an earlier stored name; may be repeated |

@@ -23,8 +23,10 @@ pub use crate::query::Column;
 pub use crate::store::ColumnRef;
 pub use crate::value::{ColumnType, ColumnValue, Value};
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::ptr;
 
 use crate::bag::comparison::encoding;
 use serde::de::DeserializeOwned;
@@ -184,6 +186,53 @@ pub trait ByEncoding<T> {
 
 impl<T> ByEncoding<T> for &EqualityProbe<T> {
     fn equality(&self) -> Equality<T> {
+        None
+    }
+}
+
+/// Finds the memory that a value owns: an equal value that is assigned later has other memory.
+///
+/// As with [`EqualityProbe`], `(&AllocationProbe(&value)).allocation()` selects [`InMemory`] for texts and lists, otherwise
+/// [`Inline`].
+#[derive(Debug)]
+pub struct AllocationProbe<'a, T>(pub &'a T);
+
+/// The type keeps its value in memory of its own.
+pub trait InMemory {
+    fn allocation(&self) -> Option<usize>;
+}
+
+impl InMemory for AllocationProbe<'_, Option<String>> {
+    fn allocation(&self) -> Option<usize> {
+        self.0.as_ref().map(|text| text.as_ptr().addr())
+    }
+}
+
+impl InMemory for AllocationProbe<'_, Option<Cow<'static, str>>> {
+    fn allocation(&self) -> Option<usize> {
+        self.0.as_ref().map(|text| text.as_ptr().addr())
+    }
+}
+
+impl<T> InMemory for AllocationProbe<'_, Option<Vec<T>>> {
+    fn allocation(&self) -> Option<usize> {
+        self.0.as_ref().map(|list| list.as_ptr().addr())
+    }
+}
+
+impl<T: ?Sized> InMemory for AllocationProbe<'_, Option<Box<T>>> {
+    fn allocation(&self) -> Option<usize> {
+        self.0.as_ref().map(|value| ptr::from_ref::<T>(value).addr())
+    }
+}
+
+/// The type has its value in itself, or it is not known where.
+pub trait Inline {
+    fn allocation(&self) -> Option<usize>;
+}
+
+impl<T> Inline for &AllocationProbe<'_, T> {
+    fn allocation(&self) -> Option<usize> {
         None
     }
 }

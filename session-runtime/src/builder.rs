@@ -71,10 +71,10 @@ pub struct Builder<T, S, P = Unchosen> {
     types: PhantomData<fn() -> (T, P)>,
 }
 
-struct Settings<S> {
+pub(crate) struct Settings<S> {
     store: S,
     protection: Protection,
-    config: SessionConfig,
+    pub(crate) config: SessionConfig,
     ip_binding: Option<Bind>,
     production: bool,
     hooks: Hooks,
@@ -119,7 +119,7 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         Builder { settings: Settings { protection, ..self.settings }, types: PhantomData }
     }
 
-    fn set(mut self, change: impl FnOnce(&mut Settings<S>)) -> Self {
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut Settings<S>)) -> Self {
         change(&mut self.settings);
         self
     }
@@ -129,12 +129,12 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set(|settings| change(&mut settings.http))
     }
 
-    /// Sets how long a session lives without a request (ASVS 5.0 §7.3.1).
+    /// Sets how long a session lives without a request (ASVS 5.0 §7.3.1); at most 100 years.
     pub fn idle(self, idle: Duration) -> Self {
         self.set(|settings| settings.config.idle = idle)
     }
 
-    /// Sets the longest life of a session, counted from its log-in (ASVS 5.0 §7.3.2).
+    /// Sets the longest life of a session, counted from its log-in (ASVS 5.0 §7.3.2); at most 100 years.
     pub fn absolute(self, absolute: Duration) -> Self {
         self.set(|settings| settings.config.absolute = absolute)
     }
@@ -156,8 +156,8 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set(|settings| settings.config.bind_agent = bind)
     }
 
-    /// Sets how long the store may take for each operation of a request, with its retries: to load the session, to save
-    /// it, to store it at the end; 2 seconds by default. After that the request is answered 503.
+    /// Sets how long a request waits for the store, with all its calls and their retries; 2 seconds by default, at most a
+    /// day. After that the request is answered 503.
     pub fn deadline(self, deadline: Duration) -> Self {
         self.set(|settings| settings.config.deadline = deadline)
     }
@@ -239,6 +239,7 @@ impl<S: Backing> Settings<S> {
         refuse(ip_binding.is_some() && !has_ip, "`ip_binding` needs a field `#[databag(ip_addr)]`")?;
         config.bind_ip = ip_binding.unwrap_or(config.bind_ip);
         check(&config)?;
+        shorten(&mut config);
         if plaintext {
             tracing::warn!(bag = T::SCHEMA.name, "sessions are stored in the clear");
         }
@@ -287,6 +288,15 @@ fn check(config: &SessionConfig) -> Result<(), Error> {
         config.cleanup == Cleanup::Every(Duration::ZERO),
         "`cleanup` would never pause: use `EveryRequest`, or a longer time",
     )
+}
+
+/// Shortens times that are meant as "for ever" to what every store and clock can hold.
+fn shorten(config: &mut SessionConfig) {
+    const LONGEST_LIFE: Duration = Duration::from_hours(24 * 365 * 100);
+    const LONGEST_WAIT: Duration = Duration::from_hours(24);
+    config.idle = config.idle.min(LONGEST_LIFE);
+    config.absolute = config.absolute.min(LONGEST_LIFE);
+    config.deadline = config.deadline.min(LONGEST_WAIT);
 }
 
 /// Says what to write for a bag whose table belongs to another bag.
@@ -386,7 +396,10 @@ mod tests {
             ("cookie name", format!("`{}`", schema.cookie.name)),
             ("cookie attributes", format!("`{}`", attributes.expect("a removal has attributes"))),
             ("table", format!("`{}`", schema.table)),
-            ("store deadline of each load and each write", format!("{} seconds", config.deadline.as_secs())),
+            (
+                "store deadline of a request, with all its calls",
+                format!("{} seconds", config.deadline.as_secs()),
+            ),
             ("size of a session", format!("{} bytes", config.max_state_bytes)),
             ("sessions in a list, the newest", crate::LIST_LIMIT.to_string()),
             (

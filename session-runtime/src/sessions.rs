@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::stream::{self, Stream, TryStreamExt as _};
+use tokio::time::Instant;
 
 use crate::backend::Reloaded;
 use crate::backend::access::{Access, FindsById, Listed, Lists};
@@ -90,10 +91,10 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     ///
     /// If the session cannot be stored.
     pub async fn create(&self, bag: T) -> Result<(Token, Snapshot<T>), Error> {
-        let mut active = Active::<T>::fresh(self.engine.fresh_token(), Client::default())?;
+        let mut active: Active<T> = self.engine.fresh(Client::default())?;
         active.bag = bag;
         active.intent = Intent::Keep;
-        self.engine.commit(&mut active).await?;
+        self.engine.commit(&mut active, self.engine.deadline()).await?;
         let token = active.token.clone().ok_or(Error::Ended)?;
         let snapshot = Snapshot::of(active).ok_or(Error::Ended)?;
         Ok((token, snapshot))
@@ -105,7 +106,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     ///
     /// If the store fails, or the session's key is missing.
     pub async fn load(&self, token: &Token) -> Result<Option<Snapshot<T>>, Error> {
-        match self.engine.load(token.clone(), None).await? {
+        match self.engine.load(token.clone(), None, self.engine.deadline()).await? {
             LoadOutcome::Live(active) => Ok(Snapshot::of(active)),
             LoadOutcome::Rejected(_) => Ok(None),
         }
@@ -129,7 +130,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     where
         A: FindsById,
     {
-        Box::pin(async move { Ok(self.active(id).await?.and_then(Snapshot::of)) })
+        Box::pin(async move { Ok(self.active(id, self.engine.deadline()).await?.and_then(Snapshot::of)) })
     }
 
     /// Ends a session for good, and returns whether there was one.
@@ -158,17 +159,17 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     where
         A: FindsById,
     {
-        let mut active = self.active(id).await?.ok_or(Error::Ended)?;
-        let (value, _) = self.engine.update(&mut active, change).await?;
+        let deadline = self.engine.deadline();
+        let mut active = self.active(id, deadline).await?.ok_or(Error::Ended)?;
+        let (value, _) = self.engine.update(&mut active, change, deadline).await?;
         Ok(value)
     }
 
-    async fn active(&self, id: SessionId) -> Result<Option<Active<T>>, Error> {
+    async fn active(&self, id: SessionId, deadline: Instant) -> Result<Option<Active<T>>, Error> {
         self.engine.require_rows()?;
         if self.engine.backend.is_ended_here(id) {
             return Ok(None);
         }
-        let deadline = self.engine.deadline();
         let reload = self.engine.backend.reload(id, deadline.into_std());
         let Reloaded::Row(row) = within(deadline, "load a row", reload).await? else { return Ok(None) };
         match self.engine.open(row, None, None)? {
@@ -324,7 +325,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         }
         let Some(mut active) = self.open(row, skipped)? else { return Ok(false) };
         active.intent = Intent::Keep;
-        match self.engine.commit(&mut active).await {
+        match self.engine.commit(&mut active, self.engine.deadline()).await {
             Ok(_) => Ok(true),
             Err(Error::Ended) => Ok(false),
             Err(error @ Error::Store(_)) => Err(error),

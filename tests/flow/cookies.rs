@@ -200,6 +200,19 @@ async fn a_cookie_outlives_the_browser_only_after_remember() {
 }
 
 #[actix_web::test]
+async fn a_visitor_of_persistent_sessions_can_choose_not_to_be_remembered() {
+    let world = shop_with(|builder| builder.persistence(Persistence::Persistent)).await;
+    let browser = world.browser();
+    let dated = |answer: &Answer| only_cookie(answer).1.iter().any(|part| part.starts_with("Max-Age"));
+    assert!(dated(&browser.post("/add/tea").await));
+    assert!(!dated(&browser.post("/remember/false").await));
+    assert!(!dated(&browser.post("/login/7").await), "the choice stays");
+    browser.post("/theme/dark").await;
+    assert!(dated(&browser.post("/logout").await), "the next session begins as all do");
+    assert!(dated(&world.browser().post("/add/tea").await));
+}
+
+#[actix_web::test]
 async fn remember_survives_a_log_in_and_ends_with_the_log_out() {
     let world = shop().await;
     let browser = world.customer().await;

@@ -1,12 +1,13 @@
 //! The fields of the bag: detected changes, flash values, sizes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use actix_web::web;
 use databag_tests::{Call, Gate, Logs, Site};
-use session_runtime::{Error, LoggedIn, Session};
+use session_runtime::{Databag, Error, LoggedIn, Session, Sessions, SqliteStore};
 
-use crate::app::{COOKIE, Shop, Theme, id, read_session, shop, shop_with, site};
+use crate::app::{COOKIE, Shop, Theme, id, key, read_session, shop, shop_with, site};
 
 #[actix_web::test]
 async fn a_flash_value_is_shown_once() {
@@ -34,6 +35,89 @@ async fn a_flash_value_can_be_replaced_by_the_request_that_received_it() {
     browser.post("/notice/first").await;
     browser.post("/notice/second").await;
     assert!(browser.get("/page").await.body.contains("second"));
+}
+
+/// A bag whose flash fields own memory, each in its way.
+#[derive(Databag)]
+#[databag(cookie = "__Host-flashes", table = "flashes")]
+struct Flashes {
+    #[databag(user_id)]
+    user: Option<i64>,
+    #[databag(flash)]
+    text: Option<String>,
+    #[databag(flash)]
+    borrowed: Option<Cow<'static, str>>,
+    #[databag(flash, keep_on_logout)]
+    list: Option<Vec<u32>>,
+    #[databag(flash)]
+    boxed: Option<Box<u32>>,
+    count: u32,
+}
+
+impl Flashes {
+    fn set_all(&mut self) {
+        self.text = Some("same".to_owned());
+        self.set_borrowed("same");
+        self.set_list(vec![1, 2]);
+        self.set_boxed(3);
+    }
+
+    fn seen(&self) -> String {
+        let Self { text, borrowed, list, boxed, .. } = self;
+        format!("{text:?} {borrowed:?} {list:?} {boxed:?}")
+    }
+}
+
+#[actix_web::test]
+async fn a_flash_value_is_kept_that_equals_the_received_one() {
+    let store = SqliteStore::in_memory().expect("memory");
+    let sessions = Sessions::<Flashes>::builder(store).keyring(key()).build().await.expect("good settings");
+    let set = async |mut session: Session<Flashes>| {
+        session.set_all();
+        session.seen()
+    };
+    let save = async |mut session: Session<Flashes>| {
+        session.set_all();
+        session.save().await.expect("stored");
+        session.count += 1;
+        session.seen()
+    };
+    let update = async |mut session: Session<Flashes>, sessions: web::Data<Sessions<Flashes>>| {
+        // The first attempt meets a conflict.
+        sessions.update(session.id(), |bag| bag.count += 1).await.expect("stored");
+        session.update(Flashes::set_all).await.expect("stored");
+        session.seen()
+    };
+    let read = async |mut session: Session<Flashes>| {
+        session.count += 1;
+        session.seen()
+    };
+    let conflict = async |mut session: Session<Flashes>, sessions: web::Data<Sessions<Flashes>>| {
+        sessions.update(session.id(), |bag| bag.count += 1).await.expect("stored");
+        session.update(|bag| bag.count += 1).await.expect("stored");
+        session.seen()
+    };
+    let log_out = async |mut session: Session<Flashes>| {
+        session.log_out();
+        session.count = 1;
+        "out"
+    };
+    let site = site!(sessions; "/set" => set, "/save" => save, "/update" => update, "/read" => read, "/conflict" => conflict, "/log_out" => log_out);
+    let browser = site.browser();
+    let set = browser.post("/set").await.body;
+    let none = "None None None None";
+    assert!(set.contains("same") && set.contains("[1, 2]"), "{set}");
+    for path in ["/set", "/save", "/update", "/set"] {
+        assert_eq!(browser.post(path).await.body, set, "{path}");
+        assert_eq!(browser.post(path).await.body, set, "{path}");
+        assert_eq!(browser.post("/read").await.body, set, "after {path} it was received again");
+        assert_eq!(browser.post("/read").await.body, none, "after {path} it was received once");
+    }
+    for path in ["/conflict", "/log_out"] {
+        browser.post("/set").await;
+        browser.post(path).await;
+        assert_eq!(browser.post("/read").await.body, none, "{path} received it");
+    }
 }
 
 #[actix_web::test]
@@ -239,7 +323,7 @@ async fn a_session_that_is_too_large_is_500_before_any_write_and_the_log_names_t
 async fn the_limit_of_a_session_is_exact() {
     async fn with_limit(limit: usize) -> Result<(), Error> {
         let world = shop_with(|builder| builder.max_state_bytes(limit)).await;
-        let (_, session) = world.sessions.create(<Shop as session_runtime::Databag>::defaults()).await?;
+        let (_, session) = world.sessions.create(Shop::defaults()).await?;
         world.sessions.update(session.id(), |shop| shop.set_tenant("x".repeat(100))).await
     }
     let Err(Error::TooLarge { size, limit: 200, field: "tenant" }) = with_limit(200).await else {

@@ -375,10 +375,16 @@ async fn a_log_out_after_a_rename_ends_the_session_under_its_new_id() {
 #[actix_web::test]
 async fn a_log_out_whose_session_another_process_renamed_is_not_answered_with_success() {
     let world = shop().await;
-    let browser = world.user(7).await;
-    let (session, elsewhere) = (id(&browser), world.elsewhere().await);
-    world.watch.before_next(Call::Delete, async move {
-        elsewhere.update(session, |shop| shop.user_id = Some(8)).await.expect("stored");
-    });
-    assert_eq!(browser.post("/logout").await.status, 409);
+    // A log-out that keeps fields replaces the row.
+    for (call, is_dark) in [(Call::Delete, false), (Call::Update, true)] {
+        let browser = world.user(7).await;
+        if is_dark {
+            browser.post("/theme/dark").await;
+        }
+        let (session, elsewhere) = (id(&browser), world.elsewhere().await);
+        world.watch.before_next(call, async move {
+            elsewhere.update(session, |shop| shop.user_id = Some(8)).await.expect("stored");
+        });
+        assert_eq!(browser.post("/logout").await.status, 409, "{call:?}");
+    }
 }

@@ -16,6 +16,7 @@ mod identity;
 mod limits;
 mod lists;
 mod logins;
+mod lost_answers;
 mod readback;
 mod reports;
 mod secrets;

@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{App, test, web};
 use databag_tests::{Call, Fault, Logs, Site, Watch};
-use session_runtime::{Error, Session, SessionMiddleware};
+use session_runtime::{Error, Session, SessionId, SessionMiddleware, Sessions};
 
 use crate::app::{Shop, World, shop, site};
 
@@ -50,11 +50,24 @@ async fn one_failed_write_is_one_error_line_and_one_count() {
     }
 }
 
+/// Makes the next write meet the write of another request, and the read after it fail.
+fn read_fails_after_a_conflict(watch: &Watch, elsewhere: Sessions<Shop>, id: SessionId) {
+    let down = watch.clone();
+    watch.before_next(Call::Update, async move {
+        elsewhere.update(id, |shop| shop.attempts += 1).await.expect("stored");
+        down.fail(Call::Load, Fault::Down);
+    });
+}
+
 #[actix_web::test]
 async fn a_read_that_fails_before_any_write_does_not_block_a_later_save() {
     let world = shop().await;
-    let handler = async |mut session: Session<Shop>, watch: web::Data<Watch>| -> Result<String, Error> {
-        watch.fail(Call::Load, Fault::Down);
+    let elsewhere = world.elsewhere().await;
+    let handler = async |mut session: Session<Shop>,
+                         watch: web::Data<Watch>,
+                         elsewhere: web::Data<Sessions<Shop>>|
+           -> Result<String, Error> {
+        read_fails_after_a_conflict(&watch, elsewhere.get_ref().clone(), session.id());
         let failed = session.update(|shop| shop.count += 1).await;
         assert!(matches!(failed, Err(Error::Store(_))), "{failed:?}");
         watch.heal();
@@ -65,6 +78,7 @@ async fn a_read_that_fails_before_any_write_does_not_block_a_later_save() {
     let app = App::new()
         .wrap(SessionMiddleware::new(world.sessions.clone()))
         .app_data(web::Data::new(world.watch.clone()))
+        .app_data(web::Data::new(elsewhere))
         .route("/", web::post().to(handler));
     let site = Site::new(test::init_service(app).await);
     let browser = site.browser();
@@ -81,19 +95,22 @@ async fn a_read_that_fails_before_any_write_does_not_block_a_later_save() {
 #[actix_web::test]
 async fn two_failures_are_two_error_lines() {
     let world = shop().await;
-    let handler = async |mut session: Session<Shop>, watch: web::Data<Watch>| {
-        watch.fail(Call::Load, Fault::Down);
-        session.update(|shop| shop.count += 1).await.expect_err("the read fails");
-        watch.heal();
-        session.count += 10;
-        watch.fail(Call::Update, Fault::Down);
-        session.save().await.expect_err("the write fails");
-        session.save().await.expect_err("the first write is unconfirmed");
-        "ignored"
-    };
+    let elsewhere = world.elsewhere().await;
+    let handler =
+        async |mut session: Session<Shop>, watch: web::Data<Watch>, elsewhere: web::Data<Sessions<Shop>>| {
+            read_fails_after_a_conflict(&watch, elsewhere.get_ref().clone(), session.id());
+            session.update(|shop| shop.count += 1).await.expect_err("the read fails");
+            watch.heal();
+            session.count += 10;
+            watch.fail(Call::Update, Fault::Down);
+            session.save().await.expect_err("the write fails");
+            session.save().await.expect_err("the first write is unconfirmed");
+            "ignored"
+        };
     let app = App::new()
         .wrap(SessionMiddleware::new(world.sessions.clone()))
         .app_data(web::Data::new(world.watch.clone()))
+        .app_data(web::Data::new(elsewhere))
         .route("/", web::post().to(handler));
     let site = Site::new(test::init_service(app).await);
     let browser = site.browser();

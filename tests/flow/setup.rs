@@ -1,7 +1,7 @@
 //! Settings that `build` refuses, and parts that tests can replace.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use session_runtime::builder::Protected;
 use session_runtime::{
@@ -58,6 +58,19 @@ async fn contradictory_settings_are_refused_with_their_reason() {
         }
     }
     assert!(builder().production().build().await.is_ok(), "valid settings are accepted");
+}
+
+#[actix_web::test]
+async fn times_that_mean_for_ever_are_shortened() {
+    const YEAR: Duration = Duration::from_hours(24 * 365);
+    let longest = Duration::MAX;
+    let builder =
+        builder().idle(longest).absolute(longest).deadline(longest).cleanup(Cleanup::Every(longest));
+    let sessions = builder.build().await.expect("good settings");
+    let (token, _) = sessions.create(Plain { visits: 1 }).await.expect("stored");
+    let session = sessions.load(&token).await.expect("answers").expect("alive");
+    let life = session.expires().duration_since(SystemTime::now()).expect("it expires later");
+    assert!(life > 99 * YEAR && life < 101 * YEAR, "{life:?}");
 }
 
 #[actix_web::test]

@@ -117,7 +117,7 @@ async fn a_change_made_before_an_unconfirmed_update_is_not_repeated() {
         })
         .await;
     let token = world.session().await;
-    world.watch.fail(Call::Update, Fault::AnswerLost);
+    world.watch.fail(Call::Update, Fault::Breaks);
     is_unavailable(&browser(&site, &token).post("/").await);
     let stored = world.stored(&token).await;
     assert_eq!((stored.sum, stored.log.as_slice(), stored.count), (1, &[7][..], 1));
@@ -150,7 +150,7 @@ async fn an_unconfirmed_save_is_not_repeated_before_a_reload() {
         .await;
     for (path, status, sum) in [("/again", 503, 1), ("/reloaded", 200, 11)] {
         let token = world.session().await;
-        world.watch.fail(Call::Update, Fault::AnswerLost);
+        world.watch.fail(Call::Update, Fault::Breaks);
         assert_eq!(browser(&site, &token).post(path).await.status, status);
         assert_eq!(world.stored(&token).await.sum, sum, "{path}");
     }
@@ -260,7 +260,7 @@ async fn an_unconfirmed_save_is_503_and_one_error_even_while_the_session_is_read
         })
         .await;
     let token = world.session().await;
-    world.watch.fail(Call::Update, Fault::AnswerLost);
+    world.watch.fail(Call::Update, Fault::Breaks);
     let (logs, _guard) = Logs::of_this_thread();
     is_unavailable(&browser(&site, &token).post("/").await);
     assert_eq!(logs.lines(&["ERROR"]).len(), 1, "{}", logs.text());
@@ -282,7 +282,7 @@ async fn a_log_out_after_an_unconfirmed_save_ends_the_session() {
         })
         .await;
     let token = world.session().await;
-    world.watch.fail(Call::Update, Fault::AnswerLost);
+    world.watch.fail(Call::Update, Fault::Breaks);
     let answer = browser(&site, &token).post("/").await;
     assert_eq!(answer.status, 200, "the session is certainly deleted");
     assert!(world.elsewhere.load(&token).await.expect("it answers").is_none());
@@ -476,7 +476,7 @@ async fn a_new_session_with_an_unconfirmed_save_can_start_over() {
             app.route("/", web::post().to(handler));
         })
         .await;
-    world.watch.fail(Call::Insert, Fault::AnswerLost);
+    world.watch.fail(Call::Insert, Fault::Breaks);
     let visitor = site.browser();
     let answer = visitor.post("/").await;
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "10"));

@@ -51,10 +51,14 @@ pub enum Fault {
     Down,
     /// It is executed, and its answer is lost.
     AnswerLost,
+    /// It is executed, its answer is lost, and the store is down from then on.
+    Breaks,
     /// It is never answered.
     Hangs,
     /// It waits at a gate before it is executed.
     Waits(Gate),
+    /// It is executed, and its answer waits at a gate.
+    AnswerWaits(Gate),
 }
 
 /// A gate where calls wait until a test opens it.
@@ -94,6 +98,7 @@ type Action = BoxFuture<'static, ()>;
 struct Shared {
     counts: HashMap<Call, usize>,
     faults: HashMap<Call, Fault>,
+    faults_once: HashMap<Call, Fault>,
     actions: VecDeque<(Call, Action)>,
 }
 
@@ -133,6 +138,11 @@ impl Watch {
         self.shared().faults.insert(call, fault);
     }
 
+    /// Applies a fault to the next call of one kind.
+    pub fn fail_next(&self, call: Call, fault: Fault) {
+        self.shared().faults_once.insert(call, fault);
+    }
+
     /// Applies a fault to every call from now on.
     pub fn fail_all(&self, fault: &Fault) {
         for call in Call::ALL {
@@ -142,7 +152,9 @@ impl Watch {
 
     /// Removes all faults.
     pub fn heal(&self) {
-        self.shared().faults.clear();
+        let mut shared = self.shared();
+        shared.faults.clear();
+        shared.faults_once.clear();
     }
 
     /// Runs an action before the next call of one kind reaches the store. Each further action belongs to a further call.
@@ -178,7 +190,8 @@ impl Watch {
             let mut shared = self.shared();
             *shared.counts.entry(call).or_default() += 1;
             let next = shared.actions.iter().position(|(at, _)| *at == call);
-            (next.and_then(|next| shared.actions.remove(next)), shared.faults.get(&call).cloned())
+            let fault = shared.faults_once.remove(&call).or_else(|| shared.faults.get(&call).cloned());
+            (next.and_then(|next| shared.actions.remove(next)), fault)
         };
         if let Some((_, action)) = action {
             action.await;
@@ -186,12 +199,20 @@ impl Watch {
         match fault {
             None => {}
             Some(Fault::Down) => return Err(StoreError::new("be reached", "the store is down")),
-            Some(Fault::AnswerLost) => {
+            Some(fault @ (Fault::AnswerLost | Fault::Breaks)) => {
                 work.await?;
+                if matches!(fault, Fault::Breaks) {
+                    self.fail_all(&Fault::Down);
+                }
                 return Err(StoreError::new("be heard", "the connection was lost"));
             }
             Some(Fault::Hangs) => return pending().await,
             Some(Fault::Waits(gate)) => gate.pass().await,
+            Some(Fault::AnswerWaits(gate)) => {
+                let answer = work.await;
+                gate.pass().await;
+                return answer;
+            }
         }
         work.await
     }

@@ -25,6 +25,7 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
     let encode = encode(bag, &p);
     let decode = decode(bag, &p);
     let compare = compare(bag, &p);
+    let allocation = allocation(bag, &p);
     let merge = merge(bag, &p);
     let project = project(bag, &p);
     let set_ip = set_ip(bag, &p);
@@ -51,6 +52,7 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
             }
 
             #compare
+            #allocation
             #merge
             #project
             #set_ip
@@ -171,6 +173,27 @@ fn compare(bag: &Bag<'_>, p: &Ident) -> TokenStream {
             }
         }
     }
+}
+
+/// Writes which memory the flash fields own, which tells an equal value that was assigned from the received one.
+fn allocation(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
+    let arms = stored_map(bag, |index, field, stored| {
+        let Field { ident, at, .. } = field;
+        let probe = quote_spanned!(*at=> (&#p::AllocationProbe(&self.#ident)).allocation());
+        stored.flash.then(|| quote!(#index => #probe,))
+    });
+    (!arms.is_empty()).then(|| {
+        quote! {
+            fn allocation(&self, __field: #p::usize) -> #p::Option<#p::usize> {
+                #[allow(unused_imports)]
+                use #p::{InMemory as _, Inline as _};
+                match __field {
+                    #arms
+                    _ => #p::None,
+                }
+            }
+        }
+    })
 }
 
 fn with_type(index: usize) -> Ident {

@@ -58,6 +58,13 @@ pub trait Databag: Sized + 'static {
         false
     }
 
+    /// Returns the address of the memory that the value of a flash field owns, if its type is known to own some.
+    #[doc(hidden)]
+    fn allocation(&self, field: usize) -> Option<usize> {
+        let _ = field;
+        None
+    }
+
     /// Merges a field that two requests have changed.
     #[doc(hidden)]
     fn merge(field: usize, versions: FieldVersions<'_>) -> Result<MergeOutcome, CodecError> {

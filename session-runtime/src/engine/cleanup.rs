@@ -16,11 +16,10 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Removes a batch of expired rows, if that is done with requests.
-    pub(super) async fn prune_with_request(&self) {
+    pub(super) async fn prune_with_request(&self, deadline: Instant) {
         if self.context.config.cleanup == Cleanup::EveryRequest
             && let Some(now) = self.clock.agreed()
         {
-            let deadline = self.deadline();
             let prune = self.backend.prune(now, PRUNE_BATCH, deadline.into_std());
             if let Err(error) = within(deadline, "remove expired rows", prune).await {
                 tracing::warn!(error = %ErrorChain(&error), "could not remove expired sessions");

@@ -191,9 +191,7 @@ impl PendingRecord {
     fn of<T: Databag>(context: &Context, active: &Active<T>) -> Result<Self, Error> {
         let none = |field| context.layout.none(field);
         let current = readable_fields(context, active)?;
-        let still_there =
-            |(field, value): &(usize, Vec<u8>)| (current.get(*field) == value).then_some(*field);
-        let read: Vec<usize> = active.flash.iter().filter_map(still_there).collect();
+        let read: Vec<usize> = active.received_flash(&current).collect();
         let flash_read = read.iter().any(|&field| active.base.get(field) != none(field));
         let fields = if read.is_empty() { current } else { current.with(&read, none) };
         let changes: Vec<bool> = (0..fields.len())

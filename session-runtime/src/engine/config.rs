@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::bag::encoding::Fields;
 use crate::bag::record::Layout;
-use crate::bag::schema::{Bind, Role, Schema};
+use crate::bag::schema::{Bind, Persistence, Role, Schema};
 use crate::codec::Framing;
 use crate::envelope::{Place, Protection, max_state};
 
@@ -15,7 +15,9 @@ pub(crate) struct SessionConfig {
     pub(crate) absolute: Duration,
     pub(crate) bind_ip: Bind,
     pub(crate) bind_agent: bool,
-    /// How long a request waits for the store.
+    /// Whether the cookie of a new session outlives the browser.
+    pub(crate) remembered: bool,
+    /// How long a request waits for the store, with all its calls.
     pub(crate) deadline: Duration,
     /// The largest record, in bytes.
     pub(crate) max_state_bytes: usize,
@@ -37,6 +39,7 @@ impl SessionConfig {
             absolute: schema.absolute,
             bind_ip: declared.unwrap_or(Bind::Off),
             bind_agent: false,
+            remembered: schema.cookie.persistence == Persistence::Persistent,
             deadline: Self::DEADLINE,
             max_state_bytes: Self::MAX_STATE_BYTES,
             cleanup: Cleanup::default(),

@@ -1,17 +1,16 @@
 //! The engine: what the requests of one bag share, and the first half of a request around its store call.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::config::{Context, SessionConfig};
 use super::hooks::Hooks;
-use super::load::{Client, LoadOutcome, open};
+use super::load::{Active, Client, LoadOutcome, open};
 use super::session_locks::SessionLocks;
 use crate::backend::{Backend, Custody, Opened};
 use crate::bag::Databag;
-use crate::bag::encoding::{DecodeError, Fields};
+use crate::bag::encoding::{DecodeError, EncodeError, Fields};
 use crate::bag::record::{Layout, LayoutError};
 use crate::clock::{Clock, SkewGuardedClock, Timestamp};
 use crate::codec::Codec as _;
@@ -91,11 +90,14 @@ impl Engine {
         Token::from_bytes(self.tokens.token())
     }
 
-    /// Returns when store calls that start now have to be answered.
+    /// Returns by when store calls that start now have to be answered.
     pub(crate) fn deadline(&self) -> Instant {
-        const FAR: Duration = Duration::from_hours(24 * 365);
-        let now = Instant::now();
-        now.checked_add(self.context.config.deadline.min(FAR)).unwrap_or(now)
+        Instant::now() + self.context.config.deadline
+    }
+
+    /// Makes a session that is not stored yet.
+    pub(crate) fn fresh<T: Databag>(&self, client: Client) -> Result<Active<T>, EncodeError> {
+        Active::fresh(self.fresh_token(), client, self.context.config.remembered)
     }
 
     /// Returns the lists of the store.
@@ -121,6 +123,7 @@ impl Engine {
         &self,
         token: Token,
         client: Option<Client>,
+        deadline: Instant,
     ) -> Result<LoadOutcome<T>, Error> {
         let id = token.session_id();
         if !self.backend.is_token(&token) {
@@ -130,7 +133,6 @@ impl Engine {
         if self.backend.is_ended_here(id) {
             return Ok(LoadOutcome::Rejected(Rejection::Unknown));
         }
-        let deadline = self.deadline();
         let row = within(deadline, "load a row", self.backend.load(&token, deadline.into_std())).await?;
         match row {
             Some(row) => self.open(row, Some(token), client),

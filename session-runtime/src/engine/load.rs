@@ -38,10 +38,19 @@ pub(crate) struct Active<T> {
     pub(crate) remembered: bool,
     pub(crate) intent: Intent,
     pub(crate) client: Client,
-    /// The flash values that this request received.
-    pub(crate) flash: Vec<(usize, Vec<u8>)>,
+    /// The flash values that this request received, as far as the handler has set no others.
+    pub(super) flash: Vec<ReceivedFlash>,
     /// Whether a write was sent and not confirmed: it is unknown what is stored.
     pub(crate) unconfirmed: bool,
+}
+
+/// A flash value that a request received.
+#[derive(Debug)]
+pub(super) struct ReceivedFlash {
+    pub(super) field: usize,
+    value: Vec<u8>,
+    /// The memory of the value in the bag: an equal value that the handler sets has other memory.
+    allocation: Option<usize>,
 }
 
 /// What is stored of a session, besides its fields.
@@ -72,7 +81,7 @@ pub(crate) enum Intent {
 
 impl<T: Databag> Active<T> {
     /// Makes a session that is not stored yet.
-    pub(crate) fn fresh(token: Token, client: Client) -> Result<Self, EncodeError> {
+    pub(super) fn fresh(token: Token, client: Client, remembered: bool) -> Result<Self, EncodeError> {
         let mut bag = T::defaults();
         bag.set_ip(client.ip);
         Ok(Self {
@@ -81,12 +90,38 @@ impl<T: Databag> Active<T> {
             id: token.session_id(),
             token: Some(token),
             stored: None,
-            remembered: false,
+            remembered,
             intent: Intent::Continue,
             client,
             flash: Vec::new(),
             unconfirmed: false,
         })
+    }
+}
+
+impl<T: Databag> Active<T> {
+    /// Returns the flash fields that hold what this request received; `fields` are those of the bag.
+    pub(super) fn received_flash(&self, fields: &Fields) -> impl Iterator<Item = usize> {
+        self.flash.iter().filter(|flash| flash.is_in(&self.bag, fields)).map(|flash| flash.field)
+    }
+
+    /// Drops the received flash values in whose place the handler has set others; `fields` are those of the bag.
+    pub(crate) fn forget_replaced_flash(&mut self, fields: &Fields) {
+        let bag = &self.bag;
+        self.flash.retain(|flash| flash.is_in(bag, fields));
+    }
+
+    /// Notes where the received flash values are, after the bag was decoded anew.
+    pub(crate) fn note_flash(&mut self) {
+        for flash in &mut self.flash {
+            flash.allocation = self.bag.allocation(flash.field);
+        }
+    }
+}
+
+impl ReceivedFlash {
+    fn is_in<T: Databag>(&self, bag: &T, fields: &Fields) -> bool {
+        fields.get(self.field) == self.value && bag.allocation(self.field) == self.allocation
     }
 }
 
@@ -169,12 +204,13 @@ pub(crate) fn open<T: Databag>(
         }
         bag.set_ip(client.ip);
     }
+    // Only a visitor's request uses flash values up.
+    let flash = if client.is_some() { flash(context, &loaded.fields, &bag) } else { Vec::new() };
     Ok(LoadOutcome::Live(Active {
         bag,
         id: row.id,
         token,
-        // Only a visitor's request uses flash values up.
-        flash: if client.is_some() { flash::<T>(context, &loaded.fields) } else { Vec::new() },
+        flash,
         base: loaded.fields,
         remembered: loaded.header.remembered,
         intent: Intent::Continue,
@@ -219,10 +255,15 @@ fn same_network(bind: Bind, bound: Option<IpAddr>, ip: Option<IpAddr>) -> bool {
     }
 }
 
-fn flash<T: Databag>(context: &Context, fields: &Fields) -> Vec<(usize, Vec<u8>)> {
+fn flash<T: Databag>(context: &Context, fields: &Fields, bag: &T) -> Vec<ReceivedFlash> {
     let flash = T::SCHEMA.fields.iter().enumerate().filter(|(_, field)| field.flash);
     let received = flash
         .map(|(field, _)| (field, fields.get(field)))
         .filter(|(field, value)| *value != context.layout.none(*field));
-    received.map(|(field, value)| (field, value.to_vec())).collect()
+    let received = received.map(|(field, value)| ReceivedFlash {
+        field,
+        value: value.to_vec(),
+        allocation: bag.allocation(field),
+    });
+    received.collect()
 }

@@ -1,11 +1,12 @@
 //! The two halves of a request, and the calls to the store around them.
 //!
-//! [`load`] and [`commit`] are pure decisions. [`core`] and [`update`] make the calls: they hold the clock, the deadline
-//! and the retries. Nothing here knows HTTP.
+//! [`load`] and [`commit`] are pure decisions. [`core`], [`update`] and [`confirm`] make the calls: they hold the clock and
+//! the retries. Nothing here knows HTTP.
 
 pub(crate) mod cleanup;
 pub(crate) mod commit;
 pub(crate) mod config;
+mod confirm;
 pub(crate) mod core;
 pub(crate) mod hooks;
 pub(crate) mod load;

@@ -26,6 +26,7 @@ pub(crate) struct SessionLockGuard<'a> {
     shard: &'a Shard,
     id: SessionId,
     permit: Option<OwnedSemaphorePermit>,
+    has_waited: bool,
 }
 
 impl SessionLocks {
@@ -34,9 +35,17 @@ impl SessionLocks {
         // An id is a hash: its bytes are uniformly distributed.
         let shard = &self.shards[usize::from(id.as_bytes()[0]) % SHARDS];
         let semaphore = open(shard).entry(id).or_insert_with(|| Arc::new(Semaphore::new(1))).clone();
-        let mut guard = SessionLockGuard { shard, id, permit: None };
+        let has_waited = semaphore.available_permits() == 0;
+        let mut guard = SessionLockGuard { shard, id, permit: None, has_waited };
         guard.permit = semaphore.acquire_owned().await.ok();
         guard
+    }
+}
+
+impl SessionLockGuard<'_> {
+    /// Returns whether another request had the lock, and so has likely written the session.
+    pub(crate) fn has_waited(&self) -> bool {
+        self.has_waited
     }
 }
 
@@ -73,7 +82,9 @@ mod tests {
         let other = locks.lock(SessionId::from_bytes([2; 32])).await;
         assert!(timeout(Duration::from_millis(20), locks.lock(id)).await.is_err());
         drop((first, other));
-        drop(timeout(Duration::from_secs(5), locks.lock(id)).await.expect("the lock is free"));
+        let third = timeout(Duration::from_secs(5), locks.lock(id)).await.expect("the lock is free");
+        assert!(!third.has_waited());
+        drop(third);
         assert!(locks.shards.iter().all(|shard| open(shard).is_empty()));
     }
 }

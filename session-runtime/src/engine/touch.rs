@@ -1,5 +1,7 @@
 //! Touches: a session that was only read extends its idle expiry.
 
+use tokio::time::Instant;
+
 use super::commit::{Plan, plan_touch};
 use super::core::{CookieUpdate, Engine};
 use super::load::{Active, LoadOutcome};
@@ -10,22 +12,29 @@ use crate::store::Outcome;
 
 impl Engine {
     /// Extends the idle expiry; best effort, because no handler asked for it.
-    pub(crate) async fn touch<T: Databag>(&self, active: &Active<T>) -> Option<CookieUpdate> {
-        let touched = self.try_touch(active).await;
+    pub(crate) async fn touch<T: Databag>(
+        &self,
+        active: &Active<T>,
+        deadline: Instant,
+    ) -> Option<CookieUpdate> {
+        let touched = self.try_touch(active, deadline).await;
         touched.inspect_err(|error| log_failed_touch(active.id, error)).ok().flatten()
     }
 
-    async fn try_touch<T: Databag>(&self, active: &Active<T>) -> Result<Option<CookieUpdate>, Error> {
-        let deadline = self.deadline();
+    async fn try_touch<T: Databag>(
+        &self,
+        active: &Active<T>,
+        deadline: Instant,
+    ) -> Result<Option<CookieUpdate>, Error> {
         let mut reloaded: Option<Active<T>> = None;
         loop {
             let active = reloaded.as_ref().unwrap_or(active);
             let Plan::Touch(write) = plan_touch(&self.context, active, self.now())? else { return Ok(None) };
-            let outcome = self.replace(active, &write, deadline).await?;
+            let outcome = self.touch_row(active, &write, deadline).await?;
             if let (Outcome::Conflict, Some(token)) = (outcome, &active.token) {
                 // The other request need not have extended the expiry.
                 yield_before_retry(deadline).await?;
-                match self.load(token.clone(), None).await? {
+                match self.load(token.clone(), None, deadline).await? {
                     LoadOutcome::Live(current) => reloaded = Some(current),
                     LoadOutcome::Rejected(_) => return Ok(None),
                 }

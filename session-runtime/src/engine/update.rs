@@ -3,6 +3,7 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::commit::{Plan, RowWrite, plan, readable_fields};
+use super::confirm::Effort;
 use super::core::{CookieUpdate, Engine, not_read_back, within};
 use super::load::{Active, Intent, LoadOutcome, Stored};
 use super::session_locks::SessionLockGuard;
@@ -30,15 +31,19 @@ impl Engine {
     pub(crate) async fn commit<T: Databag>(
         &self,
         active: &mut Active<T>,
+        deadline: Instant,
     ) -> Result<Option<CookieUpdate>, Error> {
         let (id, ends) = (active.id, active.is_ending());
-        let outcome = self.try_commit(active).await;
+        let outcome = self.try_commit(active, deadline).await;
         self.block_if_end_failed(ends, id, outcome)
     }
 
-    async fn try_commit<T: Databag>(&self, active: &mut Active<T>) -> Result<Option<CookieUpdate>, Error> {
+    async fn try_commit<T: Databag>(
+        &self,
+        active: &mut Active<T>,
+        deadline: Instant,
+    ) -> Result<Option<CookieUpdate>, Error> {
         refuse_unconfirmed(active)?;
-        let deadline = self.deadline();
         let plan = match self.plan(active) {
             // What this request read has expired; another request may have extended it since.
             Err(Error::Ended) => {
@@ -58,7 +63,7 @@ impl Engine {
             }
             outcome => outcome?,
         };
-        self.prune_with_request().await;
+        self.prune_with_request(deadline).await;
         active.unconfirmed = false;
         Ok(update)
     }
@@ -70,7 +75,12 @@ impl Engine {
         mut plan: Plan,
         deadline: Instant,
     ) -> Result<Option<CookieUpdate>, Error> {
-        let _lock = self.lock(active.id, deadline).await?;
+        let lock = self.lock(active.id, deadline).await?;
+        // Likely the other request has written the session, and this plan would meet a conflict.
+        if lock.has_waited() && matches!(plan, Plan::Write(_) | Plan::Rotate(_)) {
+            self.rebase(active, deadline).await?;
+            plan = self.plan(active)?;
+        }
         loop {
             match self.execute_plan(active, plan, deadline).await? {
                 CommitOutcome::Done(update) => return Ok(update),
@@ -88,11 +98,12 @@ impl Engine {
         &self,
         active: &mut Active<T>,
         mut change: impl FnMut(&mut T) -> R,
+        deadline: Instant,
     ) -> Result<(R, Option<CookieUpdate>), Error> {
         let (id, ends) = (active.id, active.is_ending());
-        let outcome = self.try_update(active, &mut change).await;
+        let outcome = self.try_update(active, &mut change, deadline).await;
         let updated = self.block_if_end_failed(ends, id, outcome)?;
-        self.prune_with_request().await;
+        self.prune_with_request(deadline).await;
         active.unconfirmed = false;
         Ok(updated)
     }
@@ -101,15 +112,18 @@ impl Engine {
         &self,
         active: &mut Active<T>,
         change: &mut impl FnMut(&mut T) -> R,
+        deadline: Instant,
     ) -> Result<(R, Option<CookieUpdate>), Error> {
         refuse_unconfirmed(active)?;
-        let deadline = self.deadline();
-        let _lock = self.lock(active.id, deadline).await?;
+        let lock = self.lock(active.id, deadline).await?;
+        // What the request has read is likely still stored, unless another request has just written.
+        let mut is_stale = lock.has_waited() || self.has_expired(active);
         loop {
-            if active.stored.is_some() {
+            if is_stale && active.stored.is_some() {
                 self.rebase(active, deadline).await?;
             }
             let before = readable_fields(&self.context, active)?;
+            active.forget_replaced_flash(&before);
             let value = change(&mut active.bag);
             let outcome = match self.plan(active) {
                 Ok(plan) => self.execute_plan(active, plan, deadline).await,
@@ -121,10 +135,17 @@ impl Engine {
             // The change was not stored. It is applied again to what other requests stored, or, after a failure,
             // must not be stored with the rest of the request.
             let restored = before.decode_into(&mut active.bag);
+            active.note_flash();
             restored.map_err(|error| not_read_back::<T>(&self.context.layout, error))?;
             outcome?;
             yield_before_retry(deadline).await?;
+            is_stale = true;
         }
+    }
+
+    /// Returns whether what this request has read has expired. Another request may have extended it since.
+    fn has_expired<T>(&self, active: &Active<T>) -> bool {
+        active.stored.as_ref().is_some_and(|stored| stored.expiration <= self.now())
     }
 
     pub(super) fn plan<T: Databag>(&self, active: &Active<T>) -> Result<Plan, Error> {
@@ -167,7 +188,7 @@ impl Engine {
                 self.insert(active, &write, deadline).await?;
                 Ok(CommitOutcome::Done(self.adopt_and_evict(active, write, deadline).await))
             }
-            Plan::Touch(write) => match self.replace(active, &write, deadline).await {
+            Plan::Touch(write) => match self.touch_row(active, &write, deadline).await {
                 Ok(Outcome::Conflict) => Ok(CommitOutcome::Conflict),
                 Ok(Outcome::Stored) => Ok(CommitOutcome::Done(self.adopt(active, write))),
                 Ok(Outcome::Gone) => Ok(CommitOutcome::Done(None)),
@@ -184,7 +205,7 @@ impl Engine {
             Plan::Rotate(write) => self.rotate(active, write, deadline).await,
             Plan::Delete => {
                 self.end(active, deadline).await?;
-                let fresh = Active::fresh(self.fresh_token(), active.client)?;
+                let fresh = self.fresh(active.client)?;
                 *active = Active { unconfirmed: active.unconfirmed, ..fresh };
                 Ok(CommitOutcome::Done(Some(CookieUpdate::Remove)))
             }
@@ -198,6 +219,7 @@ impl Engine {
         deadline: Instant,
     ) -> Result<CommitOutcome, Error> {
         let (old, new, ends) = (active.id, write.row.id, active.is_ending());
+        let was_unconfirmed = active.unconfirmed;
         match self.replace_row(active, &write, deadline).await? {
             // The session was to end while this write was under way, and the deletion under its old id failed.
             Outcome::Stored if !ends && self.backend.is_ended_here(old) => {
@@ -217,6 +239,7 @@ impl Engine {
             Outcome::Conflict => Ok(CommitOutcome::Conflict),
             // After the session has ended, what the bag holds now begins another one.
             Outcome::Gone if ends => {
+                active.unconfirmed = was_unconfirmed;
                 self.end(active, deadline).await?;
                 self.insert(active, &write, deadline).await?;
                 Ok(CommitOutcome::Done(self.adopt(active, write)))
@@ -232,16 +255,17 @@ impl Engine {
     /// [`Error::Ended`] if it is gone and this process does not know why: another process may have renamed it.
     async fn end<T>(&self, active: &mut Active<T>, deadline: Instant) -> Result<(), Error> {
         let mut id = active.id;
+        let was_unconfirmed = std::mem::replace(&mut active.unconfirmed, true);
         loop {
-            let delete = self.backend.delete(id, deadline.into_std());
-            active.unconfirmed = true;
-            if within(deadline, "delete a row", delete).await? {
+            if self.delete_row(id, deadline).await? {
                 self.note_ended(id);
                 return Ok(());
             }
             match self.backend.tombstones().of(id) {
                 Some(Tombstone::RenamedTo(next)) => id = next,
                 Some(Tombstone::Ended) => return Ok(()),
+                // An earlier call of this request was not answered, and may have ended it.
+                None if was_unconfirmed => return Err(Error::Unconfirmed),
                 None => return Err(Error::Ended),
             }
         }
@@ -249,9 +273,7 @@ impl Engine {
 
     /// Deletes the row of an id and returns whether there was one.
     pub(crate) async fn delete(&self, id: SessionId) -> Result<bool, Error> {
-        let deadline = self.deadline();
-        let delete = self.backend.delete(id, deadline.into_std());
-        let outcome = within(deadline, "delete a row", delete).await;
+        let outcome = self.delete_row(id, self.deadline()).await;
         let deleted = self.block_if_end_failed(true, id, outcome)?;
         if deleted {
             self.note_ended(id);
@@ -270,9 +292,8 @@ impl Engine {
         write: &RowWrite,
         deadline: Instant,
     ) -> Result<(), Error> {
-        let insert = self.backend.insert(write.row.clone(), deadline.into_std());
         active.unconfirmed = true;
-        within(deadline, "insert a row", insert).await?;
+        self.insert_row(write.row.clone(), deadline).await?;
         (self.hooks.started)(write.row.id);
         Ok(())
     }
@@ -284,18 +305,20 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Outcome, Error> {
         active.unconfirmed = true;
-        self.replace(active, write, deadline).await
+        let renames = active.id != write.row.id;
+        let effort = if renames && !active.is_ending() { Effort::UntilDeadline } else { Effort::Once };
+        self.update_row(update_of(active, write), effort, deadline).await
     }
 
-    pub(super) fn replace<'a, T>(
+    /// Makes an update once: it is not worth a second try.
+    pub(super) fn touch_row<'a, T>(
         &'a self,
         active: &Active<T>,
         write: &RowWrite,
         deadline: Instant,
     ) -> impl Future<Output = Result<Outcome, Error>> + use<'a, T> {
-        let expected = active.stored.as_ref().map_or(0, |stored| stored.revision);
-        let update = Update { id: active.id, expected, scope: write.scope, row: write.row.clone() };
-        within(deadline, "update a row", self.backend.replace(update, deadline.into_std()))
+        let replace = self.backend.replace(update_of(active, write), deadline.into_std());
+        within(deadline, "update a row", replace)
     }
 
     async fn adopt_and_evict<T: Databag>(
@@ -372,14 +395,14 @@ impl Engine {
             let ours = readable_fields(&self.context, active)?;
             // A flash value that was read is still in the bag, and is not a change that would undo another request's.
             let none = |field| self.context.layout.none(field);
-            let replaced = |(field, value): &(usize, Vec<u8>)| {
-                let read = ours.get(*field) == value && active.base.get(*field) == none(*field);
-                (read && theirs.base.get(*field) != none(*field)).then_some(*field)
+            let is_replaced = |&field: &usize| {
+                active.base.get(field) == none(field) && theirs.base.get(field) != none(field)
             };
-            let replaced: Vec<usize> = active.flash.iter().filter_map(replaced).collect();
-            let ours = if replaced.is_empty() { ours } else { ours.with(&replaced, none) };
-            let merged = merge::<T>(&active.base, &ours, &theirs.base)?;
+            let replaced: Vec<usize> = active.received_flash(&ours).filter(is_replaced).collect();
+            let merged = merge::<T>(&active.base, &ours.with(&replaced, none), &theirs.base)?;
+            active.forget_replaced_flash(&ours);
             let decoded = merged.decode_into(&mut active.bag);
+            active.note_flash();
             decoded.map_err(|error| not_read_back::<T>(&self.context.layout, error))?;
         }
         let stored = active.stored.as_ref();
@@ -392,6 +415,11 @@ impl Engine {
         active.stored = theirs.stored;
         Ok(())
     }
+}
+
+fn update_of<T>(active: &Active<T>, write: &RowWrite) -> Update {
+    let expected = active.stored.as_ref().map_or(0, |stored| stored.revision);
+    Update { id: active.id, expected, scope: write.scope, row: write.row.clone() }
 }
 
 /// Refuses to write what may be stored already: a second write could count it twice. Ending a session counts nothing.

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::bag::schema::{CookieSchema, Persistence, SameSite};
+use crate::bag::schema::{CookieSchema, SameSite};
 use crate::error::{Error, Rejection};
 use crate::token::{MAX_COOKIE, Token};
 
@@ -21,7 +21,6 @@ pub(crate) struct CookieSettings {
     pub(crate) same_site: SameSite,
     pub(crate) secure: bool,
     pub(crate) partitioned: bool,
-    pub(crate) persistence: Persistence,
 }
 
 /// A cookie that browsers accept.
@@ -41,7 +40,6 @@ impl CookieSettings {
             same_site: schema.same_site,
             secure: schema.secure,
             partitioned: schema.partitioned,
-            persistence: schema.persistence,
         }
     }
 
@@ -57,7 +55,7 @@ impl CookieSettings {
 
     /// Checks that browsers accept such a cookie. They drop others silently.
     pub(crate) fn check(self) -> Result<CookieFormat, Error> {
-        let Self { name, path, domain, same_site, secure, partitioned, persistence: _ } = &self;
+        let Self { name, path, domain, same_site, secure, partitioned } = &self;
         let refuse = |message: String| Err(Error::Config(message));
         if name.is_empty() || !name.bytes().all(is_token) {
             return refuse(format!(
@@ -136,11 +134,11 @@ impl CookieFormat {
         &self.settings
     }
 
-    /// Writes the value of a `Set-Cookie` header. The cookie of a `remembered` session, and a persistent one, outlives
-    /// the browser: for as long as the session lives.
+    /// Writes the value of a `Set-Cookie` header. The cookie of a `remembered` session outlives the browser: for as long
+    /// as the session lives.
     pub(crate) fn set(&self, token: &Token, remembered: bool, life: Duration) -> String {
         let mut header = format!("{}={}{}", self.settings.name, *token.encode(), self.attributes);
-        if remembered || self.settings.persistence == Persistence::Persistent {
+        if remembered {
             let _ = write!(header, "; Max-Age={}", life.min(MAX_AGE).as_secs());
         }
         header
@@ -204,7 +202,6 @@ mod tests {
             same_site: SameSite::Lax,
             secure: true,
             partitioned: false,
-            persistence: Persistence::Browser,
         }
     }
 

@@ -115,7 +115,10 @@ impl<T: Databag> Slot<T> {
         };
         let stored = match decide(usage) {
             Finish::Drop => Ok(None),
-            Finish::Touch => Ok(self.engine.touch(&held.active).await),
+            Finish::Touch => {
+                let wait = self.wait();
+                Ok(self.engine.touch(&held.active, wait.deadline).await)
+            }
             Finish::Commit => self.commit(held).await,
             Finish::RefuseUnconfirmed => {
                 let error = Error::Unconfirmed;
@@ -144,7 +147,8 @@ impl<T: Databag> Slot<T> {
 
     async fn commit(&self, held: Rc<Held<T>>) -> Result<Option<CookieUpdate>, Error> {
         let mut held = Rc::into_inner(held).expect("a shared session is not committed");
-        let stored = self.engine.commit(&mut held.active).await;
+        let wait = self.wait();
+        let stored = self.engine.commit(&mut held.active, wait.deadline).await;
         stored.inspect_err(|error| held.report(error, "could not store the session"))
     }
 }

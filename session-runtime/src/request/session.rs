@@ -142,7 +142,8 @@ impl<T: Databag> Session<T> {
         }
     }
 
-    /// Sets whether the cookie outlives the browser, as "remember me" does. The limits of the session do not change.
+    /// Sets whether the cookie outlives the browser, as "remember me" does. Without this call `persistence` decides. The limits
+    /// of the session do not change.
     pub fn remember(&mut self, remember: bool) {
         self.active_mut().remembered = remember;
     }
@@ -155,8 +156,9 @@ impl<T: Databag> Session<T> {
     /// unknown what is stored: later writes of the request fail with [`Error::Unconfirmed`], and it is answered 503,
     /// unless [`reload`](Self::reload) reads what is stored.
     pub async fn save(&mut self) -> Result<(), Error> {
-        let engine = self.slot.engine.clone();
-        let saved = engine.commit(self.active_mut()).await;
+        let slot = self.slot.clone();
+        let wait = slot.wait();
+        let saved = slot.engine.commit(self.active_mut(), wait.deadline).await;
         let update =
             saved.inspect_err(|error| self.held_mut().report(error, "could not store the session"))?;
         self.held_mut().reported = None;
@@ -170,15 +172,16 @@ impl<T: Databag> Session<T> {
     ///
     /// [`Error::Ended`] if the session was ended meanwhile, and if the store fails.
     pub async fn reload(&mut self) -> Result<(), Error> {
-        let engine = self.slot.engine.clone();
+        let slot = self.slot.clone();
+        let (engine, wait) = (&slot.engine, slot.wait());
         let client = self.held.active.client;
         let was_unconfirmed = self.held.active.unconfirmed;
         let active = if self.is_new() {
             // Under another id: it is unknown whether this one has a row.
-            Active::fresh(engine.fresh_token(), client)?
+            engine.fresh(client)?
         } else {
             let token = self.held.active.token.clone().unwrap_or_else(|| engine.fresh_token());
-            match engine.load(token, Some(client)).await? {
+            match engine.load(token, Some(client), wait.deadline).await? {
                 LoadOutcome::Live(active) => active,
                 LoadOutcome::Rejected(_) => return Err(Error::Ended),
             }
@@ -194,8 +197,9 @@ impl<T: Databag> Session<T> {
         Ok(())
     }
 
-    /// Changes the session in one step: `change` runs on the session as it is stored now, with this request's changes so
-    /// far, and runs again after a conflict until its result is stored. The result of its last run is returned.
+    /// Changes the session in one step: `change` runs on the session with this request's changes so far. If another request
+    /// has written it meanwhile, `change` runs again on what is stored then, until its result is stored. The result of its
+    /// last run is returned.
     ///
     /// # Errors
     ///
@@ -219,8 +223,9 @@ impl<T: Databag> Session<T> {
     /// # let _ = count;
     /// ```
     pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
-        let engine = self.slot.engine.clone();
-        let updated = engine.update(self.active_mut(), change).await;
+        let slot = self.slot.clone();
+        let wait = slot.wait();
+        let updated = slot.engine.update(self.active_mut(), change, wait.deadline).await;
         let (value, update) =
             updated.inspect_err(|error| self.held_mut().report(error, "could not update the session"))?;
         self.held_mut().reported = None;
@@ -249,10 +254,12 @@ impl<T: Databag> Session<T> {
     }
 
     fn end(&mut self, is_kept: impl Fn(&Field) -> bool) {
+        let remembered = self.slot.engine.context.config.remembered;
         let active = self.active_mut();
         let mut bag = T::defaults();
         // Fields that cannot be encoded, or do not come back as they are, are not kept.
         let kept = Fields::of(&active.bag).is_ok_and(|fields| {
+            active.forget_replaced_flash(&fields);
             let comes_back = |field: &Field| {
                 let index = T::SCHEMA.fields.iter().position(|other| other.name == field.name);
                 index.is_some_and(|index| fields.reads_back(index, &active.bag))
@@ -263,8 +270,9 @@ impl<T: Databag> Session<T> {
             bag = T::defaults();
         }
         active.bag = bag;
+        active.note_flash();
         active.bag.set_ip(active.client.ip);
-        active.remembered = false;
+        active.remembered = remembered;
         // A session that is not stored has nothing to end, and may still be begun.
         active.intent = if active.stored.is_some() { Intent::End } else { Intent::Continue };
         let ending = active.is_ending().then_some(active.id);

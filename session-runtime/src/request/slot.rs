@@ -14,8 +14,10 @@ use std::cell::{Cell, RefCell};
 use std::mem::{Discriminant, discriminant, replace};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 #[cfg(feature = "actix")]
 use crate::backend::Custody;
@@ -34,6 +36,8 @@ use crate::token::Token;
 pub(crate) struct Slot<T> {
     pub(crate) engine: Arc<Engine>,
     pub(super) state: RefCell<State<T>>,
+    /// How long this request has waited for the store.
+    waited: Cell<Duration>,
     /// Extractors of one handler run side by side; the session is loaded once.
     #[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "only a middleware loads sessions"))]
     loading: Mutex<()>,
@@ -98,6 +102,19 @@ impl<T> Held<T> {
     }
 }
 
+/// A wait for the store, until it is dropped.
+pub(super) struct Wait<'a> {
+    pub(super) deadline: Instant,
+    begun: Instant,
+    waited: &'a Cell<Duration>,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.waited.set(self.waited.get() + self.begun.elapsed());
+    }
+}
+
 /// What a request has in the place of a token.
 #[cfg(feature = "actix")]
 pub(crate) enum RequestToken {
@@ -117,7 +134,15 @@ impl<T: Databag> Slot<T> {
     }
 
     fn with(engine: Arc<Engine>, state: State<T>) -> Self {
-        Self { engine, state: RefCell::new(state), loading: Mutex::new(()) }
+        Self { engine, state: RefCell::new(state), waited: Cell::default(), loading: Mutex::new(()) }
+    }
+
+    /// Begins to wait for the store. All calls of a request share the deadline; the time of its handler does not count.
+    pub(super) fn wait(&self) -> Wait<'_> {
+        let (begun, waited) = (Instant::now(), self.waited.get());
+        // An earlier wait may have used up more than there was.
+        let left = self.engine.context.config.deadline.saturating_sub(waited);
+        Wait { deadline: begun + left, begun, waited: &self.waited }
     }
 
     /// Hands the session out for writing.
@@ -193,7 +218,8 @@ impl<T: Databag> Slot<T> {
             RequestToken::Unusable(rejection) => self.report_rejection(None, rejection),
             RequestToken::Present(token) => {
                 let id = token.session_id();
-                match self.engine.load(token, Some(client)).await {
+                let wait = self.wait();
+                match self.engine.load(token, Some(client), wait.deadline).await {
                     Ok(LoadOutcome::Live(active)) => {
                         (self.engine.hooks.loaded)(id);
                         self.put(Held::new(active, Some(id)));
@@ -207,7 +233,7 @@ impl<T: Databag> Slot<T> {
                 }
             }
         }
-        self.put(Held::new(Active::fresh(self.engine.fresh_token(), client)?, None));
+        self.put(Held::new(self.engine.fresh(client)?, None));
         Ok(())
     }
 

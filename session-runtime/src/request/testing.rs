@@ -24,7 +24,7 @@ use crate::token::SessionId;
 /// If the bag cannot be encoded: then it could not be stored either.
 pub(crate) fn slot_for_test<T: Databag>(bag: T) -> Rc<Slot<T>> {
     let engine = Arc::new(engine::<T>());
-    let mut active = Active::fresh(engine.fresh_token(), Client::default()).expect("the bag can be encoded");
+    let mut active: Active<T> = engine.fresh(Client::default()).expect("the bag can be encoded");
     active.bag = bag;
     Rc::new(Slot::holding(engine, active))
 }

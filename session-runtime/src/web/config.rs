@@ -98,9 +98,10 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set_http(|http| http.cookie.partitioned = partitioned)
     }
 
-    /// Sets whether the cookie outlives the browser. On a shared computer the next person can then use the session.
+    /// Sets whether the cookie of a new session outlives the browser. On a shared computer the next person can then use
+    /// the session. [`Session::remember`](crate::Session::remember) overrides it for one session.
     pub fn persistence(self, persistence: Persistence) -> Self {
-        self.set_http(|http| http.cookie.persistence = persistence)
+        self.set(|settings| settings.config.remembered = persistence == Persistence::Persistent)
     }
 
     /// Allows plain HTTP, for a developer's machine: the cookie loses `Secure` and the prefix of its name.
