@@ -146,6 +146,10 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
 
     /// Sets how strictly a session is bound to the client's address, for bags with an `ip_addr` field. A stolen cookie
     /// then does not work from another address; a visitor whose address changes has to log in again.
+    ///
+    /// A request whose address is not known does not open a session that is bound to one. A session that such a request
+    /// begins is bound to none, until a request with an address uses it; that is logged, once. Behind proxies name them in
+    /// [`trusted_proxies`](Self::trusted_proxies): without them all visitors have the address of a proxy.
     pub fn ip_binding(self, bind: Bind) -> Self {
         self.set(|settings| settings.ip_binding = Some(bind))
     }
@@ -235,8 +239,10 @@ impl<S: Backing> Settings<S> {
         let Self { store, protection, mut config, ip_binding, production, hooks, clock, tokens, .. } = self;
         let plaintext = matches!(protection, Protection::Plain);
         refuse(production && plaintext, "`production` and `danger_plaintext` exclude each other")?;
-        let has_ip = T::SCHEMA.fields.iter().any(|field| matches!(field.role, Role::Ip(_)));
-        refuse(ip_binding.is_some() && !has_ip, "`ip_binding` needs a field `#[databag(ip_addr)]`")?;
+        refuse(
+            ip_binding.is_some() && !T::SCHEMA.has_ip(),
+            "`ip_binding` needs a field `#[databag(ip_addr)]`",
+        )?;
         config.bind_ip = ip_binding.unwrap_or(config.bind_ip);
         check(&config)?;
         shorten(&mut config);
@@ -395,6 +401,7 @@ mod tests {
             ("absolute limit, counted from the log-in", format!("{} hours", minutes(schema.absolute) / 60)),
             ("cookie name", format!("`{}`", schema.cookie.name)),
             ("cookie attributes", format!("`{}`", attributes.expect("a removal has attributes"))),
+            ("header of trusted proxies", format!("`{}`", http.proxies.header.name())),
             ("table", format!("`{}`", schema.table)),
             (
                 "store deadline of a request, with all its calls",

@@ -110,7 +110,8 @@ pub enum Rejection {
     /// The cookie is not a token in its canonical form.
     #[error("the cookie is not a session token")]
     Malformed,
-    /// The request has the cookie more than once.
+    /// The request has the cookie more than once. If its path, domain or `Partitioned` has changed, `former_cookie` of the
+    /// builder removes the old one.
     #[error("the request has the session cookie more than once")]
     Duplicate,
     /// No session has this token: it was never issued, or its session has ended.
@@ -131,7 +132,7 @@ pub enum Rejection {
         /// The field that does not decode; `None` if the record itself is malformed.
         field: Option<&'static str>,
     },
-    /// The client's address is not the one the session is bound to.
+    /// The client's address is not the one the session is bound to, or is not known.
     #[error("the session is bound to another address")]
     Address,
     /// The client's user agent is not the one the session is bound to.

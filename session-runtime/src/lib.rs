@@ -140,6 +140,10 @@ pub use codec::{Bincode, Codec, CodecError, Framing, Json, MAX_DEPTH};
 pub use engine::config::Cleanup;
 pub use envelope::{KeyError, Keyring};
 pub use error::{Error, Rejection};
+#[cfg(feature = "actix")]
+pub use http::client_ip::ProxyHeader;
+#[cfg(feature = "actix")]
+pub use http::cookie::FormerCookie;
 pub use query::{Column, Condition};
 pub use request::{LoggedIn, Session, SessionRef};
 pub use sessions::{CheckReport, Find, LIST_LIMIT, Sessions, Snapshot};

@@ -1,9 +1,9 @@
 //! Bindings of a session: addresses, proxies and user agents.
 
-use databag_tests::Browser;
-use session_runtime::{Bind, Rejection, Session};
+use databag_tests::{Browser, Logs};
+use session_runtime::{Bind, Databag, ProxyHeader, Rejection, Session, Sessions, SqliteStore};
 
-use crate::app::{COOKIE, Shop, World, read_session, rejected, shop, shop_with, site};
+use crate::app::{COOKIE, Shop, World, key, read_session, rejected, shop, shop_with, site};
 
 /// Checks that a copy of the cookie is anonymous, and that the session is unchanged.
 async fn assert_rejected(world: &World, thief: &Browser, owner: &Browser, reason: Rejection) {
@@ -95,6 +95,154 @@ async fn a_trusted_proxy_states_the_address_of_its_client() {
 }
 
 #[actix_web::test]
+async fn a_mapped_network_and_a_mapped_peer_are_trusted_as_what_they_map() {
+    for (network, peer) in [
+        ("::ffff:10.0.0.0/104", "10.0.0.1"),
+        ("::ffff:10.0.0.0/104", "::ffff:10.0.0.1"),
+        ("10.0.0.0/8", "::ffff:10.0.0.1"),
+    ] {
+        let world = shop_with(|builder| builder.trusted_proxies([network])).await;
+        let owner = world.browser().from(peer).with("x-forwarded-for", "::ffff:198.51.100.4");
+        owner.post("/add/tea").await;
+        assert_eq!(read_session(&owner).await["ip"], "198.51.100.4", "{network} {peer}");
+        let thief = owner.copied().with("x-forwarded-for", "198.51.100.4, 203.0.113.9");
+        assert_rejected(&world, &thief, &owner, Rejection::Address).await;
+    }
+}
+
+#[actix_web::test]
+async fn only_the_header_that_the_proxies_write_is_read() {
+    for (header, read, other, home, elsewhere) in [
+        (ProxyHeader::XForwardedFor, "x-forwarded-for", "forwarded", "198.51.100.4", "203.0.113.9"),
+        (
+            ProxyHeader::Forwarded,
+            "forwarded",
+            "x-forwarded-for",
+            "for=\"198.51.100.4:4711\";proto=https",
+            "For=203.0.113.9",
+        ),
+    ] {
+        let world = shop_with(|builder| builder.trusted_proxies(["10.0.0.0/8"]).proxy_header(header)).await;
+        let owner = world.browser().from("10.0.0.1").with(read, home);
+        owner.post("/add/tea").await;
+        assert_eq!(read_session(&owner).await["ip"], "198.51.100.4");
+        let forged = format!("for=198.51.100.4, {elsewhere}");
+        for thief in [
+            owner.copied().with(read, elsewhere),
+            owner.copied().with(read, &forged),
+            owner.copied().with(read, elsewhere).with(other, "198.51.100.4"),
+            owner.copied().with(read, elsewhere).with(other, "for=198.51.100.4"),
+        ] {
+            assert_rejected(&world, &thief, &owner, Rejection::Address).await;
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_peer_without_an_address_is_a_proxy_only_if_told() {
+    for (proxies, ip) in [
+        (&["unix:"][..], serde_json::json!("198.51.100.4")),
+        (&["10.0.0.0/8", "unix:"], "198.51.100.4".into()),
+        (&["10.0.0.0/8"], serde_json::Value::Null),
+    ] {
+        let world = shop_with(|builder| builder.trusted_proxies(proxies)).await;
+        let visitor = world.browser().with("x-forwarded-for", "6.6.6.6, 198.51.100.4");
+        visitor.post("/add/tea").await;
+        assert_eq!(read_session(&visitor).await["ip"], ip, "{proxies:?}");
+    }
+    let world = shop_with(session_runtime::Builder::danger_trust_every_peer).await;
+    for visitor in [world.browser(), world.browser().from("203.0.113.77")] {
+        let visitor = visitor.with("x-forwarded-for", "6.6.6.6, 198.51.100.4");
+        visitor.post("/add/tea").await;
+        assert_eq!(read_session(&visitor).await["ip"], "198.51.100.4");
+    }
+}
+
+#[actix_web::test]
+async fn a_request_without_a_known_address_opens_no_session_that_is_bound_to_one() {
+    let world = shop_with(|builder| builder.trusted_proxies(["10.0.0.0/8"])).await;
+    let owner = customer_from(&world, "198.51.100.4").await;
+    for thief in [
+        world.browser(),
+        world.browser().with("x-forwarded-for", "198.51.100.4"),
+        world.browser().from("10.0.0.1").with("x-forwarded-for", "198.51.100.4, unknown"),
+        world.browser().from("10.0.0.1").with("x-forwarded-for", "198.51.100.4, unix:"),
+    ] {
+        thief.set_cookie(COOKIE, &owner.cookie(COOKIE).expect("a cookie"));
+        assert_rejected(&world, &thief, &owner, Rejection::Address).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_session_from_an_unknown_address_is_logged_once_and_bound_when_an_address_uses_it() {
+    let (logs, _guard) = Logs::of_this_thread();
+    let world = shop().await;
+    for _ in 0..2 {
+        world.browser().post("/add/tea").await;
+    }
+    let owner = world.customer().await;
+    let unknown = ["WARN", "the address of a client is not known"];
+    assert_eq!(logs.lines(&unknown).len(), 1, "{}", logs.text());
+    let owner = owner.from("198.51.100.4");
+    owner.get("/page").await;
+    assert_rejected(&world, &owner.copied().from("203.0.113.9"), &owner, Rejection::Address).await;
+
+    let unbound = shop_with(|builder| builder.ip_binding(Bind::Off)).await;
+    unbound.customer().await;
+    assert_eq!(logs.lines(&unknown).len(), 1, "without a binding it does not matter");
+}
+
+#[actix_web::test]
+async fn a_forwarded_header_that_is_not_read_is_logged_once() {
+    for header in ["x-forwarded-for", "forwarded"] {
+        let (logs, _guard) = Logs::of_this_thread();
+        let world = shop().await;
+        for _ in 0..3 {
+            let visitor = world.browser().from("10.0.0.1").with(header, "for=198.51.100.4");
+            visitor.post("/add/tea").await;
+            assert_eq!(read_session(&visitor).await["ip"], "10.0.0.1");
+        }
+        let lines = logs.lines(&["WARN", "`trusted_proxies`"]);
+        assert_eq!(lines.len(), 1, "{header}: {}", logs.text());
+        assert!(lines[0].to_lowercase().contains(&format!("`{header}`")), "{lines:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_proxy_that_names_no_client_is_logged_once() {
+    let (logs, _guard) = Logs::of_this_thread();
+    let world = shop_with(|builder| builder.trusted_proxies(["10.0.0.0/8"])).await;
+    let visitor = |header, value| world.browser().from("10.0.0.1").with(header, value);
+    visitor("x-forwarded-for", "198.51.100.4").get("/").await;
+    visitor("x-forwarded-for", "198.51.100.4, 10.9.9.9").get("/").await;
+    world.browser().from("203.0.113.9").get("/").await;
+    assert!(logs.lines(&["WARN"]).is_empty(), "{}", logs.text());
+    visitor("forwarded", "for=198.51.100.4").get("/").await;
+    visitor("x-forwarded-for", " ").get("/").await;
+    assert_eq!(logs.lines(&["WARN", "`proxy_header`"]).len(), 1, "{}", logs.text());
+}
+
+#[derive(Databag)]
+#[databag(table = "anywhere")]
+struct Anywhere {
+    visits: u32,
+}
+
+#[actix_web::test]
+async fn a_bag_without_an_address_logs_nothing_of_proxies() {
+    let (logs, _guard) = Logs::of_this_thread();
+    let store = SqliteStore::in_memory().expect("memory");
+    let sessions = Sessions::<Anywhere>::builder(store).keyring(key()).build().await.expect("good settings");
+    let visit = async |mut session: Session<Anywhere>| {
+        session.visits += 1;
+        "visited"
+    };
+    let site = site!(sessions; "/" => visit);
+    site.browser().with("x-forwarded-for", "198.51.100.4").get("/").await;
+    assert!(logs.lines(&["WARN"]).is_empty(), "{}", logs.text());
+}
+
+#[actix_web::test]
 async fn a_session_bound_to_its_user_agent_does_not_open_for_another() {
     let world = shop_with(|builder| builder.bind_user_agent(true)).await;
     let owner = world.browser().with("user-agent", "Lynx/2.9");
@@ -110,11 +258,7 @@ async fn a_session_bound_to_its_user_agent_does_not_open_for_another() {
 #[actix_web::test]
 async fn a_session_created_outside_a_request_is_bound_by_the_first_request_that_stores_it() {
     let world = shop_with(|builder| builder.bind_user_agent(true)).await;
-    let (token, _) = world
-        .sessions
-        .create(Shop { count: 4, ..session_runtime::Databag::defaults() })
-        .await
-        .expect("stored");
+    let (token, _) = world.sessions.create(Shop { count: 4, ..Databag::defaults() }).await.expect("stored");
     let owner = world.browser().from("198.51.100.4").with("user-agent", "Lynx/2.9");
     owner.set_cookie(COOKIE, &token.encode());
     assert_eq!(read_session(&owner).await["count"], 4);

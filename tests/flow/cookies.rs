@@ -77,13 +77,13 @@ async fn till() -> (Site, ManualClock) {
         .build()
         .await
         .expect("good settings");
-    (site!(sessions; "/ring" => ring, "/close" => close, "/peek" => peek), clock)
+    (site!(sessions; "/till/ring" => ring, "/till/close" => close, "/till/peek" => peek), clock)
 }
 
 #[actix_web::test]
 async fn every_attribute_that_is_declared_is_sent() {
     let (till, _) = till().await;
-    let (pair, attributes) = only_cookie(&till.browser().post("/ring").await);
+    let (pair, attributes) = only_cookie(&till.browser().post("/till/ring").await);
     assert!(pair.starts_with("__Secure-till="));
     assert_eq!(
         attributes,
@@ -105,7 +105,7 @@ async fn the_removal_cookie_has_the_attributes_of_the_cookie_it_removes() {
         {
             let (till, _) = till().await;
             let browser = till.browser();
-            (browser.post("/ring").await, browser.post("/close").await)
+            (browser.post("/till/ring").await, browser.post("/till/close").await)
         },
         {
             let world = shop().await;
@@ -137,7 +137,7 @@ async fn the_builder_overrides_what_the_bag_declares() {
             .idle(5 * MINUTE)
     })
     .await;
-    let (pair, attributes) = only_cookie(&world.browser().post("/add/tea").await);
+    let (pair, attributes) = only_cookie(&world.browser().at("shop.example").post("/add/tea").await);
     assert!(pair.starts_with("till="));
     assert_eq!(attributes, ["Domain=shop.example", "HttpOnly", "Max-Age=300", "Path=/a", "SameSite=Strict"]);
 }
@@ -156,11 +156,11 @@ async fn the_development_preset_works_without_tls() {
 async fn a_persistent_cookie_is_refreshed_by_a_touch() {
     let (till, clock) = till().await;
     let browser = till.browser();
-    browser.post("/ring").await;
+    browser.post("/till/ring").await;
     clock.advance(Duration::from_secs(59));
-    assert!(browser.get("/peek").await.set_cookies().is_empty(), "no touch within the minute");
+    assert!(browser.get("/till/peek").await.set_cookies().is_empty(), "no touch within the minute");
     clock.advance(Duration::from_secs(2));
-    let answer = browser.get("/peek").await;
+    let answer = browser.get("/till/peek").await;
     assert!(only_cookie(&answer).1.contains(&"Max-Age=600".to_owned()));
     assert_eq!(answer.all("cache-control"), ["no-store"], "an answer that only touches is not cached either");
 }
@@ -169,15 +169,15 @@ async fn a_persistent_cookie_is_refreshed_by_a_touch() {
 async fn a_persistent_cookie_never_outlives_the_absolute_limit() {
     let (till, clock) = till().await;
     let browser = till.browser();
-    browser.post("/ring").await;
+    browser.post("/till/ring").await;
     for _ in 0..11 {
         clock.advance(5 * MINUTE);
-        browser.get("/peek").await;
+        browser.get("/till/peek").await;
     }
-    let answer = browser.post("/ring").await;
+    let answer = browser.post("/till/ring").await;
     assert!(answer.set_cookies().is_empty() || only_cookie(&answer).1.contains(&"Max-Age=300".to_owned()));
     clock.advance(5 * MINUTE);
-    assert_eq!(browser.get("/peek").await.body, "0");
+    assert_eq!(browser.get("/till/peek").await.body, "0");
 }
 
 #[actix_web::test]

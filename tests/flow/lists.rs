@@ -118,7 +118,7 @@ async fn a_session_is_created_and_changed_outside_a_request() {
     let bag = Shop { user_id: Some(7), count: 4, ..Shop::defaults() };
     let (token, created) = world.sessions.create(bag).await.expect("stored");
     let request = actix_web::test::TestRequest::get().uri("/").cookie(world.sessions.cookie(&token));
-    let answer = world.site.call(request).await;
+    let answer = world.site.call(request.to_request()).await;
     assert!(answer.body.contains("\"user\":7") && answer.body.contains("\"count\":4"), "{}", answer.body);
     let doubled = world
         .sessions

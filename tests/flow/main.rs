@@ -11,6 +11,7 @@ mod disk;
 mod extractors;
 mod faults;
 mod fields;
+mod former_cookies;
 mod handlers;
 mod identity;
 mod limits;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use session_runtime::builder::Protected;
 use session_runtime::{
-    Bind, Builder, Cleanup, Databag, Error, Keyring, SameSite, Sessions, SqliteStore, Token,
+    Bind, Builder, Cleanup, Databag, Error, FormerCookie, Keyring, SameSite, Sessions, SqliteStore, Token,
 };
 
 use crate::app::{COOKIE, Shop, ShopBuilder, key, shop, shop_with};
@@ -25,7 +25,7 @@ fn builder() -> PlainBuilder {
 #[actix_web::test]
 async fn contradictory_settings_are_refused_with_their_reason() {
     type Change = fn(PlainBuilder) -> PlainBuilder;
-    let changes: [(&str, Change); 23] = [
+    let changes: [(&str, Change); 27] = [
         ("`idle` is zero", |b| b.idle(Duration::ZERO)),
         ("`idle` is longer than `absolute`", |b| b.idle(Duration::from_hours(2))),
         ("`idle` is longer than `absolute`", |b| b.absolute(Duration::from_mins(1))),
@@ -47,7 +47,11 @@ async fn contradictory_settings_are_refused_with_their_reason() {
         ("`Partitioned` needs", |b| b.partitioned(true).secure(false)),
         ("cookie path", |b| b.path("shop")),
         ("cookie domain", |b| b.domain(".example.com")),
+        ("`former_cookie`: the cookie path", |b| b.former_cookie(FormerCookie::named("plain").path("shop"))),
         ("nor a network", |b| b.trusted_proxies(["10.0.0.0/33"])),
+        ("is every address", |b| b.trusted_proxies(["10.0.0.0/8", "0.0.0.0/0"])),
+        ("is every address", |b| b.trusted_proxies(["::/0"])),
+        ("is wider than all IPv4 addresses", |b| b.trusted_proxies(["::ffff:10.0.0.0/8"])),
         ("`login_redirect`", |b| b.login_redirect("/log in\r\nSet-Cookie: a=b")),
     ];
     for (reason, change) in changes {

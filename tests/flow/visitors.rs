@@ -79,7 +79,7 @@ async fn two_cookies_with_one_name_are_refused_without_a_store_call() {
             .append_header(("cookie", first.as_str()))
             .append_header(("cookie", second.as_str()));
         for request in [one_header, two_headers] {
-            let answer = world.site.call(request).await;
+            let answer = world.site.call(request.to_request()).await;
             assert!(answer.body.contains("\"is_new\":true"), "{}", answer.body);
             assert_eq!(world.events.take(), rejected(Rejection::Duplicate));
         }
@@ -110,7 +110,8 @@ async fn the_name_of_the_cookie_is_matched_exactly() {
     let before = world.watch.calls();
     for near in ["__host-shop", "%5F%5FHost-shop", "__Host-shop2", "x__Host-shop", "__Host-sho", "shop"] {
         for header in [format!("{near}={value}"), format!("a=b;  {COOKIE}={value}")] {
-            let answer = world.site.call(TestRequest::get().uri("/").insert_header(("cookie", header))).await;
+            let request = TestRequest::get().uri("/").insert_header(("cookie", header));
+            let answer = world.site.call(request.to_request()).await;
             assert!(answer.body.contains("\"is_new\":true"), "{near}: {}", answer.body);
         }
     }
@@ -130,7 +131,7 @@ async fn the_cookie_is_found_among_other_cookies_and_in_several_headers() {
         let request = headers.iter().fold(TestRequest::get().uri("/"), |request, header| {
             request.append_header(("cookie", header.as_str()))
         });
-        let answer = world.site.call(request).await;
+        let answer = world.site.call(request.to_request()).await;
         assert!(answer.body.contains("\"is_new\":false"), "{headers:?}");
     }
 }

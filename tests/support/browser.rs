@@ -1,6 +1,7 @@
 //! A browser that stores and sends cookies as RFC 6265bis requires.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -40,13 +41,19 @@ impl Site {
     }
 
     /// Answers a request. To drop the future is to disconnect the client.
-    pub fn call(&self, request: TestRequest) -> LocalBoxFuture<'static, Answer> {
-        (self.0)(request.to_request())
+    pub fn call(&self, request: Request) -> LocalBoxFuture<'static, Answer> {
+        (self.0)(request)
     }
 
     /// Opens a browser on this site, without any cookie.
     pub fn browser(&self) -> Browser {
-        Browser { site: self.clone(), jar: Rc::default(), peer: None, headers: Vec::new() }
+        Browser {
+            site: self.clone(),
+            host: "www.example.com".to_owned(),
+            jar: Rc::default(),
+            peer: None,
+            headers: Vec::new(),
+        }
     }
 }
 
@@ -86,17 +93,28 @@ impl Answer {
     }
 }
 
+/// What a browser knows a cookie by (RFC 6265bis §5.7): cookies that differ in any of it are kept side by side.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Identity {
+    name: String,
+    domain: String,
+    is_host_only: bool,
+    path: String,
+    is_partitioned: bool,
+}
+
 #[derive(Clone, Debug)]
 struct StoredCookie {
     value: String,
     persistent: bool,
 }
 
-/// A browser with a cookie jar. A clone shares the jar, as a second tab does.
+/// A browser with a cookie jar, on the host `www.example.com` over HTTPS, in no frame of another site. A clone shares the jar, as a second tab does.
 #[derive(Clone, Debug)]
 pub struct Browser {
     site: Site,
-    jar: Rc<RefCell<BTreeMap<String, StoredCookie>>>,
+    host: String,
+    jar: Rc<RefCell<BTreeMap<Identity, StoredCookie>>>,
     peer: Option<SocketAddr>,
     headers: Vec<(String, String)>,
 }
@@ -109,6 +127,18 @@ impl Browser {
     /// If `ip` is not an address.
     pub fn from(mut self, ip: &str) -> Self {
         self.peer = Some(SocketAddr::new(ip.parse().expect("an address"), 4711));
+        self
+    }
+
+    /// Visits another host of the site's from now on.
+    pub fn at(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
+    /// Finds another version of the application there from now on.
+    pub fn on(mut self, site: &Site) -> Self {
+        self.site = site.clone();
         self
     }
 
@@ -130,14 +160,33 @@ impl Browser {
     }
 
     /// Returns the value of a cookie.
+    ///
+    /// # Panics
+    ///
+    /// If the browser has several cookies of this name.
     pub fn cookie(&self, name: &str) -> Option<String> {
-        self.jar.borrow().get(name).map(|cookie| cookie.value.clone())
+        let mut values = self.cookies(name);
+        assert!(values.len() < 2, "{} cookies are called {name}", values.len());
+        values.pop()
     }
 
-    /// Puts a cookie into the jar.
+    /// Returns the values of all cookies of a name, whatever their paths and domains.
+    pub fn cookies(&self, name: &str) -> Vec<String> {
+        let jar = self.jar.borrow();
+        jar.iter().filter(|(id, _)| id.name == name).map(|(_, cookie)| cookie.value.clone()).collect()
+    }
+
+    /// Puts a cookie into the jar, for this host alone and every path.
     pub fn set_cookie(&self, name: &str, value: &str) {
         let cookie = StoredCookie { value: value.to_owned(), persistent: true };
-        self.jar.borrow_mut().insert(name.to_owned(), cookie);
+        let identity = Identity {
+            name: name.to_owned(),
+            domain: self.host.clone(),
+            is_host_only: true,
+            path: "/".to_owned(),
+            is_partitioned: false,
+        };
+        self.jar.borrow_mut().insert(identity, cookie);
     }
 
     /// Sends a GET.
@@ -158,19 +207,38 @@ impl Browser {
     }
 
     /// Adds the cookies and headers of this browser to a request.
-    pub fn prepare(&self, mut request: TestRequest) -> TestRequest {
+    ///
+    /// # Panics
+    ///
+    /// If a header is malformed.
+    pub fn prepare(&self, request: TestRequest) -> Request {
+        let mut request = request.to_request();
+        let mut cookies: Vec<_> = self.jar.borrow().clone().into_iter().collect();
+        cookies.retain(|(identity, _)| self.is_sent(identity, request.path()));
+        // Longer paths first.
+        cookies.sort_by_key(|(identity, _)| Reverse(identity.path.len()));
         let pairs: Vec<_> =
-            self.jar.borrow().iter().map(|(name, cookie)| format!("{name}={}", cookie.value)).collect();
+            cookies.iter().map(|(identity, cookie)| format!("{}={}", identity.name, cookie.value)).collect();
+        let headers = request.headers_mut();
         if !pairs.is_empty() {
-            request = request.insert_header((COOKIE, pairs.join("; ")));
+            headers.insert(COOKIE, pairs.join("; ").parse().expect("a value"));
         }
         for (name, value) in &self.headers {
-            request = request.append_header((name.as_str(), value.as_str()));
+            headers.append(name.parse().expect("a name"), value.parse().expect("a value"));
         }
-        if let Some(peer) = self.peer {
-            request = request.peer_addr(peer);
+        if self.peer.is_some() {
+            request.head_mut().peer_addr = self.peer;
         }
         request
+    }
+
+    fn is_sent(&self, cookie: &Identity, path: &str) -> bool {
+        let in_domain =
+            self.host == cookie.domain || (!cookie.is_host_only && is_within(&self.host, &cookie.domain));
+        let below = path.strip_prefix(&cookie.path);
+        let in_path =
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || cookie.path.ends_with('/'));
+        in_domain && in_path
     }
 
     /// Stores the cookies of an answer.
@@ -187,13 +255,29 @@ impl Browser {
             let host = secure && cookie.path() == Some("/") && cookie.domain().is_none();
             assert!(!name.starts_with("__Host-") || host, "a browser drops {header}");
             assert!(name.len() + value.len() <= 4096, "a browser drops {name}: it is too long");
+            let domain = cookie.domain().unwrap_or(&self.host).to_ascii_lowercase();
+            assert!(is_within(&self.host, &domain), "a browser at {} drops {header}", self.host);
+            let is_partitioned = header.split("; ").any(|attribute| attribute == "Partitioned");
+            assert!(secure || !is_partitioned, "a browser drops {header}");
+            let identity = Identity {
+                name: name.to_owned(),
+                domain,
+                is_host_only: cookie.domain().is_none(),
+                path: cookie.path().expect("a path").to_owned(),
+                is_partitioned,
+            };
             let mut jar = self.jar.borrow_mut();
             if cookie.max_age().is_some_and(|age| age <= Duration::ZERO) {
-                jar.remove(name);
+                jar.remove(&identity);
             } else {
                 let persistent = cookie.max_age().is_some() || cookie.expires().is_some();
-                jar.insert(name.to_owned(), StoredCookie { value: value.to_owned(), persistent });
+                jar.insert(identity, StoredCookie { value: value.to_owned(), persistent });
             }
         }
     }
+}
+
+/// Returns whether a host is this domain or below it.
+fn is_within(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }

@@ -30,6 +30,13 @@ pub struct Schema {
     pub fields: &'static [Field],
 }
 
+impl Schema {
+    /// Returns whether the bag has an `ip_addr` field.
+    pub(crate) fn has_ip(&self) -> bool {
+        self.fields.iter().any(|field| matches!(field.role, Role::Ip(_)))
+    }
+}
+
 /// The names of the columns that the runtime owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {

@@ -21,6 +21,7 @@ pub(crate) struct CookieSettings {
     pub(crate) same_site: SameSite,
     pub(crate) secure: bool,
     pub(crate) partitioned: bool,
+    pub(crate) former: Vec<FormerCookie>,
 }
 
 /// A cookie that browsers accept.
@@ -29,6 +30,76 @@ pub(crate) struct CookieFormat {
     settings: CookieSettings,
     /// Everything after the value except `Max-Age`.
     attributes: String,
+    /// The `Set-Cookie` of each former cookie, which removes it.
+    removals: Vec<String>,
+}
+
+/// The session cookie as an earlier version of the program has set it, for
+/// [`former_cookie`](crate::Builder::former_cookie).
+///
+/// # Examples
+///
+/// ```
+/// use session_runtime::FormerCookie;
+///
+/// // `Set-Cookie: shop=..; Path=/till; Domain=example.com`
+/// let former = FormerCookie::named("shop").path("/till").domain("example.com");
+/// # let _ = former;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerCookie {
+    name: String,
+    path: String,
+    domain: Option<String>,
+    partitioned: bool,
+}
+
+impl FormerCookie {
+    /// Names a cookie with the path `/` and without `Domain` and `Partitioned`.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), path: "/".to_owned(), domain: None, partitioned: false }
+    }
+
+    /// Sets the `Path` that it had.
+    pub fn path(self, path: impl Into<String>) -> Self {
+        Self { path: path.into(), ..self }
+    }
+
+    /// Sets the `Domain` that it had.
+    pub fn domain(self, domain: impl Into<String>) -> Self {
+        Self { domain: Some(domain.into()), ..self }
+    }
+
+    /// Sets whether it had `Partitioned`.
+    pub fn partitioned(self, partitioned: bool) -> Self {
+        Self { partitioned, ..self }
+    }
+
+    /// Returns whether a browser takes a cookie with these settings for this one (RFC 6265bis §5.7).
+    fn is(&self, cookie: &CookieSettings) -> bool {
+        let Self { name, path, domain, partitioned } = self;
+        let same_domain = match (domain, &cookie.domain) {
+            (Some(former), Some(domain)) => former.eq_ignore_ascii_case(domain),
+            (None, None) => true,
+            _ => false,
+        };
+        same_domain && (name, path, partitioned) == (&cookie.name, &cookie.path, &cookie.partitioned)
+    }
+
+    /// Returns the settings with which an answer removes it: those that a browser does not compare are the current ones.
+    fn settings(&self, current: &CookieSettings) -> CookieSettings {
+        let Self { name, path, domain, partitioned } = self.clone();
+        let needs_secure = partitioned || has_prefix(&name, "__Host-") || has_prefix(&name, "__Secure-");
+        CookieSettings {
+            name,
+            path,
+            domain,
+            partitioned,
+            same_site: current.same_site,
+            secure: current.secure || needs_secure,
+            former: Vec::new(),
+        }
+    }
 }
 
 impl CookieSettings {
@@ -40,6 +111,7 @@ impl CookieSettings {
             same_site: schema.same_site,
             secure: schema.secure,
             partitioned: schema.partitioned,
+            former: Vec::new(),
         }
     }
 
@@ -53,17 +125,29 @@ impl CookieSettings {
         }
     }
 
-    /// Checks that browsers accept such a cookie. They drop others silently.
+    /// Checks that browsers accept such a cookie and the removals of the former ones. They drop others silently.
     pub(crate) fn check(self) -> Result<CookieFormat, Error> {
-        let Self { name, path, domain, same_site, secure, partitioned } = &self;
-        let refuse = |message: String| Err(Error::Config(message));
+        let attributes = self.checked_attributes().map_err(Error::Config)?;
+        let removal = |former: &FormerCookie| {
+            let attributes = former.settings(&self).checked_attributes();
+            let attributes =
+                attributes.map_err(|refusal| Error::Config(format!("`former_cookie`: {refusal}")))?;
+            Ok(removal(&former.name, &attributes))
+        };
+        let others = self.former.iter().filter(|former| !former.is(&self));
+        let removals = others.map(removal).collect::<Result<_, Error>>()?;
+        Ok(CookieFormat { attributes, removals, settings: self })
+    }
+
+    fn checked_attributes(&self) -> Result<String, String> {
+        let Self { name, path, domain, same_site, secure, partitioned, former: _ } = self;
+        let refuse = |message: String| Err(message);
         if name.is_empty() || !name.bytes().all(is_token) {
             return refuse(format!(
                 "the cookie name {name:?} has characters outside the RFC 6265bis token grammar"
             ));
         }
-        let prefixed =
-            |prefix: &str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+        let prefixed = |prefix: &str| has_prefix(name, prefix);
         if (prefixed("__Host-") && !name.starts_with("__Host-"))
             || (prefixed("__Secure-") && !name.starts_with("__Secure-"))
         {
@@ -101,7 +185,7 @@ impl CookieSettings {
         if name.len() + Token::ENCODED_LEN > MAX_COOKIE || attributes.len() > MAX_COOKIE {
             return refuse(format!("the cookie {name:?} takes more than {MAX_COOKIE} bytes"));
         }
-        Ok(CookieFormat { attributes, settings: self })
+        Ok(attributes)
     }
 
     fn attributes(&self) -> String {
@@ -147,7 +231,23 @@ impl CookieFormat {
     /// Writes the value of the `Set-Cookie` header that removes the cookie. With other attributes a browser would take it
     /// for another cookie.
     pub(crate) fn removal(&self) -> String {
-        format!("{}={}; Max-Age=0", self.settings.name, self.attributes)
+        removal(&self.settings.name, &self.attributes)
+    }
+
+    /// Returns the values of the `Set-Cookie` headers that remove the former cookies.
+    pub(crate) fn former_removals(&self) -> &[String] {
+        &self.removals
+    }
+
+    /// Returns whether the former cookies of this one include that one.
+    pub(crate) fn was(&self, other: &Self) -> bool {
+        self.settings.former.iter().any(|former| former.is(&other.settings))
+    }
+
+    /// Returns whether this is the name of the cookie or of a former one.
+    pub(crate) fn is_name(&self, name: &[u8]) -> bool {
+        let former = self.settings.former.iter().map(|former| &former.name);
+        former.chain([&self.settings.name]).any(|own| own.as_bytes() == name)
     }
 
     /// Finds the token in the `Cookie` headers of a request. Names are compared as they are, never decoded
@@ -170,6 +270,15 @@ impl CookieFormat {
         let token = std::str::from_utf8(value).ok().and_then(Token::parse);
         token.map(Some).ok_or(Rejection::Malformed)
     }
+}
+
+/// Returns whether a name begins with a prefix, as browsers compare it (RFC 6265bis §5.7).
+fn has_prefix(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+fn removal(name: &str, attributes: &str) -> String {
+    format!("{name}={attributes}; Max-Age=0")
 }
 
 /// A character of a cookie's name: `token` of RFC 9110 §5.6.2.
@@ -202,6 +311,7 @@ mod tests {
             same_site: SameSite::Lax,
             secure: true,
             partitioned: false,
+            former: Vec::new(),
         }
     }
 
@@ -235,6 +345,46 @@ mod tests {
     #[test]
     fn the_removal_carries_the_same_attributes() {
         assert_eq!(format().removal(), "__Host-shop=; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=0");
+    }
+
+    #[test]
+    fn a_former_cookie_is_removed_with_the_attributes_that_it_had() {
+        let former = vec![
+            FormerCookie::named("__Host-shop").partitioned(true),
+            FormerCookie::named("shop").path("/a").domain("example.com"),
+            // The cookie itself.
+            FormerCookie::named("__Host-shop"),
+        ];
+        let format = CookieSettings { former, ..settings() }.check().expect("good cookies");
+        assert_eq!(
+            format.former_removals(),
+            [
+                "__Host-shop=; HttpOnly; SameSite=Lax; Secure; Path=/; Partitioned; Max-Age=0",
+                "shop=; HttpOnly; SameSite=Lax; Secure; Path=/a; Domain=example.com; Max-Age=0",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_former_cookie_that_no_browser_has_is_refused() {
+        for former in [
+            FormerCookie::named("a b"),
+            FormerCookie::named("shop").path("a"),
+            FormerCookie::named("shop").domain(".example.com"),
+            FormerCookie::named("__Host-shop").path("/a"),
+        ] {
+            let refused = CookieSettings { former: vec![former], ..settings() }.check();
+            let refusal = refused.expect_err("it is refused").to_string();
+            assert!(refusal.contains("`former_cookie`: the cookie"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_former_cookie_does_not_hinder_plain_http() {
+        let former = vec![FormerCookie::named("__Host-shop"), FormerCookie::named("shop").partitioned(true)];
+        let mut settings = CookieSettings { former, ..settings() };
+        settings.insecure();
+        assert_eq!(settings.check().expect("good cookies").former_removals().len(), 2);
     }
 
     #[test]
@@ -279,6 +429,30 @@ mod tests {
         ] {
             assert_eq!(find(&[&format!("{other}{}", *value)]), Ok(None), "{other}");
         }
+    }
+
+    /// Cookies of other programs follow no grammar (RFC 6265bis §5 asks none of a browser).
+    #[test]
+    fn the_cookie_is_found_beside_any_others() {
+        let value = token().encode();
+        let pair = format!("__Host-shop={}", *value);
+        for headers in [
+            &[&*format!("$Version=1; {pair}; $Path=/")][..],
+            &[&format!("a=\"x y\"; {pair}")],
+            // Quotes hide nothing: a browser sends a value as it was set.
+            &[&format!("a=\"; {pair}; b=\"")],
+            &[&format!("=nameless; {pair}; =")],
+            &[&format!("__Host-shop; {pair}")],
+            &[&format!(" ; ;;{pair};")],
+            &[&format!("a=b=c;{pair}; a=d")],
+            // HTTP/2 may send each cookie in a field of its own (RFC 9113 §8.2.3).
+            &["a=b", &pair, "c=d"],
+            &["", &format!("{pair}; "), ";"],
+        ] {
+            assert_eq!(find(headers), Ok(Some(value.to_string())), "{headers:?}");
+        }
+        let latin = [&b"a=\xe9\xff; "[..], pair.as_bytes()].concat();
+        assert!(matches!(format().find([&*latin].into_iter()), Ok(Some(_))));
     }
 
     #[test]

@@ -5,8 +5,9 @@ pub(crate) mod cookie;
 
 use std::any::Any;
 use std::fmt;
+use std::sync::Once;
 
-use self::client_ip::Network;
+use self::client_ip::{ProxyHeader, TrustedProxies};
 use self::cookie::{CookieFormat, CookieSettings};
 use crate::bag::schema::CookieSchema;
 use crate::error::Error;
@@ -15,6 +16,8 @@ use crate::error::Error;
 pub(crate) struct HttpSettings {
     pub(crate) cookie: CookieSettings,
     pub(crate) trusted_proxies: Vec<String>,
+    pub(crate) trusts_every_peer: bool,
+    pub(crate) proxy_header: ProxyHeader,
     pub(crate) login_redirect: Option<String>,
     /// A setting of the web framework's adapter, which alone knows its type.
     pub(crate) adapter: Option<Box<dyn Any + Send + Sync>>,
@@ -23,9 +26,19 @@ pub(crate) struct HttpSettings {
 /// HTTP settings that are valid together.
 pub(crate) struct HttpConfig {
     pub(crate) cookie: CookieFormat,
-    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) proxies: TrustedProxies,
     pub(crate) login_redirect: Option<String>,
     pub(crate) adapter: Option<Box<dyn Any + Send + Sync>>,
+    pub(crate) warnings: Warnings,
+}
+
+/// What is logged once, because each request could say it again.
+#[derive(Debug)]
+pub(crate) struct Warnings {
+    pub(crate) ignored_header: Once,
+    pub(crate) silent_proxy: Once,
+    pub(crate) unknown_address: Once,
+    pub(crate) duplicate_cookie: Once,
 }
 
 impl HttpSettings {
@@ -33,6 +46,8 @@ impl HttpSettings {
         Self {
             cookie: CookieSettings::new(cookie),
             trusted_proxies: Vec::new(),
+            trusts_every_peer: false,
+            proxy_header: ProxyHeader::default(),
             login_redirect: None,
             adapter: None,
         }
@@ -50,19 +65,17 @@ impl HttpSettings {
                 "`login_redirect` {location:?} is not a location: write a path or a URL without spaces"
             )));
         }
-        let network = |text: &String| {
-            let refusal = || {
-                format!(
-                    "`trusted_proxies`: {text:?} is neither an address nor a network such as `10.0.0.0/8`"
-                )
-            };
-            text.parse().map_err(|()| Error::Config(refusal()))
-        };
         Ok(HttpConfig {
             cookie: self.cookie.check()?,
-            trusted_proxies: self.trusted_proxies.iter().map(network).collect::<Result<_, _>>()?,
+            proxies: TrustedProxies::new(&self.trusted_proxies, self.trusts_every_peer, self.proxy_header)?,
             login_redirect: self.login_redirect,
             adapter: self.adapter,
+            warnings: Warnings {
+                ignored_header: Once::new(),
+                silent_proxy: Once::new(),
+                unknown_address: Once::new(),
+                duplicate_cookie: Once::new(),
+            },
         })
     }
 }

@@ -1,20 +1,25 @@
 //! The builder's HTTP settings, and what they read from a request.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use actix_web::HttpRequest;
 use actix_web::cookie::{self, Cookie};
 use actix_web::dev::ResponseHead;
-use actix_web::http::header::{COOKIE, HeaderMap, HeaderValue, USER_AGENT, X_FORWARDED_FOR};
+use actix_web::http::header::{COOKIE, HeaderMap, HeaderValue, USER_AGENT};
 use sha2::{Digest as _, Sha256};
 
 use crate::backend::access::{Access, Backing};
 use crate::bag::Databag;
-use crate::bag::schema::{Persistence, SameSite};
+use crate::bag::schema::{Bind, Persistence, SameSite};
 use crate::builder::Builder;
 use crate::clock::Timestamp;
+use crate::engine::config::SessionConfig;
 use crate::engine::core::CookieUpdate;
 use crate::engine::load::Client;
+use crate::error::Rejection;
 use crate::http::HttpConfig;
-use crate::http::client_ip::client_ip;
+use crate::http::client_ip::{Hop, ProxyHeader};
+use crate::http::cookie::FormerCookie;
 use crate::request::RequestToken;
 use crate::sessions::Sessions;
 use crate::token::Token;
@@ -33,35 +38,92 @@ pub(super) fn request_token(http: &HttpConfig, headers: &HeaderMap) -> RequestTo
     match http.cookie.find(headers.get_all(COOKIE).map(HeaderValue::as_bytes)) {
         Ok(None) => RequestToken::Absent,
         Ok(Some(token)) => RequestToken::Present(token),
-        Err(rejection) => RequestToken::Unusable(rejection),
+        Err(rejection) => {
+            if rejection == Rejection::Duplicate {
+                http.warnings.duplicate_cookie.call_once(|| {
+                    tracing::warn!(
+                        cookie = http.cookie.name(),
+                        "a request has the session cookie more than once, so it is anonymous: if the cookie had another \
+                         path, domain or `Partitioned` before, name them by `former_cookie`; otherwise another path or \
+                         host of the site sets a cookie of this name"
+                    );
+                });
+            }
+            RequestToken::Unusable(rejection)
+        }
     }
 }
 
-/// Finds the client of a request.
-pub(super) fn client(http: &HttpConfig, request: &HttpRequest, with_agent: bool) -> Client {
-    let headers = request.headers();
-    let forwarded: Vec<&str> = match http.trusted_proxies.as_slice() {
-        [] => Vec::new(),
-        // A value that is not text is not an address either.
-        _ => headers.get_all(X_FORWARDED_FOR).map(|value| value.to_str().unwrap_or("?")).collect(),
-    };
-    let peer = request.peer_addr().map(|peer| peer.ip());
-    let agent = with_agent.then(|| {
-        let agent = headers.get(USER_AGENT).map_or(&b""[..], |value| value.as_bytes());
+/// Finds the client of a request to sessions of the bag `T`.
+pub(super) fn client<T: Databag>(http: &HttpConfig, request: &HttpRequest, config: &SessionConfig) -> Client {
+    let agent = config.bind_agent.then(|| {
+        let agent = request.headers().get(USER_AGENT).map_or(&b""[..], |value| value.as_bytes());
         let hash: [u8; 32] = Sha256::digest(agent).into();
         u64::from_be_bytes(*hash.first_chunk().expect("32 bytes have 8"))
     });
-    Client { ip: client_ip(peer, forwarded.into_iter(), &http.trusted_proxies), agent }
+    let ip = if T::SCHEMA.has_ip() { client_ip(http, request, config.bind_ip) } else { None };
+    Client { ip, agent }
 }
 
-/// Writes the `Set-Cookie` of an update.
-pub(super) fn set_cookie(http: &HttpConfig, update: &CookieUpdate, now: Timestamp) -> String {
-    match update {
+/// Finds the address of a client, and says where the settings make it the address of somebody else.
+fn client_ip(http: &HttpConfig, request: &HttpRequest, bind: Bind) -> Option<IpAddr> {
+    let HttpConfig { proxies, warnings, .. } = http;
+    let (header, headers) = (proxies.header.name(), request.headers());
+    let peer = peer(request);
+    let lines: Vec<&[u8]> = headers.get_all(header).map(HeaderValue::as_bytes).collect();
+    let client = proxies.client(peer, lines.into_iter());
+    let sent = [ProxyHeader::XForwardedFor, ProxyHeader::Forwarded].map(ProxyHeader::name);
+    if proxies.is_empty()
+        && let Some(header) = sent.into_iter().find(|header| headers.contains_key(*header))
+    {
+        warnings.ignored_header.call_once(|| {
+            tracing::warn!(
+                "a request has the header `{header}`, which is not read, because no proxy is trusted: if this server is \
+                 behind proxies, name them in `trusted_proxies`; otherwise a client has made it up"
+            );
+        });
+    }
+    if client == peer && client != Hop::Unknown && proxies.trusts_peer(peer) {
+        warnings.silent_proxy.call_once(|| {
+            tracing::warn!(
+                "a trusted proxy names no client in `{header}`, so the session has the address of the proxy, if it has one: \
+                 let the proxy append its client to this header, or choose the header that it sends by `proxy_header`"
+            );
+        });
+    }
+    if client.ip().is_none() && bind != Bind::Off {
+        warnings.unknown_address.call_once(|| {
+            tracing::warn!(
+                "the address of a client is not known: a session that it begins is bound to none, and one that is bound \
+                 does not open; `trusted_proxies` names proxies, also a Unix socket, `unix:`"
+            );
+        });
+    }
+    client.ip()
+}
+
+/// Finds who is connected. A Unix socket has no address, and neither has a TCP connection that its client has reset while
+/// it waited for a worker. To a server on a Unix socket actix-web gives an address to listen on that it makes up.
+fn peer(request: &HttpRequest) -> Hop {
+    const OF_UNIX_SOCKETS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+    match request.peer_addr() {
+        Some(peer) => Hop::of_ip(peer.ip()),
+        None if request.app_config().local_addr() == OF_UNIX_SOCKETS => Hop::Unix,
+        None => Hop::Unknown,
+    }
+}
+
+/// Writes the `Set-Cookie` headers of an update. The live cookie is the last one, for clients that know cookies by their
+/// names alone.
+pub(super) fn set_cookies(http: &HttpConfig, update: &CookieUpdate, now: Timestamp) -> Vec<String> {
+    let mut cookies = http.cookie.former_removals().to_vec();
+    cookies.push(match update {
         CookieUpdate::Set { token, remembered, expires } => {
             http.cookie.set(token, *remembered, expires.saturating_since(now))
         }
         CookieUpdate::Remove => http.cookie.removal(),
-    }
+    });
+    cookies
 }
 
 /// Settings of sessions over HTTP.
@@ -109,11 +171,63 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set_http(|http| http.cookie.insecure())
     }
 
+    /// Names a cookie that an earlier version of the program has set: call it when you change the cookie's name, path,
+    /// domain or `Partitioned`, once for each cookie that browsers may still have. Each answer that sets or removes the
+    /// session cookie, as after a log-in or a log-out, then removes the former one too.
+    ///
+    /// Browsers keep a cookie with other attributes beside the new one and send both. A request with both is anonymous
+    /// ([`Rejection::Duplicate`]), because a neighbouring host could have set one of
+    /// them; without this setting it stays so after each log-in, until the visitor deletes the cookies.
+    ///
+    /// The session of a cookie with a former name is not taken over, so its visitor has to log in again. A cookie that
+    /// equals the current one is left alone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_runtime::{Databag, Error, FormerCookie, Keyring, Sessions, SqliteStore};
+    /// #[derive(Databag)]
+    /// #[databag(cookie = "shop", domain = "example.com")] // was: path = "/shop"
+    /// struct Shop {
+    ///     visits: u32,
+    /// }
+    ///
+    /// # async fn start(store: SqliteStore, keyring: Keyring) -> Result<(), Error> {
+    /// let sessions = Sessions::<Shop>::builder(store)
+    ///     .keyring(keyring)
+    ///     .former_cookie(FormerCookie::named("shop").path("/shop"))
+    ///     .build()
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn former_cookie(self, cookie: FormerCookie) -> Self {
+        self.set_http(|http| http.cookie.former.push(cookie))
+    }
+
     /// Names the proxies in front of this server, as addresses or networks (`10.0.0.0/8`). Only their entries in
     /// `X-Forwarded-For` are used: other clients can claim any address there.
+    ///
+    /// `unix:` stands for proxies that connect through a Unix socket. With it, do not let the server listen on
+    /// `127.0.0.1:8080` as well: actix-web gives connections to this address that were reset the same look, so a local
+    /// process could pass for a proxy.
     pub fn trusted_proxies<I: AsRef<str>>(self, proxies: impl IntoIterator<Item = I>) -> Self {
         let proxies = proxies.into_iter().map(|proxy| proxy.as_ref().to_owned()).collect();
         self.set_http(|http| http.trusted_proxies = proxies)
+    }
+
+    /// Trusts everything that connects to this server as a proxy, for a server behind proxies whose addresses are not known.
+    /// Whoever else can connect to it can claim any address, and open a stolen session that is bound to one.
+    ///
+    /// The last entry of the header is then the client, unless [`trusted_proxies`](Self::trusted_proxies) names it.
+    pub fn danger_trust_every_peer(self) -> Self {
+        self.set_http(|http| http.trusts_every_peer = true)
+    }
+
+    /// Sets the header in which the trusted proxies name their clients; `X-Forwarded-For` by default. Choose the one that
+    /// they append to: they pass on the other one as the client has written it.
+    pub fn proxy_header(self, header: ProxyHeader) -> Self {
+        self.set_http(|http| http.proxy_header = header)
     }
 
     /// Redirects visitors who are not logged in to this location (303) where a handler asks for

@@ -20,8 +20,8 @@ use crate::sessions::Sessions;
 async fn loaded<T: Databag>(request: &HttpRequest) -> Result<Mounted<T>, Error> {
     let mounted = find_mounted::<T>(request)?;
     let Mounted { slot, http, .. } = &mounted;
-    let bind_agent = slot.engine.context.config.bind_agent;
-    slot.load(|| (request_token(http, request.headers()), client(http, request, bind_agent))).await?;
+    let config = &slot.engine.context.config;
+    slot.load(|| (request_token(http, request.headers()), client::<T>(http, request, config))).await?;
     Ok(mounted)
 }
 

@@ -20,7 +20,7 @@ use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, ResponseError};
 use futures_util::future::LocalBoxFuture;
 use futures_util::poll;
 
-use super::config::{set_cookie, skips_cookie};
+use super::config::{set_cookies, skips_cookie};
 use crate::backend::access::{Access, AccessKind};
 use crate::bag::Databag;
 use crate::engine::core::Engine;
@@ -226,6 +226,16 @@ fn mount<T: Databag>(
             other.bag,
         )));
     }
+    if let Some(other) = entries
+        .iter()
+        .find(|other| other.http.cookie.was(&site.http.cookie) || site.http.cookie.was(&other.http.cookie))
+    {
+        return Err(Error::Usage(format!(
+            "the `former_cookie` of one of the bags `{}` and `{bag}` is the cookie of the other, so each log-in would \
+             remove it: give the other one another name with `#[databag(cookie = \"..\")]`",
+            other.bag,
+        )));
+    }
     entries.push(Entry { slot: slot.clone(), http: site.http.clone(), access: site.access, bag });
     Ok(answered.clone())
 }
@@ -318,7 +328,7 @@ fn session_cookies<B>(answer: &ServiceResponse<B>) -> Vec<HeaderValue> {
     let entries = extensions.get::<Slots>().map_or(&[][..], |slots| &slots.entries);
     let is_session_cookie = |cookie: &&HeaderValue| {
         let name = cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
-        entries.iter().any(|entry| entry.http.cookie.name().as_bytes() == name)
+        entries.iter().any(|entry| entry.http.cookie.is_name(name))
     };
     answer.headers().get_all(SET_COOKIE).filter(is_session_cookie).cloned().collect()
 }
@@ -343,18 +353,20 @@ async fn finish_to_the_end<T: Databag>(slot: Rc<Slot<T>>, suppress_cookie: bool)
 /// The headers of an answer that depend on the session.
 #[derive(Debug)]
 struct SessionHeaders {
-    set_cookie: Option<HeaderValue>,
+    set_cookies: Vec<HeaderValue>,
 }
 
 impl SessionHeaders {
     fn of(http: &HttpConfig, engine: &Engine, finished: &FinishedSession) -> Self {
-        let header = finished.cookie.as_ref().map(|update| set_cookie(http, update, engine.now()));
-        let mut set_cookie = header.and_then(|header| HeaderValue::from_str(&header).ok());
-        if let Some(set_cookie) = &mut set_cookie {
+        let update = finished.cookie.as_ref();
+        let cookies = update.map_or_else(Vec::new, |update| set_cookies(http, update, engine.now()));
+        let mut set_cookies: Vec<_> =
+            cookies.iter().filter_map(|cookie| HeaderValue::from_str(cookie).ok()).collect();
+        for cookie in &mut set_cookies {
             // It holds the token: the `Debug` of a sensitive value, in a log of answers or errors, does not show it.
-            set_cookie.set_sensitive(true);
+            cookie.set_sensitive(true);
         }
-        Self { set_cookie }
+        Self { set_cookies }
     }
 
     fn write(&self, headers: &mut HeaderMap) {
@@ -366,8 +378,10 @@ impl SessionHeaders {
         if !headers.get_all(VARY).any(varies) {
             headers.append(VARY, HeaderValue::from_static("Cookie"));
         }
-        if let Some(set_cookie) = &self.set_cookie {
-            headers.append(SET_COOKIE, set_cookie.clone());
+        for cookie in &self.set_cookies {
+            headers.append(SET_COOKIE, cookie.clone());
+        }
+        if !self.set_cookies.is_empty() {
             // A cache that kept this answer would give one visitor's session to the next (CVE-2023-30861).
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
