@@ -21,7 +21,7 @@ use std::time::Duration;
 use session_runtime::Durability;
 
 /// The schemes of stores that are not files.
-const SCHEMES: [&str; 12] = [
+const SCHEMES: [&str; 21] = [
     "memory",
     "cookie",
     "redis",
@@ -30,6 +30,15 @@ const SCHEMES: [&str; 12] = [
     "rediss-cluster",
     "redis-sentinel",
     "rediss-sentinel",
+    "redis+unix",
+    "unix",
+    "valkey",
+    "valkeys",
+    "valkey-cluster",
+    "valkeys-cluster",
+    "valkey-sentinel",
+    "valkeys-sentinel",
+    "valkey+unix",
     "postgres",
     "postgresql",
     "mysql",

@@ -1259,6 +1259,211 @@ mod redis {
         assert!(said < 3_000, "the server said {said} bytes");
     }
 
+    /// Counts how often the server answers: it answers commands that arrive together at once.
+    #[tokio::test]
+    async fn a_call_takes_no_more_round_trips_than_it_needs() {
+        let server = server::address(&server::url("REDIS_URL"));
+        let answers = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&answers);
+        let url = server::between(
+            move || server,
+            move |_| {
+                counter.fetch_add(1, Ordering::Relaxed);
+                true
+            },
+        );
+        let mut store = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
+        store.prepare(&table("trips"), DEADLINE).await.expect("it is ready");
+        // The fewest of some rounds: the server learns the scripts in the first, and a message may arrive in two parts.
+        let mut fewest = std::collections::BTreeMap::new();
+        for n in 1..=5 {
+            let stored = row(n);
+            let mut note = |call| {
+                let trips = answers.swap(0, Ordering::Relaxed);
+                let fewest = fewest.entry(call).or_insert(trips);
+                *fewest = trips.min(*fewest);
+            };
+            answers.store(0, Ordering::Relaxed);
+            store.insert(stored.clone(), soon()).await.expect("it fits");
+            note("an insert");
+            store.load(stored.id, soon()).await.expect("it answers").expect("it is there");
+            note("a load");
+            assert_eq!(store.update(touch(&stored), soon()).await.expect("it answers"), Outcome::Stored);
+            note("an update of the state");
+            let expiration = with(touch(&stored), |it| {
+                (it.expected, it.row.revision, it.scope) = (2, 3, Scope::Expiration);
+            });
+            assert_eq!(store.update(expiration, soon()).await.expect("it answers"), Outcome::Stored);
+            note("an update of the expiry");
+            let renamed = with(row(n + 100), |it| it.revision = 4);
+            let rename = Update::new(stored.id, 3, renamed.clone());
+            assert_eq!(store.update(rename, soon()).await.expect("it answers"), Outcome::Stored);
+            note("a rename");
+            assert!(store.delete(renamed.id, soon()).await.expect("it answers"));
+            note("a deletion");
+            store.health(soon()).await.expect("it answers");
+            note("the health check");
+        }
+        let needed = [
+            ("a deletion", 2),
+            ("a load", 1),
+            ("a rename", 3),
+            ("an insert", 1),
+            ("an update of the expiry", 1),
+            ("an update of the state", 1),
+            ("the health check", 1),
+        ];
+        assert_eq!(fewest, needed.into());
+    }
+
+    /// A server refuses some times of expiry, and a refusal in the middle of a script would break the set of a user.
+    #[tokio::test]
+    async fn any_expiration_leaves_the_other_sessions_of_the_user_alone() {
+        for variable in ["REDIS_URL", "REDIS_CLUSTER_URL"] {
+            let mut store = RedisStore::connect(&server::url(variable)).await.expect("the server answers");
+            store.prepare(&table("extremes"), DEADLINE).await.expect("it is ready");
+            let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Integer(7));
+            let of = |n: u8| with(row(n), |it| it.user = Some(Value::Integer(7)));
+            store.insert(of(1), soon()).await.expect("it fits");
+            let year_9999 = 253_402_300_799_999;
+            let extremes =
+                [i64::MIN, i64::MIN + 1, -1, 0, 1, year_9999, year_9999 + 1, 1 << 53, i64::MAX - 1, i64::MAX];
+            for (n, millis) in (10..).step_by(10).zip(extremes) {
+                let is_live = millis >= year_9999;
+                let stored = with(of(n), |it| it.expiration = Timestamp::from_millis(millis));
+                store.insert(stored.clone(), soon()).await.expect("any time is stored");
+                let loaded = store.load(stored.id, soon()).await.expect("it answers");
+                assert_eq!(loaded, is_live.then_some(stored.clone()), "{millis}");
+                let live = Filter::LiveAt(SystemTime::now().into());
+                assert_eq!(store.count(&live, soon()).await.expect("it answers"), 1 + u64::from(is_live));
+                assert_eq!(store.delete(stored.id, soon()).await.expect("it answers"), is_live);
+                let (moved, renamed) = (of(n + 1), of(n + 2));
+                store.insert(moved.clone(), soon()).await.expect("it fits");
+                let change = with(touch(&moved), |it| {
+                    (it.row.id, it.row.expiration, it.scope) = (renamed.id, stored.expiration, Scope::Row);
+                });
+                assert_eq!(store.update(change, soon()).await.expect("it answers"), Outcome::Stored);
+                let back =
+                    with(touch(&renamed), |it| (it.expected, it.row.revision, it.scope) = (2, 3, Scope::Row));
+                let outcome = if is_live { Outcome::Stored } else { Outcome::Gone };
+                assert_eq!(store.update(back, soon()).await.expect("it answers"), outcome, "{millis}");
+                let extended = with(touch(&of(1)), |it| {
+                    (it.row.expiration, it.scope, it.expected) = (stored.expiration, Scope::Expiration, 0);
+                });
+                assert_eq!(store.update(extended, soon()).await.expect("it answers"), Outcome::Conflict);
+                store.delete(renamed.id, soon()).await.expect("it answers");
+                assert_eq!(store.count(&of_user, soon()).await.expect("it answers"), 1, "{millis}");
+                assert_eq!(
+                    store.prune(Timestamp::from_millis(millis.min(0)), 9, soon()).await.expect("it answers"),
+                    0
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_insert_that_is_refused_leaves_the_set_of_its_user_as_it_was() {
+        for variable in ["REDIS_URL", "REDIS_CLUSTER_URL"] {
+            let mut store = RedisStore::connect(&server::url(variable)).await.expect("the server answers");
+            let table = table("refused");
+            store.prepare(&table, DEADLINE).await.expect("it is ready");
+            let stored = row(1);
+            store.insert(stored.clone(), soon()).await.expect("it fits");
+            let sets = async |user: u8| {
+                let url = server::url(variable).replace("redis-cluster://", "");
+                let nodes =
+                    url.split(',').map(|node| format!("redis://{}", node.trim_start_matches("redis://")));
+                let mut found: Vec<(String, f64)> = Vec::new();
+                for node in nodes {
+                    let client = ::redis::Client::open(node).expect("a URL");
+                    let mut raw =
+                        client.get_multiplexed_async_connection().await.expect("the server answers");
+                    let mut range = ::redis::cmd("ZRANGE");
+                    range
+                        .arg(format!("databag:{{{}:user:i{user}}}", table.name))
+                        .arg(0)
+                        .arg(-1)
+                        .arg("WITHSCORES");
+                    // The other nodes of a cluster refer to the one that has the key.
+                    found.extend(range.query_async::<Vec<(String, f64)>>(&mut raw).await.unwrap_or_default());
+                }
+                found
+            };
+            let before = sets(1).await;
+            assert_eq!(before.len(), 1);
+            let other = with(stored.clone(), |it| it.user = Some(Value::Integer(2)));
+            store.insert(other, soon()).await.expect_err("there is a row of this id");
+            assert_eq!(sets(2).await, []);
+            store.insert(stored, soon()).await.expect_err("there is a row of this id");
+            assert_eq!(sets(1).await, before);
+        }
+    }
+
+    /// The first of two sends of a call arrives last, when the session has changed or ended.
+    #[tokio::test]
+    async fn a_call_that_arrives_again_later_changes_nothing() {
+        let server = server::address(&server::url("REDIS_URL"));
+        let said = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let url = record(server, Arc::clone(&said));
+        let mut store = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
+        store.prepare(&table("late"), DEADLINE).await.expect("it is ready");
+        let again = async |request: Vec<u8>| {
+            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+            let mut raw = tokio::net::TcpStream::connect(server).await.expect("it listens");
+            raw.write_all(&request).await.expect("it reads");
+            raw.write_all(b"PING\r\n").await.expect("it reads");
+            let mut answers = Vec::new();
+            while !answers.ends_with(b"+PONG\r\n") {
+                assert!(raw.read_buf(&mut answers).await.expect("it answers") > 0);
+            }
+            String::from_utf8_lossy(&answers).into_owned()
+        };
+        let take = || std::mem::take(&mut *said.lock().expect("no panic"));
+        // The server learns the scripts.
+        store.insert(row(9), soon()).await.expect("it fits");
+        assert_eq!(store.update(touch(&row(9)), soon()).await.expect("it answers"), Outcome::Stored);
+        assert!(store.delete(row(9).id, soon()).await.expect("it answers"));
+
+        let (stored, renamed) = (row(1), with(row(2), |it| it.revision = 4));
+        take();
+        store.insert(stored.clone(), soon()).await.expect("it fits");
+        let insert = take();
+        assert_eq!(store.update(touch(&stored), soon()).await.expect("it answers"), Outcome::Stored);
+        let update = take();
+        let next = with(touch(&stored), |it| (it.expected, it.row.revision) = (2, 3));
+        assert_eq!(store.update(next.clone(), soon()).await.expect("it answers"), Outcome::Stored);
+        // Another call was between the two: it is the same call, and no conflict.
+        assert!(again(update.clone()).await.contains("stored"));
+        again(insert.clone()).await;
+        assert_eq!(
+            store.load(stored.id, soon()).await.expect("it answers").expect("it is there").revision,
+            3
+        );
+        let rename = Update::new(stored.id, 3, renamed.clone());
+        assert_eq!(store.update(rename, soon()).await.expect("it answers"), Outcome::Stored);
+        for request in [&insert, &update] {
+            again(request.clone()).await;
+            assert_eq!(store.load(stored.id, soon()).await.expect("it answers"), None);
+            assert!(store.load(renamed.id, soon()).await.expect("it answers").is_some());
+        }
+        take();
+        store.insert(row(3), soon()).await.expect("it fits");
+        let insert = take();
+        assert!(store.delete(row(3).id, soon()).await.expect("it answers"));
+        let delete = take();
+        again(insert).await;
+        assert_eq!(store.load(row(3).id, soon()).await.expect("it answers"), None);
+        assert!(again(delete).await.contains("stored"));
+    }
+
+    /// Starts a proxy that notes what clients say.
+    fn record(server: std::net::SocketAddr, said: Arc<std::sync::Mutex<Vec<u8>>>) -> std::net::SocketAddr {
+        server::silence(server, move |bytes| {
+            said.lock().expect("no panic").extend_from_slice(bytes);
+            false
+        })
+    }
+
     /// A rename that stopped after its first step, and one that stopped after its second.
     #[tokio::test]
     async fn a_crash_between_two_rename_steps_leaves_exactly_one_usable_id() {
@@ -1295,6 +1500,39 @@ mod redis {
             assert!(listed.contains(&works.id) && !listed.contains(&other.id), "{listed:?}");
             assert!(store.delete(works.id, soon()).await.expect("it answers"));
             assert_eq!(store.load(works.id, soon()).await.expect("it answers"), None);
+        }
+    }
+
+    /// The answer was lost, or the server has made some of the steps only.
+    #[tokio::test]
+    async fn a_rename_that_is_sent_again_continues_where_it_stopped() {
+        let mut store = store().await;
+        let table = table("again");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let mut raw = raw().await;
+        for steps in [1, 2, 3] {
+            let (old, new) = (row(steps * 10), row(steps * 10 + 1));
+            let (old_key, new_key) = (key(&table.name, old.id), key(&table.name, new.id));
+            store.insert(old.clone(), soon()).await.expect("it fits");
+            let rename = with(touch(&old), |it| {
+                it.scope = Scope::Row;
+                it.row.id = new.id;
+            });
+            if steps == 3 {
+                assert_eq!(store.update(rename.clone(), soon()).await.expect("it answers"), Outcome::Stored);
+            } else {
+                store.insert(rename.row.clone(), soon()).await.expect("it fits");
+                let mut step = ::redis::pipe();
+                step.hset(&new_key, "", format!("from:{}", old.id));
+                if steps == 2 {
+                    step.del(&old_key).hset(&old_key, "", format!("to:{}", new.id));
+                }
+                let _: () = step.query_async(&mut raw).await.expect("the server answers");
+            }
+            let again = store.update(rename.clone(), soon()).await.expect("it answers");
+            assert_eq!(again, Outcome::Stored, "after {steps} steps");
+            assert_eq!(store.load(new.id, soon()).await.expect("it answers"), Some(rename.row));
+            assert_eq!(store.load(old.id, soon()).await.expect("it answers"), None);
         }
     }
 

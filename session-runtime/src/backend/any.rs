@@ -113,7 +113,8 @@ stores! {
     "memory" Memory(crate::store::memory::MemoryStore) ["memory"];
     "cookie" Cookie(super::cookie::CookieStore) ["cookie"];
     "redis" Redis(crate::store::redis::RedisStore)
-        ["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel"];
+        ["redis", "rediss", "redis-cluster", "rediss-cluster", "redis-sentinel", "rediss-sentinel", "redis+unix", "unix",
+         "valkey", "valkeys", "valkey-cluster", "valkeys-cluster", "valkey-sentinel", "valkeys-sentinel", "valkey+unix"];
     "postgres" Postgres(crate::store::servers::postgres::PostgresStore) ["postgres", "postgresql"];
     "mysql" Mysql(crate::store::servers::mysql::MysqlStore) ["mysql", "mariadb"];
 }
@@ -126,7 +127,7 @@ impl AnyStore {
     /// | `sqlite:sessions.db`, `sqlite:///var/lib/sessions.db`, `sqlite::memory:` | `SqliteStore` | `sqlite` |
     /// | `memory:` | `MemoryStore` | `memory` |
     /// | `cookie:` | `CookieStore` | `cookie` |
-    /// | `redis://..`, `rediss://..`, each also with `-cluster` or `-sentinel` | `RedisStore` | `redis` |
+    /// | `redis://..`, `rediss://..`, each also with `-cluster` or `-sentinel`; `redis+unix://..`, `unix://..`; the same with `valkey` | `RedisStore` | `redis` |
     /// | `postgres://..`, `postgresql://..` | `PostgresStore` | `postgres` |
     /// | `mysql://..`, `mariadb://..` | `MysqlStore` | `mysql` |
     ///

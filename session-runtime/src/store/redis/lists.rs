@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::failure::Failure;
 use super::link::Call;
-use super::rows::{Rows, ScriptReply};
+use super::rows::{Rows, ScriptReply, reply};
 use super::scripts;
 use crate::clock::Timestamp;
 use crate::store::{ColumnRef, Comparison, Filter, Order, Page, Row};
@@ -32,12 +32,11 @@ impl Rows<'_> {
             let expired: Vec<_> = expired.into_iter().take(limit - pruned).collect();
             for ids in expired.chunks(CONCURRENT_CALLS) {
                 let prune = ids.iter().map(|id| {
-                    let call =
-                        Call::new(self.keys(*id)).value(id.to_string()).value(now.as_millis().to_string());
-                    self.run(&scripts::PRUNE, call)
+                    let call = Call::script(&scripts::PRUNE, self.keys(*id));
+                    self.ask(call.value(id.to_string()).value(now.as_millis().to_string()))
                 });
                 for answer in join_all(prune).await {
-                    pruned += usize::from(answer? == ScriptReply::Stored);
+                    pruned += usize::from(reply(answer?)? == ScriptReply::Stored);
                 }
             }
             if pruned >= limit {
@@ -93,9 +92,8 @@ impl Rows<'_> {
             let mut total = 0;
             for shards in shards().chunks(CONCURRENT_CALLS) {
                 let counts = shards.iter().map(async |shard| {
-                    let mut count = redis::cmd("ZCOUNT");
-                    count.arg(self.list(*shard)).arg(format!("({}", now.as_millis())).arg("+inf");
-                    self.link.ask::<u64>(&count).await
+                    let count = Call::command("ZCOUNT", self.list(*shard));
+                    self.ask::<u64>(count.value(format!("({}", now.as_millis())).value("+inf")).await
                 });
                 for count in join_all(counts).await {
                     total += count?;
@@ -138,19 +136,25 @@ impl Rows<'_> {
 
     /// Writes a key to each server: a replica and a full server refuse it.
     pub(super) async fn probe(&self) -> Result<(), Failure> {
-        for shard in shards().iter().step_by(SHARDS / 16) {
+        let write = |shard: &u8| {
             let key = format!("{}:health", self.list(*shard));
-            let _: () = self.link.ask(redis::cmd("SET").arg(key).arg(1).arg("PX").arg(1_000)).await?;
+            Call::command("SET", key).value("1").value("PX").value("1000")
+        };
+        let calls: Vec<_> = shards().iter().step_by(SHARDS / 16).map(write).collect();
+        for answer in self.write(&calls).await? {
+            answer.extract_error()?;
         }
-        self.wait_for_replicas().await
+        Ok(())
     }
 
     /// Notes that the table belongs to a bag, unless it belongs to another, and returns the one it belongs to.
     pub(super) async fn claim(&self, bag: &str) -> Result<String, Failure> {
         let key = format!("{}owner}}", self.prefix);
-        let _: bool = self.link.ask(redis::cmd("SETNX").arg(&key).arg(bag)).await?;
-        self.wait_for_replicas().await?;
-        Ok(self.link.ask(redis::cmd("GET").arg(&key)).await?)
+        let note = Call::command("SET", key.clone()).value(bag).value("NX");
+        for answer in self.write(&[note]).await? {
+            answer.extract_error()?;
+        }
+        self.ask(Call::command("GET", key)).await
     }
 
     /// Starts reading the ids of a user's sessions. It may miss a session whose id changes meanwhile.
@@ -164,7 +168,7 @@ impl Rows<'_> {
     /// Returns the ids of a user's sessions as they are at one time, for calls that must miss none.
     async fn ids_of(&self, user: &Value) -> Result<Vec<SessionId>, Failure> {
         let Scan { key, .. } = self.scan_of(user)?;
-        let ids: Vec<Vec<u8>> = self.link.ask(redis::cmd("ZRANGE").arg(key).arg(0).arg(-1)).await?;
+        let ids: Vec<Vec<u8>> = self.ask(Call::command("ZRANGE", key).value("0").value("-1")).await?;
         Ok(ids.iter().filter_map(|id| parse_id(id)).collect())
     }
 
@@ -197,9 +201,10 @@ impl Rows<'_> {
     /// Returns the ids of these shards that have expired at a time.
     async fn expired(&self, shards: &[u8], now: Timestamp, limit: usize) -> Result<Vec<SessionId>, Failure> {
         let lists = shards.iter().map(async |shard| {
-            let mut command = redis::cmd("ZRANGEBYSCORE");
-            command.arg(self.list(*shard)).arg(0).arg(now.as_millis()).arg("LIMIT").arg(0).arg(limit);
-            self.link.ask::<Vec<Vec<u8>>>(&command).await
+            let expired = Call::command("ZRANGEBYSCORE", self.list(*shard)).value("0");
+            let expired = expired.value(now.as_millis().to_string());
+            let expired = expired.value("LIMIT").value("0").value(limit.to_string());
+            self.ask::<Vec<Vec<u8>>>(expired).await
         });
         let mut expired = Vec::new();
         for ids in join_all(lists).await {
@@ -251,9 +256,9 @@ impl Rows<'_> {
     /// Returns some ids of a sorted set; `None` at its end. An id that is there all the time is returned, perhaps twice.
     async fn scan(&self, scan: &mut Scan) -> Result<Option<Vec<SessionId>>, Failure> {
         let Some(cursor) = scan.cursor.take() else { return Ok(None) };
-        let mut command = redis::cmd("ZSCAN");
-        command.arg(&scan.key).arg(cursor).arg("COUNT").arg(IDS);
-        let (next, entries): (u64, Vec<Vec<u8>>) = self.link.ask(&command).await?;
+        let part = Call::command("ZSCAN", scan.key.clone()).value(cursor.to_string());
+        let part = part.value("COUNT").value(IDS.to_string());
+        let (next, entries): (u64, Vec<Vec<u8>>) = self.ask(part).await?;
         scan.cursor = (next != 0).then_some(next);
         let is_asked = |score: &[u8]| scan.kind == Kind::Ever || !score.starts_with(b"-");
         let ids = entries.chunks_exact(2).filter(|entry| is_asked(&entry[1]));

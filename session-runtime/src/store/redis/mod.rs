@@ -18,9 +18,10 @@
 //!
 //! # Calls that are sent twice
 //!
-//! A cluster client sends a call again after its connection broke, whether the first was executed or not. So a script that
-//! inserts, changes or removes a row leaves the id of its call there, and gives the same reply to the same call. A removed
-//! row leaves a mark `gone` for a minute.
+//! A call is sent again after its connection broke or fell silent (`link`), whether the first was executed or not, or will
+//! be executed late. So a script that inserts, changes or removes a row leaves the id of its call there, and gives the same
+//! reply to the same call. A removed row leaves a mark `gone` for a minute. The other calls have the same effect twice:
+//! reading, adding an id to the set of a user or removing it, a step of a rename.
 
 mod failure;
 mod fields;
@@ -41,7 +42,7 @@ use redis::cluster_async::ClusterConnection;
 use tokio::time::{timeout, timeout_at};
 
 use self::failure::Failure;
-use self::link::Link;
+use self::link::{Connection, Link};
 use self::rows::Rows;
 use self::server::check_server;
 use self::url::START_UP_TIMEOUT;
@@ -56,12 +57,39 @@ use crate::value::Value;
 /// within a Tokio runtime, such as that of actix-web.
 ///
 /// The server removes a session by itself, five minutes after it has expired: the clocks of the server and of the program
-/// must not differ by more. While the server is away, calls fail by their deadline, and succeed again when it is back.
+/// must not differ by more.
+///
+/// # Connections
+///
+/// A connection that was closed while it was idle costs no call, and neither does one that falls silent. A call without an
+/// answer for half of its time, and at least 200 ms, is sent again over another connection; so is a call that a replica has
+/// refused. Each call has the same result if the server executes it twice. While the server is away, calls fail by their
+/// deadline, and succeed again when it is back.
+///
+/// # Durability
 ///
 /// The server's settings decide what an acknowledged write survives: see its `appendonly` and `appendfsync`, and
 /// [`min_replicas`](Self::min_replicas). Its `maxmemory-policy` should be `noeviction`; with a memory limit and another
 /// policy the store logs a warning. An evicted session logs its visitor out. If the index of a user's sessions is evicted,
 /// the sessions live on, but listing, limiting and revoking that user's sessions miss them until their expiry is extended.
+///
+/// # Access
+///
+/// The user in the URL needs these keys and commands:
+///
+/// ```text
+/// ACL SETUSER databag on >secret ~databag:* +eval +evalsha +del +exists +get +hdel +hget +hmget +hset +hstrlen
+///     +pexpire +pexpireat +pttl +set +type +zadd +zcount +zrange +zrangebyscore +zrem +zremrangebyscore +zscan +zscore
+/// ```
+///
+/// | with | also |
+/// | --- | --- |
+/// | a cluster | `+ping +cluster\|slots`, and `+asking` while slots move to another node |
+/// | sentinels | `+role` |
+/// | [`min_replicas`](Self::min_replicas) | `+wait` |
+/// | a database other than 0 in the URL | `+select` |
+///
+/// With `+info` the store also checks the server's version and eviction policy; without it a warning says that it cannot.
 ///
 /// # Queries
 ///
@@ -107,6 +135,9 @@ impl RedisStore {
     /// | a server | `redis://user:password@host:port/database` |
     /// | a cluster | `redis-cluster://user:password@host:port,host:port`, some of its nodes |
     /// | the master that sentinels name | `redis-sentinel://user:password@host:port,host:port/master` |
+    /// | a server at a Unix socket | `redis+unix:///path` or `unix:///path`, `?user=user&pass=password&db=database` |
+    ///
+    /// `valkey` and `valkeys` may stand for `redis` and `rediss`.
     ///
     /// `?protocol=resp3` chooses the protocol. The user and password before the hosts are for the servers; those for
     /// sentinels are `?sentinel-user=..&sentinel-password=..`.
@@ -141,8 +172,10 @@ impl RedisStore {
 
     /// Takes a connection to one server.
     ///
-    /// It reconnects by its own rules: if its server becomes a replica and keeps the connection, writes fail until the
-    /// connection is closed. A store of [`connect`](Self::connect) reconnects to the master.
+    /// It reconnects by its own rules, after an error of the connection; a call that met this error is sent once more. It
+    /// keeps a connection that falls silent until the operating system closes it: set `TcpSettings::set_user_timeout` or
+    /// a keepalive. If its server becomes a replica and keeps the connection, writes fail until the connection is closed.
+    /// A store of [`connect`](Self::connect) replaces its connection in all these cases.
     ///
     /// # Errors
     ///
@@ -164,17 +197,20 @@ impl RedisStore {
     /// # }
     /// ```
     pub async fn from_manager(connection: ConnectionManager) -> Result<Self, StoreError> {
-        let store = Self::new(Link::Managed(connection)).await;
+        let store = Self::new(Link::Given(Connection::Managed(connection))).await;
         store.map_err(|failure| StoreError::new("use the connection", failure))
     }
 
     /// Takes a connection to a cluster. It must not read from replicas: their data is older.
     ///
+    /// It reconnects by its own rules, and keeps a connection to a node that falls silent until the operating system closes
+    /// it. A store of [`connect`](Self::connect) replaces it.
+    ///
     /// # Errors
     ///
     /// If the cluster does not answer, or is too old.
     pub async fn from_cluster(connection: ClusterConnection) -> Result<Self, StoreError> {
-        let store = Self::new(Link::Cluster(connection)).await;
+        let store = Self::new(Link::Given(Connection::Cluster(connection))).await;
         store.map_err(|failure| StoreError::new("use the connection", failure))
     }
 
@@ -189,8 +225,8 @@ impl RedisStore {
     /// Requires that so many replicas acknowledge each write (`WAIT`), for this handle and clones made from it. The default
     /// is none: a lost master loses the writes that it has not sent to a replica.
     ///
-    /// In a cluster each master needs so many. A write with fewer acknowledgements is an error, although it was made. Other
-    /// calls on the connection wait meanwhile.
+    /// In a cluster the master that was written to needs so many. A write waits for them for less than half of its time.
+    /// With fewer acknowledgements it is an error, although it was made. Other calls on the connection wait meanwhile.
     pub fn min_replicas(mut self, replicas: u32) -> Self {
         self.min_replicas = replicas;
         self

@@ -20,10 +20,13 @@
 use super::failure::Failure;
 use super::fields::Field;
 use super::link::Call;
-use super::rows::{CALL, FROM, Lookup, MARK, MARK_LIFETIME, Rows, ScriptReply, TO, key_expiry};
+use super::rows::{
+    CALL, FROM, LAST_EXPIRY, Lookup, MARK, MARK_LIFETIME, Rows, ScriptReply, TO, key_expiry, reply_with_user,
+};
 use super::scripts;
 use crate::store::{Outcome, Row, Update};
 use crate::token::SessionId;
+use crate::value::Value;
 
 /// How many marks are followed. A session is renamed less often within the lifetime of a mark; marks that someone else has
 /// written may lead in a circle.
@@ -33,37 +36,49 @@ impl Rows<'_> {
     /// Changes the id of a row.
     pub(super) async fn rename(&self, update: &Update) -> Result<Outcome, Failure> {
         let Update { id: old, row, .. } = update;
-        // Most conflicts are found before anything is written.
-        let before = match self.load(*old).await? {
-            None => return Ok(Outcome::Gone),
-            Some(before) if before.revision != update.expected => return Ok(Outcome::Conflict),
-            Some(before) => before,
-        };
-        self.index_user(row).await?;
-        self.insert_row(row, Some(*old)).await?;
-        let commit = Call::new(self.keys(*old))
-            .value(old.to_string())
-            .value(self.table.revision.as_str())
-            .value(update.expected.to_string())
-            .value(format!("{TO}{}", row.id))
-            .value(key_expiry(row.expiration));
-        let outcome = match self.run(&scripts::COMMIT_RENAME, commit).await? {
-            // The client sent this call again after its connection broke.
-            ScriptReply::To(to) if to == row.id => Outcome::Stored,
-            ScriptReply::Stored => Outcome::Stored,
-            ScriptReply::Conflict => Outcome::Conflict,
-            _ => Outcome::Gone,
-        };
+        match self.insert_row(row, Some(*old)).await {
+            // This rename was sent before, and came so far or further.
+            Err(Failure::Taken) => match (self.look_up(row.id).await?, self.look_up(*old).await?) {
+                (Lookup::Pending(from, _), _) if from == *old => {}
+                (Lookup::Row(_), Lookup::Moved(to)) if to == row.id => return Ok(Outcome::Stored),
+                _ => return Err(Failure::Taken),
+            },
+            inserted => inserted?,
+        }
+        let (outcome, user) = self.commit_rename(update).await?;
         if outcome == Outcome::Stored {
-            self.complete_rename(*old, row.id).await?;
-            self.unindex_user(before.user.as_ref(), *old).await?;
-            self.wait_for_replicas().await?;
+            self.complete_rename(*old, row.id, user.as_ref()).await?;
         } else {
-            let call = Call::new(self.keys(row.id)).value(row.id.to_string()).value(format!("{FROM}{old}"));
-            self.run(&scripts::ABORT_RENAME, call).await?;
-            self.unindex_user(row.user.as_ref(), row.id).await?;
+            let abort = Call::script(&scripts::ABORT_RENAME, self.keys(row.id))
+                .value(row.id.to_string())
+                .value(format!("{FROM}{old}"));
+            self.ask::<redis::Value>(abort).await?;
+            if let Some(user) = &row.user {
+                self.ask::<u64>(self.unindex_call(user, row.id)).await?;
+            }
         }
         Ok(outcome)
+    }
+
+    /// Replaces the old row by a mark, and returns the user that it had.
+    async fn commit_rename(&self, update: &Update) -> Result<(Outcome, Option<Value>), Failure> {
+        let Update { id: old, row, .. } = update;
+        loop {
+            let commit = Call::script(&scripts::COMMIT_RENAME, self.keys(*old))
+                .value(old.to_string())
+                .value(self.table.revision.as_str())
+                .value(update.expected.to_string())
+                .value(format!("{TO}{}", row.id))
+                .value(key_expiry(row.expiration));
+            let answers = self.write(&[self.with_kept_fields(commit)]).await?;
+            match reply_with_user(answers.into_iter().next().unwrap_or(redis::Value::Nil))? {
+                (ScriptReply::Stored, user) => return Ok((Outcome::Stored, user)),
+                (ScriptReply::Conflict, _) => return Ok((Outcome::Conflict, None)),
+                // An earlier rename has given the row this id.
+                (ScriptReply::From(from), _) if self.has_committed(from, *old).await? => {}
+                _ => return Ok((Outcome::Gone, None)),
+            }
+        }
     }
 
     /// Returns whether a rename has committed, and completes it then.
@@ -71,23 +86,33 @@ impl Rows<'_> {
         let mut fields = self.read(from, [MARK, CALL].into_iter()).await?.into_iter();
         let (mark, released) = (fields.next().and_then(Field::bytes), fields.next().and_then(Field::bytes));
         if mark == Some(format!("{TO}{id}").into_bytes()) && released.is_none() {
-            self.complete_rename(from, id).await?;
+            self.complete_rename(from, id, None).await?;
             return Ok(true);
         }
         // Another call may have completed it since. A mark that is still there belongs to a rename that met a conflict.
         Ok(matches!(self.look_up(id).await?, Lookup::Row(_)))
     }
 
-    /// Removes the mark from the new row, and lets the mark of the old one expire.
-    async fn complete_rename(&self, from: SessionId, id: SessionId) -> Result<(), Failure> {
+    /// Removes the old id from the set of its user, and the mark from the new row, and lets the mark of the old one expire.
+    async fn complete_rename(
+        &self,
+        from: SessionId,
+        id: SessionId,
+        user: Option<&Value>,
+    ) -> Result<(), Failure> {
         let [new, _] = self.keys(id);
-        self.run(&scripts::COMPLETE_RENAME, Call::new([new]).value(format!("{FROM}{from}"))).await?;
-        let call = Call::new(self.keys(from))
+        let complete = Call::script(&scripts::COMPLETE_RENAME, [new]).value(format!("{FROM}{from}"));
+        let expire = Call::script(&scripts::EXPIRE_MARK, self.keys(from))
             .value(from.to_string())
             .value(format!("{TO}{id}"))
             .value(MARK_LIFETIME.as_millis().to_string())
-            .value(CALL);
-        self.run(&scripts::EXPIRE_MARK, call).await?;
+            .value(CALL)
+            .value(LAST_EXPIRY.to_string());
+        let unindex = user.map(|user| self.unindex_call(user, from));
+        let calls: Vec<_> = unindex.into_iter().chain([complete, expire]).collect();
+        for answer in self.write(&calls).await? {
+            answer.extract_error()?;
+        }
         Ok(())
     }
 

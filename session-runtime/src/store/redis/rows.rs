@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use redis::Script;
+use redis::{FromRedisValue, RedisError};
 
 use super::failure::Failure;
 use super::fields::{self, Field, Fields, MAX_VALUE, encode};
@@ -21,9 +21,13 @@ pub(super) const MARK_LIFETIME: Duration = Duration::from_mins(1);
 
 /// The field that marks a row whose id is being changed. No column has this name.
 pub(super) const MARK: &str = "";
-/// The field with the id of the call that changed the row last. No column has this name either. Beside a mark `to:` it
+/// The field with the ids of the calls that changed the row last. No column has this name either. Beside a mark `to:` it
 /// says that the rename is complete.
 pub(super) const CALL: &str = "\0";
+/// The field with the id of the call that inserted the row; a mark keeps it.
+const INSERTED: &str = "\0i";
+/// The field with the user of the row in whose place a mark is.
+const USER: &str = "\0u";
 pub(super) const TO: &str = "to:";
 pub(super) const FROM: &str = "from:";
 
@@ -85,40 +89,33 @@ impl Rows<'_> {
         format!("{}user:{user}}}", self.prefix)
     }
 
-    /// Runs a script before the deadline.
-    pub(super) async fn run(&self, script: &Script, call: Call) -> Result<ScriptReply, Failure> {
-        // A timeout polls its future before its clock, and no write may begin after the deadline.
-        if Instant::now() >= self.deadline {
-            return Err(Failure::Deadline);
-        }
-        let word: Vec<u8> = self.link.run(script, &call).await?;
-        Ok(match word.as_slice() {
-            b"stored" => ScriptReply::Stored,
-            b"conflict" => ScriptReply::Conflict,
-            b"gone" => ScriptReply::Gone,
-            b"taken" => ScriptReply::Taken,
-            mark => {
-                let to = marked(TO, mark).map(ScriptReply::To);
-                let from = marked(FROM, mark).map(ScriptReply::From);
-                to.or(from).ok_or_else(|| Failure::malformed(MARK, "a mark"))?
+    /// Sends calls in this order, in one trip where one server has all keys. Returns the answers up to the first trip in
+    /// which the server has refused one.
+    pub(super) async fn write(&self, calls: &[Call]) -> Result<Vec<redis::Value>, Failure> {
+        let mut answers = Vec::new();
+        let is_one_server = !self.link.is_cluster();
+        for calls in calls.chunk_by(|a, b| is_one_server || a.tag() == b.tag()) {
+            let mut answered = self.link.send(calls, self.min_replicas, self.deadline).await?;
+            let waited = answered.split_off(calls.len());
+            let is_refused = answered.iter().any(|answer| matches!(answer, redis::Value::ServerError(_)));
+            answers.extend(answered);
+            if is_refused {
+                break;
             }
-        })
+            for reached in waited {
+                let reached = read_answer(reached)?;
+                if reached < self.min_replicas {
+                    return Err(Failure::TooFewReplicas { reached, needed: self.min_replicas });
+                }
+            }
+        }
+        Ok(answers)
     }
 
-    /// Waits until enough replicas have acknowledged the write.
-    pub(super) async fn wait_for_replicas(&self) -> Result<(), Failure> {
-        if self.min_replicas == 0 {
-            return Ok(());
-        }
-        // A tenth of the time is left for the answer, which says more than a missed deadline.
-        let wait = self.deadline.saturating_duration_since(Instant::now()) * 9 / 10;
-        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        let reached: u32 = self.link.ask(redis::cmd("WAIT").arg(self.min_replicas).arg(millis)).await?;
-        if reached >= self.min_replicas {
-            Ok(())
-        } else {
-            Err(Failure::TooFewReplicas { reached, needed: self.min_replicas })
-        }
+    /// Makes a call that waits for no replica.
+    pub(super) async fn ask<T: FromRedisValue>(&self, call: Call) -> Result<T, Failure> {
+        let mut answers = self.link.send(&[call], 0, self.deadline).await?;
+        read_answer(answers.pop().unwrap_or(redis::Value::Nil))
     }
 
     pub(super) async fn load(&self, id: SessionId) -> Result<Option<Row>, Failure> {
@@ -155,8 +152,8 @@ impl Rows<'_> {
     ) -> Result<Vec<Field>, Failure> {
         let [key, _] = self.keys(id);
         let longest = self.table.max_state.clamp(MIN_VALUE, MAX_VALUE);
-        let call = names.fold(Call::new([key]).value(longest.to_string()), Call::value);
-        let fields: Vec<redis::Value> = self.link.run(&scripts::READ, &call).await?;
+        let call = Call::script(&scripts::READ, [key]).value(longest.to_string());
+        let fields: Vec<redis::Value> = self.ask(names.fold(call, Call::value)).await?;
         let fields = fields.into_iter().map(|field| match field {
             redis::Value::BulkString(bytes) => Field::Present(bytes),
             redis::Value::Int(_) => Field::TooLong,
@@ -166,66 +163,77 @@ impl Rows<'_> {
     }
 
     pub(super) async fn insert(&self, row: &Row) -> Result<(), Failure> {
-        self.index_user(row).await?;
-        self.insert_row(row, None).await?;
-        self.wait_for_replicas().await
+        self.insert_row(row, None).await
     }
 
-    /// Inserts a row, marked if it is being renamed from another id.
+    /// Inserts a row, marked if it is being renamed from another id. If it cannot be stored, the set of its user stays as
+    /// it was.
     pub(super) async fn insert_row(&self, row: &Row, from: Option<SessionId>) -> Result<(), Failure> {
-        let mut call = Call::new(self.keys(row.id))
+        let mut insert = Call::script(&scripts::INSERT, self.keys(row.id))
             .value(row.id.to_string())
-            .value(row.expiration.as_millis().to_string())
+            .value(score(row.expiration))
             .value(key_expiry(row.expiration))
             .value(CLOCK_SKEW.as_millis().to_string())
             .value(CALL)
+            .value(INSERTED)
             .value(call_id()?);
         for (name, value) in Fields::of(self.table, row)?.present {
-            call = call.value(name).value(value);
+            insert = insert.value(name).value(value);
         }
         if let Some(from) = from {
-            call = call.value(MARK).value(format!("{FROM}{from}"));
+            insert = insert.value(MARK).value(format!("{FROM}{from}"));
         }
-        match self.run(&scripts::INSERT, call).await? {
-            ScriptReply::Stored => Ok(()),
-            _ => Err(Failure::Taken),
+        let index = self.index_call(row);
+        let calls: Vec<_> = index.into_iter().chain([insert]).collect();
+        let mut answers = self.write(&calls).await?;
+        let inserted = if answers.len() == calls.len() { answers.pop().map(reply) } else { None };
+        let is_stored = matches!(inserted, Some(Ok(ScriptReply::Stored)));
+        match answers.pop().map(reply).transpose() {
+            Ok(_) if is_stored => Ok(()),
+            Ok(indexed) => {
+                if let (Some(ScriptReply::Stored), Some(user)) = (indexed, &row.user) {
+                    self.ask::<u64>(self.unindex_call(user, row.id)).await?;
+                }
+                Err(inserted.and_then(Result::err).unwrap_or(Failure::Taken))
+            }
+            Err(refusal) => {
+                if is_stored {
+                    self.ask::<redis::Value>(self.delete_call(row.id)?).await?;
+                }
+                Err(refusal)
+            }
         }
     }
 
-    /// Adds the row's id to the set of its user. This comes before the row is written, so no row lacks its entry.
-    pub(super) async fn index_user(&self, row: &Row) -> Result<(), Failure> {
-        let Some(user) = row.user.as_ref().filter(|_| self.table.user.is_some()) else { return Ok(()) };
-        let call = Call::new([self.user_key(user)])
+    /// Makes the call that adds a row's id to the set of its user. It comes before the row is written, so no row lacks its
+    /// entry.
+    fn index_call(&self, row: &Row) -> Option<Call> {
+        let user = row.user.as_ref().filter(|_| self.table.user.is_some())?;
+        let call = Call::script(&scripts::INDEX_USER, [self.user_key(user)])
             .value(row.id.to_string())
-            .value(row.expiration.as_millis().to_string())
-            .value(CLOCK_SKEW.as_millis().to_string());
-        self.run(&scripts::INDEX_USER, call).await?;
-        Ok(())
+            .value(score(row.expiration))
+            .value(CLOCK_SKEW.as_millis().to_string())
+            .value(LAST_EXPIRY.to_string());
+        Some(call)
     }
 
-    pub(super) async fn unindex_user(&self, user: Option<&Value>, id: SessionId) -> Result<(), Failure> {
-        if let Some(user) = user {
-            let _: u64 =
-                self.link.ask(redis::cmd("ZREM").arg(self.user_key(user)).arg(id.to_string())).await?;
-        }
-        Ok(())
+    /// Makes the call that removes an id from the set of a user.
+    pub(super) fn unindex_call(&self, user: &Value, id: SessionId) -> Call {
+        Call::command("ZREM", self.user_key(user)).value(id.to_string())
     }
 
     pub(super) async fn update(&self, update: &Update) -> Result<Outcome, Failure> {
-        if update.scope != Scope::State {
-            self.index_user(&update.row).await?;
-        }
+        let index = (update.scope != Scope::State).then(|| self.index_call(&update.row)).flatten();
+        let mut calls: Vec<_> = index.into_iter().collect();
         loop {
-            match self.run(&scripts::UPDATE, self.update_call(update)?).await? {
-                ScriptReply::Stored => {
-                    self.wait_for_replicas().await?;
-                    return Ok(Outcome::Stored);
-                }
-                ScriptReply::Conflict => return Ok(Outcome::Conflict),
-                ScriptReply::From(from) if self.has_committed(from, update.id).await? => {}
-                ScriptReply::From(_) | ScriptReply::Gone | ScriptReply::To(_) | ScriptReply::Taken => {
-                    return Ok(Outcome::Gone);
-                }
+            calls.push(self.update_call(update)?);
+            let answers = self.write(&calls).await?;
+            let mut replies = answers.into_iter().map(reply).collect::<Result<Vec<_>, _>>()?;
+            match replies.pop() {
+                Some(ScriptReply::Stored) => return Ok(Outcome::Stored),
+                Some(ScriptReply::Conflict) => return Ok(Outcome::Conflict),
+                Some(ScriptReply::From(from)) if self.has_committed(from, update.id).await? => calls.clear(),
+                _ => return Ok(Outcome::Gone),
             }
         }
     }
@@ -243,9 +251,9 @@ impl Rows<'_> {
         fields.absent.retain(|name| keeps(name));
         let expiration = match scope {
             Scope::State => String::new(),
-            Scope::Expiration | Scope::Row => row.expiration.as_millis().to_string(),
+            Scope::Expiration | Scope::Row => score(row.expiration),
         };
-        let mut call = Call::new(self.keys(*id))
+        let mut call = Call::script(&scripts::UPDATE, self.keys(*id))
             .value(id.to_string())
             .value(table.revision.as_str())
             .value(expected.to_string())
@@ -269,26 +277,68 @@ impl Rows<'_> {
 
     /// Removes a row, or returns what is in its place.
     pub(super) async fn take(&self, id: SessionId) -> Result<ScriptReply, Failure> {
-        let user = match &self.table.user {
-            Some(user) => self.read(id, [user.name.as_str()].into_iter()).await?.pop(),
-            None => None,
-        };
         loop {
-            let call = Call::new(self.keys(id))
-                .value(id.to_string())
-                .value(CALL)
-                .value(call_id()?)
-                .value(MARK_LIFETIME.as_millis().to_string());
-            match self.run(&scripts::DELETE, call).await? {
-                ScriptReply::Stored => break,
-                ScriptReply::From(from) if self.has_committed(from, id).await? => {}
-                answer => return Ok(answer),
+            let answer = self.write(&[self.delete_call(id)?]).await?.pop().unwrap_or(redis::Value::Nil);
+            match reply_with_user(answer)? {
+                (ScriptReply::Stored, user) => {
+                    if let Some(user) = user {
+                        self.ask::<u64>(self.unindex_call(&user, id)).await?;
+                    }
+                    return Ok(ScriptReply::Stored);
+                }
+                (ScriptReply::From(from), _) if self.has_committed(from, id).await? => {}
+                (answer, _) => return Ok(answer),
             }
         }
-        let user = user.and_then(Field::bytes).and_then(|user| fields::decode(&user));
-        self.unindex_user(user.as_ref(), id).await?;
-        self.wait_for_replicas().await?;
-        Ok(ScriptReply::Stored)
+    }
+
+    fn delete_call(&self, id: SessionId) -> Result<Call, Failure> {
+        let call = Call::script(&scripts::DELETE, self.keys(id))
+            .value(id.to_string())
+            .value(CALL)
+            .value(call_id()?)
+            .value(MARK_LIFETIME.as_millis().to_string());
+        Ok(self.with_kept_fields(call))
+    }
+
+    /// Adds the fields that a mark keeps of the row in whose place it is: the user, and who inserted it.
+    pub(super) fn with_kept_fields(&self, call: Call) -> Call {
+        let user = self.table.user.as_ref().map_or("", |user| &user.name);
+        call.value(user).value(USER).value(INSERTED)
+    }
+}
+
+/// Reads an answer of the server.
+fn read_answer<T: FromRedisValue>(answer: redis::Value) -> Result<T, Failure> {
+    Ok(T::from_redis_value(answer.extract_error()?).map_err(RedisError::from)?)
+}
+
+/// Reads the word that a script returns.
+pub(super) fn reply(answer: redis::Value) -> Result<ScriptReply, Failure> {
+    let word: Vec<u8> = read_answer(answer)?;
+    Ok(match word.as_slice() {
+        b"stored" => ScriptReply::Stored,
+        b"conflict" => ScriptReply::Conflict,
+        b"gone" => ScriptReply::Gone,
+        b"taken" => ScriptReply::Taken,
+        mark => {
+            let to = marked(TO, mark).map(ScriptReply::To);
+            let from = marked(FROM, mark).map(ScriptReply::From);
+            to.or(from).ok_or_else(|| Failure::malformed(MARK, "a mark"))?
+        }
+    })
+}
+
+/// Reads the word that a script returns, or the word and the user of a row.
+pub(super) fn reply_with_user(answer: redis::Value) -> Result<(ScriptReply, Option<Value>), Failure> {
+    match answer {
+        redis::Value::Array(answers) => {
+            let mut answers = answers.into_iter();
+            let word = reply(answers.next().unwrap_or(redis::Value::Nil))?;
+            let user: Option<Vec<u8>> = answers.next().map(read_answer).transpose()?.flatten();
+            Ok((word, user.and_then(|user| fields::decode(&user))))
+        }
+        word => Ok((reply(word)?, None)),
     }
 }
 
@@ -304,9 +354,15 @@ fn call_id() -> Result<[u8; 12], Failure> {
     Ok(number)
 }
 
+/// The last time at which a key can expire, in the year 9999: the server adds to the number, which must not overflow.
+pub(super) const LAST_EXPIRY: i64 = 253_402_300_799_999;
+
 /// Returns when the key of a row expires, in the form of `PEXPIREAT`.
 pub(super) fn key_expiry(expiration: Timestamp) -> String {
-    // The year 9999: the server adds to the number, which must not overflow.
-    const LAST: i64 = 253_402_300_799_999;
-    expiration.saturating_add(CLOCK_SKEW).as_millis().clamp(1, LAST).to_string()
+    expiration.saturating_add(CLOCK_SKEW).as_millis().clamp(1, LAST_EXPIRY).to_string()
+}
+
+/// Returns the score of a row in the list of its shard and in the set of its user. Marks have negative ones.
+fn score(expiration: Timestamp) -> String {
+    expiration.as_millis().max(0).to_string()
 }

@@ -29,10 +29,11 @@ pub(super) enum Target {
     Sentinels(SentinelClient),
 }
 
-/// Reads a URL. Its scheme says what it names: `redis`, `redis-cluster`, `redis-sentinel`, and the same with `rediss`
-/// for TLS.
+/// Reads a URL. Its scheme says what it names: `redis`, `redis-cluster`, `redis-sentinel`, the same with `rediss`
+/// for TLS, and `redis+unix` or `unix`. `valkey` may stand for `redis`.
 pub(super) fn parse(url: &str) -> Result<Target, RedisError> {
-    let (url, certificates) = certificates(url)?;
+    let url = url.strip_prefix("valkey").map_or_else(|| url.to_owned(), |rest| format!("redis{rest}"));
+    let (url, certificates) = certificates(&url)?;
     let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid_url("the URL has no scheme"))?;
     let (tls, topology) = match scheme.split_once('-') {
         None => (scheme, None),
