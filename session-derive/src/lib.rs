@@ -79,7 +79,7 @@ use crate::errors::Errors;
 /// | `user_id` | the user, an `Option` of a column value; a change rotates the session id. The field may be called `user` |
 /// | `ip_addr` | the address, an `Option<IpAddr>`; the runtime sets it and compares it on every load |
 /// | `bind = ".."` | with `ip_addr`: `"exact"` (default), `"prefix"` (24 bits of IPv4, 64 of IPv6), or `"off"` |
-/// | `column`, `column = ".."` | copies the field into a column, unsealed, so that queries can find it |
+/// | `column`, `column = ".."` | copies the field into a column, unsealed, so that queries can find it; the docs of a store name the values that its columns cannot hold |
 /// | `index` | with `column`: gives the column an index |
 /// | `flash` | readable on the next request, then gone; the field is an `Option`. A text or list that is set is kept for the next request, whatever the received one was; of other types, setting the value that the request has received does not keep it |
 /// | `default = expr` | the value in a new session, instead of `Default::default()` |

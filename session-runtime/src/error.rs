@@ -22,7 +22,8 @@ pub enum Error {
     /// A master key was refused.
     #[error("the session key is refused")]
     Key(#[from] KeyError),
-    /// The store could not be read or written. Answered 503.
+    /// The store could not be read or written. Answered 503, or 500 if the store refuses a value for good
+    /// ([`StoreError::is_refused`]); nothing was written then.
     #[error("the session store failed")]
     Store(#[from] StoreError),
     /// The session of this request could not be loaded, and the request went on without it. The store's error was
@@ -86,6 +87,13 @@ pub enum Error {
     /// The library was used in a way that cannot work. Answered 500; the text says what to do.
     #[error("{0}")]
     Usage(String),
+}
+
+impl Error {
+    /// Returns whether the store refuses a value for good.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_refused())
+    }
 }
 
 impl From<EncodeError> for Error {

@@ -11,7 +11,7 @@ use crate::app::{Shop, World, shop, site};
 const COUNTED: &[&str] = &["ERROR", "session_failures"];
 
 /// Runs a handler whose first write fails, and returns the status of its answer and the number of error lines.
-async fn failing(world: &World, path: &str) -> (StatusCode, usize) {
+async fn failing(world: &World, path: &str, fault: Fault) -> (StatusCode, usize) {
     let site = site!(world.sessions;
         "/update" => async |mut session: Session<Shop>| -> Result<&'static str, Error> {
             session.update(|shop| shop.count += 1).await?;
@@ -34,19 +34,44 @@ async fn failing(world: &World, path: &str) -> (StatusCode, usize) {
     let browser = site.browser();
     let (token, _) = world.sessions.create(session_runtime::Databag::defaults()).await.expect("stored");
     browser.set_cookie(crate::app::COOKIE, &token.encode());
-    world.watch.fail(Call::Update, Fault::Down);
+    world.watch.fail(Call::Update, fault.clone());
     let (logs, _guard) = Logs::of_this_thread();
     let answer = browser.post(path).await;
+    if matches!(fault, Fault::Refused) {
+        assert_eq!(
+            logs.lines(&["the value of column \"tenant\": it is too long"]).len(),
+            1,
+            "{}",
+            logs.text()
+        );
+    }
     world.watch.heal();
-    assert_eq!(logs.lines(COUNTED).len(), logs.lines(&["ERROR"]).len(), "{}", logs.text());
-    (answer.status, logs.lines(COUNTED).len())
+    let counted = if matches!(fault, Fault::Refused) { 0 } else { 1 };
+    assert_eq!(logs.lines(COUNTED).len(), counted, "{}", logs.text());
+    (answer.status, logs.lines(&["ERROR"]).len())
 }
 
 #[actix_web::test]
 async fn one_failed_write_is_one_error_line_and_one_count() {
     let world = shop().await;
     for path in ["/update", "/update-ignored", "/save", "/commit"] {
-        assert_eq!(failing(&world, path).await, (StatusCode::SERVICE_UNAVAILABLE, 1), "{path}");
+        let failed = failing(&world, path, Fault::Down).await;
+        assert_eq!(failed, (StatusCode::SERVICE_UNAVAILABLE, 1), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn a_value_that_the_store_refuses_for_good_is_500_and_one_error_line() {
+    let world = shop().await;
+    // After a failed `save` what has changed is stored at the end of the request.
+    for (path, times) in [("/update", 1), ("/save", 2), ("/commit", 1)] {
+        let updates = world.watch.count(Call::Update);
+        let failed = failing(&world, path, Fault::Refused).await;
+        assert_eq!(failed, (StatusCode::INTERNAL_SERVER_ERROR, 1), "{path}");
+        assert!(
+            world.watch.count(Call::Update) <= updates + 2,
+            "{path}: once by the handler, once at the end"
+        );
     }
 }
 

@@ -4,15 +4,15 @@
 //! here, so these tests are a program of their own and run one after the other.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use databag_tests::Logs;
 use databag_tests::rows::{row, table, touch};
-use databag_tests::server::{Server, address, between, url};
+use databag_tests::server::{Server, address, between, silence, url};
 use redis::aio::MultiplexedConnection;
-use session_runtime::store::{Filter, Outcome, Page, Row};
+use session_runtime::store::{Filter, Outcome, Page, Row, Update};
 use session_runtime::{Directory, MysqlStore, PostgresStore, RedisStore, Store, StoreError};
 
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -177,9 +177,18 @@ async fn a_server_that_accepts_and_never_answers_is_an_error() {
 
 /// The tests of a store with a connection pool and row locks.
 macro_rules! every_pool {
-    ($module:ident, $store:ident, $variable:literal, $options:path) => {
+    ($module:ident, $store:ident, $pool:ty, $variable:literal, $options:path, $others:literal, $end:literal, $run:expr) => {
         mod $module {
             use super::*;
+
+            /// Returns the numbers of the other connections.
+            const OTHERS: &str = $others;
+
+            /// Ends the connection of a number.
+            const END: &str = $end;
+
+            /// The place and the value of the byte by which a client runs a prepared statement.
+            const RUN: (usize, u8) = $run;
 
             #[tokio::test]
             #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
@@ -218,12 +227,235 @@ macro_rules! every_pool {
                 let row = store.load(row(1).id, soon()).await.expect("it answers").expect("it is there");
                 assert_eq!(row.revision, 1);
             }
+
+            /// Ends every connection but this one.
+            async fn end_idle_connections(pool: &$pool) {
+                let mut connection = pool.acquire().await.expect("the server answers");
+                let ids = sqlx::query_scalar::<_, i64>(OTHERS).fetch_all(&mut *connection);
+                for id in ids.await.expect("the server answers") {
+                    let end = sqlx::AssertSqlSafe(END.replace("ID", &id.to_string()));
+                    // It may have ended by itself.
+                    sqlx::raw_sql(end).execute(&mut *connection).await.ok();
+                }
+            }
+
+            /// Opens as many connections as a store has.
+            async fn use_all_connections(store: &$store) {
+                let load = || async { store.load(row(1).id, soon()).await.expect("the server answers") };
+                futures_util::future::join_all((0..$store::MAX_CONNECTIONS).map(|_| load())).await;
+            }
+
+            #[tokio::test]
+            #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+            async fn connections_that_are_closed_while_idle_cost_no_call() {
+                let _turn = turn();
+                let mut store = $store::connect(&url($variable)).await.expect("the server answers");
+                store.prepare(&table("closed"), DEADLINE).await.expect("the server answers");
+                let other = <$options>::new().connect(&url($variable)).await.expect("the server answers");
+                for call in 0..9 {
+                    let (stored, renamed) = (row(1), Update::new(row(1).id, 1, row(2)));
+                    store.remove(&Filter::All, soon()).await.expect("the server answers");
+                    store.insert(stored.clone(), soon()).await.expect("the server answers");
+                    use_all_connections(&store).await;
+                    end_idle_connections(&other).await;
+                    // A write that cannot be repeated asks a connection that was idle for a second.
+                    tokio::time::sleep(Duration::from_millis(1_100)).await;
+                    let done = match call {
+                        0 => store.load(stored.id, soon()).await.map(|row| row.is_some()),
+                        1 => store.update(touch(&stored), soon()).await.map(|it| it == Outcome::Stored),
+                        2 => store.update(renamed, soon()).await.map(|it| it == Outcome::Stored),
+                        3 => store.delete(stored.id, soon()).await,
+                        4 => store.remove(&Filter::All, soon()).await.map(|ids| ids == [stored.id]),
+                        5 => store.prune(stored.expiration, 9, soon()).await.map(|pruned| pruned == 1),
+                        6 => store.insert(row(2), soon()).await.map(|()| true),
+                        7 => store.count(&Filter::All, soon()).await.map(|count| count == 1),
+                        _ => store.health(soon()).await.map(|()| true),
+                    };
+                    assert!(done.as_ref().is_ok_and(|done| *done), "call {call}: {done:?}");
+                }
+            }
+
+            #[tokio::test]
+            #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+            async fn connections_that_fall_silent_cost_no_read_and_no_change() {
+                let _turn = turn();
+                let (url, left) = (url($variable), Arc::new(AtomicUsize::new(0)));
+                let (server, silent) = (address(&url), Arc::clone(&left));
+                let take = move |left: usize| left.checked_sub(1);
+                let proxy = silence(server, move |said| {
+                    said.get(RUN.0) == Some(&RUN.1)
+                        && silent.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
+                });
+                let url = url.replace(&server.to_string(), &proxy.to_string());
+                let mut store = $store::connect(&url).await.expect("the server answers");
+                store.prepare(&table("silent"), DEADLINE).await.expect("the server answers");
+                let rows: Vec<_> = (1..=10).map(row).collect();
+                for row in &rows {
+                    store.insert(row.clone(), soon()).await.expect("the server answers");
+                    // Each kind of call is prepared.
+                    assert_eq!(store.update(touch(row), soon()).await.expect("it answers"), Outcome::Stored);
+                }
+                for is_read in [true, false] {
+                    use_all_connections(&store).await;
+                    left.store(rows.len(), Ordering::SeqCst);
+                    let later = || Instant::now() + 6 * DEADLINE;
+                    let calls = rows.iter().map(async |row| match is_read {
+                        true => store.load(row.id, later()).await.map(|row| row.is_some()),
+                        false => store.delete(row.id, later()).await,
+                    });
+                    for done in futures_util::future::join_all(calls).await {
+                        assert!(done.as_ref().is_ok_and(|done| *done), "{done:?}");
+                    }
+                    assert_eq!(left.load(Ordering::SeqCst), 0, "all connections fell silent");
+                }
+            }
+
+            /// A change that was made, and whose answer was lost, is sent again and finds another row than the first time.
+            #[tokio::test]
+            #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+            async fn a_change_whose_answer_was_lost_is_an_error_and_is_not_made_twice() {
+                let _turn = turn();
+                let (url, armed) = (url($variable), Arc::new(AtomicBool::new(false)));
+                let (server, is_armed) = (address(&url), Arc::clone(&armed));
+                let proxy = between(move || server, move |_| !is_armed.swap(false, Ordering::SeqCst));
+                let url = url.replace(&server.to_string(), &proxy.to_string());
+                let mut store = $store::connect(&url).await.expect("the server answers");
+                store.prepare(&table("lost"), DEADLINE).await.expect("the server answers");
+                // Each kind of call is prepared.
+                let (one, two) = (row(1), row(2));
+                store.insert(two.clone(), soon()).await.expect("the server answers");
+                assert_eq!(store.update(touch(&two), soon()).await.expect("it answers"), Outcome::Stored);
+                assert!(store.delete(two.id, soon()).await.expect("it answers"));
+                store.insert(one.clone(), soon()).await.expect("the server answers");
+                armed.store(true, Ordering::SeqCst);
+                store.update(touch(&one), soon()).await.expect_err("whether it was made is unknown");
+                let stored = store.load(one.id, soon()).await.expect("it answers").expect("it is there");
+                assert_eq!(stored.revision, 2);
+                assert_eq!(store.update(touch(&stored), soon()).await.expect("it answers"), Outcome::Stored);
+                assert!(!store.delete(two.id, soon()).await.expect("it answers"));
+                armed.store(true, Ordering::SeqCst);
+                store.delete(one.id, soon()).await.expect_err("whether it was made is unknown");
+                assert_eq!(store.load(one.id, soon()).await.expect("it answers"), None);
+                store.insert(one.clone(), soon()).await.expect("the server answers");
+                armed.store(true, Ordering::SeqCst);
+                store.insert(two.clone(), soon()).await.expect_err("it is not sent again");
+                assert!(store.load(two.id, soon()).await.expect("it answers").is_some());
+            }
         }
     };
 }
 
-every_pool!(postgres, PostgresStore, "POSTGRES_URL", sqlx::postgres::PgPoolOptions);
-every_pool!(mysql, MysqlStore, "MYSQL_URL", sqlx::mysql::MySqlPoolOptions);
+every_pool!(
+    postgres,
+    PostgresStore,
+    sqlx::PgPool,
+    "POSTGRES_URL",
+    sqlx::postgres::PgPoolOptions,
+    "SELECT pid::bigint FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'",
+    "SELECT pg_terminate_backend(ID)",
+    (0, b'B')
+);
+every_pool!(
+    mysql,
+    MysqlStore,
+    sqlx::MySqlPool,
+    "MYSQL_URL",
+    sqlx::mysql::MySqlPoolOptions,
+    "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE user = 'databag' AND id <> CONNECTION_ID()",
+    "KILL ID",
+    (4, 0x17)
+);
+
+/// Uses a store in every way while a server has other settings than it should.
+async fn works<S: Directory + Clone>(name: &str, store: Result<S, StoreError>, again: Result<S, StoreError>) {
+    let table = table("settings");
+    let (mut store, mut other) = (store.expect(name), again.expect(name));
+    store.prepare(&table, DEADLINE).await.expect(name);
+    other.prepare(&table, DEADLINE).await.expect(name);
+    for n in 1..=3 {
+        store.insert(row(n), soon()).await.expect(name);
+    }
+    assert_eq!(store.update(touch(&row(1)), soon()).await.expect(name), Outcome::Stored, "{name}");
+    assert!(store.delete(row(2).id, soon()).await.expect(name), "{name}");
+    store.health(soon()).await.expect(name);
+    assert_eq!(store.prune(row(1).created, 9, soon()).await.expect(name), 0, "{name}");
+    drop(store);
+    let loaded = other.load(row(1).id, soon()).await.expect(name).expect(name);
+    assert_eq!(loaded.revision, 2, "{name}");
+    assert_eq!(other.load(row(2).id, soon()).await.expect(name), None, "{name}");
+    let listed = other.find(&Filter::All, Page::new(None, 9), soon()).await.expect(name);
+    assert_eq!(listed.len(), 2, "{name}");
+    assert_eq!(other.remove(&Filter::All, soon()).await.expect(name).len(), 2, "{name}");
+    assert_eq!(other.count(&Filter::All, soon()).await.expect(name), 0, "{name}");
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn mysql_works_whatever_the_settings_of_the_server() {
+    let _turn = turn();
+    let raw = sqlx::MySqlPool::connect(&url("MYSQL_URL")).await.expect("the server answers");
+    let mut set = raw.acquire().await.expect("the server answers");
+    for (name, value) in [
+        ("autocommit", "0"),
+        ("completion_type", "'CHAIN'"),
+        ("sql_safe_updates", "1"),
+        ("sql_select_limit", "1"),
+        ("sql_mode", "'ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PAD_CHAR_TO_FULL_LENGTH'"),
+        ("sql_mode", "'ORACLE'"),
+        ("sql_mode", "'EMPTY_STRING_IS_NULL,IGNORE_SPACE'"),
+        ("tx_isolation", "'SERIALIZABLE'"),
+        ("character_set_server", "latin1"),
+        ("collation_connection", "latin1_swedish_ci"),
+        ("max_statement_time", "5"),
+    ] {
+        let sql = |value: &str| sqlx::AssertSqlSafe(format!("SET GLOBAL {name} = {value}"));
+        let before: (String,) =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("SELECT CAST(@@GLOBAL.{name} AS CHAR)")))
+                .fetch_one(&mut *set)
+                .await
+                .expect("it is a setting");
+        sqlx::raw_sql(sql(value)).execute(&mut *set).await.expect("it is a setting");
+        let (store, again) =
+            (MysqlStore::connect(&url("MYSQL_URL")).await, MysqlStore::connect(&url("MYSQL_URL")).await);
+        let stored =
+            tokio::spawn(async move { works(&format!("{name} = {value}"), store, again).await }).await;
+        let before = if before.0.parse::<f64>().is_ok() { before.0 } else { format!("'{}'", before.0) };
+        sqlx::raw_sql(sql(&before)).execute(&mut *set).await.expect("it is a setting");
+        stored.expect("the store works");
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn postgres_works_whatever_the_settings_of_the_server() {
+    let _turn = turn();
+    let raw = sqlx::PgPool::connect(&url("POSTGRES_URL")).await.expect("the server answers");
+    for (name, value) in [
+        ("default_transaction_isolation", "'serializable'"),
+        ("default_transaction_deferrable", "on"),
+        ("standard_conforming_strings", "off"),
+        ("synchronous_commit", "off"),
+        ("bytea_output", "'escape'"),
+        ("lock_timeout", "'1s'"),
+        ("client_encoding", "'LATIN1'"),
+        ("statement_timeout", "'5s'"),
+    ] {
+        let set = |to: String| sqlx::raw_sql(sqlx::AssertSqlSafe(format!("ALTER ROLE databag {to}")));
+        set(format!("SET {name} = {value}")).execute(&raw).await.expect("it is a setting");
+        let (logs, guard) = Logs::of_this_thread();
+        let (store, again) = (
+            PostgresStore::connect(&url("POSTGRES_URL")).await,
+            PostgresStore::connect(&url("POSTGRES_URL")).await,
+        );
+        drop(guard);
+        let warned = logs.lines(&["WARN", "synchronous_commit is off"]).len();
+        assert_eq!(warned, if name == "synchronous_commit" { 2 } else { 0 }, "{name}: {}", logs.text());
+        let stored =
+            tokio::spawn(async move { works(&format!("{name} = {value}"), store, again).await }).await;
+        set(format!("RESET {name}")).execute(&raw).await.expect("it is a setting");
+        stored.expect("the store works");
+    }
+}
 
 #[tokio::test]
 #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]

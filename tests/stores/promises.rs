@@ -374,8 +374,9 @@ macro_rules! every_store {
 
 /// The tests of a store with tables. The module of a store has a table that fits (`GOOD`); replacements in it that make it
 /// unfit, each with the name in the error (`UNFIT`); two parameters of a statement (`PARAMETERS`); a last column with room
-/// for 20 characters and unique values (`TENANT_OF_20`); texts of its start-up queries (`ASKED`); and the ping of its pool
-/// (`PING`).
+/// for 20 characters and unique values (`TENANT_OF_20`); texts of its start-up queries
+/// (`ASKED`); the variable of the URL of a user with a password (`GUARDED`); and values that its columns cannot hold, each with
+/// the position and the name of the column (`unholdable`).
 macro_rules! every_store_of_tables {
     ($store:ident, $database:ident, $pool:ident, $variable:literal, $version:literal) => {
         async fn pool() -> sqlx::$pool {
@@ -603,21 +604,187 @@ macro_rules! every_store_of_tables {
             assert!(begun.elapsed().as_secs() < 15, "it took {:?}", begun.elapsed());
         }
 
-        /// The server answers one call on each connection and then falls silent.
+        /// Counts what the store sends. A connection is idle for longer than one that a write asks whether it lives.
         #[tokio::test]
-        async fn connections_to_a_silent_host_do_not_exhaust_the_pool() {
-            const DEADLINE: std::time::Duration = std::time::Duration::from_secs(1);
+        async fn a_call_costs_one_round_trip_however_long_its_connection_was_idle() {
+            use std::sync::atomic::AtomicUsize;
+            use std::sync::atomic::Ordering::SeqCst;
             let url = server::url($variable);
             let address = server::address(&url);
-            let silent = server::silence(address, |said| said == PING).to_string();
-            let mut store =
-                $store::connect(&url.replace(&address.to_string(), &silent)).await.expect("it answers");
-            store.prepare(&table("gone"), DEADLINE).await.expect("it answers");
-            for _ in 0..$store::MAX_CONNECTIONS {
-                store.load(row(1).id, Instant::now() + DEADLINE).await.expect("there is a connection");
+            let sent = std::sync::Arc::new(AtomicUsize::new(0));
+            let sum = std::sync::Arc::clone(&sent);
+            let counting = server::silence(address, move |_| {
+                sum.fetch_add(1, SeqCst);
+                false
+            });
+            let url = url.replace(&address.to_string(), &counting.to_string());
+            let mut store = $store::connect(&url).await.expect("the server answers");
+            store.prepare(&table("trips"), DEADLINE).await.expect("it is ready");
+            let stored = row(1);
+            // The first use of a statement prepares it.
+            for is_prepared in [false, true] {
+                sent.store(0, SeqCst);
+                store.insert(stored.clone(), soon()).await.expect("it fits");
+                for call in 0..3 {
+                    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+                    match call {
+                        0 => assert!(store.load(stored.id, soon()).await.expect("it answers").is_some()),
+                        1 => assert_eq!(
+                            store.update(touch(&stored), soon()).await.expect("it answers"),
+                            Outcome::Stored
+                        ),
+                        _ => assert!(store.delete(stored.id, soon()).await.expect("it answers")),
+                    }
+                }
+                let sent = sent.load(SeqCst);
+                assert!(!is_prepared || sent == 4, "{sent} messages for 4 calls");
             }
-            tokio::time::sleep(3 * DEADLINE).await;
-            store.load(row(1).id, Instant::now() + DEADLINE).await.expect("there is a connection again");
+        }
+
+        #[tokio::test]
+        async fn a_value_that_a_column_cannot_hold_is_refused_for_good_and_names_it() {
+            let mut table = table("refused");
+            create(&table.name, ("revision BIGINT", TENANT_OF_20)).await;
+            table.projected = vec![with(tenant(), |it| it.index = false)];
+            table.projected.push(TableColumn::new("note".to_owned(), ColumnType::Text).indexed());
+            table.projected.push(TableColumn::new("score".to_owned(), ColumnType::Real));
+            let store = prepared(&table).await;
+            let of = |n, column: usize, value: Value| {
+                with(row(n), |it| {
+                    it.columns = vec![None; 3];
+                    it.columns[column] = Some(value);
+                })
+            };
+            let text = |text: &str| Value::Text(text.to_owned());
+            let refused = [
+                // The server would cut the spaces off, and the session would not open.
+                (0, "tenant", text(&format!("{:>20} ", "hunter2"))),
+                (0, "tenant", text(&"\u{1F36A}".repeat(21))),
+            ];
+            for (column, name, value) in refused.into_iter().chain(unholdable()) {
+                let unfit = of(2, column, value);
+                let unfit_update = Update::new(
+                    row(1).id,
+                    1,
+                    with(of(1, 0, text("a")), |it| {
+                        it.revision = 2;
+                        it.columns.clone_from(&unfit.columns);
+                    }),
+                );
+                store.insert(of(1, 0, text(&"\u{1F36A}".repeat(20))), soon()).await.expect("it fits");
+                let insert = store.insert(unfit, soon()).await.expect_err("it does not fit");
+                let update = store.update(unfit_update, soon()).await.expect_err("it does not fit");
+                for error in [insert, update] {
+                    assert!(error.is_refused() && error.column() == Some(name), "{}", shown(&error));
+                    assert!(!shown(&error).contains("hunter2"), "{}", shown(&error));
+                }
+                assert_eq!(store.load(row(2).id, soon()).await.expect("it answers"), None);
+                assert!(store.delete(row(1).id, soon()).await.expect("it answers"), "nothing was changed");
+            }
+            // The server itself refuses it.
+            let by_check = of(2, 0, text("hunter3"));
+            let error = store.insert(by_check, soon()).await.expect_err("a constraint forbids it");
+            assert!(error.is_refused() && !shown(&error).contains("hunter3"), "{}", shown(&error));
+            assert!(error.column().is_some_and(|column| column.contains("tenant")), "{}", shown(&error));
+            store.health(soon()).await.expect("the store is well");
+        }
+
+        #[tokio::test]
+        async fn a_filter_by_a_value_that_no_column_can_hold_means_what_it_says() {
+            let table = with(table("unholdable"), |it| {
+                it.user = Some(TableColumn::new("user_id", ColumnType::Text).indexed());
+                it.projected = vec![TableColumn::new("score".to_owned(), ColumnType::Real)];
+            });
+            let store = prepared(&table).await;
+            let rows =
+                [("a", -1.5), ("a\u{1}", 0.0), ("b", 7.0)].into_iter().zip(1..).map(|((user, score), n)| {
+                    with(row(n), |it| {
+                        it.user = Some(Value::Text(user.to_owned()));
+                        it.columns = vec![Some(Value::Real(score))];
+                    })
+                });
+            let none = with(row(9), |it| {
+                it.user = None;
+                it.columns = vec![None];
+            });
+            let rows: Vec<_> = rows.chain([none]).collect();
+            for row in &rows {
+                store.insert(row.clone(), soon()).await.expect("it fits");
+            }
+            let texts = ["a\0", "\0", "a\0b", "b\0", "a\u{1}\0"];
+            let texts = texts.map(|text| (ColumnRef::User, Value::Text(text.to_owned())));
+            let reals = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+            let reals = reals.map(|real| (ColumnRef::Projected(0), Value::Real(real)));
+            for (column, value) in texts.into_iter().chain(reals) {
+                use Comparison::{Eq, Ge, Gt, Le, Lt, Ne};
+                let compared = [Eq, Ne, Lt, Le, Gt, Ge]
+                    .map(|comparison| Filter::Compare(column, comparison, value.clone()));
+                let others = [Filter::OneOf(column, vec![value.clone()])];
+                for filter in compared.into_iter().chain(others) {
+                    for filter in [filter.clone(), Filter::Not(Box::new(filter))] {
+                        let expected = rows.iter().filter(|row| filter.matches(row)).count();
+                        let found = store.count(&filter, soon()).await.map_err(|error| shown(&error));
+                        assert_eq!(found, Ok(expected as u64), "{filter:?}");
+                    }
+                }
+            }
+            let nobody = Value::Text("a\0b".to_owned());
+            let ended = store.evict_oldest(&nobody, 0, row(1).created, soon()).await.expect("it answers");
+            assert!(ended.is_empty(), "{ended:?}");
+        }
+
+        #[tokio::test]
+        async fn a_table_with_a_dot_in_its_name_is_refused() {
+            let mut store = store().await;
+            let table = with(table("dotted"), |it| it.name = format!("app.{}", it.name));
+            let error = store.prepare(&table, DEADLINE).await.expect_err("it would not be in that schema");
+            assert!(shown(&error).contains("has a dot in its name"), "{}", shown(&error));
+            store.claim(&table, "shop", soon()).await.expect_err("it would not be in that schema");
+        }
+
+        #[tokio::test]
+        async fn a_parameter_of_the_url_without_effect_is_refused() {
+            for name in ["schema", "currentSchema", "search_path", "charset", "autocommit", "connect_timeout"]
+            {
+                let url = server::url($variable);
+                let error = $store::connect(&format!("{url}&{name}=hunter2")).await.expect_err(name);
+                let shown = shown(&error);
+                assert!(shown.contains(name) && !shown.contains("hunter2"), "{shown}");
+            }
+        }
+
+        /// What went wrong is said, and not that a wait was in vain.
+        #[tokio::test]
+        async fn an_error_of_a_connection_names_its_cause() {
+            let url = server::url($variable);
+            let address = server::address(&url).to_string();
+            let away = url.replace(&address, "127.0.0.1:1");
+            let unknown = url.replace(&address, "nowhere.invalid:1");
+            let (away, unknown) = tokio::join!($store::connect(&away), $store::connect(&unknown));
+            let away = shown(&away.expect_err("there is no server"));
+            assert!(away.contains("cannot connect to the server") && away.contains("refused"), "{away}");
+            let unknown = shown(&unknown.expect_err("there is no such host"));
+            assert!(
+                unknown.contains("cannot connect to the server") && unknown.contains("lookup"),
+                "{unknown}"
+            );
+            let guarded = server::url(GUARDED).replace(":open-sesame@", ":hunter2@");
+            let error = $store::connect(&guarded).await.expect_err("the password is wrong");
+            let shown = shown(&error);
+            assert!(shown.contains("guarded") && !shown.contains("hunter2"), "{shown}");
+        }
+
+        #[tokio::test]
+        async fn a_server_is_reached_by_its_ipv6_address() {
+            if std::net::TcpListener::bind("[::1]:0").is_err() {
+                eprintln!("not tested: this machine has no IPv6");
+                return;
+            }
+            let url = server::url($variable).replace("127.0.0.1:", "[::1]:");
+            let mut store =
+                $store::connect(&url).await.map_err(|error| shown(&error)).expect("the server answers");
+            store.prepare(&table("six"), DEADLINE).await.expect("it is ready");
+            store.insert(row(1), soon()).await.expect("it fits");
         }
     };
 }
@@ -662,10 +829,47 @@ mod postgres {
 
     const ASKED: [&str; 3] = ["SHOW server_version", "FROM pg_class", "FROM pg_attribute"];
 
-    const PING: &[u8] = b"S\0\0\0\x04";
+    const GUARDED: &str = "POSTGRES_TLS_URL";
+
+    fn unholdable() -> Vec<(usize, &'static str, Value)> {
+        let text = |text: &str| Value::Text(text.to_owned());
+        vec![(0, "tenant", text("hunter2\0")), (1, "note", text("\0")), (1, "note", text(&"x".repeat(2_601)))]
+    }
 
     const GOOD: &str =
         "id BYTEA PRIMARY KEY, state BYTEA, created BIGINT, expiration BIGINT, revision BIGINT";
+
+    #[derive(Databag)]
+    #[databag(table = "named_users")]
+    struct Named {
+        #[databag(user_id)]
+        user_id: Option<String>,
+        #[databag(column, index)]
+        tenant: Option<String>,
+    }
+
+    /// No visitor can sign in by such a name, so nobody is found by it.
+    #[tokio::test]
+    async fn a_user_with_a_nul_is_refused_for_good_and_has_no_sessions() {
+        let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+        let sessions = Sessions::<Named>::builder(store().await).keyring(keyring).build().await;
+        let sessions = sessions.expect("it is ready");
+        let user = || "a\0b".to_owned();
+        let error =
+            sessions.create(Named { user_id: Some(user()), tenant: None }).await.expect_err("refused");
+        assert!(
+            matches!(&error, Error::Store(error) if error.is_refused() && error.column() == Some("user_id")),
+            "{error:?}"
+        );
+        let long = Named { user_id: Some("x".repeat(3_000)), tenant: Some("acme".to_owned()) };
+        let error = sessions.create(long).await.expect_err("it is too long for its index");
+        assert!(matches!(&error, Error::Store(error) if error.column() == Some("user_id")), "{error:?}");
+        assert!(sessions.of_user(user()).await.expect("it answers").is_empty());
+        assert!(sessions.find(Named::TENANT.eq(user())).await.expect("it answers").is_empty());
+        assert!(sessions.find(Named::TENANT.one_of([user()])).await.expect("it answers").is_empty());
+        sessions.revoke_user(user()).await.expect("it answers");
+        sessions.health().await.expect("the store is well");
+    }
 
     const UNFIT: &[(&str, &str, &str)] = &[
         ("state BYTEA", "state TEXT", "\"state\" declared text"),
@@ -721,9 +925,14 @@ mod mysql {
     const TENANT_OF_20: &str = "revision BIGINT, user_id BIGINT, \
          tenant VARCHAR(20) CHARACTER SET utf8mb4 UNIQUE CHECK (tenant <> 'hunter3')";
 
-    const ASKED: [&str; 3] = ["SELECT VERSION()", "sql_mode LIKE", "information_schema.TABLES"];
+    const ASKED: [&str; 3] = ["SELECT VERSION()", "@@sql_mode", "information_schema.TABLES"];
 
-    const PING: &[u8] = b"\x01\0\0\0\x0e";
+    const GUARDED: &str = "MYSQL_TLS_URL";
+
+    fn unholdable() -> Vec<(usize, &'static str, Value)> {
+        let real = |real| (2, "score", Value::Real(real));
+        vec![real(f64::NAN), real(f64::INFINITY), real(f64::NEG_INFINITY)]
+    }
 
     const GOOD: &str =
         "id VARBINARY(32) PRIMARY KEY, state MEDIUMBLOB, created BIGINT, expiration BIGINT, revision BIGINT";
@@ -770,21 +979,29 @@ mod mysql {
         raw.execute("SET GLOBAL sql_mode = DEFAULT").await.expect("it is a setting");
         prepared.expect("it is ready");
         let shown = shown(&inserted.expect_err("it does not fit"));
-        assert!(shown.contains("refused a value"), "{shown}");
+        assert!(shown.contains("cannot hold more than 20 characters"), "{shown}");
     }
 
     #[tokio::test]
-    async fn a_pool_that_truncates_values_is_refused() {
-        for (mode, is_refused) in [("''", true), ("'STRICT_TRANS_TABLES'", false), ("'TRADITIONAL'", false)] {
+    async fn a_pool_whose_settings_would_lose_data_is_refused() {
+        for (set, refusal) in [
+            ("sql_mode = ''", "set STRICT_ALL_TABLES"),
+            ("sql_mode = 'STRICT_TRANS_TABLES'", ""),
+            ("sql_mode = 'TRADITIONAL'", ""),
+            ("sql_mode = 'ORACLE,STRICT_ALL_TABLES'", ""),
+            ("autocommit = 0", "set autocommit = 1"),
+            ("completion_type = 'CHAIN'", "set completion_type = NO_CHAIN"),
+            ("sql_select_limit = 1000", "set sql_select_limit = DEFAULT"),
+        ] {
             let options = sqlx::mysql::MySqlPoolOptions::new().after_connect(move |connection, _| {
-                let set = sqlx::AssertSqlSafe(format!("SET SESSION sql_mode = {mode}"));
+                let set = sqlx::AssertSqlSafe(format!("SET SESSION {set}"));
                 Box::pin(async move { connection.execute(set).await.map(drop) })
             });
             let pool = options.connect(&server::url("MYSQL_URL")).await.expect("the server answers");
             match MysqlStore::from_pool(pool).await {
-                Ok(_) => assert!(!is_refused, "{mode}"),
+                Ok(_) => assert_eq!(refusal, "", "{set}"),
                 Err(error) => {
-                    assert!(is_refused && shown(&error).contains("set STRICT_ALL_TABLES"), "{error:?}");
+                    assert!(!refusal.is_empty() && shown(&error).contains(refusal), "{set}: {error:?}");
                 }
             }
         }

@@ -49,6 +49,8 @@ impl Call {
 pub enum Fault {
     /// It fails before it is executed.
     Down,
+    /// It is refused for good, because of the column `tenant`.
+    Refused,
     /// It is executed, and its answer is lost.
     AnswerLost,
     /// It is executed, its answer is lost, and the store is down from then on.
@@ -199,6 +201,9 @@ impl Watch {
         match fault {
             None => {}
             Some(Fault::Down) => return Err(StoreError::new("be reached", "the store is down")),
+            Some(Fault::Refused) => {
+                return Err(StoreError::refused("take a value", Some("tenant"), "it is too long"));
+            }
             Some(fault @ (Fault::AnswerLost | Fault::Breaks)) => {
                 work.await?;
                 if matches!(fault, Fault::Breaks) {

@@ -131,7 +131,8 @@ impl AnyStore {
     /// | `postgres://..`, `postgresql://..` | `PostgresStore` | `postgres` |
     /// | `mysql://..`, `mariadb://..` | `MysqlStore` | `mysql` |
     ///
-    /// A server's URL is passed to the store's own `connect`.
+    /// A server's URL is passed to the store's own `connect`. In the path of a `sqlite:` URL `%20` and the like stand for
+    /// the characters with these numbers, and `%25` for `%`; there are no options, such as `?mode=ro`.
     ///
     /// # Errors
     ///
@@ -171,8 +172,25 @@ fn open_sqlite(url: &str) -> Result<AnyStore, StoreError> {
         path if path.contains('?') => Err(invalid_url("`sqlite:` takes no options")),
         "" => Err(invalid_url("it names no file: write `sqlite:sessions.db`")),
         ":memory:" => SqliteStore::in_memory().map(AnyStore::from),
-        path => SqliteStore::open(path).map(AnyStore::from),
+        path => match percent_decoded(path) {
+            Some(path) => SqliteStore::open(path).map(AnyStore::from),
+            None => Err(invalid_url("its `%` escapes are not those of UTF-8 text: write `%25` for a `%`")),
+        },
     }
+}
+
+/// Replaces `%20` and the like by the characters that they stand for.
+#[cfg(feature = "sqlite")]
+fn percent_decoded(path: &str) -> Option<String> {
+    let mut parts = path.split('%');
+    let mut decoded = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let (escape, rest) = part.split_at_checked(2)?;
+        let is_hex = escape.bytes().all(|byte| byte.is_ascii_hexdigit());
+        decoded.push(u8::from_str_radix(escape, 16).ok().filter(|byte| is_hex && *byte != 0)?);
+        decoded.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(decoded).ok()
 }
 
 /// Returns what is wrong with a URL that no store was opened for.
@@ -229,6 +247,21 @@ mod tests {
             assert!(path.exists(), "{prefix}");
         }
         assert!(refusal("sqlite://shop.db?mode=rwc").await.contains("takes no options"));
+        let path = folder.path().join("the shop's 100% \u{E9}.db");
+        AnyStore::connect(&format!("sqlite://{}/the%20shop's 100%25 %c3%A9.db", folder.path().display()))
+            .await
+            .expect("it opens");
+        assert!(path.exists(), "the path is decoded");
+        for url in [
+            "sqlite:100%.db",
+            "sqlite:%2",
+            "sqlite:%+1.db",
+            "sqlite:%ff.db",
+            "sqlite:a%00b",
+            "sqlite:%\u{20AC}",
+        ] {
+            assert!(refusal(url).await.contains("write `%25` for a `%`"), "{url}");
+        }
         assert!(refusal("sqlite:").await.contains("names no file"));
         assert!(refusal("sqlite://").await.contains("names no file"));
     }

@@ -104,6 +104,8 @@ impl Engine {
         let answer = timeout_at(halfway(deadline), &mut sent).await;
         let error = match answer {
             Ok(Ok(outcome)) => return Ok(outcome),
+            // Nothing was written, and nothing would be.
+            Ok(Err(error)) if error.is_refused() => return Err(error),
             Ok(Err(error)) => Some(error),
             Err(_) => None,
         };

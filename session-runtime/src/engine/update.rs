@@ -166,7 +166,12 @@ impl Engine {
         deadline: Instant,
     ) -> Result<CommitOutcome, Error> {
         let outcome = self.attempt(active, plan, deadline).await;
-        if matches!(outcome, Ok(CommitOutcome::Conflict) | Err(Error::Ended)) {
+        let is_known = match &outcome {
+            Ok(CommitOutcome::Conflict) | Err(Error::Ended) => true,
+            Ok(CommitOutcome::Done(_)) => false,
+            Err(error) => error.is_refused(),
+        };
+        if is_known {
             active.unconfirmed = false;
         }
         outcome

@@ -76,7 +76,14 @@ pub(crate) struct Held<T> {
     /// parse or no user is logged in, has not read a flash value either.
     pub(super) is_used: Cell<bool>,
     /// The kind of the last failure that was reported, and whether it left a write unconfirmed.
-    pub(super) reported: Option<(Discriminant<Error>, bool)>,
+    pub(super) reported: Option<(FailureKind, bool)>,
+}
+
+/// What tells failures apart: the stage, and whether the store refuses the write for good.
+type FailureKind = (Discriminant<Error>, bool);
+
+fn kind(error: &Error) -> FailureKind {
+    (discriminant(error), error.is_refused())
 }
 
 impl<T> Held<T> {
@@ -88,7 +95,7 @@ impl<T> Held<T> {
     pub(super) fn report(&mut self, error: &Error, message: &'static str) {
         if !self.is_reported(error) {
             report::<T>(Some(self.active.id), error, message);
-            self.reported = Some((discriminant(error), self.active.unconfirmed));
+            self.reported = Some((kind(error), self.active.unconfirmed));
         }
     }
 
@@ -96,8 +103,8 @@ impl<T> Held<T> {
         match error {
             Error::Unconfirmed => matches!(self.reported, Some((_, true))),
             // The store has failed anew: after a write that failed the request makes no other one.
-            Error::Store(_) => false,
-            error => self.reported.is_some_and(|(kind, _)| kind == discriminant(error)),
+            Error::Store(_) if !error.is_refused() => false,
+            error => self.reported.is_some_and(|(reported, _)| reported == kind(error)),
         }
     }
 }
@@ -310,11 +317,16 @@ impl<T: Databag> Slot<T> {
     }
 }
 
-/// Logs and counts a failure.
+/// Logs a failure, and counts it unless the store works: a value that it refuses is a mistake of the application.
 pub(super) fn report<T>(id: Option<SessionId>, error: &Error, message: &'static str) {
-    let (bag, session) = (std::any::type_name::<T>(), id.map(tracing::field::debug));
-    // A metrics layer counts the first field.
-    tracing::error!(monotonic_counter.session_failures = 1_u64, bag, session, error = %ErrorChain(error), "{message}");
+    let (bag, session, cause) =
+        (std::any::type_name::<T>(), id.map(tracing::field::debug), ErrorChain(error));
+    if error.is_refused() {
+        tracing::error!(bag, session, error = %cause, "{message}");
+    } else {
+        // A metrics layer counts the first field.
+        tracing::error!(monotonic_counter.session_failures = 1_u64, bag, session, error = %cause, "{message}");
+    }
 }
 
 /// Makes an error of a mistake in the application. Its answer is opaque, so the text goes to the log.

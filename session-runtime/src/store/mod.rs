@@ -413,14 +413,15 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the store cannot answer, or has a row of this id.
+    /// If the store cannot answer, or has a row of this id. [`StoreError::refused`] if it never takes such a value.
     fn insert(&self, row: Row, deadline: Instant) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Replaces a row if it still has the expected revision.
     ///
     /// # Errors
     ///
-    /// If the store cannot answer. Whether the row was replaced is then unknown.
+    /// If the store cannot answer. Whether the row was replaced is then unknown. [`StoreError::refused`] if it never takes
+    /// such a value.
     fn update(
         &self,
         update: Update,
@@ -527,6 +528,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A call of a store failed.
 ///
+/// Most failures pass: the store is down, or busy. A store that refuses a value for good says so by
+/// [`refused`](Self::refused), so that a request is answered 500 and not 503, which would ask the client to try again.
+///
 /// # Examples
 ///
 /// ```
@@ -536,29 +540,78 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// let error = connect().map_err(|e| StoreError::new("load a row", e)).unwrap_err();
 /// assert_eq!(error.to_string(), "the store could not load a row");
 /// assert!(std::error::Error::source(&error).is_some());
+///
+/// let error = StoreError::refused("insert a row", Some("tenant"), "it is longer than 100 bytes");
+/// assert_eq!(error.to_string(), "the store could not insert a row: it refuses the value of column \"tenant\"");
+/// assert!(error.is_refused());
 /// ```
 #[derive(Debug)]
 pub struct StoreError {
     operation: &'static str,
     source: BoxError,
+    refusal: Option<Refusal>,
+}
+
+/// What a store refuses for good.
+#[derive(Debug)]
+struct Refusal {
+    column: Option<String>,
 }
 
 impl StoreError {
     /// Names the operation, as in "the store could not ..", and its cause. The cause is logged: it must not show the
     /// state or a value of a row.
     pub fn new(operation: &'static str, source: impl Into<BoxError>) -> Self {
-        Self { operation, source: source.into() }
+        Self { operation, source: source.into(), refusal: None }
+    }
+
+    /// Makes the error of a call that the store refuses for good, because of the value of a column if one is named:
+    /// nothing was stored, and the same call would fail again. The cause is logged: it must not show a value of a row.
+    pub fn refused(operation: &'static str, column: Option<&str>, source: impl Into<BoxError>) -> Self {
+        let refusal = Refusal { column: column.map(str::to_owned) };
+        Self { operation, source: source.into(), refusal: Some(refusal) }
+    }
+
+    /// Makes the error of a call that the store refuses for good if there is a refusal, perhaps of a column.
+    #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
+    #[expect(clippy::option_option, reason = "no refusal, one of no column, or one of a column")]
+    fn with_refusal(
+        operation: &'static str,
+        refusal: Option<Option<String>>,
+        source: impl Into<BoxError>,
+    ) -> Self {
+        match refusal {
+            Some(column) => Self::refused(operation, column.as_deref(), source),
+            None => Self::new(operation, source),
+        }
     }
 
     /// Makes the error of a call that missed its deadline.
     pub fn deadline(operation: &'static str) -> Self {
         Self::new(operation, "the deadline has passed")
     }
+
+    /// Returns whether the store refuses the call for good. `false` for a store that is down, busy or slow.
+    pub fn is_refused(&self) -> bool {
+        self.refusal.is_some()
+    }
+
+    /// Returns the column whose value the store refuses for good, if it is known.
+    pub fn column(&self) -> Option<&str> {
+        self.refusal.as_ref()?.column.as_deref()
+    }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the store could not {}", self.operation)
+        write!(f, "the store could not {}", self.operation)?;
+        match &self.refusal {
+            None => Ok(()),
+            Some(Refusal { column: None }) => f.write_str(": it refuses the call"),
+            Some(Refusal { column: Some(column) }) => {
+                write!(f, ": it refuses the value of column {column:?}")
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
+            error if error.is_refused() => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(_)
             | Self::NotLoaded
             | Self::Unconfirmed

@@ -1,16 +1,20 @@
 //! What a driver does for a store: it sends statements, reads cells, and says what an error means.
 
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 
 use sqlx::Database;
 use sqlx::error::DatabaseError;
 
+use crate::store::StoreError;
 use crate::store::sql::dialect::Dialect;
 use crate::store::sql::{Cells, Datum, Mismatch};
 use crate::value::ColumnType;
 
 pub(super) type Connection<D> = <<D as SqlDriver>::Database as Database>::Connection;
+
+pub(super) type Options<D> = <Connection<D> as sqlx::Connection>::Options;
 
 /// How the client of one kind of server is called.
 pub(super) trait SqlDriver: Send + Sync + 'static {
@@ -19,6 +23,13 @@ pub(super) trait SqlDriver: Send + Sync + 'static {
     const DIALECT: &'static Dialect;
 
     const SERVER: &'static ServerCheck;
+
+    /// Makes a connection with the settings that a store needs. Its statements have a timeout in milliseconds; zero for
+    /// none.
+    fn connect(
+        options: &Options<Self>,
+        statement_timeout: u64,
+    ) -> impl Future<Output = Result<Connection<Self>, sqlx::Error>> + Send;
 
     /// Returns the cells of all rows.
     fn fetch(
@@ -39,10 +50,13 @@ pub(super) trait SqlDriver: Send + Sync + 'static {
         connection: &mut Connection<Self>,
         query: &Query<'_>,
         delete: &str,
-    ) -> impl Future<Output = Result<Vec<Cells>, sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<Vec<Cells>, Failure>> + Send;
 
     /// Returns the server's code of an error and what it means.
     fn classify(error: &dyn DatabaseError) -> (String, ErrorClass);
+
+    /// Returns the column or the constraint because of which a value was refused, if the error names it.
+    fn subject(error: &dyn DatabaseError) -> Option<String>;
 }
 
 /// What start-up asks of a kind of server besides its tables.
@@ -52,9 +66,9 @@ pub(super) struct ServerCheck {
     pub(super) version: &'static str,
     /// Checks a version; the error is the oldest one that is supported.
     pub(super) supports: fn(&str) -> Result<(), &'static str>,
-    /// Returns 1 if the server refuses a value that is too long instead of truncating it. `None` for a server that
-    /// always does.
-    pub(super) is_strict: Option<&'static str>,
+    /// Returns why a store cannot work with the settings of the connection, and what the user should know of them: two
+    /// texts, empty if there is nothing to say.
+    pub(super) settings: &'static str,
     /// Take the lock of a table, given its number. The last statement returns 1 if the lock is taken.
     pub(super) lock: fn(i64) -> Vec<String>,
     /// Release it.
@@ -68,6 +82,8 @@ pub(super) enum ErrorClass {
     DuplicateId,
     /// The server rolled the statement back because of a deadlock or the like: a retry may succeed.
     RolledBack,
+    /// The server closes the connection, and has undone the statement if it had begun.
+    Terminated,
     /// The server closes the connection.
     ConnectionLost,
     /// A value does not fit its column.
@@ -119,21 +135,28 @@ pub(super) enum Failure {
     Sqlx(#[from] sqlx::Error),
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
+    #[error("cannot connect to the server")]
+    Connect(#[source] sqlx::Error),
+    #[error("the server has not completed a connection before the deadline")]
+    NotConnected,
+    /// Whether the statement was made is unknown.
     #[error("the connection to the server broke")]
     ConnectionLost(#[source] sqlx::Error),
+    /// The statement was not made.
+    #[error("the server closed the connection")]
+    Terminated(#[source] sqlx::Error),
     /// Without the server's message, which can quote the value.
-    #[error("the server refused a value of the row (error {0})")]
-    ValueRefused(String),
+    #[error("the server refused a value of the row (error {code})")]
+    ValueRefused { code: String, subject: Option<String> },
     #[error("the server rolled the statement back (error {0})")]
     RolledBack(String),
     #[error("there is a row of this id")]
     DuplicateId,
     #[error("the URL does not begin with `{0}://`")]
     Scheme(&'static str),
-    #[error(
-        "sql_mode is not strict: oversized values would be truncated; set STRICT_ALL_TABLES for the pool's connections"
-    )]
-    NotStrict,
+    /// As [`ServerCheck::settings`] says.
+    #[error("{0} for the pool's connections")]
+    Settings(String),
     #[error("another program has held the lock of table {table:?} for too long")]
     Locked { table: String },
     #[error("{found} is too old: {needed} or later is needed")]
@@ -146,6 +169,8 @@ pub(super) enum Failure {
         "{parameter:?} has no effect, because the URL does not ask for the server to be verified: add `{verified}`"
     )]
     UnusedRoots { parameter: String, verified: &'static str },
+    #[error("the URL has the parameter {parameter:?}, which is unknown here{hint}")]
+    UnknownParameter { parameter: String, hint: &'static str },
     #[error("the store was not prepared for a table")]
     NotPrepared,
     #[error("the deadline has passed")]
@@ -153,10 +178,20 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Names the operation that failed.
+    pub(super) fn of_operation(self, operation: &'static str) -> StoreError {
+        let refusal = match &self {
+            Self::Mismatch(mismatch) => mismatch.refusal(),
+            Self::ValueRefused { subject, .. } => Some(subject.clone()),
+            _ => None,
+        };
+        StoreError::with_refusal(operation, refusal, self)
+    }
+
     /// Classifies an error of a statement.
     pub(super) fn of<D: SqlDriver>(error: sqlx::Error) -> Self {
-        let (code, class) = match &error {
-            sqlx::Error::Database(error) => D::classify(error.as_ref()),
+        let ((code, class), subject) = match &error {
+            sqlx::Error::Database(error) => (D::classify(error.as_ref()), D::subject(error.as_ref())),
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
                 return Self::ConnectionLost(error);
             }
@@ -166,8 +201,23 @@ impl Failure {
             ErrorClass::DuplicateId => Self::DuplicateId,
             ErrorClass::RolledBack => Self::RolledBack(code),
             ErrorClass::ConnectionLost => Self::ConnectionLost(error),
-            ErrorClass::ValueRefused => Self::ValueRefused(code),
+            ErrorClass::Terminated => Self::Terminated(error),
+            ErrorClass::ValueRefused => Self::ValueRefused { code, subject },
             ErrorClass::Other => Self::Sqlx(error),
+        }
+    }
+
+    /// Whether the statement may have been made all the same.
+    pub(super) fn may_have_been_made(&self) -> bool {
+        matches!(self, Self::Sqlx(_) | Self::ConnectionLost(_) | Self::Deadline)
+    }
+
+    /// Whether the server may accept connections in a moment.
+    pub(super) fn is_of_a_starting_server(&self) -> bool {
+        match self {
+            Self::Connect(sqlx::Error::Io(error)) => error.kind() == io::ErrorKind::ConnectionRefused,
+            Self::Connect(sqlx::Error::Database(error)) => error.is_transient_in_connect_phase(),
+            _ => false,
         }
     }
 
@@ -177,6 +227,7 @@ impl Failure {
             self,
             Self::Sqlx(_)
                 | Self::ConnectionLost(_)
+                | Self::Terminated(_)
                 | Self::Mismatch(Mismatch::Table { .. })
                 | Self::Locked { .. }
                 | Self::Deadline

@@ -3,63 +3,45 @@
 //! It does not know which server it is: an [`SqlDriver`] sends statements and reads cells, and its
 //! [`Dialect`](super::sql::dialect::Dialect) makes the SQL.
 
+mod connections;
 mod driver;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 mod startup;
-mod tls;
+mod url;
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sqlx::Pool;
-use sqlx::pool::PoolConnection;
-use tokio::time::{timeout, timeout_at};
+use futures_util::future::{Either, select};
+use sqlx::Connection as _;
+use tokio::time::timeout_at;
 
-use self::driver::{Connection, Failure, Parameter, Query, SqlDriver};
+use self::connections::{Connections, Lease};
+use self::driver::{Failure, Parameter, Query, SqlDriver};
 use self::startup::STARTUP_TIMEOUT;
 use super::sql::filter::Statement;
 use super::sql::rows::Rows;
+use super::sql::table::Limits;
 use super::sql::{Cells, Datum, Mismatch, required_columns};
 use super::{Filter, Outcome, Page, Row, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
-/// A connection that was idle for this long is pinged before it is used.
+/// A write that cannot be repeated asks a connection that was idle for this long first whether it lives.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
-
-/// How long a connection that goes back to the pool may take to answer the pool's ping.
-const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pause before a call is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(2);
 
 /// A store on a server of the kind of `D`.
 struct SqlStore<D: SqlDriver> {
-    pool: Pool<D::Database>,
-    /// `None` where the application made the pool.
-    statement_timeout: Option<StatementTimeout>,
+    connections: Connections<D>,
     table: Option<Arc<Prepared>>,
-}
-
-/// How long the server itself may work on a statement, in milliseconds; zero for no limit. A caller that stops waiting
-/// cannot take back a statement that waits for a lock.
-#[derive(Clone, Debug, Default)]
-struct StatementTimeout(Arc<AtomicU64>);
-
-impl StatementTimeout {
-    fn millis(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    fn raise_to(&self, timeout: Duration) {
-        let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-        self.0.fetch_max(millis, Ordering::Relaxed);
-    }
 }
 
 /// A table that is ready.
@@ -71,78 +53,95 @@ struct Prepared {
     delete_list: String,
 }
 
-/// How a statement is run.
+/// What a statement does, and so whether it may be sent twice.
 #[derive(Clone, Copy, PartialEq)]
 enum Call {
+    /// Reads.
     Fetch,
-    Execute,
+    /// Changes nothing when it is made a second time.
+    Repeat,
+    /// Changes one row or none. Made twice, at most one of the two changes a row.
+    Change,
+    /// Adds a row, which may be gone again when the statement is made a second time.
+    Add,
+    /// Removes rows and returns their ids, which a second one could not return again.
     Remove,
 }
 
-#[derive(Default)]
+impl Call {
+    fn may_be_sent_twice(self) -> bool {
+        matches!(self, Self::Fetch | Self::Repeat | Self::Change)
+    }
+
+    /// Whether this result of one of two equal statements is that of both.
+    fn is_decided(self, result: &Result<QueryResult, Failure>) -> bool {
+        result.as_ref().is_ok_and(|result| self != Self::Change || result.changed > 0)
+    }
+
+    /// Returns the result of two equal statements.
+    fn of_both(
+        self,
+        one: Result<QueryResult, Failure>,
+        other: Result<QueryResult, Failure>,
+    ) -> Result<QueryResult, Failure> {
+        match (one, other) {
+            (one, _) if self.is_decided(&one) => one,
+            (_, other) if self.is_decided(&other) => other,
+            // It may have changed the row before the other one did not find it as it was.
+            (Err(error), _) | (_, Err(error)) if error.may_have_been_made() => Err(error),
+            (Err(_), other) => other,
+            (one, _) => one,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
 struct QueryResult {
     rows: Vec<Cells>,
     changed: u64,
 }
 
 impl<D: SqlDriver> SqlStore<D> {
-    fn new(pool: Pool<D::Database>, statement_timeout: Option<StatementTimeout>) -> Self {
-        Self { pool, statement_timeout, table: None }
+    fn new(connections: Connections<D>) -> Self {
+        Self { connections, table: None }
     }
 
     /// Connects, and checks that the server is supported.
     async fn check_server(&self) -> Result<(), Failure> {
         let mut lease = self.startup_lease().await?;
         let checked = startup::check_server::<D>(lease.connection()).await;
-        self.end_startup(lease, checked).await
+        lease.end_startup(checked)
     }
 
     async fn prepare(&mut self, table: &Table, timeout: Duration) -> Result<(), StoreError> {
-        let prepared = self.prepare_table(table).await;
-        prepared.map_err(failed("prepare its table"))?;
-        if let Some(statement_timeout) = &self.statement_timeout {
-            statement_timeout.raise_to(timeout);
-        }
+        let limits = self.prepare_table(table).await.map_err(failed("prepare its table"))?;
+        self.connections.raise_statement_timeout(timeout);
         let quoted = |name: &str| D::DIALECT.quoted(name);
         self.table = Some(Arc::new(Prepared {
-            rows: Rows::new(D::DIALECT, table),
+            rows: Rows::new(D::DIALECT, table).with_limits(limits),
             types: required_columns(table).map(|column| column.ty).collect(),
             delete_list: format!("DELETE FROM {} WHERE {} IN ", quoted(&table.name), quoted(&table.id)),
         }));
         Ok(())
     }
 
-    async fn prepare_table(&self, table: &Table) -> Result<(), Failure> {
+    async fn prepare_table(&self, table: &Table) -> Result<Limits, Failure> {
         let mut lease = self.startup_lease().await?;
         let prepared = startup::prepare_table::<D>(lease.connection(), table).await;
-        self.end_startup(lease, prepared).await
+        lease.end_startup(prepared)
     }
 
-    async fn claim(&self, table: &str, bag: &str) -> Result<String, StoreError> {
+    async fn claim(&self, table: &Table, bag: &str) -> Result<String, StoreError> {
         let claim = async {
             let mut lease = self.startup_lease().await?;
             let owner = startup::claim::<D>(lease.connection(), table, bag).await;
-            self.end_startup(lease, owner).await
+            lease.end_startup(owner)
         };
         claim.await.map_err(failed("note the bag of its table"))
     }
 
     async fn startup_lease(&self) -> Result<Lease<D>, Failure> {
-        match timeout(STARTUP_TIMEOUT, self.pool.acquire()).await {
-            Ok(connection) => Ok(Lease(Some(connection?))),
-            Err(_) => Err(Failure::Deadline),
-        }
-    }
-
-    /// Ends a lease of start-up. Its connection has no statement timeout, so it is closed and not reused.
-    async fn end_startup<T>(&self, mut lease: Lease<D>, result: Result<T, Failure>) -> Result<T, Failure> {
-        if self.statement_timeout.is_some()
-            && result.is_ok()
-            && let Some(connection) = lease.0.take()
-        {
-            drop(timeout(STARTUP_TIMEOUT, connection.close()).await);
-        }
-        lease.end(result)
+        self.connections.connect(Instant::now() + STARTUP_TIMEOUT).await
     }
 
     async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
@@ -158,7 +157,7 @@ impl<D: SqlDriver> SqlStore<D> {
         let Prepared { rows, types, .. } = self.prepared(OPERATION)?;
         let values = rows.values(&row).map_err(failed(OPERATION))?;
         let query = Query { parameters: typed(values, types), ..Query::cached(&rows.insert, []) };
-        self.run(OPERATION, Call::Execute, &query, deadline).await?;
+        self.run(OPERATION, Call::Add, &query, deadline).await?;
         Ok(())
     }
 
@@ -167,7 +166,7 @@ impl<D: SqlDriver> SqlStore<D> {
         let Prepared { rows, types, .. } = self.prepared(OPERATION)?;
         let (sql, values) = rows.update(&update).map_err(failed(OPERATION))?;
         let query = Query { parameters: typed(values, types), ..Query::cached(sql, []) };
-        if self.run(OPERATION, Call::Execute, &query, deadline).await?.changed > 0 {
+        if self.run(OPERATION, Call::Change, &query, deadline).await?.changed > 0 {
             return Ok(Outcome::Stored);
         }
         let query = Query::cached(&rows.exists, [id_datum(&update.id)]);
@@ -178,14 +177,14 @@ impl<D: SqlDriver> SqlStore<D> {
     async fn delete(&self, id: SessionId, deadline: Instant) -> Result<bool, StoreError> {
         const OPERATION: &str = "delete a row";
         let query = Query::cached(&self.prepared(OPERATION)?.rows.delete, [id_datum(&id)]);
-        Ok(self.run(OPERATION, Call::Execute, &query, deadline).await?.changed > 0)
+        Ok(self.run(OPERATION, Call::Change, &query, deadline).await?.changed > 0)
     }
 
     async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
         const OPERATION: &str = "prune expired rows";
         let values = [now.as_millis(), limit.into()].map(Datum::Integer);
         let query = Query::cached(&self.prepared(OPERATION)?.rows.prune, values);
-        Ok(self.run(OPERATION, Call::Execute, &query, deadline).await?.changed)
+        Ok(self.run(OPERATION, Call::Repeat, &query, deadline).await?.changed)
     }
 
     async fn evict_oldest(
@@ -232,7 +231,7 @@ impl<D: SqlDriver> SqlStore<D> {
         const OPERATION: &str = "pass its health check";
         let empty_id = Datum::Blob([].as_slice().into());
         let query = Query::cached(&self.prepared(OPERATION)?.rows.delete, [empty_id]);
-        self.run(OPERATION, Call::Execute, &query, deadline).await?;
+        self.run(OPERATION, Call::Repeat, &query, deadline).await?;
         Ok(())
     }
 
@@ -250,8 +249,8 @@ impl<D: SqlDriver> SqlStore<D> {
 
     /// Runs a statement before the deadline.
     ///
-    /// Two failures are tried again: a statement that the server rolled back to resolve a deadlock, and a read on a
-    /// connection that had broken unnoticed. A write on such a connection may have been made, so that is an error.
+    /// Tried again are a statement that the server rolled back, to resolve a deadlock or because it closed the
+    /// connection, and a read on a connection that broke.
     async fn run(
         &self,
         operation: &'static str,
@@ -262,32 +261,95 @@ impl<D: SqlDriver> SqlStore<D> {
         let delete = &self.prepared(operation)?.delete_list;
         // A timeout polls its future before its clock, and no write may begin after the deadline.
         while Instant::now() < deadline {
-            match timeout_at(deadline.into(), self.attempt(call, query, delete)).await {
-                Ok(Ok(result)) => return Ok(result),
-                Ok(Err(Failure::RolledBack(_))) => tokio::time::sleep(RETRY_PAUSE).await,
-                Ok(Err(Failure::ConnectionLost(_))) if call == Call::Fetch => {
+            match self.call(call, query, delete, deadline).await {
+                Ok(result) => return Ok(result),
+                Err(Failure::RolledBack(_) | Failure::Terminated(_)) => tokio::time::sleep(RETRY_PAUSE).await,
+                Err(Failure::ConnectionLost(_)) if call == Call::Fetch => {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
-                Ok(Err(failure)) => return Err(StoreError::new(operation, failure)),
-                Err(_) => break,
+                Err(failure) => return Err(failure.of_operation(operation)),
             }
         }
         Err(StoreError::deadline(operation))
     }
 
-    async fn attempt(&self, call: Call, query: &Query<'_>, delete: &str) -> Result<QueryResult, Failure> {
-        let mut lease = Lease::<D>(Some(self.pool.acquire().await?));
+    /// Runs a statement on the connection that was used last. If that connection is broken, or silent for half of the
+    /// time, the statement is sent again on a new one, where this is safe.
+    async fn call(
+        &self,
+        call: Call,
+        query: &Query<'_>,
+        delete: &str,
+        deadline: Instant,
+    ) -> Result<QueryResult, Failure> {
+        let connections = &self.connections;
+        let _turn = connections.turn(deadline).await?;
+        let attempt = |lease| Self::attempt(lease, call, query, delete);
+        let taken = Instant::now();
+        if taken >= deadline {
+            return Err(Failure::Deadline);
+        }
+        let half = taken + deadline.saturating_duration_since(taken) / 2;
+        let mut lease = connections.take(deadline).await?;
+        let Some(idle_since) = lease.idle_since() else {
+            return within(deadline, attempt(lease)).await;
+        };
+        if !call.may_be_sent_twice() {
+            if idle_since + PING_AFTER_IDLE < taken && !is_alive(&mut lease, half).await {
+                connections.drop_idle_since(taken);
+                lease = connections.connect(deadline).await?;
+            }
+            let result = within(deadline, attempt(lease)).await;
+            if matches!(result, Err(Failure::ConnectionLost(_) | Failure::Terminated(_) | Failure::Deadline))
+            {
+                connections.drop_idle_since(taken);
+            }
+            return result;
+        }
+        let mut first = pin!(attempt(lease));
+        let lost = match timeout_at(half.into(), &mut first).await {
+            Ok(Err(error @ Failure::ConnectionLost(_))) => Some(error),
+            Ok(Err(error @ Failure::Terminated(_))) => {
+                connections.drop_idle_since(taken);
+                return Err(error);
+            }
+            Ok(result) => return result,
+            Err(_) => None,
+        };
+        connections.drop_idle_since(taken);
+        // Boxed, as it is large and rare.
+        let second = Box::pin(async { attempt(connections.connect(deadline).await?).await });
+        if let Some(error) = lost {
+            return call.of_both(Err(error), within(deadline, second).await);
+        }
+        let both = async {
+            match select(first, second).await {
+                Either::Left((result, _)) | Either::Right((result, _)) if call.is_decided(&result) => result,
+                Either::Left((result, second)) => call.of_both(result, second.await),
+                Either::Right((result, first)) => call.of_both(result, first.await),
+            }
+        };
+        within(deadline, both).await
+    }
+
+    async fn attempt(
+        mut lease: Lease<D>,
+        call: Call,
+        query: &Query<'_>,
+        delete: &str,
+    ) -> Result<QueryResult, Failure> {
         let connection = lease.connection();
         let rows = |rows| QueryResult { rows, ..QueryResult::default() };
         let result = match call {
-            Call::Fetch => D::fetch(connection, query).await.map(rows),
-            Call::Remove => D::remove(connection, query, delete).await.map(rows),
-            Call::Execute => {
+            Call::Fetch => D::fetch(connection, query).await.map(rows).map_err(Failure::of::<D>),
+            Call::Remove => Box::pin(D::remove(connection, query, delete)).await.map(rows),
+            Call::Repeat | Call::Change | Call::Add => {
                 let changed = D::execute(connection, query).await;
-                changed.map(|changed| QueryResult { changed, ..QueryResult::default() })
+                let result = changed.map(|changed| QueryResult { changed, ..QueryResult::default() });
+                result.map_err(Failure::of::<D>)
             }
         };
-        lease.end(result.map_err(Failure::of::<D>))
+        lease.end(result)
     }
 
     fn prepared(&self, operation: &'static str) -> Result<&Prepared, StoreError> {
@@ -297,17 +359,21 @@ impl<D: SqlDriver> SqlStore<D> {
 
 impl<D: SqlDriver> Clone for SqlStore<D> {
     fn clone(&self) -> Self {
-        Self {
-            pool: self.pool.clone(),
-            statement_timeout: self.statement_timeout.clone(),
-            table: self.table.clone(),
-        }
+        Self { connections: self.connections.clone(), table: self.table.clone() }
     }
+}
+
+async fn within<T>(deadline: Instant, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    timeout_at(deadline.into(), call).await.unwrap_or(Err(Failure::Deadline))
+}
+
+async fn is_alive<D: SqlDriver>(lease: &mut Lease<D>, deadline: Instant) -> bool {
+    matches!(timeout_at(deadline.into(), lease.connection().ping()).await, Ok(Ok(())))
 }
 
 /// Names the operation that failed.
 fn failed<E: Into<Failure>>(operation: &'static str) -> impl FnOnce(E) -> StoreError {
-    move |failure| StoreError::new(operation, failure.into())
+    move |failure| failure.into().of_operation(operation)
 }
 
 fn id_datum(id: &SessionId) -> Datum<'_> {
@@ -330,38 +396,6 @@ fn removed_id(cells: &Cells) -> Option<SessionId> {
     cells.first()?.as_ref().and_then(|value| Datum::from(value).id())
 }
 
-/// A connection while it is in use.
-///
-/// It does not go back to the pool if its work failed or was dropped midway: it may wait for a server that never
-/// answers, and the pool would wait with it. The server rolls back what it was doing. Going back to the pool takes an
-/// answer of the server too, and has a timeout for the same reason.
-struct Lease<D: SqlDriver>(Option<PoolConnection<D::Database>>);
-
-impl<D: SqlDriver> Lease<D> {
-    fn connection(&mut self) -> &mut Connection<D> {
-        self.0.as_mut().expect("it is there until the lease ends")
-    }
-
-    fn end<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
-        if result.as_ref().err().is_none_or(Failure::leaves_connection_clean) {
-            // Dropping the connection would return it too, but without a timeout: the pool pings the connection, and
-            // counts it among its own until the answer is there (sqlx-core 0.9, pool/connection.rs).
-            if let Some(mut connection) = self.0.take() {
-                tokio::spawn(timeout(RETURN_TIMEOUT, connection.return_to_pool()));
-            }
-        }
-        result
-    }
-}
-
-impl<D: SqlDriver> Drop for Lease<D> {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            drop(connection.detach());
-        }
-    }
-}
-
 /// Implements `Store` and `Directory` by the `SqlStore` in the field, so that the driver's types stay private.
 macro_rules! delegate {
     ($store:ty) => {
@@ -371,7 +405,7 @@ macro_rules! delegate {
             }
 
             async fn claim(&self, table: &Table, bag: &str, _: Instant) -> Result<String, StoreError> {
-                self.0.claim(&table.name, bag).await
+                self.0.claim(table, bag).await
             }
 
             async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
@@ -432,3 +466,44 @@ macro_rules! delegate {
 }
 
 use delegate;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Outcome = Result<QueryResult, Failure>;
+
+    const CHANGED: fn(u64) -> Outcome = |changed| Ok(QueryResult { changed, ..QueryResult::default() });
+
+    fn lost() -> Outcome {
+        Err(Failure::ConnectionLost(sqlx::Error::WorkerCrashed))
+    }
+
+    fn terminated() -> Outcome {
+        Err(Failure::Terminated(sqlx::Error::WorkerCrashed))
+    }
+
+    /// A change that was sent twice changed the row, changed none, or may have changed it.
+    #[test]
+    fn a_change_that_may_have_been_made_is_never_said_to_have_found_another_row() {
+        for (one, other, expected) in [
+            (CHANGED(1), CHANGED(0), Some(1)),
+            (CHANGED(0), CHANGED(0), Some(0)),
+            (lost(), CHANGED(1), Some(1)),
+            (lost(), CHANGED(0), None),
+            (terminated(), CHANGED(0), Some(0)),
+            (Err(Failure::NotConnected), CHANGED(0), Some(0)),
+            (Err(Failure::Deadline), CHANGED(0), None),
+        ] {
+            let shown = format!("{one:?} and {other:?}");
+            let both = Call::Change.of_both(one, other);
+            assert_eq!(both.as_ref().ok().map(|both| both.changed), expected, "{shown}");
+            // Nor is it tried again, which would find the row as the lost statement left it.
+            assert!(!both.is_err_and(|error| !error.may_have_been_made()), "{shown}");
+        }
+        let again = [Call::Change.of_both(terminated(), lost()), Call::Change.of_both(lost(), terminated())];
+        for both in again {
+            assert!(matches!(both, Err(Failure::ConnectionLost(_))), "{both:?}");
+        }
+    }
+}

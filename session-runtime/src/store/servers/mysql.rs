@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 use sqlx::mysql::{
-    MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool,
-    MySqlPoolOptions, MySqlRow, MySqlSslMode,
+    MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlRow,
+    MySqlSslMode,
 };
 use sqlx::query::Query as BoundQuery;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
-use super::driver::{ErrorClass, Parameter, Query, ServerCheck, SqlDriver};
-use super::startup::STARTUP_TIMEOUT;
-use super::tls::{self, TlsMode, TlsParameters};
-use super::{PING_AFTER_IDLE, SqlStore, StatementTimeout, delegate, failed, removed_id};
+use super::connections::Connections;
+use super::driver::{ErrorClass, Failure, Parameter, Query, ServerCheck, SqlDriver};
+use super::url::{self, TlsMode, UrlParameters};
+use super::{SqlStore, delegate, failed, removed_id};
 use crate::clock::Timestamp;
-use crate::store::sql::dialect::{Catalog, Dialect, Names};
+use crate::store::sql::dialect::{Catalog, Dialect, MaxLength, Names};
 use crate::store::sql::{Cells, ColumnRole, Datum};
 use crate::store::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::token::SessionId;
@@ -28,10 +28,20 @@ use crate::value::{ColumnType, Value};
 /// Any number of processes can share a table. A clone is cheap and shares the connections. A store is used within a
 /// Tokio runtime, such as that of actix-web.
 ///
-/// A call costs one round trip on a connection of the pool. While the server is down, a call fails, at its deadline
-/// at the latest. When the server is back, calls succeed again.
+/// A call costs one round trip on an open connection; the first use of a statement on a connection costs one more. A
+/// connection that broke or fell silent while it was idle is replaced within the call: after half of the time to the
+/// deadline at the latest, and not for a new row, which is not sent twice. While the server is down, a call fails, at its
+/// deadline at the latest. When the server is back, calls succeed again.
 ///
-/// Numbers cannot be infinite or NaN here: a session whose projected field is one of them is refused.
+/// # Limits
+///
+/// | value | limit |
+/// | --- | --- |
+/// | numbers | finite |
+/// | text and bytes | 16 MiB; in a table that exists, the length of its column |
+///
+/// A session with another value is refused: [`StoreError::is_refused`], with the column. A query by such a value finds
+/// nothing.
 ///
 /// # Examples
 ///
@@ -68,31 +78,42 @@ impl MysqlStore {
     /// machine.
     ///
     /// `&ssl-cert=` and `&ssl-key=` name the files of a client certificate. A TLS parameter that would have no effect
-    /// is an error: an unknown one, and roots without a mode that verifies. A password of MySQL's default kind
+    /// is an error: an unknown one, and roots without a mode that verifies. Other parameters are `socket` and
+    /// `statement-cache-capacity`; any other one is an error. A password of MySQL's default kind
     /// (`caching_sha2_password`) is sent over TLS only.
     ///
     /// # Errors
     ///
-    /// If the URL is not one of MySQL, or the server does not answer, fails verification, or is too old.
+    /// If the URL is not one of MySQL, or the server does not answer within 10 seconds, fails verification, or is too old.
+    /// The cause says what went wrong.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         const OPERATION: &str = "connect to MySQL";
-        let options = tls::options(url, &TLS, tls_mode, host).map_err(failed(OPERATION))?;
-        let timeout = StatementTimeout::default();
-        let pool = pool(options.disable_statement_logging(), &timeout);
-        let store = Self(SqlStore::new(pool, Some(timeout)));
+        let options = url::options(url, &PARAMETERS, tls_mode, host).map_err(failed(OPERATION))?;
+        let options = match url::bare_ipv6(options.get_host()) {
+            Some(host) => options.clone().host(&host),
+            None => options,
+        };
+        // What the driver would set by a statement of its own is in `SETTINGS`.
+        let options = options.pipes_as_concat(false).no_engine_substitution(false).set_names(false);
+        let options = options.timezone(None).disable_statement_logging();
+        let store = Self(SqlStore::new(Connections::own(options, Self::MAX_CONNECTIONS)));
         store.0.check_server().await.map_err(failed(OPERATION))?;
         Ok(store)
     }
 
     /// Uses a pool of the application, with its settings.
     ///
+    /// The pool of sqlx asks a connection whether it lives, before each call and after it: `test_before_acquire(false)`
+    /// saves the first of these round trips, [`connect`](Self::connect) both.
+    ///
     /// Give the pool an `acquire_timeout` below the deadline of requests, and its connections an
     /// `innodb_lock_wait_timeout`: a statement that waits for a lock goes on after its caller has stopped waiting.
-    /// Their `sql_mode` must contain `STRICT_ALL_TABLES` or `STRICT_TRANS_TABLES`, as it does by default.
+    /// Their settings must be those of a server as it is installed: a strict `sql_mode`, `autocommit` on, no
+    /// `completion_type`, and no `sql_select_limit`. [`connect`](Self::connect) sets all of these itself.
     ///
     /// # Errors
     ///
-    /// If the server does not answer, is too old, or would truncate oversized values.
+    /// If the server does not answer, is too old, or would lose data by its settings.
     ///
     /// # Examples
     ///
@@ -107,18 +128,20 @@ impl MysqlStore {
     /// # }
     /// ```
     pub async fn from_pool(pool: MySqlPool) -> Result<Self, StoreError> {
-        let store = Self(SqlStore::new(pool, None));
+        let store = Self(SqlStore::new(Connections::Pool(pool)));
         store.0.check_server().await.map_err(failed("take over the pool"))?;
         Ok(store)
     }
 }
 
-const TLS: TlsParameters = TlsParameters {
+const PARAMETERS: UrlParameters = UrlParameters {
     server: "MySQL",
     schemes: &["mysql", "mariadb"],
     verified: "ssl-mode=VERIFY_IDENTITY",
     roots: &["ssl-ca", "sslca"],
-    others: &["ssl-mode", "sslmode", "ssl-cert", "sslcert", "ssl-key", "sslkey"],
+    tls: &["ssl-mode", "sslmode", "ssl-cert", "sslcert", "ssl-key", "sslkey"],
+    others: &["socket", "statement-cache-capacity"],
+    hint: "",
 };
 
 fn tls_mode(options: &MySqlConnectOptions) -> TlsMode {
@@ -134,39 +157,6 @@ fn host(options: &MySqlConnectOptions) -> String {
     socket.unwrap_or_else(|| options.get_host().to_owned())
 }
 
-fn pool(options: MySqlConnectOptions, timeout: &StatementTimeout) -> MySqlPool {
-    let timeout = timeout.clone();
-    MySqlPoolOptions::new()
-        .max_connections(MysqlStore::MAX_CONNECTIONS)
-        .acquire_timeout(STARTUP_TIMEOUT)
-        .test_before_acquire(false)
-        .before_acquire(|connection, state| {
-            Box::pin(async move {
-                if state.idle_for > PING_AFTER_IDLE {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .after_connect(move |connection, _| {
-            // Counted in seconds. Without a timeout the server's own setting stays.
-            let seconds = match timeout.millis().div_ceil(1_000) {
-                0 => "DEFAULT".to_owned(),
-                seconds => seconds.to_string(),
-            };
-            // Without strict mode the server truncates an oversized value and acknowledges it.
-            let set = format!(
-                "SET SESSION innodb_lock_wait_timeout = {seconds}, \
-                 sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')"
-            );
-            Box::pin(async move {
-                connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-                connection.execute(AssertSqlSafe(set)).await.map(drop)
-            })
-        })
-        .connect_lazy_with(options)
-}
-
 delegate!(MysqlStore);
 
 impl fmt::Debug for MysqlStore {
@@ -177,12 +167,34 @@ impl fmt::Debug for MysqlStore {
 
 struct Driver;
 
+/// The settings of a connection, whatever those of the server: with `autocommit` off a write is acknowledged and then
+/// rolled back; without strict mode an oversized value is truncated; a limit of rows would hide sessions from a list.
+const SETTINGS: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+     SET NAMES utf8mb4, SESSION autocommit = 1, completion_type = 'NO_CHAIN', \
+     sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', sql_safe_updates = 0, \
+     sql_select_limit = 18446744073709551615, time_zone = '+00:00'";
+
 impl SqlDriver for Driver {
     type Database = MySql;
 
     const DIALECT: &'static Dialect = &DIALECT;
 
     const SERVER: &'static ServerCheck = &SERVER;
+
+    async fn connect(
+        options: &MySqlConnectOptions,
+        statement_timeout: u64,
+    ) -> Result<MySqlConnection, sqlx::Error> {
+        let mut connection = options.connect().await?;
+        // Counted in seconds. Without a timeout the server's own setting stays.
+        let seconds = match statement_timeout.div_ceil(1_000) {
+            0 => "DEFAULT".to_owned(),
+            seconds => seconds.to_string(),
+        };
+        let set = format!("{SETTINGS}, innodb_lock_wait_timeout = {seconds}");
+        connection.execute(AssertSqlSafe(set)).await?;
+        Ok(connection)
+    }
 
     async fn fetch(connection: &mut MySqlConnection, query: &Query<'_>) -> Result<Vec<Cells>, sqlx::Error> {
         let rows = bind(query).fetch_all(connection).await?;
@@ -193,37 +205,21 @@ impl SqlDriver for Driver {
         Ok(bind(query).execute(connection).await?.rows_affected())
     }
 
-    /// MySQL cannot return the rows that it removes. So the rows are locked first, which keeps other connections from
-    /// changing them, and then removed by their ids. Rows that are added meanwhile stay.
-    ///
-    /// A locking read goes along an index. It misses a row whose id changes so that the row moves from before the
-    /// reader to behind it. So each round reads first, without locks, which rows there are; if the locking read did
-    /// not find all of them, there is another round.
     async fn remove(
         connection: &mut MySqlConnection,
         query: &Query<'_>,
         delete: &str,
-    ) -> Result<Vec<Cells>, sqlx::Error> {
-        connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-        let mut transaction = connection.begin().await?;
-        let lock = Query { sql: format!("{} FOR UPDATE", query.sql).into(), ..query.clone() };
-        let mut removed = Vec::new();
-        loop {
-            let existing = Self::fetch(&mut transaction, query).await?;
-            let locked = Self::fetch(&mut transaction, &lock).await?;
-            for chunk in locked.chunks(IDS_PER_STATEMENT) {
-                let list = vec!["?"; chunk.len()].join(", ");
-                let ids = chunk.iter().flatten().flatten().map(Datum::from);
-                let delete = Query::once(format!("{delete}({list})"), ids, &[]);
-                Self::execute(&mut transaction, &delete).await?;
-            }
-            let found: HashSet<_> = locked.iter().filter_map(removed_id).collect();
-            removed.extend(locked);
-            if existing.iter().filter_map(removed_id).all(|id| found.contains(&id)) {
-                break;
-            }
-        }
-        transaction.commit().await?;
+    ) -> Result<Vec<Cells>, Failure> {
+        // The server undoes what is not committed.
+        let undone = |error| match Failure::of::<Self>(error) {
+            Failure::ConnectionLost(error) => Failure::Terminated(error),
+            failure => failure,
+        };
+        let set = connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await;
+        set.map_err(undone)?;
+        let mut transaction = connection.begin().await.map_err(undone)?;
+        let removed = remove(&mut transaction, query, delete).await.map_err(undone)?;
+        transaction.commit().await.map_err(Failure::of::<Self>)?;
         Ok(removed)
     }
 
@@ -240,6 +236,53 @@ impl SqlDriver for Driver {
         };
         (number.map(|number| number.to_string()).unwrap_or_default(), class)
     }
+
+    /// The message quotes the value first: `Incorrect string value: '..' for column `d`.`t`.`tenant` at row 1`.
+    fn subject(error: &dyn DatabaseError) -> Option<String> {
+        let message = error.message();
+        for (before, after) in [("CONSTRAINT `", "` failed for"), ("Check constraint '", "' is violated")] {
+            if let Some((name, _)) = message.strip_prefix(before).and_then(|rest| rest.split_once(after)) {
+                return Some(name.to_owned());
+            }
+        }
+        let (_, name) = message.rsplit_once(" for column ").or_else(|| message.rsplit_once(" column "))?;
+        let name = name.rsplit_once(" at row ").map_or(name, |(name, _)| name);
+        let name = name.rsplit('.').next()?.trim_matches(['`', '\'', '"']);
+        Some(name.to_owned()).filter(|name| !name.is_empty())
+    }
+}
+
+/// Removes rows within a transaction.
+///
+/// MySQL cannot return the rows that it removes. So the rows are locked first, which keeps other connections from
+/// changing them, and then removed by their ids. Rows that are added meanwhile stay.
+///
+/// A locking read goes along an index. It misses a row whose id changes so that the row moves from before the
+/// reader to behind it. So each round reads first, without locks, which rows there are; if the locking read did
+/// not find all of them, there is another round.
+async fn remove(
+    connection: &mut MySqlConnection,
+    query: &Query<'_>,
+    delete: &str,
+) -> Result<Vec<Cells>, sqlx::Error> {
+    let lock = Query { sql: format!("{} FOR UPDATE", query.sql).into(), ..query.clone() };
+    let mut removed = Vec::new();
+    loop {
+        let existing = Driver::fetch(connection, query).await?;
+        let locked = Driver::fetch(connection, &lock).await?;
+        for chunk in locked.chunks(IDS_PER_STATEMENT) {
+            let list = vec!["?"; chunk.len()].join(", ");
+            let ids = chunk.iter().flatten().flatten().map(Datum::from);
+            let delete = Query::once(format!("{delete}({list})"), ids, &[]);
+            Driver::execute(connection, &delete).await?;
+        }
+        let found: HashSet<_> = locked.iter().filter_map(removed_id).collect();
+        removed.extend(locked);
+        if existing.iter().filter_map(removed_id).all(|id| found.contains(&id)) {
+            break;
+        }
+    }
+    Ok(removed)
 }
 
 /// The most rows that one statement removes.
@@ -291,6 +334,11 @@ static DIALECT: Dialect = Dialect {
     // Even the `_bin` collations ignore spaces at the end.
     byte_order: ("CAST(", " AS BINARY)"),
     byte_order_is_blob: true,
+    text_holds_nul: true,
+    refuses: |value, _| match value {
+        Value::Real(real) if !real.is_finite() => Some("an infinite number, or NaN"),
+        _ => None,
+    },
     bounded: |column, ty, max| match ty {
         ColumnType::Integer | ColumnType::Real => column.to_owned(),
         ColumnType::Text | ColumnType::Blob => format!("LEFT({column}, {})", max + 1),
@@ -346,6 +394,7 @@ static DIALECT: Dialect = Dialect {
             format!("(SELECT IF(@@lower_case_table_names = 0, n, LOWER(n)) FROM (SELECT {name} AS n) AS t)")
         },
         holds,
+        max_length,
         table_options: " ENGINE = InnoDB",
         create_index: |_, table, column, ty| {
             let length = match ty {
@@ -362,7 +411,18 @@ static DIALECT: Dialect = Dialect {
 static SERVER: ServerCheck = ServerCheck {
     version: "SELECT VERSION()",
     supports,
-    is_strict: Some("SELECT CAST(@@sql_mode LIKE '%STRICT%' AS SIGNED)"),
+    settings: "SELECT CAST(CASE \
+               WHEN @@sql_mode NOT LIKE '%STRICT%' THEN \
+               'sql_mode is not strict: oversized values would be truncated; set STRICT_ALL_TABLES' \
+               WHEN @@autocommit <> 1 THEN \
+               'autocommit is off: writes would be acknowledged and never committed; set autocommit = 1' \
+               WHEN @@completion_type <> 'NO_CHAIN' THEN \
+               'a commit would begin another transaction; set completion_type = NO_CHAIN' \
+               WHEN @@sql_select_limit < 18446744073709551615 THEN \
+               'sql_select_limit would hide sessions from lists and revocations; set sql_select_limit = DEFAULT' \
+               ELSE '' END AS CHAR), CAST(CASE @@innodb_flush_log_at_trx_commit WHEN 0 THEN \
+               'innodb_flush_log_at_trx_commit is 0: when the server crashes, the writes of the last second that it has \
+               acknowledged are lost, and sessions that were ended may come back; set it to 1' ELSE '' END AS CHAR)",
     lock: |number| vec![format!("SELECT CAST(GET_LOCK('databag {number}', 30) AS SIGNED)")],
     unlock: |number| vec![format!("SELECT RELEASE_LOCK('databag {number}')")],
 };
@@ -395,12 +455,26 @@ fn holds(declared: &str, role: ColumnRole) -> Option<ColumnType> {
         "varbinary" if role == ColumnRole::Key && length() < Some(32) => None,
         "bigint" if !rest.contains("unsigned") => Some(ColumnType::Integer),
         "double" if !rest.contains("unsigned") => Some(ColumnType::Real),
-        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => {
+        // `CHAR` loses the spaces at the end.
+        "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => {
             declared.ends_with(" utf8mb4").then_some(ColumnType::Text)
         }
         // `BINARY` pads with zeros. Only ids always have the full length.
         "binary" => (role == ColumnRole::Key && length() == Some(32)).then_some(ColumnType::Blob),
         "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => Some(ColumnType::Blob),
+        _ => None,
+    }
+}
+
+/// The longest value of a column of a declared type.
+fn max_length(declared: &str) -> Option<MaxLength> {
+    let (ty, rest) = declared.split_at(declared.find(['(', ' ']).unwrap_or(declared.len()));
+    let length = || rest.strip_prefix('(')?.split_once(')')?.0.parse().ok();
+    match ty {
+        "varchar" => length().map(MaxLength::Characters),
+        "varbinary" => length().map(MaxLength::Bytes),
+        "tinytext" | "tinyblob" => Some(MaxLength::Bytes(255)),
+        "text" | "blob" => Some(MaxLength::Bytes(65_535)),
         _ => None,
     }
 }

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{
-    PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow, PgSslMode, Postgres,
+    PgArguments, PgConnectOptions, PgConnection, PgDatabaseError, PgPool, PgRow, PgSslMode, Postgres,
 };
 use sqlx::query::Query as BoundQuery;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 
-use super::driver::{ErrorClass, Parameter, Query, ServerCheck, SqlDriver};
-use super::startup::STARTUP_TIMEOUT;
-use super::tls::{self, TlsMode, TlsParameters};
-use super::{PING_AFTER_IDLE, SqlStore, StatementTimeout, delegate, failed};
+use super::connections::Connections;
+use super::driver::{ErrorClass, Failure, Parameter, Query, ServerCheck, SqlDriver};
+use super::url::{self, TlsMode, UrlParameters};
+use super::{SqlStore, delegate, failed};
 use crate::clock::Timestamp;
-use crate::store::sql::dialect::{Catalog, Dialect, Names};
+use crate::store::sql::dialect::{Catalog, Dialect, MaxLength, Names};
 use crate::store::sql::{Cells, Datum};
 use crate::store::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::token::SessionId;
@@ -26,10 +26,21 @@ use crate::value::{ColumnType, Value};
 /// Any number of processes can share a table. A clone is cheap and shares the connections. A store is used within a
 /// Tokio runtime, such as that of actix-web.
 ///
-/// A call costs one round trip on a connection of the pool. While the server is down, a call fails, at its deadline
-/// at the latest. When the server is back, calls succeed again.
+/// A call costs one round trip on an open connection; the first use of a statement on a connection costs one more. A
+/// connection that broke or fell silent while it was idle is replaced within the call: after half of the time to the
+/// deadline at the latest, and not for a new row, which is not sent twice. While the server is down, a call fails, at its
+/// deadline at the latest. When the server is back, calls succeed again.
 ///
-/// Text cannot hold the character NUL here: a session whose user or projected field contains one is refused.
+/// # Limits
+///
+/// | value | limit |
+/// | --- | --- |
+/// | text | no character NUL |
+/// | text and bytes of the user and of an indexed field | 2,600 bytes |
+/// | text in a column `VARCHAR(n)` of a table that exists | `n` characters |
+///
+/// A session with another value is refused: [`StoreError::is_refused`], with the column. A query by such a value finds
+/// nothing.
 ///
 /// # Examples
 ///
@@ -73,20 +84,33 @@ impl PostgresStore {
     /// `&sslcert=` and `&sslkey=` name the files of a client certificate. A TLS parameter that would have no effect
     /// is an error: an unknown one, and roots without a mode that verifies.
     ///
+    /// # Other parameters
+    ///
+    /// `options=-csearch_path=app` names the schema of the table, and `-c` sets any other setting of the connections.
+    /// `host`, `hostaddr`, `port`, `dbname`, `user`, `password`, `application_name` and `statement-cache-capacity` are
+    /// taken too. Any other parameter is an error.
+    ///
     /// # Errors
     ///
-    /// If the URL is not one of PostgreSQL, or the server does not answer, fails verification, or is too old.
+    /// If the URL is not one of PostgreSQL, or the server does not answer within 10 seconds, fails verification, or is too
+    /// old. The cause says what went wrong.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
         const OPERATION: &str = "connect to PostgreSQL";
-        let options = tls::options(url, &TLS, tls_mode, host).map_err(failed(OPERATION))?;
-        let timeout = StatementTimeout::default();
-        let pool = pool(options.disable_statement_logging(), &timeout);
-        let store = Self(SqlStore::new(pool, Some(timeout)));
+        let options = url::options(url, &PARAMETERS, tls_mode, host).map_err(failed(OPERATION))?;
+        let options = match url::bare_ipv6(options.get_host()) {
+            Some(host) => options.clone().host(&host),
+            None => options,
+        };
+        let connections = Connections::own(options.disable_statement_logging(), Self::MAX_CONNECTIONS);
+        let store = Self(SqlStore::new(connections));
         store.0.check_server().await.map_err(failed(OPERATION))?;
         Ok(store)
     }
 
     /// Uses a pool of the application, with its settings.
+    ///
+    /// The pool of sqlx asks a connection whether it lives, before each call and after it: `test_before_acquire(false)`
+    /// saves the first of these round trips, [`connect`](Self::connect) both.
     ///
     /// Give the pool an `acquire_timeout` below the deadline of requests, and its connections a `lock_timeout` or
     /// `statement_timeout`: a statement that waits for a lock goes on after its caller has stopped waiting. The store
@@ -110,18 +134,30 @@ impl PostgresStore {
     /// # }
     /// ```
     pub async fn from_pool(pool: PgPool) -> Result<Self, StoreError> {
-        let store = Self(SqlStore::new(pool, None));
+        let store = Self(SqlStore::new(Connections::Pool(pool)));
         store.0.check_server().await.map_err(failed("take over the pool"))?;
         Ok(store)
     }
 }
 
-const TLS: TlsParameters = TlsParameters {
+const PARAMETERS: UrlParameters = UrlParameters {
     server: "PostgreSQL",
     schemes: &["postgres", "postgresql"],
     verified: "sslmode=verify-full",
     roots: &["sslrootcert", "ssl-root-cert", "ssl-ca"],
-    others: &["sslmode", "ssl-mode", "sslcert", "ssl-cert", "sslkey", "ssl-key"],
+    tls: &["sslmode", "ssl-mode", "sslcert", "ssl-cert", "sslkey", "ssl-key"],
+    others: &[
+        "application_name",
+        "dbname",
+        "host",
+        "hostaddr",
+        "options",
+        "password",
+        "port",
+        "statement-cache-capacity",
+        "user",
+    ],
+    hint: ": a schema is named by `options=-csearch_path=NAME`, and any other setting of the session so too",
 };
 
 fn tls_mode(options: &PgConnectOptions) -> TlsMode {
@@ -135,27 +171,6 @@ fn tls_mode(options: &PgConnectOptions) -> TlsMode {
 fn host(options: &PgConnectOptions) -> String {
     let socket = options.get_socket().map(|path| path.display().to_string());
     socket.unwrap_or_else(|| options.get_host().to_owned())
-}
-
-fn pool(options: PgConnectOptions, timeout: &StatementTimeout) -> PgPool {
-    let timeout = timeout.clone();
-    PgPoolOptions::new()
-        .max_connections(PostgresStore::MAX_CONNECTIONS)
-        .acquire_timeout(STARTUP_TIMEOUT)
-        .test_before_acquire(false)
-        .before_acquire(|connection, state| {
-            Box::pin(async move {
-                if state.idle_for > PING_AFTER_IDLE {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
-        .after_connect(move |connection, _| {
-            let set = format!("SET statement_timeout = {}", timeout.millis());
-            Box::pin(async move { connection.execute(AssertSqlSafe(set)).await.map(drop) })
-        })
-        .connect_lazy_with(options)
 }
 
 delegate!(PostgresStore);
@@ -175,6 +190,19 @@ impl SqlDriver for Driver {
 
     const SERVER: &'static ServerCheck = &SERVER;
 
+    async fn connect(
+        options: &PgConnectOptions,
+        statement_timeout: u64,
+    ) -> Result<PgConnection, sqlx::Error> {
+        let mut connection = options.connect().await?;
+        // At another level the server would refuse writes at the same time that it can make one after the other.
+        let set = format!(
+            "SET statement_timeout = {statement_timeout}; SET default_transaction_isolation = 'read committed'"
+        );
+        connection.execute(AssertSqlSafe(set)).await?;
+        Ok(connection)
+    }
+
     async fn fetch(connection: &mut PgConnection, query: &Query<'_>) -> Result<Vec<Cells>, sqlx::Error> {
         let rows = bind(query).fetch_all(connection).await?;
         rows.iter().map(|row| cells(row, query.types)).collect()
@@ -188,8 +216,8 @@ impl SqlDriver for Driver {
         connection: &mut PgConnection,
         query: &Query<'_>,
         _: &str,
-    ) -> Result<Vec<Cells>, sqlx::Error> {
-        Self::fetch(connection, query).await
+    ) -> Result<Vec<Cells>, Failure> {
+        Self::fetch(connection, query).await.map_err(Failure::of::<Self>)
     }
 
     fn classify(error: &dyn DatabaseError) -> (String, ErrorClass) {
@@ -198,15 +226,24 @@ impl SqlDriver for Driver {
         let class = match code.as_ref() {
             "23505" => ErrorClass::DuplicateId,
             "40001" | "40P01" => ErrorClass::RolledBack,
-            // Shut down, crashed, or starting.
-            "57P01" | "57P02" | "57P03" => ErrorClass::ConnectionLost,
-            // Data exceptions, constraints, and conditions of views: the server quotes the value, or the row.
-            code if ["22", "23", "44"].iter().any(|class| code.starts_with(class)) => {
+            // By an administrator or at its end, because the connection was idle, or while the server starts. A statement
+            // that is stored already gets no such error (`ProcessInterrupts` in tcop/postgres.c).
+            "57P01" | "57P03" | "57P05" => ErrorClass::Terminated,
+            // A crash, which can come after the statement.
+            "57P02" => ErrorClass::ConnectionLost,
+            // Data exceptions, constraints, conditions of views, and limits, such as that of an index: the server quotes
+            // the value, or the row.
+            code if ["22", "23", "44", "54"].iter().any(|class| code.starts_with(class)) => {
                 ErrorClass::ValueRefused
             }
             _ => ErrorClass::Other,
         };
         (code.into_owned(), class)
+    }
+
+    fn subject(error: &dyn DatabaseError) -> Option<String> {
+        let column = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::column);
+        column.or_else(|| error.constraint()).map(str::to_owned)
     }
 }
 
@@ -236,6 +273,12 @@ fn cells(row: &PgRow, types: &[ColumnType]) -> Result<Cells, sqlx::Error> {
     types.iter().enumerate().map(cell).collect()
 }
 
+/// The longest indexed value, in bytes. An entry of an index may have 2,704 bytes, and is compressed first; so what is
+/// longer depends on the value.
+const MAX_INDEXED: usize = 2_600;
+
+const TOO_LONG_FOR_INDEX: &str = "more than 2600 bytes, because it is indexed";
+
 static DIALECT: Dialect = Dialect {
     quote: '"',
     name_length: str::len,
@@ -246,6 +289,13 @@ static DIALECT: Dialect = Dialect {
     update: "UPDATE",
     byte_order: ("", " COLLATE \"C\""),
     byte_order_is_blob: false,
+    text_holds_nul: false,
+    refuses: |value, is_indexed| match value {
+        Value::Text(text) if text.contains('\0') => Some("text with the character NUL"),
+        Value::Text(text) if is_indexed && text.len() > MAX_INDEXED => Some(TOO_LONG_FOR_INDEX),
+        Value::Blob(blob) if is_indexed && blob.len() > MAX_INDEXED => Some(TOO_LONG_FOR_INDEX),
+        _ => None,
+    },
     // The server reads only this part of a value that it keeps outside of the row.
     bounded: |column, ty, max| match ty {
         ColumnType::Integer | ColumnType::Real => column.to_owned(),
@@ -308,6 +358,10 @@ static DIALECT: Dialect = Dialect {
             }
             _ => None,
         },
+        max_length: |declared| {
+            let length = declared.strip_prefix("character varying(")?.strip_suffix(')')?;
+            length.parse().ok().map(MaxLength::Characters)
+        },
         table_options: "",
         // PostgreSQL chooses a name that is free and short enough.
         create_index: |_, table, column, _| format!("CREATE INDEX ON {table} ({column})"),
@@ -317,7 +371,9 @@ static DIALECT: Dialect = Dialect {
 static SERVER: ServerCheck = ServerCheck {
     version: "SHOW server_version",
     supports,
-    is_strict: None,
+    settings: "SELECT '', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'synchronous_commit is off: \
+               when the server crashes, the last writes that it has acknowledged are lost, and sessions that were ended \
+               may come back; set it to local or on' ELSE '' END",
     lock: |number| {
         vec![
             "BEGIN".to_owned(),

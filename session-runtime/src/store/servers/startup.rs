@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::driver::{Connection, Failure, Query, SqlDriver};
 use crate::store::Table;
 use crate::store::sql::owner::{OWNERS, Owners};
-use crate::store::sql::table::TableCheck;
+use crate::store::sql::table::{Limits, TableCheck};
 use crate::store::sql::{Cells, Datum};
 use crate::value::{ColumnType, Value};
 
@@ -17,7 +17,7 @@ pub(super) const STARTUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long start-up waits for a lock. The server itself gives up after 30 seconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Checks that the server is not too old, and that it refuses values that do not fit.
+/// Checks that the server is not too old, and the settings of the connection.
 pub(super) async fn check_server<D: SqlDriver>(connection: &mut Connection<D>) -> Result<(), Failure> {
     let query = Query::once(D::SERVER.version, [], &[ColumnType::Text]);
     let rows = within(STARTUP_TIMEOUT, D::fetch(connection, &query)).await?;
@@ -27,15 +27,19 @@ pub(super) async fn check_server<D: SqlDriver>(connection: &mut Connection<D>) -
     };
     (D::SERVER.supports)(version)
         .map_err(|needed| Failure::OldServer { found: version.to_owned(), needed })?;
-    match D::SERVER.is_strict {
-        Some(is_strict) if !is_one::<D>(connection, STARTUP_TIMEOUT, is_strict).await? => {
-            Err(Failure::NotStrict)
-        }
-        _ => Ok(()),
+    let query = Query::once(D::SERVER.settings, [], &[ColumnType::Text, ColumnType::Text]);
+    let rows = within(STARTUP_TIMEOUT, D::fetch(connection, &query)).await?;
+    let said = |n: usize| match rows.first().and_then(|cells| cells.get(n)) {
+        Some(Some(Value::Text(text))) => text.clone(),
+        _ => String::new(),
+    };
+    if !said(1).is_empty() {
+        tracing::warn!("{}", said(1));
     }
+    if said(0).is_empty() { Ok(()) } else { Err(Failure::Settings(said(0))) }
 }
 
-/// Makes the database ready for a table.
+/// Makes the database ready for a table, and returns which of its columns hold only short values.
 ///
 /// A table that fits is left alone, without a lock: the user of a read-only server can still read from it, if its bag
 /// was noted before. Otherwise
@@ -46,25 +50,30 @@ pub(super) async fn check_server<D: SqlDriver>(connection: &mut Connection<D>) -
 pub(super) async fn prepare_table<D: SqlDriver>(
     connection: &mut Connection<D>,
     table: &Table,
-) -> Result<(), Failure> {
-    if missing::<D>(connection, table).await?.is_empty() {
-        return Ok(());
+) -> Result<Limits, Failure> {
+    let (statements, mut limits) = missing::<D>(connection, table).await?;
+    if statements.is_empty() {
+        return Ok(limits);
     }
     let number = lock::<D>(connection, &table.name).await?;
     for _columns_then_indexes in 0..2 {
-        let statements = missing::<D>(connection, table).await?;
+        let statements;
+        (statements, limits) = missing::<D>(connection, table).await?;
         run::<D>(connection, statements).await?;
     }
-    within(STARTUP_TIMEOUT, run::<D>(connection, (D::SERVER.unlock)(number))).await
+    within(STARTUP_TIMEOUT, run::<D>(connection, (D::SERVER.unlock)(number))).await?;
+    Ok(limits)
 }
 
 /// Notes that a table belongs to a bag, unless it belongs to another, and returns the one it belongs to.
 pub(super) async fn claim<D: SqlDriver>(
     connection: &mut Connection<D>,
-    table: &str,
+    table: &Table,
     bag: &str,
 ) -> Result<String, Failure> {
-    let owners = Owners::new(D::DIALECT);
+    // A note is made for a table that can be prepared.
+    TableCheck::new(D::DIALECT, table)?;
+    let (table, owners) = (table.name.as_str(), Owners::new(D::DIALECT));
     if let Some(owner) = owner::<D>(connection, &owners, table).await? {
         return Ok(owner);
     }
@@ -113,11 +122,11 @@ async fn lock<D: SqlDriver>(connection: &mut Connection<D>, table: &str) -> Resu
     Ok(number)
 }
 
-/// Returns the statements that bring the table nearer to what it must be.
+/// Returns the statements that bring the table nearer to what it must be, and which columns hold only short values.
 async fn missing<D: SqlDriver>(
     connection: &mut Connection<D>,
     table: &Table,
-) -> Result<Vec<String>, Failure> {
+) -> Result<(Vec<String>, Limits), Failure> {
     let mut check = TableCheck::new(D::DIALECT, table)?;
     while let Some(question) = check.question() {
         let subject = Value::Text(question.subject.to_owned());
@@ -125,7 +134,8 @@ async fn missing<D: SqlDriver>(
         let rows = within(STARTUP_TIMEOUT, D::fetch(connection, &query)).await?;
         check.answer(&rows)?;
     }
-    Ok(check.into_statements())
+    let limits = check.take_limits();
+    Ok((check.into_statements(), limits))
 }
 
 async fn run<D: SqlDriver>(connection: &mut Connection<D>, statements: Vec<String>) -> Result<(), Failure> {

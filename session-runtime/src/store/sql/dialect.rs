@@ -4,9 +4,10 @@
 //! database it writes for.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use super::ColumnRole;
-use crate::value::ColumnType;
+use crate::value::{ColumnType, Value};
 
 /// How one database wants its SQL.
 #[derive(Debug)]
@@ -30,6 +31,11 @@ pub(in crate::store) struct Dialect {
     /// Whether `byte_order` turns text into bytes, which an index of the column does not serve. A comparison with
     /// the column itself is then made besides.
     pub(in crate::store) byte_order_is_blob: bool,
+    /// Whether text can hold the character NUL.
+    pub(in crate::store) text_holds_nul: bool,
+    /// Returns what a value is, if no column of its type can hold it. The second parameter is whether the column is
+    /// indexed.
+    pub(in crate::store) refuses: fn(&Value, bool) -> Option<&'static str>,
     /// Selects a column, so that no more than so many bytes of a value are read: its quoted name, its type, the most
     /// bytes. What comes of a longer value is longer too, or of another type.
     pub(in crate::store) bounded: fn(&str, ColumnType, usize) -> String,
@@ -52,6 +58,37 @@ pub(in crate::store) struct Names {
     pub(in crate::store) id: String,
     pub(in crate::store) created: String,
     pub(in crate::store) expiration: String,
+}
+
+/// The longest value of a column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(in crate::store) enum MaxLength {
+    Bytes(usize),
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres")),
+        expect(dead_code, reason = "SQLite has no limit")
+    )]
+    Characters(usize),
+}
+
+impl MaxLength {
+    pub(super) fn fits(self, value: &Value) -> bool {
+        match (self, value) {
+            (Self::Bytes(max), Value::Text(text)) => text.len() <= max,
+            (Self::Bytes(max), Value::Blob(blob)) => blob.len() <= max,
+            (Self::Characters(max), Value::Text(text)) => text.len() <= max || text.chars().count() <= max,
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for MaxLength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(max) => write!(f, "more than {max} bytes"),
+            Self::Characters(max) => write!(f, "more than {max} characters"),
+        }
+    }
 }
 
 /// What a database says of its tables, and how a table is made.
@@ -78,6 +115,8 @@ pub(in crate::store) struct Catalog {
     pub(in crate::store) name_value: fn(&str) -> String,
     /// What a column of this declared type holds, if it can have this role.
     pub(in crate::store) holds: fn(&str, ColumnRole) -> Option<ColumnType>,
+    /// The longest value of a column of this declared type, if it is shorter than a session may need.
+    pub(in crate::store) max_length: fn(&str) -> Option<MaxLength>,
     /// Stands after the columns of a new table.
     pub(in crate::store) table_options: &'static str,
     /// Creates an index: the quoted name it may take, the quoted table, the quoted column, its type.

@@ -1,5 +1,7 @@
 //! Filters as conditions: a filter goes in; text and the values to bind come out.
 
+use std::borrow::Cow;
+
 use super::Mismatch;
 use super::dialect::Dialect;
 use crate::store::{ColumnRef, Comparison, Filter, Table};
@@ -99,6 +101,19 @@ impl<'a> StatementBuilder<'a> {
             self.push("FALSE");
             return Ok(());
         }
+        let (comparison, value) = match self.storable(comparison, value) {
+            Storable::As(comparison, value) => (comparison, value),
+            Storable::All => {
+                self.push_name(operand.name);
+                self.push(" IS NOT NULL");
+                return Ok(());
+            }
+            Storable::None => {
+                self.push("FALSE");
+                return Ok(());
+            }
+        };
+        let value = value.as_ref();
         if comparison == Comparison::Eq && self.needs_plain_comparison(operand) {
             self.push_name(operand.name);
             self.push(" = ");
@@ -120,7 +135,9 @@ impl<'a> StatementBuilder<'a> {
 
     fn push_one_of(&mut self, column: ColumnRef, values: &[Value]) -> Result<(), Mismatch> {
         let operand = self.operand(column)?;
-        let values = || values.iter().filter(|value| operand.holds(value));
+        let values: Vec<_> =
+            values.iter().filter(|value| operand.holds(value) && self.is_comparable(value)).collect();
+        let values = || values.iter().copied();
         if values().next().is_none() {
             self.push("FALSE");
             return Ok(());
@@ -147,6 +164,34 @@ impl<'a> StatementBuilder<'a> {
             self.push_value(value);
         }
         self.push(")");
+    }
+
+    /// Whether a column can hold a value. A NaN equals no value, not even itself.
+    fn is_comparable(&self, value: &Value) -> bool {
+        let is_nan = matches!(value, Value::Real(real) if real.is_nan());
+        !is_nan && (self.dialect.refuses)(value, false).is_none()
+    }
+
+    /// Returns a comparison with a value that the database can hold, which means the same.
+    fn storable<'v>(&self, comparison: Comparison, value: &'v Value) -> Storable<'v> {
+        use Comparison::{Ge, Gt, Le, Lt, Ne};
+        if self.is_comparable(value) {
+            return Storable::As(comparison, Cow::Borrowed(value));
+        }
+        match value {
+            // No text in the database has a NUL. So what is less than `a\0..` is at most `a`.
+            Value::Text(text) if matches!(comparison, Lt | Le | Gt | Ge) => {
+                let head = text.split('\0').next().unwrap_or_default();
+                let comparison = if matches!(comparison, Lt | Le) { Le } else { Gt };
+                Storable::As(comparison, Cow::Owned(Value::Text(head.to_owned())))
+            }
+            Value::Real(real) if real.is_nan() => Storable::None,
+            // All numbers in the database are finite.
+            Value::Real(real) if *real > 0.0 && matches!(comparison, Lt | Le) => Storable::All,
+            Value::Real(real) if *real < 0.0 && matches!(comparison, Gt | Ge) => Storable::All,
+            _ if comparison == Ne => Storable::All,
+            _ => Storable::None,
+        }
     }
 
     fn push_pair(&mut self, left: &Filter, operator: &str, right: &Filter) -> Result<(), Mismatch> {
@@ -199,6 +244,15 @@ impl<'a> StatementBuilder<'a> {
         .ok_or(Mismatch::NoColumn(column))?;
         Ok(Operand { name, ty })
     }
+}
+
+/// A comparison that the database can make.
+enum Storable<'v> {
+    As(Comparison, Cow<'v, Value>),
+    /// Every value matches.
+    All,
+    /// No value matches.
+    None,
 }
 
 /// A column in a comparison.

@@ -119,9 +119,21 @@ pub(super) enum Mismatch {
     TooManyValues(usize),
     #[error("column {column:?} of the row does not hold {expected}")]
     Malformed { column: String, expected: &'static str },
+    #[error("column {column:?} cannot hold {value}")]
+    Refused { column: String, value: Cow<'static, str> },
 }
 
 impl Mismatch {
+    /// Returns whether the same call would fail again, and the column because of which, if there is one.
+    #[expect(clippy::option_option, reason = "no refusal, one of no column, or one of a column")]
+    pub(super) fn refusal(&self) -> Option<Option<String>> {
+        match self {
+            Self::Table { .. } => None,
+            Self::NoColumn(_) | Self::ColumnCount { .. } | Self::TooManyValues(_) => Some(None),
+            Self::Malformed { column, .. } | Self::Refused { column, .. } => Some(Some(column.clone())),
+        }
+    }
+
     fn malformed(column: &str, expected: &'static str) -> Self {
         Self::Malformed { column: column.to_owned(), expected }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::dialect::{Dialect, Names};
 use super::filter::{Statement, StatementBuilder};
+use super::table::Limits;
 use super::{ColumnRole, Datum, Mismatch, required_columns};
 use crate::clock::Timestamp;
 use crate::store::damage::Damage;
@@ -20,6 +21,7 @@ pub(in crate::store) struct Rows {
     dialect: &'static Dialect,
     table: Table,
     names: Names,
+    limits: Limits,
     select: String,
     /// Takes an id.
     pub(in crate::store) load: Arc<str>,
@@ -76,7 +78,17 @@ impl Rows {
             prune: (dialect.prune)(&names, &p(1), &p(2)).into(),
             table: table.clone(),
             names,
+            limits: Limits::new(),
         }
+    }
+
+    /// Adds what the columns of the table in the database can hold.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres")),
+        expect(dead_code, reason = "SQLite has no limit")
+    )]
+    pub(in crate::store) fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Returns the statement of an update and the values to bind to it.
@@ -118,6 +130,10 @@ impl Rows {
         if row.columns.len() != table.projected.len() {
             return Err(Mismatch::ColumnCount { table: table.projected.len(), row: row.columns.len() });
         }
+        let projected = table.projected.iter().zip(row.columns.iter().map(Option::as_ref));
+        for (column, value) in table.user.iter().map(|user| (user, row.user.as_ref())).chain(projected) {
+            value.map_or(Ok(()), |value| self.check(column, value))?;
+        }
         let user = table.user.as_ref().map(|_| row.user.as_ref().map(Datum::from));
         let ip = table.ip.as_ref().map(|_| row.ip.map(|ip| Datum::Text(ip.to_string().into())));
         let counters = [row.created.as_millis(), row.expiration.as_millis(), row.revision];
@@ -129,12 +145,27 @@ impl Rows {
             .chain(row.columns.iter().map(|value| value.as_ref().map(Datum::from))))
     }
 
+    /// Checks that a column can hold a value. A database may shorten a value without an error, such as MySQL and
+    /// PostgreSQL text that ends with spaces.
+    fn check(&self, column: &TableColumn, value: &Value) -> Result<(), Mismatch> {
+        let refused = |value| Err(Mismatch::Refused { column: column.name.clone(), value });
+        if let Some(reason) = (self.dialect.refuses)(value, column.index) {
+            return refused(reason.into());
+        }
+        match self.limits.iter().find(|(name, _)| *name == column.name) {
+            Some((_, limit)) if !limit.fits(value) => refused(limit.to_string().into()),
+            _ => Ok(()),
+        }
+    }
+
     fn state<'a>(&self, row: &'a Row) -> Result<Datum<'a>, Mismatch> {
         if !self.table.state_is_text {
             return Ok(Datum::Blob(row.state.as_slice().into()));
         }
-        let text = str::from_utf8(&row.state);
-        Ok(Datum::Text(text.map_err(|_| Mismatch::malformed(&self.table.state, "text"))?.into()))
+        match str::from_utf8(&row.state) {
+            Ok(text) if self.dialect.text_holds_nul || !text.contains('\0') => Ok(Datum::Text(text.into())),
+            _ => Err(Mismatch::malformed(&self.table.state, "text")),
+        }
     }
 
     /// Makes a row from its cells, which `cell` returns in the order of [`required_columns`]. `None` if its key is no

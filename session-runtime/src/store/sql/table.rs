@@ -2,7 +2,7 @@
 //!
 //! What the database says of the table goes in; the statements that it still needs come out.
 
-use super::dialect::{Catalog, Dialect};
+use super::dialect::{Catalog, Dialect, MaxLength};
 use super::{Cells, ColumnRole, Mismatch, RequiredColumn, required_columns};
 use crate::store::Table;
 use crate::value::{ColumnType, Value};
@@ -18,7 +18,11 @@ pub(in crate::store) struct TableCheck<'a> {
     subject: String,
     answered: usize,
     statements: Vec<String>,
+    limits: Limits,
 }
+
+/// The columns that hold only short values, by name.
+pub(in crate::store) type Limits = Vec<(String, MaxLength)>;
 
 /// A query of the database's catalog.
 pub(in crate::store) struct Question<'a> {
@@ -43,7 +47,7 @@ impl<'a> TableCheck<'a> {
     pub(in crate::store) fn new(dialect: &'static Dialect, table: &'a Table) -> Result<Self, Mismatch> {
         check_name_lengths(dialect, table)?;
         let subject = (dialect.catalog.subject)(&table.name, &dialect.quoted(&table.name));
-        Ok(Self { dialect, table, subject, answered: 0, statements: Vec::new() })
+        Ok(Self { dialect, table, subject, answered: 0, statements: Vec::new(), limits: Vec::new() })
     }
 
     /// Returns the next query to answer; `None` once it is known what the table needs.
@@ -71,11 +75,24 @@ impl<'a> TableCheck<'a> {
                     ));
                 }
             },
-            1 => missing_columns(dialect, table, &rows.iter().map(existing_column).collect::<Vec<_>>())?,
+            1 => {
+                let existing: Vec<_> = rows.iter().map(existing_column).collect();
+                self.limits = limits(dialect, table, &existing);
+                missing_columns(dialect, table, &existing)?
+            }
             _ => missing_indexes(dialect, table, &first_cells().collect::<Vec<_>>()),
         };
         self.answered += 1;
         Ok(())
+    }
+
+    /// Returns the columns that hold only short values.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres")),
+        expect(dead_code, reason = "SQLite has no limit")
+    )]
+    pub(in crate::store) fn take_limits(&mut self) -> Limits {
+        std::mem::take(&mut self.limits)
     }
 
     /// Returns the statements that bring the table nearer to what it must be. None if it lacks nothing.
@@ -86,6 +103,11 @@ impl<'a> TableCheck<'a> {
 
 /// Some servers silently cut off a name that is too long, and two names that differ only at the end become one.
 fn check_name_lengths(dialect: &Dialect, table: &Table) -> Result<(), Mismatch> {
+    if table.name.contains('.') {
+        let reason = "has a dot in its name, which would be part of the name and not separate a schema from it; \
+                      name the table alone, and its schema or database in the URL";
+        return Err(Mismatch::table(table, reason));
+    }
     let max = dialect.max_name_length;
     let names = required_columns(table).map(|column| column.name);
     match std::iter::once(table.name.as_str()).chain(names).find(|name| (dialect.name_length)(name) > max) {
@@ -190,6 +212,15 @@ fn missing_columns(
         }
     }
     Ok(statements)
+}
+
+fn limits(dialect: &Dialect, table: &Table, existing: &[ExistingColumn]) -> Limits {
+    let Catalog { is_same_name, max_length, .. } = dialect.catalog;
+    let limit = |column: RequiredColumn<'_>| {
+        let existing = existing.iter().find(|existing| is_same_name(&existing.name, column.name))?;
+        Some((column.name.to_owned(), max_length(&existing.declared)?))
+    };
+    required_columns(table).filter_map(limit).collect()
 }
 
 fn check_column(

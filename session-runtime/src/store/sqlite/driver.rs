@@ -242,6 +242,12 @@ pub(super) static DIALECT: Dialect = Dialect {
     update: "UPDATE OR ABORT",
     byte_order: ("", " COLLATE BINARY"),
     byte_order_is_blob: false,
+    text_holds_nul: true,
+    // SQLite makes it `NULL`.
+    refuses: |value, _| match value {
+        Value::Real(real) if real.is_nan() => Some("NaN"),
+        _ => None,
+    },
     // The length and the type of a value are in the header of its row. SQLite reads a value as a whole, so one that is
     // too long must not be read at all. A cell holds any type, whatever its column is declared as.
     bounded: |column, ty, max| match ty {
@@ -284,6 +290,7 @@ pub(super) static DIALECT: Dialect = Dialect {
         name_type: "TEXT COLLATE NOCASE",
         name_value: str::to_owned,
         holds: |declared, _| affinity(declared),
+        max_length: |_| None,
         table_options: "",
         create_index: |index, table, column, _| format!("CREATE INDEX {index} ON {table} ({column})"),
     },

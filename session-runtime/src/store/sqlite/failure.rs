@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::store::sql::Mismatch;
 
@@ -42,6 +42,32 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Returns whether the same call would fail again, and the column because of which, if it is known.
+    #[expect(clippy::option_option, reason = "no refusal, one of no column, or one of a column")]
+    pub(super) fn refusal(&self) -> Option<Option<String>> {
+        if let Self::Mismatch(mismatch) = self {
+            return mismatch.refusal();
+        }
+        match self.code()? {
+            ErrorCode::TooBig => Some(None),
+            // A row of this id: another one may do.
+            ErrorCode::ConstraintViolation
+                if !matches!(
+                    self.extended_code(),
+                    Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_UNIQUE)
+                ) =>
+            {
+                // `NOT NULL constraint failed: sessions.tenant`, `cannot store TEXT value in INTEGER column t.tenant`
+                let Self::Sqlite(rusqlite::Error::SqliteFailure(_, Some(message))) = self else {
+                    return Some(None);
+                };
+                let column = message.rsplit_once('.').filter(|_| !message.contains("CHECK"));
+                Some(column.map(|(_, column)| column.to_owned()))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a retry may succeed: another connection holds a lock.
     pub(super) fn is_busy(&self) -> bool {
         matches!(self.code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))

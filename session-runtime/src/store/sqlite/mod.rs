@@ -188,7 +188,7 @@ impl SqliteStore {
         let options = WriteOptions { deadline, durability: self.durability, size };
         let written =
             self.database.writer.write(options, move |connection| change(&statements, connection)).await;
-        written.map_err(|failure| StoreError::new(operation, failure))
+        written.map_err(|failure| StoreError::with_refusal(operation, failure.refusal(), failure))
     }
 
     fn statements(&self, operation: &'static str) -> Result<&Arc<TableStatements>, StoreError> {
@@ -209,7 +209,10 @@ async fn run_blocking<T: Send + 'static>(
 
 /// Names the operation that failed.
 fn failed<E: Into<Failure>>(operation: &'static str) -> impl FnOnce(E) -> StoreError {
-    move |failure| StoreError::new(operation, failure.into())
+    move |failure| {
+        let failure = failure.into();
+        StoreError::with_refusal(operation, failure.refusal(), failure)
+    }
 }
 
 impl Store for SqliteStore {

@@ -103,6 +103,34 @@ async fn ids(store: &SqliteStore, filter: Filter) -> Vec<SessionId> {
 }
 
 #[tokio::test]
+async fn a_value_that_a_column_does_not_take_is_refused_for_good() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    let table = Table { projected: table().projected, ..Table::new("sessions") };
+    let sql = "CREATE TABLE sessions (id BLOB PRIMARY KEY, state BLOB, created INTEGER, expiration INTEGER, \
+               revision INTEGER, tenant TEXT CHECK (length(tenant) < 5), score REAL, visits INTEGER, tag BLOB) STRICT";
+    Connection::open(&path).expect("the database can be opened").execute_batch(sql).expect("it is a table");
+    let store = open(&path, &table).await.expect("it fits");
+    let with = |n: usize, value| {
+        let mut row = row(1);
+        row.columns[n] = Some(value);
+        row
+    };
+    let long = with(0, Value::Text("hunter2".to_owned()));
+    for (row, column) in [
+        (long, None),
+        (with(1, Value::Real(f64::NAN)), Some("score")),
+        (with(2, Value::Real(0.5)), Some("visits")),
+    ] {
+        let error = store.insert(row, soon()).await.expect_err("it is refused");
+        assert!(error.is_refused() && !cause(&error).contains("hunter2"), "{error:?}");
+        assert_eq!(error.column(), column, "{error:?}");
+    }
+    store.insert(row(1), soon()).await.expect("it fits");
+    assert!(!store.insert(row(1), soon()).await.expect_err("it is there").is_refused(), "another id may do");
+}
+
+#[tokio::test]
 async fn the_store_keeps_its_promises() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("sessions.db");

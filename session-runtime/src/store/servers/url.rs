@@ -1,12 +1,13 @@
-//! TLS in the URL of a server: a URL goes in; the driver's options come out, unless the URL only looks safe.
+//! The URL of a server: it goes in; the driver's options come out, unless a parameter would have no effect, or the URL
+//! only looks safe.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::driver::Failure;
 
-/// How a driver spells the parameters of TLS.
-pub(super) struct TlsParameters {
+/// How a driver spells the parameters of a URL.
+pub(super) struct UrlParameters {
     pub(super) server: &'static str,
     /// What stands before `://`.
     pub(super) schemes: &'static [&'static str],
@@ -14,8 +15,12 @@ pub(super) struct TlsParameters {
     pub(super) verified: &'static str,
     /// The parameters that name the trusted roots.
     pub(super) roots: &'static [&'static str],
-    /// The other parameters.
+    /// The other parameters of TLS.
+    pub(super) tls: &'static [&'static str],
+    /// The other parameters. One in brackets belongs to its name: `options[search_path]`.
     pub(super) others: &'static [&'static str],
+    /// What to write for another parameter.
+    pub(super) hint: &'static str,
 }
 
 /// What a driver checks before it uses a connection.
@@ -33,11 +38,11 @@ pub(super) enum TlsMode {
 /// Parses a URL. `tls_mode` and `host` read the mode and the host or socket from the driver's options.
 pub(super) fn options<O: FromStr<Err = sqlx::Error>>(
     url: &str,
-    parameters: &TlsParameters,
+    parameters: &UrlParameters,
     tls_mode: impl FnOnce(&O) -> TlsMode,
     host: impl FnOnce(&O) -> String,
 ) -> Result<O, Failure> {
-    let TlsParameters { server, schemes, verified, .. } = parameters;
+    let UrlParameters { server, schemes, verified, .. } = parameters;
     // Drivers accept the URL of any other server.
     if !url.split_once("://").is_some_and(|(scheme, _)| schemes.contains(&scheme)) {
         return Err(Failure::Scheme(schemes[0]));
@@ -63,7 +68,7 @@ pub(super) fn options<O: FromStr<Err = sqlx::Error>>(
 }
 
 /// Rejects a parameter that would have no effect, and returns the one that names the trusted roots.
-fn check_names(url: &str, parameters: &TlsParameters) -> Result<Option<String>, Failure> {
+fn check_names(url: &str, parameters: &UrlParameters) -> Result<Option<String>, Failure> {
     let mut roots = None;
     let url = url.split_once('#').map_or(url, |(url, _)| url);
     let query = url.split_once('?').map_or("", |(_, query)| query);
@@ -71,11 +76,23 @@ fn check_names(url: &str, parameters: &TlsParameters) -> Result<Option<String>, 
         let lower = name.to_ascii_lowercase();
         if parameters.roots.contains(&&*name) {
             roots = Some(name.into_owned());
-        } else if (lower.contains("ssl") || lower.contains("tls")) && !parameters.others.contains(&&*name) {
+        } else if parameters.tls.contains(&&*name) {
+        } else if lower.contains("ssl") || lower.contains("tls") {
             return Err(Failure::UnknownTls { parameter: name.into_owned(), verified: parameters.verified });
+        } else {
+            let group = name.strip_suffix(']').and_then(|name| name.split_once('[')).map(|(group, _)| group);
+            if !parameters.others.contains(&group.unwrap_or(&name)) {
+                let (parameter, hint) = (name.into_owned(), parameters.hint);
+                return Err(Failure::UnknownParameter { parameter, hint });
+            }
         }
     }
     Ok(roots)
+}
+
+/// Returns an IPv6 address without the brackets that it has in a URL, and that the driver would look up as a name.
+pub(super) fn bare_ipv6(host: &str) -> Option<String> {
+    host.strip_prefix('[')?.strip_suffix(']').map(str::to_owned)
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -87,12 +104,14 @@ fn is_this_machine(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PARAMETERS: TlsParameters = TlsParameters {
+    const PARAMETERS: UrlParameters = UrlParameters {
         server: "a server",
         schemes: &["postgres"],
         verified: "sslmode=verify-full",
         roots: &["sslrootcert"],
-        others: &["sslmode"],
+        tls: &["sslmode"],
+        others: &["application_name", "options"],
+        hint: ": a hint",
     };
 
     #[test]
@@ -103,7 +122,19 @@ mod tests {
             let error = format!("{error} {error:?}");
             assert!(error.contains("sslmode=verify-full") && !error.contains("hunter2"), "{error}");
         }
-        for query in ["", "?", "?sslmode=disable", "?application_name=ssl", "#?ssl_mode=1"] {
+        for name in ["schema", "currentSchema", "application-name", "search_path", "options[a", "a[options]"]
+        {
+            let error =
+                check_names(&format!("postgres://db/shop?{name}=hunter2"), &PARAMETERS).expect_err(name);
+            let error = error.to_string();
+            assert!(
+                error.contains(name) && error.ends_with(": a hint") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
+        for query in
+            ["", "?", "?sslmode=disable", "?application_name=ssl", "?options[search_path]=a", "#?ssl_mode=1"]
+        {
             check_names(&format!("postgres://db/shop{query}"), &PARAMETERS).expect("it is spelt correctly");
         }
     }
