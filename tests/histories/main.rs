@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use databag_tests::{Client, Jar};
+use databag_tests::{Client, Jar, Random};
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use session_runtime::store::{Outcome, Update};
@@ -218,18 +218,6 @@ impl Directory for Planted {
     databag_tests::forward!(store: find, count, remove, health);
 }
 
-/// `SplitMix64`: a history depends on its number only.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
 /// One server for many histories.
 struct World {
     sessions: Sessions<Bag>,
@@ -288,7 +276,7 @@ struct Event {
 
 /// Runs one history; returns its number of requests and the violations.
 async fn history(world: &World, clients: &mut Vec<Client>, name: u64, number: u64) -> (usize, Vec<String>) {
-    let mut random = Random(number);
+    let mut random = Random::new(number);
     // Small histories find faults as well and faster; some are large.
     let count = 2 + (0..3).map(|_| random.below(63)).min().unwrap_or_default();
     let tabs = 1 + random.below(count.min(8));

@@ -7,7 +7,6 @@
 
 mod app;
 mod model;
-mod random;
 mod store;
 
 use std::cell::RefCell;
@@ -21,12 +20,12 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceResponse};
 use actix_web::test::{TestRequest, init_service, read_body};
 use actix_web::{App, Error, web};
+use databag_tests::Random;
 use session_runtime::{Cleanup, Keyring, SessionMiddleware, Sessions, Token};
 use tokio::time::Instant;
 
 use self::app::{Begun, Sim, Task};
 use self::model::{Answer, Kind, Millis, Model, Request};
-use self::random::Random;
 use self::store::{Broken, SimStore};
 
 const BROWSERS: usize = 4;

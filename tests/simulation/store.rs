@@ -6,13 +6,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant as StdInstant};
 
+use databag_tests::Random;
 use session_runtime::store::{Filter, Page};
 use session_runtime::store::{Outcome, Row, Update};
 use session_runtime::{Directory, MemoryStore, SessionId, Store, StoreError, Timestamp, Value};
 
 use tokio::time::Instant;
-
-use crate::random::Random;
 
 /// A promise that a store can break. The checks must find each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

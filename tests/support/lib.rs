@@ -6,6 +6,7 @@ mod clock;
 pub mod demo;
 mod forward;
 mod logs;
+mod random;
 #[cfg(feature = "servers")]
 pub mod rows;
 #[cfg(feature = "servers")]
@@ -16,4 +17,5 @@ pub use browser::{Answer, Browser, Site};
 pub use client::{Client, Jar, Reply};
 pub use clock::ManualClock;
 pub use logs::Logs;
+pub use random::Random;
 pub use watched::{Call, Fault, Gate, Watch, Watched};

@@ -1,11 +1,12 @@
 //! The servers that `tests/servers` has started: their addresses and their faults.
 
+use std::ffi::OsStr;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 /// Returns a variable that `tests/servers` sets.
@@ -24,9 +25,19 @@ pub fn url(variable: &str) -> String {
 ///
 /// If the URL has no address.
 pub fn address(url: &str) -> SocketAddr {
+    addresses(url)[0]
+}
+
+/// Returns all addresses in a URL.
+///
+/// # Panics
+///
+/// If the URL has no address.
+pub fn addresses(url: &str) -> Vec<SocketAddr> {
     let (_, rest) = url.split_once("://").expect("a scheme");
-    let host = rest.rsplit('@').next().and_then(|rest| rest.split(['/', ',', '?']).next());
-    host.and_then(|host| host.parse().ok()).unwrap_or_else(|| panic!("{url} has no address"))
+    let hosts = rest.rsplit('@').next().and_then(|rest| rest.split(['/', '?']).next());
+    let hosts: Result<Vec<_>, _> = hosts.unwrap_or_default().split(',').map(str::parse).collect();
+    hosts.unwrap_or_else(|_| panic!("{url} has no address"))
 }
 
 /// A server, by the name that `tests/servers` gave it.
@@ -34,6 +45,20 @@ pub fn address(url: &str) -> SocketAddr {
 pub struct Server(pub &'static str);
 
 impl Server {
+    /// Finds the server at an address.
+    ///
+    /// # Panics
+    ///
+    /// If `tests/servers` has started none there.
+    pub fn at(address: SocketAddr) -> Self {
+        let all = ["postgres", "mysql", "redis", "master", "replica", "cluster-1", "cluster-2", "cluster-3"];
+        let port = address.port().to_string();
+        let listens = |server: &Self| {
+            fs::read_to_string(server.file("run")).is_ok_and(|command| command.contains(&port))
+        };
+        all.map(Self).into_iter().find(listens).unwrap_or_else(|| panic!("no server has port {port}"))
+    }
+
     /// Kills it, as a crash does.
     pub fn kill(self) {
         self.signal("KILL");
@@ -53,8 +78,17 @@ impl Server {
     }
 
     /// Pauses it: it accepts connections and does not answer.
+    ///
+    /// # Panics
+    ///
+    /// If it does not stop.
     pub fn pause(self) {
-        self.signal("STOP");
+        let pid = self.pid();
+        self.stop(&pid);
+        // It starts no more processes.
+        for child in children(&pid) {
+            self.stop(&child);
+        }
     }
 
     /// Ends a pause.
@@ -62,24 +96,58 @@ impl Server {
         self.signal("CONT");
     }
 
+    /// Stops a process: when `kill` returns, its threads may still answer.
+    fn stop(self, pid: &str) {
+        send("STOP", &[pid]);
+        let begun = Instant::now();
+        while !is_stopped(pid) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{self:?} does not stop");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Sends a signal to the server and to its processes for clients. The server comes first, so that it neither starts
     /// more processes nor ends the others itself.
     fn signal(self, name: &str) {
-        let pid = fs::read_to_string(self.file("pid")).expect("it was started");
-        let pid = pid.trim();
-        let children = Command::new("ps").args(["-o", "pid=", "--ppid", pid]).output().expect("there is ps");
-        let children = String::from_utf8_lossy(&children.stdout).into_owned();
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(pid).status();
-        assert!(sent.is_ok_and(|status| status.success()), "{self:?} cannot be sent {name}");
-        if let children @ [_, ..] = children.split_whitespace().collect::<Vec<_>>().as_slice() {
+        let pid = self.pid();
+        let children = children(&pid);
+        assert!(send(name, &[&pid]), "{self:?} cannot be sent {name}");
+        if !children.is_empty() {
             // A process may have ended already.
-            let _ended = Command::new("kill").arg(format!("-{name}")).args(children).status();
+            send(name, &children);
         }
+    }
+
+    fn pid(self) -> String {
+        fs::read_to_string(self.file("pid")).expect("it was started").trim().to_owned()
     }
 
     fn file(self, extension: &str) -> PathBuf {
         PathBuf::from(url("SERVERS")).join(format!("{}.{extension}", self.0))
     }
+}
+
+fn send(signal: &str, processes: &[impl AsRef<OsStr>]) -> bool {
+    Command::new("kill")
+        .arg(format!("-{signal}"))
+        .args(processes)
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn children(pid: &str) -> Vec<String> {
+    let listed = Command::new("ps").args(["-o", "pid=", "--ppid", pid]).output().expect("there is ps");
+    String::from_utf8_lossy(&listed.stdout).split_whitespace().map(str::to_owned).collect()
+}
+
+/// Returns whether each thread of a process has stopped or ended: the state follows the name, which is in parentheses.
+fn is_stopped(pid: &str) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+        state.is_none_or(|state| "TZX".contains(state))
+    })
 }
 
 /// Starts a proxy that replaces the text `real` by `replacement` in the answers of a server. So a real server reports an
