@@ -148,15 +148,26 @@ const _: () = {
                 _ => false,
             }
         }
-        fn allocation(
-            &self,
-            __field: __databag::usize,
-        ) -> __databag::Option<__databag::usize> {
+        fn mark_flash(&mut self, __field: __databag::usize) {
             #[allow(unused_imports)]
-            use __databag::{InMemory as _, Inline as _};
+            use __databag::{Markable as _, Unmarked as _};
             match __field {
-                2usize => (&__databag::AllocationProbe(&self.notice)).allocation(),
-                _ => __databag::None,
+                2usize => {
+                    (&__databag::FlashProbe::<Option<String>>::NEW)
+                        .mark(&mut self.notice)
+                }
+                _ => {}
+            }
+        }
+        fn is_flash_marked(&self, __field: __databag::usize) -> __databag::bool {
+            #[allow(unused_imports)]
+            use __databag::{Markable as _, Unmarked as _};
+            match __field {
+                2usize => {
+                    (&__databag::FlashProbe::<Option<String>>::NEW)
+                        .is_marked(&self.notice)
+                }
+                _ => true,
             }
         }
     }

@@ -81,7 +81,7 @@ use crate::errors::Errors;
 /// | `bind = ".."` | with `ip_addr`: `"exact"` (default), `"prefix"` (24 bits of IPv4, 64 of IPv6), or `"off"` |
 /// | `column`, `column = ".."` | copies the field into a column, unsealed, so that queries can find it; the docs of a store name the values that its columns cannot hold |
 /// | `index` | with `column`: gives the column an index |
-/// | `flash` | readable on the next request, then gone; the field is an `Option`. A text or list that is set is kept for the next request, whatever the received one was; of other types, setting the value that the request has received does not keep it |
+/// | `flash` | readable on the next request, then gone; the field is an `Option`. An `Option` of `String`, `Vec` or `Cow<'static, str>` that is set is for the next request, also if it equals the one that this request has received (so a copy of the received one is too); of other types, an equal value counts as received |
 /// | `default = expr` | the value in a new session, instead of `Default::default()` |
 /// | `rename = ".."` | the stored name |
 /// | `alias = ".."` | an earlier stored name; may be repeated |

@@ -26,7 +26,6 @@ pub use crate::value::{ColumnType, ColumnValue, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::ptr;
 
 use crate::bag::comparison::encoding;
 use serde::de::DeserializeOwned;
@@ -190,52 +189,78 @@ impl<T> ByEncoding<T> for &EqualityProbe<T> {
     }
 }
 
-/// Finds the memory that a value owns: an equal value that is assigned later has other memory.
+/// Tells a flash value that a request has received from an equal one that it sets: the received one is marked by spare room
+/// in its memory.
 ///
-/// As with [`EqualityProbe`], `(&AllocationProbe(&value)).allocation()` selects [`InMemory`] for texts and lists, otherwise
-/// [`Inline`].
+/// As with [`EqualityProbe`], `(&FlashProbe::<T>::NEW).mark(&mut value)` selects [`Markable`] for texts and lists, otherwise
+/// [`Unmarked`].
 #[derive(Debug)]
-pub struct AllocationProbe<'a, T>(pub &'a T);
+pub struct FlashProbe<T>(PhantomData<fn() -> T>);
 
-/// The type keeps its value in memory of its own.
-pub trait InMemory {
-    fn allocation(&self) -> Option<usize>;
+impl<T> FlashProbe<T> {
+    pub const NEW: Self = Self(PhantomData);
 }
 
-impl InMemory for AllocationProbe<'_, Option<String>> {
-    fn allocation(&self) -> Option<usize> {
-        self.0.as_ref().map(|text| text.as_ptr().addr())
+/// The spare room of a marked value, in elements. That another value of the same content has exactly that is a rare chance:
+/// growing values have a capacity near a power of two, and short ones rarely this much of it.
+const MARK: usize = 1021;
+
+/// The type can carry a mark.
+pub trait Markable<T> {
+    fn mark(&self, value: &mut T);
+    fn is_marked(&self, value: &T) -> bool;
+}
+
+impl Markable<Option<String>> for FlashProbe<Option<String>> {
+    fn mark(&self, value: &mut Option<String>) {
+        if let Some(text) = value {
+            text.shrink_to_fit();
+            text.reserve_exact(MARK);
+        }
+    }
+
+    fn is_marked(&self, value: &Option<String>) -> bool {
+        value.as_ref().is_some_and(|text| text.capacity() - text.len() == MARK)
     }
 }
 
-impl InMemory for AllocationProbe<'_, Option<Cow<'static, str>>> {
-    fn allocation(&self) -> Option<usize> {
-        self.0.as_ref().map(|text| text.as_ptr().addr())
+impl Markable<Option<Cow<'static, str>>> for FlashProbe<Option<Cow<'static, str>>> {
+    fn mark(&self, value: &mut Option<Cow<'static, str>>) {
+        if let Some(Cow::Owned(text)) = value {
+            text.shrink_to_fit();
+            text.reserve_exact(MARK);
+        }
+    }
+
+    fn is_marked(&self, value: &Option<Cow<'static, str>>) -> bool {
+        matches!(value, Some(Cow::Owned(text)) if text.capacity() - text.len() == MARK)
     }
 }
 
-impl<T> InMemory for AllocationProbe<'_, Option<Vec<T>>> {
-    fn allocation(&self) -> Option<usize> {
-        self.0.as_ref().map(|list| list.as_ptr().addr())
+impl<T> Markable<Option<Vec<T>>> for FlashProbe<Option<Vec<T>>> {
+    fn mark(&self, value: &mut Option<Vec<T>>) {
+        if let Some(list) = value {
+            list.shrink_to_fit();
+            list.reserve_exact(MARK);
+        }
+    }
+
+    fn is_marked(&self, value: &Option<Vec<T>>) -> bool {
+        // Elements without a size need no room.
+        size_of::<T>() == 0 || value.as_ref().is_some_and(|list| list.capacity() - list.len() == MARK)
     }
 }
 
-impl<T: ?Sized> InMemory for AllocationProbe<'_, Option<Box<T>>> {
-    fn allocation(&self) -> Option<usize> {
-        self.0.as_ref().map(|value| ptr::from_ref::<T>(value).addr())
+/// The type carries no mark: an equal value is taken for the received one.
+pub trait Unmarked<T> {
+    fn mark(&self, _: &mut T) {}
+
+    fn is_marked(&self, _: &T) -> bool {
+        true
     }
 }
 
-/// The type has its value in itself, or it is not known where.
-pub trait Inline {
-    fn allocation(&self) -> Option<usize>;
-}
-
-impl<T> Inline for &AllocationProbe<'_, T> {
-    fn allocation(&self) -> Option<usize> {
-        None
-    }
-}
+impl<T> Unmarked<T> for &FlashProbe<T> {}
 
 /// Finds the merge policy of a field without a `merge` attribute by its type, whatever the type is called.
 ///

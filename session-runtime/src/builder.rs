@@ -160,8 +160,9 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set(|settings| settings.config.bind_agent = bind)
     }
 
-    /// Sets how long a request waits for the store, with all its calls and their retries; 2 seconds by default, at most a
-    /// day. After that the request is answered 503.
+    /// Sets how long a request waits for the store of these sessions, all calls and retries together; 2 seconds by default,
+    /// at most a day. After that the request is answered 503. The time of the handler does not count. A call of
+    /// [`Sessions`] has so much time of its own.
     pub fn deadline(self, deadline: Duration) -> Self {
         self.set(|settings| settings.config.deadline = deadline)
     }

@@ -18,6 +18,7 @@ use crate::clock::Timestamp;
 use crate::engine::cleanup::PRUNE_BATCH;
 use crate::engine::core::{Engine, within};
 use crate::engine::load::{Active, Client, Intent, LoadOutcome};
+use crate::engine::update::Read;
 use crate::error::{Error, ErrorChain, Rejection};
 #[cfg(feature = "actix")]
 use crate::http::HttpConfig;
@@ -161,7 +162,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     {
         let deadline = self.engine.deadline();
         let mut active = self.active(id, deadline).await?.ok_or(Error::Ended)?;
-        let (value, _) = self.engine.update(&mut active, change, deadline).await?;
+        let (value, _) = self.engine.update(&mut active, Read::Now, change, deadline).await?;
         Ok(value)
     }
 

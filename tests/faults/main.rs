@@ -140,10 +140,11 @@ struct Effect {
 
 impl Effect {
     fn add(&mut self, visitor: &mut Visitor) {
-        let Tally { answers, unavailable, early, slowest, .. } = visitor.tally;
+        let Tally { answers, unavailable, early, moved, slowest, .. } = visitor.tally;
         self.tally.answers += answers;
         self.tally.unavailable += unavailable;
         self.tally.early += early;
+        self.tally.moved += moved;
         self.tally.slowest = self.tally.slowest.max(slowest);
         self.wrong.append(&mut visitor.wrong);
     }
@@ -222,7 +223,7 @@ impl World {
                 };
                 struggle(&mut visitors, &healed, trouble).await;
             }
-            Use::Restart => struggle(&mut visitors, &healed, self.restart()).await,
+            Use::Restart => Box::pin(struggle(&mut visitors, &healed, self.restart())).await,
             Use::AtRest => {
                 for _ in 0..3 {
                     self.proxy.strike(fault);
@@ -310,7 +311,8 @@ async fn survives(servers: &'static Servers) {
     let (mut table, mut wrong) = (String::new(), Vec::new());
     for round in rounds {
         let (mut random, begun) = (Random::new(round), Instant::now());
-        let _ = writeln!(table, "{}, round {round}: answers, 503, slowest, recovery, wrong", servers.name);
+        let _ =
+            writeln!(table, "{}, round {round}: answers, 503, moved, slowest, recovery, wrong", servers.name);
         for (name, fault, how) in TROUBLES {
             // A shop of its own: what one fault has broken does not count for the next.
             let (world, before) = (World::open(servers, random.next()).await, panics());
@@ -329,9 +331,10 @@ async fn survives(servers: &'static Servers) {
             let (slowest, recovery) = (tally.slowest.as_secs_f32(), recovery.as_secs_f32());
             let _ = writeln!(
                 table,
-                "  {name:18}{:6}{:6}{slowest:7.2} s{recovery:7.2} s{:6}",
+                "  {name:18}{:6}{:6}{:6}{slowest:7.2} s{recovery:7.2} s{:6}",
                 tally.answers,
                 tally.unavailable,
+                tally.moved,
                 effect.wrong.len()
             );
             wrong.extend(effect.wrong.iter().map(|wrong| format!("ROUND={round} {name}: {wrong}")));

@@ -213,7 +213,7 @@ enum User {
 
 /// What a visitor knows of the present session.
 #[derive(Debug, Default)]
-struct Life {
+struct Expected {
     /// A change was acknowledged.
     exists: bool,
     user: User,
@@ -221,9 +221,11 @@ struct Life {
     written: BTreeSet<u64>,
     counted: BTreeSet<u64>,
     /// Tags of changes that were not acknowledged.
-    unsure: BTreeSet<u64>,
+    unacknowledged: BTreeSet<u64>,
     /// The first change of the id that was not acknowledged.
-    unsure_id: Option<String>,
+    id_change: Option<String>,
+    /// A change of the id was not acknowledged by the deadline: the store could not be asked in time what became of it.
+    may_have_moved: bool,
 }
 
 /// What the answers were.
@@ -233,6 +235,8 @@ pub(crate) struct Tally {
     pub(crate) unavailable: usize,
     /// Of these, how many before the deadline.
     pub(crate) early: usize,
+    /// Visitors whose session has another id since a change of it was not acknowledged by the deadline.
+    pub(crate) moved: usize,
     pub(crate) slowest: Duration,
     pub(crate) last_unavailable: Option<Duration>,
 }
@@ -244,7 +248,7 @@ pub(crate) struct Visitor {
     user: i64,
     tag: u64,
     random: Random,
-    life: Life,
+    expected: Expected,
     /// The cookies of sessions that have ended.
     ended: Vec<String>,
     pub(crate) tally: Tally,
@@ -261,7 +265,7 @@ impl Visitor {
             user,
             tag: 0,
             random,
-            life: Life::default(),
+            expected: Expected::default(),
             ended: Vec::new(),
             tally: Tally::default(),
             wrong: Vec::new(),
@@ -269,7 +273,7 @@ impl Visitor {
     }
 
     pub(crate) fn is_signed_in(&self) -> bool {
-        self.life.user == User::SignedIn
+        self.expected.user == User::SignedIn
     }
 
     /// Chooses what to do.
@@ -316,7 +320,7 @@ impl Visitor {
             (_, Some(_)) => return reply.status == 200,
             (None, None) => {}
         }
-        self.life = Life::default();
+        self.expected = Expected::default();
         reply.status == 200
     }
 
@@ -340,54 +344,59 @@ impl Visitor {
 
     /// Compares what a request read with what was acknowledged before.
     fn check(&mut self, act: Act, seen: &Seen) {
-        let (name, life) = (format!("{act:?} {}", self.tag), &mut self.life);
+        let (name, expected) = (format!("{act:?} {}", self.tag), &mut self.expected);
         let counted: BTreeSet<u64> = seen.counted.iter().copied().collect();
-        let is_stranger = life.exists && seen.is_new || life.user == User::SignedIn && seen.user.is_none();
-        if is_stranger {
-            let cause = life.unsure_id.take().unwrap_or_default();
+        let is_stranger =
+            expected.exists && seen.is_new || expected.user == User::SignedIn && seen.user.is_none();
+        if is_stranger && std::mem::take(&mut expected.may_have_moved) {
+            self.tally.moved += 1;
+        } else if is_stranger {
+            let cause = expected.id_change.take().unwrap_or_default();
             self.wrong.push(format!("{name} is shown as anonymous{cause}"));
         } else {
-            for tag in life.written.difference(&seen.written).chain(life.counted.difference(&counted)) {
+            for tag in expected.written.difference(&seen.written).chain(expected.counted.difference(&counted))
+            {
                 self.wrong.push(format!("{name} has lost {tag}, which was acknowledged"));
             }
         }
         if counted.len() < seen.counted.len() {
             self.wrong.push(format!("{name} counts twice: {:?}", seen.counted));
         }
-        let known: BTreeSet<u64> = &(&life.written | &life.counted) | &life.unsure;
-        let is_of_another = seen.user.is_some_and(|user| user != self.user || life.user == User::Nobody);
+        let known: BTreeSet<u64> = &(&expected.written | &expected.counted) | &expected.unacknowledged;
+        let is_of_another = seen.user.is_some_and(|user| user != self.user || expected.user == User::Nobody);
         if is_of_another || seen.written.union(&counted).any(|tag| !known.contains(tag)) {
             self.wrong.push(format!("{name} is shown another session: {seen:?}"));
         }
         // What was wrong once is reported once.
-        life.exists = !seen.is_new;
-        life.user = if seen.user.is_some() { User::SignedIn } else { User::Nobody };
-        life.unsure.retain(|tag| !seen.written.contains(tag) && !counted.contains(tag));
-        (life.written, life.counted) = (seen.written.clone(), counted);
+        expected.exists = !seen.is_new;
+        expected.user = if seen.user.is_some() { User::SignedIn } else { User::Nobody };
+        expected.unacknowledged.retain(|tag| !seen.written.contains(tag) && !counted.contains(tag));
+        (expected.written, expected.counted) = (seen.written.clone(), counted);
     }
 
     fn acknowledged(&mut self, act: Act, tag: u64) {
         match act {
-            Act::Write => drop(self.life.written.insert(tag)),
-            Act::Update => drop(self.life.counted.insert(tag)),
-            Act::LogIn => self.life.user = User::SignedIn,
+            Act::Write => drop(self.expected.written.insert(tag)),
+            Act::Update => drop(self.expected.counted.insert(tag)),
+            Act::LogIn => self.expected.user = User::SignedIn,
             Act::Read | Act::Rotate | Act::LogOut => {}
         }
         // A rotation creates no session.
-        self.life.exists |= matches!(act, Act::Write | Act::Update | Act::LogIn);
+        self.expected.exists |= matches!(act, Act::Write | Act::Update | Act::LogIn);
         if matches!(act, Act::LogIn | Act::Rotate) {
-            self.life.unsure_id = None;
+            (self.expected.id_change, self.expected.may_have_moved) = (None, false);
         }
     }
 
     fn unacknowledged(&mut self, act: Act, tag: u64, took: Duration) {
         if matches!(act, Act::LogIn | Act::Rotate) {
             let cause = || format!(", after {act:?} {tag} was answered 503 within {took:.2?}");
-            self.life.unsure_id.get_or_insert_with(cause);
+            self.expected.id_change.get_or_insert_with(cause);
+            self.expected.may_have_moved |= took >= DEADLINE * 9 / 10;
         }
         match act {
-            Act::Write | Act::Update => drop(self.life.unsure.insert(tag)),
-            Act::LogIn if self.life.user == User::Nobody => self.life.user = User::Unknown,
+            Act::Write | Act::Update => drop(self.expected.unacknowledged.insert(tag)),
+            Act::LogIn if self.expected.user == User::Nobody => self.expected.user = User::Unknown,
             Act::Read | Act::LogIn | Act::Rotate | Act::LogOut => {}
         }
     }

@@ -92,10 +92,16 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
 }
 
 /// Unique tokens, of which the last one is known: an update does not return the new token.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Made(Arc<AtomicU64>);
 
 impl Made {
+    /// Begins after the tokens of the previous sequences: a server may remember for a moment that their sessions ended.
+    fn new() -> Self {
+        static SEQUENCES: AtomicU64 = AtomicU64::new(0);
+        Self(Arc::new(AtomicU64::new(SEQUENCES.fetch_add(1, Ordering::Relaxed) << 32)))
+    }
+
     fn source(&self) -> impl Fn() -> [u8; 32] + Send + Sync + 'static {
         let made = self.0.clone();
         move || Self::bytes(made.fetch_add(1, Ordering::Relaxed) + 1)
@@ -170,7 +176,7 @@ fn agree(found: Option<&Snapshot<Bag>>, expected: Option<&Entry>) -> bool {
 /// Takes all steps with both and returns the first step whose results differ.
 async fn run<S: Directory>(stores: [S; 2], steps: &[(usize, Step)]) -> Result<(), String> {
     let (clock, keys) = (ManualClock::default(), [Keyring::generate(), Keyring::generate()]);
-    let (mut processes, made) = (Vec::new(), Made::default());
+    let (mut processes, made) = (Vec::new(), Made::new());
     for (process, store) in stores.into_iter().enumerate() {
         let keyring = format!("{},{}", keys[process].as_str(), keys[1 - process].as_str());
         let builder = Sessions::<Bag>::builder(store)

@@ -15,7 +15,7 @@ use databag_tests::server::{self, Server, address, url};
 use futures_util::future::join_all;
 use redis::FromRedisValue as _;
 use redis::aio::{ConnectionManager, MultiplexedConnection};
-use session_runtime::store::{ColumnRef, Comparison, Filter, Outcome, Page, Scope, Update};
+use session_runtime::store::{ColumnRef, Comparison, Filter, Outcome, Page, Row, Scope, Update};
 use session_runtime::{AnyStore, Databag, Directory, RedisStore, Sessions, Store, Timestamp, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -301,6 +301,207 @@ async fn short_deadlines_cause_no_storm_of_connections() {
     let most = usize::try_from(took.as_millis() / 200).expect("a number") + 2;
     assert!(made <= most, "{made} connections in {took:?}");
     assert!(store.load(row(1).id, soon()).await.expect("it is back").is_some());
+}
+
+/// The update was made, its answer was lost, and others have changed the row since.
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn an_update_that_is_sent_again_is_no_conflict_with_itself() {
+    let _turn = turn();
+    for variable in TOPOLOGIES {
+        let way = Way::to(variable).await;
+        let (store, table) = (RedisStore::connect(&way.url).await, table("itself"));
+        let mut store = store.expect("it answers");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let mut other = RedisStore::connect(&url(variable)).await.expect("it answers");
+        other.prepare(&table, DEADLINE).await.expect("it is ready");
+        for (n, ends) in [(1, false), (2, true)] {
+            store.insert(row(n), soon()).await.expect("it fits");
+            // The server learns the script.
+            assert_eq!(store.update(touch(&row(n)), soon()).await.expect("it answers"), Outcome::Stored);
+            let revision = |revision| {
+                with(touch(&row(n)), |it| (it.expected, it.row.revision) = (revision - 1, revision))
+            };
+            way.cut(Cut::Requests);
+            let lost = store.update(revision(3), Instant::now() + 3 * DEADLINE);
+            let others = async {
+                while other.load(row(n).id, soon()).await.expect("it answers").expect("it is there").revision
+                    < 3
+                {}
+                if ends {
+                    assert!(other.delete(row(n).id, soon()).await.expect("it answers"));
+                    return;
+                }
+                for next in 4..14 {
+                    let outcome = other.update(revision(next), soon()).await;
+                    assert_eq!(outcome.expect("it answers"), Outcome::Stored);
+                }
+            };
+            let (lost, ()) = tokio::join!(lost, others);
+            let error = lost.expect_err("it is not known whether it was made");
+            let cause = std::error::Error::source(&error).expect("a cause").to_string();
+            assert!(cause.contains("sent twice"), "{variable}: {cause}");
+        }
+    }
+}
+
+/// The client of a call has gone away, and its answer came later.
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_call_that_was_dropped_does_not_make_its_connection_silent() {
+    let _turn = turn();
+    let way = Way::to("REDIS_URL").await;
+    let store = prepared(&way.url, "dropped").await;
+    Server("redis").pause();
+    let dropped = tokio::time::timeout(Duration::from_millis(5), store.load(row(1).id, soon())).await;
+    Server("redis").resume();
+    dropped.expect_err("it is paused");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    Server("redis").pause();
+    let hasty = store.load(row(1).id, Instant::now() + Duration::from_millis(100)).await;
+    Server("redis").resume();
+    hasty.expect_err("it is paused");
+    assert_eq!(way.made(), 1);
+}
+
+/// A worker of actix-web has a runtime of its own, on a thread that a handler can block.
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_connection_does_not_depend_on_the_worker_that_met_the_failure_of_another() {
+    let _turn = turn();
+    let way = Way::to("REDIS_URL").await;
+    let store = prepared(&way.url, "worker").await;
+    let connected_elsewhere = async |make: Box<dyn FnOnce() + Send>| {
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            make();
+            done.send(())
+        });
+        is_done.await.expect("no panic");
+    };
+    close(&servers("REDIS_URL").await).await;
+    let of_worker = store.clone();
+    let work = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let load = async { of_worker.load(row(1).id, soon()).await };
+        runtime.expect("a runtime").block_on(load).expect("it connects again");
+    };
+    // The worker ends, and with it what its runtime did.
+    connected_elsewhere(Box::new(work)).await;
+    store.load(row(1).id, soon()).await.expect("it is connected");
+    assert_eq!(way.made(), 2);
+
+    // The runtime that connected first may end too.
+    let (url, slot) = (way.url.clone(), Arc::new(Mutex::new(None)));
+    let filled = Arc::clone(&slot);
+    let connect = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let store = runtime.expect("a runtime").block_on(prepared(&url, "worker"));
+        *filled.lock().expect("no panic") = Some(store);
+    };
+    connected_elsewhere(Box::new(connect)).await;
+    let store = slot.lock().expect("no panic").take().expect("it is connected");
+    store.load(row(1).id, soon()).await.expect("it connects again");
+}
+
+/// A rename stopped after its second step, and the server takes no writes.
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_row_whose_rename_is_not_complete_is_read_from_a_server_that_takes_no_writes() {
+    let _turn = turn();
+    let mut raw = raw(address(&url("REDIS_URL"))).await;
+    let table = table("readonly");
+    let mut store = RedisStore::connect(&url("REDIS_URL")).await.expect("it answers");
+    store.prepare(&table, DEADLINE).await.expect("it is ready");
+    let (old, new) = (row(1), with(row(2), |it| it.user = Some(Value::Integer(1))));
+    let key = |row: &Row| format!("databag:{{{}:{:02x}}}:{}", table.name, row.id.as_bytes()[0], row.id);
+    store.insert(old.clone(), soon()).await.expect("it fits");
+    store.insert(new.clone(), soon()).await.expect("it fits");
+    let mut step = redis::pipe();
+    step.hset(key(&new), "", format!("from:{}", old.id));
+    step.del(key(&old)).hset(key(&old), "", format!("to:{}", new.id));
+    step.exec_async(&mut raw).await.expect("it answers");
+    for (setting, value, back) in [("maxmemory", "1", "0"), ("min-replicas-to-write", "1", "0")] {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg(setting).arg(value).exec_async(&mut raw).await.expect("it is a setting");
+        let loaded = store.load(new.id, soon()).await;
+        let found = store.find(&of_user(1), Page::newest(9), soon()).await;
+        let updated = store.update(touch(&new), soon()).await;
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg(setting).arg(back).exec_async(&mut raw).await.expect("it is a setting");
+        assert_eq!(loaded.expect("it only reads"), Some(new.clone()), "{setting}");
+        assert_eq!(found.expect("it only reads"), std::slice::from_ref(&new), "{setting}");
+        updated.expect_err("it takes no writes");
+    }
+    let careful = store.clone().min_replicas(1);
+    assert_eq!(careful.load(new.id, soon()).await.expect("it only reads"), Some(new.clone()));
+    // The reader has completed it.
+    let mark: Option<String> =
+        redis::cmd("HGET").arg(key(&new)).arg("").query_async(&mut raw).await.expect("it answers");
+    assert_eq!(mark, None);
+}
+
+/// `WAIT` waits for what was written over the same connection.
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_step_of_a_rename_that_is_sent_again_writes_again() {
+    let _turn = turn();
+    let mut raw = raw(address(&url("REDIS_URL"))).await;
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&said);
+    let way = server::silence(address(&url("REDIS_URL")), move |bytes| {
+        heard.lock().expect("no panic").extend_from_slice(bytes);
+        false
+    });
+    let store = prepared(&format!("redis://{way}"), "again").await;
+    store.insert(row(1), soon()).await.expect("it fits");
+    assert_eq!(
+        store.update(Update::new(row(1).id, 1, row(2)), soon()).await.expect("it answers"),
+        Outcome::Stored
+    );
+    let said = std::mem::take(&mut *said.lock().expect("no panic"));
+    let mut steps = commands(&said);
+    // The steps of a rename have marks among their values.
+    steps.retain(|step| step.iter().any(|word| word.starts_with(b"from:") || word.starts_with(b"to:")));
+    let mut writes = async |step: &[Vec<u8>]| {
+        let mut changes = Vec::new();
+        for _ in 0..2 {
+            let info: String =
+                redis::cmd("INFO").arg("persistence").query_async(&mut raw).await.expect("it answers");
+            let count = info.lines().find_map(|line| line.strip_prefix("rdb_changes_since_last_save:"));
+            changes.push(count.expect("it says how many").parse::<u64>().expect("a number"));
+            if changes.len() == 1 {
+                let mut again = redis::cmd(str::from_utf8(&step[0]).expect("a name"));
+                again.arg(&step[1..]).exec_async(&mut raw).await.expect("it answers");
+            }
+        }
+        changes[1] - changes[0]
+    };
+    assert!(steps.len() >= 4, "{}", steps.len());
+    for step in &steps {
+        assert!(writes(step).await > 0, "{}", String::from_utf8_lossy(&step.concat()));
+    }
+}
+
+/// Reads what a client has said: commands of words.
+fn commands(mut said: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    fn number(said: &mut &[u8]) -> usize {
+        let end = said.iter().position(|byte| *byte == b'\r').expect("a line");
+        let number = str::from_utf8(&said[1..end]).expect("a text").parse().expect("a number");
+        *said = &said[end + 2..];
+        number
+    }
+    let mut commands = Vec::new();
+    while !said.is_empty() {
+        let words = (0..number(&mut said)).map(|_| {
+            let length = number(&mut said);
+            let (word, rest) = said.split_at(length);
+            said = &rest[2..];
+            word.to_vec()
+        });
+        commands.push(words.collect());
+    }
+    commands
 }
 
 /// A node that hangs costs the calls on its own rows.

@@ -685,7 +685,15 @@ macro_rules! every_store_of_tables {
             let by_check = of(2, 0, text("hunter3"));
             let error = store.insert(by_check, soon()).await.expect_err("a constraint forbids it");
             assert!(error.is_refused() && !shown(&error).contains("hunter3"), "{}", shown(&error));
-            assert!(error.column().is_some_and(|column| column.contains("tenant")), "{}", shown(&error));
+            assert!(shown(&error).contains("tenant"), "{}", shown(&error));
+            // Another row has it, and another id would not do.
+            store.insert(of(3, 0, text("hunter2")), soon()).await.expect("it fits");
+            let again = store.insert(of(4, 0, text("hunter2")), soon()).await.expect_err("it is unique");
+            assert!(again.is_refused() && !shown(&again).contains("hunter2"), "{}", shown(&again));
+            assert!(shown(&again).contains("tenant"), "{}", shown(&again));
+            store.insert(of(5, 0, text("c")), soon()).await.expect("it fits");
+            let taken = store.insert(of(5, 0, text("d")), soon()).await.expect_err("it is there");
+            assert!(!taken.is_refused(), "{}", shown(&taken));
             store.health(soon()).await.expect("the store is well");
         }
 
@@ -1259,40 +1267,40 @@ mod redis {
     /// The id changes after it was read from a list, and before its row is.
     #[tokio::test]
     async fn a_session_whose_id_changes_after_it_was_listed_is_revoked() {
-        let server = server::address(&server::url("REDIS_URL"));
-        let table = table("listed");
-        let (old, new) = (
-            row(200),
-            with(row(200), |it| {
-                it.id = row(100).id;
-                it.revision = 2;
-            }),
-        );
-        let rename = Update::new(old.id, 1, new.clone());
-        let armed = Arc::new(AtomicBool::new(false));
-        let (renamed, is_armed) = (table.clone(), Arc::clone(&armed));
-        let url = server::between(
-            move || server,
-            move |bytes| {
-                let id = rename.id.to_string();
-                let is_listed = bytes.windows(id.len()).any(|word| word == id.as_bytes());
-                if is_listed && is_armed.swap(false, Ordering::SeqCst) {
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                    let outcome = runtime.expect("a runtime").block_on(async {
-                        let mut store = store().await;
-                        store.prepare(&renamed, DEADLINE).await.expect("it is ready");
-                        store.update(rename.clone(), soon()).await
-                    });
-                    assert_eq!(outcome.expect("it answers"), Outcome::Stored);
-                }
-                true
-            },
-        );
-        let mut store = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
-        store.prepare(&table, DEADLINE).await.expect("it is ready");
-        let user = Value::Integer(200);
-        let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
         for way in [Revocation::ByUser, Revocation::OfAll, Revocation::Trimming] {
+            let server = server::address(&server::url("REDIS_URL"));
+            let table = table("listed");
+            let (old, new) = (
+                row(200),
+                with(row(200), |it| {
+                    it.id = row(100).id;
+                    it.revision = 2;
+                }),
+            );
+            let rename = Update::new(old.id, 1, new.clone());
+            let armed = Arc::new(AtomicBool::new(false));
+            let (renamed, is_armed) = (table.clone(), Arc::clone(&armed));
+            let url = server::between(
+                move || server,
+                move |bytes| {
+                    let id = rename.id.to_string();
+                    let is_listed = bytes.windows(id.len()).any(|word| word == id.as_bytes());
+                    if is_listed && is_armed.swap(false, Ordering::SeqCst) {
+                        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                        let outcome = runtime.expect("a runtime").block_on(async {
+                            let mut store = store().await;
+                            store.prepare(&renamed, DEADLINE).await.expect("it is ready");
+                            store.update(rename.clone(), soon()).await
+                        });
+                        assert_eq!(outcome.expect("it answers"), Outcome::Stored);
+                    }
+                    true
+                },
+            );
+            let mut store = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
+            store.prepare(&table, DEADLINE).await.expect("it is ready");
+            let user = Value::Integer(200);
+            let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
             store.insert(old.clone(), soon()).await.expect("it fits");
             armed.store(true, Ordering::SeqCst);
             let revoked = match way {
@@ -1305,25 +1313,98 @@ mod redis {
         }
     }
 
-    /// A rename is complete and the session has ended; then the first step of the rename arrives a second time.
+    /// A rename is complete and the session has ended, or the rename was taken back; then its steps arrive a second time.
     #[tokio::test]
-    async fn a_late_rename_step_revives_no_session() {
-        let mut store = store().await;
-        let table = table("late");
-        store.prepare(&table, DEADLINE).await.expect("it is ready");
-        let (old, new) = (row(1), row(2));
-        store.insert(old.clone(), soon()).await.expect("it fits");
-        let renamed = Update::new(old.id, 1, new.clone());
-        assert_eq!(store.update(renamed, soon()).await.expect("it answers"), Outcome::Stored);
-        assert!(store.delete(new.id, soon()).await.expect("it answers"));
-        store.insert(new.clone(), soon()).await.expect("the id is free");
-        let mut mark = ::redis::cmd("HSET");
-        mark.arg(key(&table.name, new.id)).arg("").arg(format!("from:{}", old.id));
-        mark.exec_async(&mut raw().await).await.expect("the server answers");
-        assert_eq!(store.load(new.id, soon()).await.expect("it answers"), None);
-        assert_eq!(store.update(touch(&new), soon()).await.expect("it answers"), Outcome::Gone);
-        assert!(!store.delete(new.id, soon()).await.expect("it answers"));
+    async fn late_rename_steps_revive_no_session() {
+        let server = server::address(&server::url("REDIS_URL"));
+        let said = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let url = record(server, Arc::clone(&said));
+        let mut store = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
+        store.prepare(&table("late"), DEADLINE).await.expect("it is ready");
+        let take = || std::mem::take(&mut *said.lock().expect("no panic"));
+        let live = Filter::LiveAt(SystemTime::now().into());
+        // The first time the server learns the scripts.
+        for n in [10, 20] {
+            let (old, new) = (row(n), row(n + 1));
+            store.insert(old.clone(), soon()).await.expect("it fits");
+            take();
+            let conflict = Update::new(old.id, 7, row(n + 2));
+            assert_eq!(store.update(conflict, soon()).await.expect("it answers"), Outcome::Conflict);
+            let conflict = take();
+            let renamed = Update::new(old.id, 1, new.clone());
+            assert_eq!(store.update(renamed, soon()).await.expect("it answers"), Outcome::Stored);
+            let renamed = take();
+            assert!(store.delete(new.id, soon()).await.expect("it answers"));
+            for steps in [first_step(&conflict), first_step(&renamed), &conflict, &renamed] {
+                assert!(replay(server, steps).await.contains("stored"));
+                assert_eq!(store.count(&live, soon()).await.expect("it answers"), 0);
+                for id in [old.id, new.id, row(n + 2).id] {
+                    assert_eq!(store.load(id, soon()).await.expect("it answers"), None);
+                }
+            }
+        }
         assert!(store.remove(&Filter::All, soon()).await.expect("it answers").is_empty());
+    }
+
+    /// What a client has said of a rename, up to the command of its second step.
+    fn first_step(said: &[u8]) -> &[u8] {
+        let mark = said.windows(3).position(|word| word == b"to:").expect("it has a second step");
+        let command =
+            said[..mark].windows(3).rposition(|word| word == b"\r\n*").expect("it has a first step");
+        &said[..command + 2]
+    }
+
+    /// The answer of a rename was lost, so it is sent again; the session has ended since, or has another id.
+    #[tokio::test]
+    async fn a_rename_that_is_sent_again_revives_no_session() {
+        let mut store = store().await;
+        store.prepare(&table("ended"), DEADLINE).await.expect("it is ready");
+        for (n, ends) in [(10, true), (20, false)] {
+            let (old, new, next) = (row(n), row(n + 1), row(n + 2));
+            store.insert(old.clone(), soon()).await.expect("it fits");
+            let rename = Update::new(old.id, 1, new.clone());
+            assert_eq!(store.update(rename.clone(), soon()).await.expect("it answers"), Outcome::Stored);
+            if ends {
+                assert!(store.delete(new.id, soon()).await.expect("it answers"));
+            } else {
+                let onward = Update::new(new.id, new.revision, next.clone());
+                assert_eq!(store.update(onward, soon()).await.expect("it answers"), Outcome::Stored);
+            }
+            store.update(rename, soon()).await.expect_err("it is not known what became of it");
+            assert_eq!(store.load(new.id, soon()).await.expect("it answers"), None);
+            assert_eq!(store.load(next.id, soon()).await.expect("it answers").is_some(), !ends);
+        }
+        assert_eq!(
+            store.count(&Filter::LiveAt(SystemTime::now().into()), soon()).await.expect("it answers"),
+            1
+        );
+    }
+
+    /// Whoever sends a rename that met a conflict again is told so.
+    #[tokio::test]
+    async fn a_rename_that_met_a_conflict_meets_it_again() {
+        let mut store = store().await;
+        store.prepare(&table("conflict"), DEADLINE).await.expect("it is ready");
+        store.insert(row(1), soon()).await.expect("it fits");
+        for _ in 0..2 {
+            let conflict = Update::new(row(1).id, 7, row(2));
+            assert_eq!(store.update(conflict, soon()).await.expect("it answers"), Outcome::Conflict);
+        }
+        assert_eq!(
+            store.count(&Filter::LiveAt(SystemTime::now().into()), soon()).await.expect("it answers"),
+            1
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_that_does_not_fit_the_table_is_refused_for_good() {
+        let mut store = store().await;
+        let userless = with(table("unfit"), |table| table.user = None);
+        store.prepare(&userless, DEADLINE).await.expect("it is ready");
+        let find = store.find(&is_user(7), Page::newest(9), soon()).await.expect_err("there are no users");
+        let wide = with(row(1), |row| row.columns.push(None));
+        let insert = store.insert(wide, soon()).await.expect_err("there is no such column");
+        assert!(find.is_refused() && insert.is_refused(), "{find:?} {insert:?}");
     }
 
     #[tokio::test]
@@ -1579,41 +1660,52 @@ mod redis {
     }
 
     #[tokio::test]
-    async fn an_insert_that_is_refused_leaves_the_set_of_its_user_as_it_was() {
-        for variable in ["REDIS_URL", "REDIS_CLUSTER_URL"] {
-            let mut store = RedisStore::connect(&server::url(variable)).await.expect("the server answers");
-            let table = table("refused");
-            store.prepare(&table, DEADLINE).await.expect("it is ready");
-            let stored = row(1);
-            store.insert(stored.clone(), soon()).await.expect("it fits");
-            let sets = async |user: u8| {
-                let url = server::url(variable).replace("redis-cluster://", "");
-                let nodes =
-                    url.split(',').map(|node| format!("redis://{}", node.trim_start_matches("redis://")));
-                let mut found: Vec<(String, f64)> = Vec::new();
-                for node in nodes {
-                    let client = ::redis::Client::open(node).expect("a URL");
-                    let mut raw =
-                        client.get_multiplexed_async_connection().await.expect("the server answers");
-                    let mut range = ::redis::cmd("ZRANGE");
-                    range
-                        .arg(format!("databag:{{{}:user:i{user}}}", table.name))
-                        .arg(0)
-                        .arg(-1)
-                        .arg("WITHSCORES");
-                    // The other nodes of a cluster refer to the one that has the key.
-                    found.extend(range.query_async::<Vec<(String, f64)>>(&mut raw).await.unwrap_or_default());
-                }
-                found
-            };
-            let before = sets(1).await;
-            assert_eq!(before.len(), 1);
-            let other = with(stored.clone(), |it| it.user = Some(Value::Integer(2)));
-            store.insert(other, soon()).await.expect_err("there is a row of this id");
-            assert_eq!(sets(2).await, []);
-            store.insert(stored, soon()).await.expect_err("there is a row of this id");
-            assert_eq!(sets(1).await, before);
-        }
+    async fn an_insert_that_is_refused_adds_no_session_and_stops_no_log_in() {
+        let mut store = store().await;
+        let table = table("refused");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        store.insert(row(1), soon()).await.expect("it fits");
+        let of_2 = |n| with(row(n), |it| it.user = Some(Value::Integer(2)));
+        store.insert(of_2(1), soon()).await.expect_err("there is a row of this id");
+        // The script fails in the middle: the list of its shard is no list.
+        let list = format!("databag:{{{}:03}}", table.name);
+        let mut damage = ::redis::cmd("SET");
+        damage.arg(list).arg("x").exec_async(&mut raw().await).await.expect("the server answers");
+        store.insert(of_2(3), soon()).await.expect_err("the server refuses a part of it");
+        store.insert(of_2(4), soon()).await.expect("it fits");
+        let now = SystemTime::now().into();
+        let trimmed = store.evict_oldest(&Value::Integer(2), 2, now, soon()).await.expect("it answers");
+        assert_eq!(trimmed, []);
+        let found = store.find(&is_user(2), Page::new(None, 9), soon()).await.expect("it answers");
+        assert!(found.iter().any(|found| found.id == row(4).id), "{found:?}");
+        // What the server has stored of a refused row can be revoked.
+        let left = found.iter().any(|found| found.id == row(3).id);
+        assert_eq!(store.load(row(3).id, soon()).await.expect("it answers").is_some(), left);
+        assert_eq!(store.count(&is_user(1), soon()).await.expect("it answers"), 1);
+    }
+
+    /// The set of the user was lost, or the insert was sent twice: then the second one adds the entry, and meets the row.
+    #[tokio::test]
+    async fn a_row_that_is_inserted_again_keeps_its_entry_in_the_set_of_its_user() {
+        let mut store = store().await;
+        let table = table("entry");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        let of_7 = |n| with(row(n), |it| it.user = Some(Value::Integer(7)));
+        let mut raw = raw().await;
+        let mut lose = async || {
+            let mut lose = ::redis::cmd("DEL");
+            lose.arg(format!("databag:{{{}:user:i7}}", table.name));
+            lose.exec_async(&mut raw).await.expect("the server answers");
+        };
+        store.insert(of_7(1), soon()).await.expect("it fits");
+        lose().await;
+        store.insert(of_7(1), soon()).await.expect_err("there is a row of this id");
+        assert_eq!(store.count(&is_user(7), soon()).await.expect("it answers"), 1);
+        let rename = Update::new(row(1).id, 1, of_7(2));
+        assert_eq!(store.update(rename.clone(), soon()).await.expect("it answers"), Outcome::Stored);
+        lose().await;
+        assert_eq!(store.update(rename, soon()).await.expect("it answers"), Outcome::Stored);
+        assert_eq!(store.remove(&is_user(7), soon()).await.expect("it answers"), [row(2).id]);
     }
 
     /// The first of two sends of a call arrives last, when the session has changed or ended.
@@ -1624,17 +1716,7 @@ mod redis {
         let url = record(server, Arc::clone(&said));
         let mut store = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
         store.prepare(&table("late"), DEADLINE).await.expect("it is ready");
-        let again = async |request: Vec<u8>| {
-            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-            let mut raw = tokio::net::TcpStream::connect(server).await.expect("it listens");
-            raw.write_all(&request).await.expect("it reads");
-            raw.write_all(b"PING\r\n").await.expect("it reads");
-            let mut answers = Vec::new();
-            while !answers.ends_with(b"+PONG\r\n") {
-                assert!(raw.read_buf(&mut answers).await.expect("it answers") > 0);
-            }
-            String::from_utf8_lossy(&answers).into_owned()
-        };
+        let again = async |request: Vec<u8>| replay(server, &request).await;
         let take = || std::mem::take(&mut *said.lock().expect("no panic"));
         // The server learns the scripts.
         store.insert(row(9), soon()).await.expect("it fits");
@@ -1671,6 +1753,19 @@ mod redis {
         again(insert).await;
         assert_eq!(store.load(row(3).id, soon()).await.expect("it answers"), None);
         assert!(again(delete).await.contains("stored"));
+    }
+
+    /// Says to a server what a client has said, and returns its answers.
+    async fn replay(server: std::net::SocketAddr, requests: &[u8]) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut raw = tokio::net::TcpStream::connect(server).await.expect("it listens");
+        raw.write_all(requests).await.expect("it reads");
+        raw.write_all(b"PING\r\n").await.expect("it reads");
+        let mut answers = Vec::new();
+        while !answers.ends_with(b"+PONG\r\n") {
+            assert!(raw.read_buf(&mut answers).await.expect("it answers") > 0);
+        }
+        String::from_utf8_lossy(&answers).into_owned()
     }
 
     /// Starts a proxy that notes what clients say.

@@ -59,11 +59,21 @@ impl Server {
         all.map(Self).into_iter().find(listens).unwrap_or_else(|| panic!("no server has port {port}"))
     }
 
-    /// Kills it, as a crash does.
+    /// Kills it, as a crash does, and waits until it has ended: its port and its memory are free then.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
     pub fn kill(self) {
-        self.signal("KILL");
-        // Its port is free when its last process has ended.
-        thread::sleep(Duration::from_millis(200));
+        let pid = self.pid();
+        // A process that it starts while it is killed would keep it from starting again.
+        self.stop(&pid);
+        let processes = [children(&pid), vec![pid]].concat();
+        send("KILL", &processes);
+        for process in &processes {
+            // Until it has been reaped: PostgreSQL takes a process that has ended for a running one before.
+            self.wait_until(process, "", "end");
+        }
     }
 
     /// Starts it again.
@@ -99,9 +109,14 @@ impl Server {
     /// Stops a process: when `kill` returns, its threads may still answer.
     fn stop(self, pid: &str) {
         send("STOP", &[pid]);
+        self.wait_until(pid, "TZX", "stop");
+    }
+
+    /// Waits until each thread of a process has one of these states, or has ended.
+    fn wait_until(self, pid: &str, states: &str, what: &str) {
         let begun = Instant::now();
-        while !is_stopped(pid) {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{self:?} does not stop");
+        while !has_state(pid, states) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{self:?} does not {what}");
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -140,13 +155,14 @@ fn children(pid: &str) -> Vec<String> {
     String::from_utf8_lossy(&listed.stdout).split_whitespace().map(str::to_owned).collect()
 }
 
-/// Returns whether each thread of a process has stopped or ended: the state follows the name, which is in parentheses.
-fn is_stopped(pid: &str) -> bool {
+/// Returns whether each thread of a process has one of these states, or has ended. The state follows the name, which is in
+/// parentheses.
+fn has_state(pid: &str, states: &str) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
     threads.flatten().all(|thread| {
         let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
         let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
-        state.is_none_or(|state| "TZX".contains(state))
+        state.is_none_or(|state| states.contains(state))
     })
 }
 

@@ -61,6 +61,8 @@ pub enum Fault {
     Waits(Gate),
     /// It is executed, and its answer waits at a gate.
     AnswerWaits(Gate),
+    /// It is refused as by `Refused`, when it has passed a gate.
+    RefusalWaits(Gate),
 }
 
 /// A gate where calls wait until a test opens it.
@@ -201,8 +203,10 @@ impl Watch {
         match fault {
             None => {}
             Some(Fault::Down) => return Err(StoreError::new("be reached", "the store is down")),
-            Some(Fault::Refused) => {
-                return Err(StoreError::refused("take a value", Some("tenant"), "it is too long"));
+            Some(Fault::Refused) => return Err(refusal()),
+            Some(Fault::RefusalWaits(gate)) => {
+                gate.pass().await;
+                return Err(refusal());
             }
             Some(fault @ (Fault::AnswerLost | Fault::Breaks)) => {
                 work.await?;
@@ -221,6 +225,10 @@ impl Watch {
         }
         work.await
     }
+}
+
+fn refusal() -> StoreError {
+    StoreError::refused("take a value", Some("tenant"), "it is too long")
 }
 
 /// An SQLite store in memory or in a file, and a [`Watch`] on it.

@@ -25,7 +25,7 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
     let encode = encode(bag, &p);
     let decode = decode(bag, &p);
     let compare = compare(bag, &p);
-    let allocation = allocation(bag, &p);
+    let marks = marks(bag, &p);
     let merge = merge(bag, &p);
     let project = project(bag, &p);
     let set_ip = set_ip(bag, &p);
@@ -52,7 +52,7 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
             }
 
             #compare
-            #allocation
+            #marks
             #merge
             #project
             #set_ip
@@ -175,21 +175,34 @@ fn compare(bag: &Bag<'_>, p: &Ident) -> TokenStream {
     }
 }
 
-/// Writes which memory the flash fields own, which tells an equal value that was assigned from the received one.
-fn allocation(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
-    let arms = stored_map(bag, |index, field, stored| {
-        let Field { ident, at, .. } = field;
-        let probe = quote_spanned!(*at=> (&#p::AllocationProbe(&self.#ident)).allocation());
-        stored.flash.then(|| quote!(#index => #probe,))
-    });
-    (!arms.is_empty()).then(|| {
+/// Writes how a flash value that a request has received is told from an equal one that it sets.
+fn marks(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
+    let arms = |call: fn(&TokenStream, &Ident) -> TokenStream| {
+        stored_map(bag, |index, field, stored| {
+            let Field { ident, ty, at, .. } = field;
+            let call = call(&quote_spanned!(*at=> (&#p::FlashProbe::<#ty>::NEW)), ident);
+            stored.flash.then(|| quote_spanned!(*at=> #index => #call,))
+        })
+    };
+    let marks = arms(|probe, ident| quote!(#probe.mark(&mut self.#ident)));
+    let are_marked = arms(|probe, ident| quote!(#probe.is_marked(&self.#ident)));
+    (!marks.is_empty()).then(|| {
         quote! {
-            fn allocation(&self, __field: #p::usize) -> #p::Option<#p::usize> {
+            fn mark_flash(&mut self, __field: #p::usize) {
                 #[allow(unused_imports)]
-                use #p::{InMemory as _, Inline as _};
+                use #p::{Markable as _, Unmarked as _};
                 match __field {
-                    #arms
-                    _ => #p::None,
+                    #marks
+                    _ => {}
+                }
+            }
+
+            fn is_flash_marked(&self, __field: #p::usize) -> #p::bool {
+                #[allow(unused_imports)]
+                use #p::{Markable as _, Unmarked as _};
+                match __field {
+                    #are_marked
+                    _ => true,
                 }
             }
         }

@@ -58,11 +58,17 @@ pub trait Databag: Sized + 'static {
         false
     }
 
-    /// Returns the address of the memory that the value of a flash field owns, if its type is known to own some.
+    /// Marks the value of a flash field as received, if its type can carry a mark.
     #[doc(hidden)]
-    fn allocation(&self, field: usize) -> Option<usize> {
+    fn mark_flash(&mut self, field: usize) {
         let _ = field;
-        None
+    }
+
+    /// Returns whether the value of a flash field is marked, or its type carries no mark.
+    #[doc(hidden)]
+    fn is_flash_marked(&self, field: usize) -> bool {
+        let _ = field;
+        true
     }
 
     /// Merges a field that two requests have changed.

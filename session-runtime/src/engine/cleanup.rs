@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::config::Cleanup;
-use super::core::{Engine, within};
+use super::core::{Engine, best_effort, within};
 use crate::error::ErrorChain;
 
 /// How many expired rows are removed at a time.
@@ -20,6 +20,7 @@ impl Engine {
         if self.context.config.cleanup == Cleanup::EveryRequest
             && let Some(now) = self.clock.agreed()
         {
+            let deadline = best_effort(deadline);
             let prune = self.backend.prune(now, PRUNE_BATCH, deadline.into_std());
             if let Err(error) = within(deadline, "remove expired rows", prune).await {
                 tracing::warn!(error = %ErrorChain(&error), "could not remove expired sessions");

@@ -1,10 +1,11 @@
 //! Writes of one row, and what became of a write whose answer did not come.
 //!
-//! Each write is safe to send again: an id is inserted once, and an update names the revision that it replaces. So a write that
-//! was not answered is looked for under its id, and sent again if it was not made. The first sending is still awaited
-//! meanwhile: the store may be slow and not silent.
+//! Such a write is looked for under its id. An update that was not made is sent again: it names the revision that it
+//! replaces, so it is made once at most. An insert is never sent again: it could arrive after the new session has ended.
+//! The first sending is still awaited meanwhile, because the store may be slow and not silent.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -12,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::core::{Engine, within};
 use crate::backend::Reloaded;
+use crate::envelope::Protection;
 use crate::error::Error;
 use crate::store::{Outcome, Row, Update};
 use crate::token::SessionId;
@@ -55,7 +57,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If it is unknown whether the row is stored.
+    /// If the store refuses it, or it is not known whether the row is stored.
     pub(super) async fn insert_row(&self, row: Row, deadline: Instant) -> Result<(), Error> {
         self.write(&Write::Insert(row), Effort::Once, deadline).await.map(drop)
     }
@@ -64,7 +66,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If it is unknown whether the row is stored.
+    /// As [`insert_row`](Self::insert_row).
     pub(super) async fn update_row(
         &self,
         update: Update,
@@ -78,46 +80,51 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// If it is unknown whether this call has deleted it: a row that is gone may also have another id.
+    /// If it is not known whether this call has deleted it: a row that is gone may also have another id.
     pub(super) async fn delete_row(&self, id: SessionId, deadline: Instant) -> Result<bool, Error> {
         let delete = || within(deadline, "delete a row", self.backend.delete(id, deadline.into_std()));
         let mut first = pin!(delete());
-        let (first, second) = match timeout_at(halfway(deadline), &mut first).await {
+        let (one, other) = match timeout_at(late(deadline), &mut first).await {
             Ok(Ok(is_deleted)) => return Ok(is_deleted),
-            Ok(Err(error)) => (Err(error), delete().await),
+            Ok(error) => (error, delete().await),
             Err(_) => match select(first, pin!(delete())).await {
-                Either::Left((first @ Ok(true), _)) => return first,
-                Either::Left((first, second)) => (first, second.await),
-                Either::Right((second @ Ok(true), _)) => return second,
-                Either::Right((second, first)) => (first.await, second),
+                Either::Left((Ok(true), _)) | Either::Right((Ok(true), _)) => return Ok(true),
+                Either::Left((one, other)) | Either::Right((one, other)) => (one, other.await),
             },
         };
-        match (first, second) {
+        match (one, other) {
             (Ok(true), _) | (_, Ok(true)) => Ok(true),
-            (Ok(false), Ok(false)) => Ok(false),
             (Err(error), _) | (_, Err(error)) => Err(error),
+            (Ok(false), Ok(false)) => Ok(false),
         }
     }
 
     async fn write(&self, write: &Write, effort: Effort, deadline: Instant) -> Result<Outcome, Error> {
+        let is_sent_again = AtomicBool::new(false);
         let mut sent = pin!(self.send(write, deadline));
-        let answer = timeout_at(halfway(deadline), &mut sent).await;
-        let error = match answer {
-            Ok(Ok(outcome)) => return Ok(outcome),
-            // Nothing was written, and nothing would be.
-            Ok(Err(error)) if error.is_refused() => return Err(error),
-            Ok(Err(error)) => Some(error),
-            Err(_) => None,
+        let confirmed = pin!(self.confirm(write, effort, &is_sent_again, deadline));
+        // Whether an answer to the first sending says what became of the write. The second one may have been made first.
+        let is_final = |answer: &Result<Outcome, Error>| match answer {
+            Ok(outcome) => *outcome == Outcome::Stored || !is_sent_again.load(Ordering::Relaxed),
+            Err(error) => error.is_refused(),
         };
-        let confirmed = pin!(self.confirm(write, effort, deadline));
-        match error {
-            Some(error) => confirmed.await.map_err(|_| error),
-            None => match select(sent, confirmed).await {
-                Either::Left((Ok(Outcome::Stored), _)) => Ok(Outcome::Stored),
-                // The write that was sent again may have been made first.
-                Either::Left((_, confirmed)) => confirmed.await,
-                Either::Right((outcome, _)) => outcome,
+        let (answer, found) = match timeout_at(late(deadline), &mut sent).await {
+            Ok(answer) if is_final(&answer) => return answer,
+            Ok(answer) => (answer, confirmed.await),
+            Err(_) => match select(sent, confirmed).await {
+                Either::Left((answer, _)) if is_final(&answer) => return answer,
+                Either::Left((answer, confirmed)) => (answer, confirmed.await),
+                Either::Right((Ok(outcome), _)) => return Ok(outcome),
+                Either::Right((found, sent)) => match sent.await {
+                    answer if is_final(&answer) => return answer,
+                    answer => (answer, found),
+                },
             },
+        };
+        match (answer, found) {
+            (_, Ok(outcome)) => Ok(outcome),
+            (_, Err(error)) if error.is_refused() => Err(error),
+            (Err(error), _) | (_, Err(error)) => Err(error),
         }
     }
 
@@ -135,26 +142,48 @@ impl Engine {
     }
 
     /// Finds out what became of a write.
-    async fn confirm(&self, write: &Write, effort: Effort, deadline: Instant) -> Result<Outcome, Error> {
+    async fn confirm(
+        &self,
+        write: &Write,
+        effort: Effort,
+        is_sent_again: &AtomicBool,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let outcome = self.try_confirm(write, deadline).await;
-            if outcome.is_ok() || effort == Effort::Once || Instant::now() + pause >= deadline {
-                return outcome;
+            let error = match self.try_confirm(write, is_sent_again, deadline).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            if effort == Effort::Once || error.is_refused() || Instant::now() + pause >= deadline {
+                return Err(error);
             }
             sleep(pause).await;
             pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 
-    async fn try_confirm(&self, write: &Write, deadline: Instant) -> Result<Outcome, Error> {
+    async fn try_confirm(
+        &self,
+        write: &Write,
+        is_sent_again: &AtomicBool,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
         if let Some(outcome) = self.look_for(write, deadline).await? {
             return Ok(outcome);
         }
-        match self.send(write, deadline).await? {
-            Outcome::Stored => Ok(Outcome::Stored),
-            // The first sending may have been made since.
-            outcome => Ok(self.look_for(write, deadline).await?.unwrap_or(outcome)),
+        if matches!(write, Write::Insert(_)) {
+            return Err(Error::Unconfirmed);
+        }
+        is_sent_again.store(true, Ordering::Relaxed);
+        match self.send(write, deadline).await {
+            Ok(Outcome::Stored) => Ok(Outcome::Stored),
+            Err(error) if error.is_refused() => Err(error),
+            // The first sending may have been made since, or this one without an answer.
+            answer => match self.look_for(write, deadline).await? {
+                Some(outcome) => Ok(outcome),
+                None => answer,
+            },
         }
     }
 
@@ -164,19 +193,25 @@ impl Engine {
         let stored = within(deadline, "load a row", self.backend.reload(row.id, deadline.into_std())).await?;
         match (stored, write) {
             (Reloaded::Row(_), write) if write.is_under_new_id() => Ok(Some(Outcome::Stored)),
-            (Reloaded::Row(stored), _) if stored.state == row.state => Ok(Some(Outcome::Stored)),
+            (Reloaded::Gone, write) if write.is_under_new_id() => Ok(None),
             (Reloaded::Row(stored), Write::Update(update)) if stored.revision == update.expected => Ok(None),
-            // Another write has taken the revision that this one would have.
-            (Reloaded::Row(stored), _) if stored.revision == row.revision => Ok(Some(Outcome::Conflict)),
-            (Reloaded::Gone, write) => Ok((!write.is_under_new_id()).then_some(Outcome::Gone)),
-            // Other writes have followed, on top of this one or not.
-            (Reloaded::Row(_) | Reloaded::Unchanged, _) => Err(Error::Unconfirmed),
+            (Reloaded::Row(stored), _) if stored.revision == row.revision => {
+                // No two seals are equal. In the clear another request may have stored the same.
+                match &self.context.protection {
+                    _ if stored.state != row.state => Ok(Some(Outcome::Conflict)),
+                    Protection::Sealed(_) => Ok(Some(Outcome::Stored)),
+                    Protection::Plain => Err(Error::Unconfirmed),
+                }
+            }
+            // Other requests have written it since, renamed it or ended it, after this write or without it.
+            (Reloaded::Row(_) | Reloaded::Gone | Reloaded::Unchanged, _) => Err(Error::Unconfirmed),
         }
     }
 }
 
-/// Returns the time by which half of the time until the deadline has passed.
-fn halfway(deadline: Instant) -> Instant {
+/// Returns when a write counts as unanswered: most of the time until the deadline has passed then. Stores that repeat a
+/// call by themselves do so earlier.
+fn late(deadline: Instant) -> Instant {
     let now = Instant::now();
-    now + deadline.saturating_duration_since(now) / 2
+    now + deadline.saturating_duration_since(now) * 3 / 4
 }

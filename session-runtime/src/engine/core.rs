@@ -172,6 +172,12 @@ pub(crate) async fn within<R>(
     }
 }
 
+/// Returns the deadline of a call that is not worth all the time that is left: the request may make others.
+pub(super) fn best_effort(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / 2
+}
+
 /// Says what to write for a bag whose fields their codecs cannot store.
 fn refusal(error: LayoutError) -> String {
     match error {

@@ -39,18 +39,9 @@ pub(crate) struct Active<T> {
     pub(crate) intent: Intent,
     pub(crate) client: Client,
     /// The flash values that this request received, as far as the handler has set no others.
-    pub(super) flash: Vec<ReceivedFlash>,
+    pub(super) flash: Vec<(usize, Vec<u8>)>,
     /// Whether a write was sent and not confirmed: it is unknown what is stored.
     pub(crate) unconfirmed: bool,
-}
-
-/// A flash value that a request received.
-#[derive(Debug)]
-pub(super) struct ReceivedFlash {
-    pub(super) field: usize,
-    value: Vec<u8>,
-    /// The memory of the value in the bag: an equal value that the handler sets has other memory.
-    allocation: Option<usize>,
 }
 
 /// What is stored of a session, besides its fields.
@@ -102,26 +93,23 @@ impl<T: Databag> Active<T> {
 impl<T: Databag> Active<T> {
     /// Returns the flash fields that hold what this request received; `fields` are those of the bag.
     pub(super) fn received_flash(&self, fields: &Fields) -> impl Iterator<Item = usize> {
-        self.flash.iter().filter(|flash| flash.is_in(&self.bag, fields)).map(|flash| flash.field)
+        let received = |(field, value): &(usize, Vec<u8>)| {
+            (fields.get(*field) == value && self.bag.is_flash_marked(*field)).then_some(*field)
+        };
+        self.flash.iter().filter_map(received)
     }
 
     /// Drops the received flash values in whose place the handler has set others; `fields` are those of the bag.
     pub(crate) fn forget_replaced_flash(&mut self, fields: &Fields) {
-        let bag = &self.bag;
-        self.flash.retain(|flash| flash.is_in(bag, fields));
+        let received: Vec<usize> = self.received_flash(fields).collect();
+        self.flash.retain(|(field, _)| received.contains(field));
     }
 
-    /// Notes where the received flash values are, after the bag was decoded anew.
-    pub(crate) fn note_flash(&mut self) {
-        for flash in &mut self.flash {
-            flash.allocation = self.bag.allocation(flash.field);
+    /// Marks the received flash values, after the bag was decoded.
+    pub(crate) fn mark_flash(&mut self) {
+        for (field, _) in &self.flash {
+            self.bag.mark_flash(*field);
         }
-    }
-}
-
-impl ReceivedFlash {
-    fn is_in<T: Databag>(&self, bag: &T, fields: &Fields) -> bool {
-        fields.get(self.field) == self.value && bag.allocation(self.field) == self.allocation
     }
 }
 
@@ -204,13 +192,12 @@ pub(crate) fn open<T: Databag>(
         }
         bag.set_ip(client.ip);
     }
-    // Only a visitor's request uses flash values up.
-    let flash = if client.is_some() { flash(context, &loaded.fields, &bag) } else { Vec::new() };
-    Ok(LoadOutcome::Live(Active {
+    let mut active = Active {
         bag,
         id: row.id,
         token,
-        flash,
+        // Only a visitor's request uses flash values up.
+        flash: if client.is_some() { flash::<T>(context, &loaded.fields) } else { Vec::new() },
         base: loaded.fields,
         remembered: loaded.header.remembered,
         intent: Intent::Continue,
@@ -224,7 +211,9 @@ pub(crate) fn open<T: Databag>(
             preserved: loaded.preserved,
         }),
         unconfirmed: false,
-    }))
+    };
+    active.mark_flash();
+    Ok(LoadOutcome::Live(active))
 }
 
 /// Compares the columns of a row with the sealed values, where they had a column when they were sealed.
@@ -255,15 +244,10 @@ fn same_network(bind: Bind, bound: Option<IpAddr>, ip: Option<IpAddr>) -> bool {
     }
 }
 
-fn flash<T: Databag>(context: &Context, fields: &Fields, bag: &T) -> Vec<ReceivedFlash> {
+fn flash<T: Databag>(context: &Context, fields: &Fields) -> Vec<(usize, Vec<u8>)> {
     let flash = T::SCHEMA.fields.iter().enumerate().filter(|(_, field)| field.flash);
     let received = flash
         .map(|(field, _)| (field, fields.get(field)))
         .filter(|(field, value)| *value != context.layout.none(*field));
-    let received = received.map(|(field, value)| ReceivedFlash {
-        field,
-        value: value.to_vec(),
-        allocation: bag.allocation(field),
-    });
-    received.collect()
+    received.map(|(field, value)| (field, value.to_vec())).collect()
 }

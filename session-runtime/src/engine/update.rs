@@ -4,7 +4,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::commit::{Plan, RowWrite, plan, readable_fields};
 use super::confirm::Effort;
-use super::core::{CookieUpdate, Engine, not_read_back, within};
+use super::core::{CookieUpdate, Engine, best_effort, not_read_back, within};
 use super::load::{Active, Intent, LoadOutcome, Stored};
 use super::session_locks::SessionLockGuard;
 use crate::backend::Reloaded;
@@ -16,6 +16,15 @@ use crate::error::{Error, ErrorChain, Rejection};
 use crate::store::{Outcome, Update};
 use crate::token::{SessionId, Token};
 use crate::value::Value;
+
+/// When the session that an update begins with was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// By the same call.
+    Now,
+    /// When the request began, or later.
+    Before,
+}
 
 /// The result of one attempt to execute a [`Plan`].
 enum CommitOutcome {
@@ -97,11 +106,12 @@ impl Engine {
     pub(crate) async fn update<T: Databag, R>(
         &self,
         active: &mut Active<T>,
+        read: Read,
         mut change: impl FnMut(&mut T) -> R,
         deadline: Instant,
     ) -> Result<(R, Option<CookieUpdate>), Error> {
         let (id, ends) = (active.id, active.is_ending());
-        let outcome = self.try_update(active, &mut change, deadline).await;
+        let outcome = self.try_update(active, read, &mut change, deadline).await;
         let updated = self.block_if_end_failed(ends, id, outcome)?;
         self.prune_with_request(deadline).await;
         active.unconfirmed = false;
@@ -111,21 +121,26 @@ impl Engine {
     async fn try_update<T: Databag, R>(
         &self,
         active: &mut Active<T>,
+        mut read: Read,
         change: &mut impl FnMut(&mut T) -> R,
         deadline: Instant,
     ) -> Result<(R, Option<CookieUpdate>), Error> {
         refuse_unconfirmed(active)?;
         let lock = self.lock(active.id, deadline).await?;
-        // What the request has read is likely still stored, unless another request has just written.
-        let mut is_stale = lock.has_waited() || self.has_expired(active);
+        let mut is_outdated = lock.has_waited() || self.has_expired(active);
         loop {
-            if is_stale && active.stored.is_some() {
+            if is_outdated && active.stored.is_some() {
                 self.rebase(active, deadline).await?;
+                read = Read::Now;
             }
             let before = readable_fields(&self.context, active)?;
             active.forget_replaced_flash(&before);
             let value = change(&mut active.bag);
             let outcome = match self.plan(active) {
+                // No write tells whether it decided on what is stored now.
+                Ok(Plan::Keep | Plan::Touch(_)) if read == Read::Before && active.stored.is_some() => {
+                    Ok(CommitOutcome::Conflict)
+                }
                 Ok(plan) => self.execute_plan(active, plan, deadline).await,
                 Err(error) => Err(error),
             };
@@ -135,11 +150,11 @@ impl Engine {
             // The change was not stored. It is applied again to what other requests stored, or, after a failure,
             // must not be stored with the rest of the request.
             let restored = before.decode_into(&mut active.bag);
-            active.note_flash();
+            active.mark_flash();
             restored.map_err(|error| not_read_back::<T>(&self.context.layout, error))?;
             outcome?;
             yield_before_retry(deadline).await?;
-            is_stale = true;
+            is_outdated = true;
         }
     }
 
@@ -342,6 +357,7 @@ impl Engine {
     /// limit has succeeded, and the next one tries again.
     async fn evict_oldest<T: Databag>(&self, user: Option<&Value>, deadline: Instant) {
         let (Some(keep), Some(user)) = (T::SCHEMA.max_per_user, user) else { return };
+        let deadline = best_effort(deadline);
         let evict = self.backend.evict_oldest(user, keep, self.now(), deadline.into_std());
         match within(deadline, "end the oldest sessions of a user", evict).await {
             Ok(evicted) => evicted.into_iter().for_each(|id| self.note_ended(id)),
@@ -406,8 +422,9 @@ impl Engine {
             let replaced: Vec<usize> = active.received_flash(&ours).filter(is_replaced).collect();
             let merged = merge::<T>(&active.base, &ours.with(&replaced, none), &theirs.base)?;
             active.forget_replaced_flash(&ours);
+            active.flash.retain(|(field, _)| !replaced.contains(field));
             let decoded = merged.decode_into(&mut active.bag);
-            active.note_flash();
+            active.mark_flash();
             decoded.map_err(|error| not_read_back::<T>(&self.context.layout, error))?;
         }
         let stored = active.stored.as_ref();

@@ -108,8 +108,9 @@ impl FromStr for Network {
             text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)));
         let written: IpAddr = address.parse().map_err(|_| MALFORMED)?;
         let width = if written.is_ipv4() { 32 } else { 128 };
+        let is_signed = prefix.is_some_and(|prefix| prefix.starts_with('+'));
         let prefix: u32 = prefix.map_or(Ok(width), |prefix| prefix.parse().map_err(|_| MALFORMED))?;
-        if prefix > width {
+        if prefix > width || is_signed {
             return Err(MALFORMED);
         }
         let address = written.to_canonical();

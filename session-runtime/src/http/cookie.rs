@@ -95,7 +95,8 @@ impl FormerCookie {
             path,
             domain,
             partitioned,
-            same_site: current.same_site,
+            // In a frame of another site browsers take no other one.
+            same_site: if partitioned { SameSite::None } else { current.same_site },
             secure: current.secure || needs_secure,
             former: Vec::new(),
         }
@@ -359,7 +360,7 @@ mod tests {
         assert_eq!(
             format.former_removals(),
             [
-                "__Host-shop=; HttpOnly; SameSite=Lax; Secure; Path=/; Partitioned; Max-Age=0",
+                "__Host-shop=; HttpOnly; SameSite=None; Secure; Path=/; Partitioned; Max-Age=0",
                 "shop=; HttpOnly; SameSite=Lax; Secure; Path=/a; Domain=example.com; Max-Age=0",
             ]
         );

@@ -11,7 +11,7 @@ use crate::bag::encoding::Fields;
 use crate::bag::schema::Field;
 use crate::bag::{Databag, HasUser};
 use crate::engine::load::{Active, Intent, LoadOutcome};
-use crate::engine::update::set_cookie;
+use crate::engine::update::{Read, set_cookie};
 use crate::error::Error;
 use crate::token::SessionId;
 
@@ -181,7 +181,8 @@ impl<T: Databag> Session<T> {
             engine.fresh(client)?
         } else {
             let token = self.held.active.token.clone().unwrap_or_else(|| engine.fresh_token());
-            match engine.load(token, Some(client), wait.deadline).await? {
+            let loaded = engine.load(token, Some(client), wait.deadline).await;
+            match loaded.inspect_err(|error| self.held_mut().report(error, "could not reload the session"))? {
                 LoadOutcome::Live(active) => active,
                 LoadOutcome::Rejected(_) => return Err(Error::Ended),
             }
@@ -198,8 +199,8 @@ impl<T: Databag> Session<T> {
     }
 
     /// Changes the session in one step: `change` runs on the session with this request's changes so far. If another request
-    /// has written it meanwhile, `change` runs again on what is stored then, until its result is stored. The result of its
-    /// last run is returned.
+    /// has written it since, `change` runs again on what is stored then, until its result is stored. The result of its last
+    /// run is returned. A `change` that changes nothing runs on what is stored now too.
     ///
     /// # Errors
     ///
@@ -225,7 +226,7 @@ impl<T: Databag> Session<T> {
     pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let slot = self.slot.clone();
         let wait = slot.wait();
-        let updated = slot.engine.update(self.active_mut(), change, wait.deadline).await;
+        let updated = slot.engine.update(self.active_mut(), Read::Before, change, wait.deadline).await;
         let (value, update) =
             updated.inspect_err(|error| self.held_mut().report(error, "could not update the session"))?;
         self.held_mut().reported = None;
@@ -270,7 +271,7 @@ impl<T: Databag> Session<T> {
             bag = T::defaults();
         }
         active.bag = bag;
-        active.note_flash();
+        active.mark_flash();
         active.bag.set_ip(active.client.ip);
         active.remembered = remembered;
         // A session that is not stored has nothing to end, and may still be begun.

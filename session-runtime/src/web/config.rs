@@ -172,7 +172,7 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     }
 
     /// Names a cookie that an earlier version of the program has set: call it when you change the cookie's name, path,
-    /// domain or `Partitioned`, once for each cookie that browsers may still have. Each answer that sets or removes the
+    /// domain or `Partitioned`, once for each cookie that browsers may still have; the calls add up. Each answer that sets or removes the
     /// session cookie, as after a log-in or a log-out, then removes the former one too.
     ///
     /// Browsers keep a cookie with other attributes beside the new one and send both. A request with both is anonymous
@@ -205,12 +205,12 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set_http(|http| http.cookie.former.push(cookie))
     }
 
-    /// Names the proxies in front of this server, as addresses or networks (`10.0.0.0/8`). Only their entries in
-    /// `X-Forwarded-For` are used: other clients can claim any address there.
+    /// Names the proxies in front of this server, as addresses or networks (`10.0.0.0/8`), instead of those named before. Only
+    /// their entries in the [`proxy_header`](Self::proxy_header) are used: other clients can claim any address there.
     ///
     /// `unix:` stands for proxies that connect through a Unix socket. With it, do not let the server listen on
-    /// `127.0.0.1:8080` as well: actix-web gives connections to this address that were reset the same look, so a local
-    /// process could pass for a proxy.
+    /// `127.0.0.1:8080` as well, nor in a test service: actix-web reports this address for Unix sockets, so a connection to
+    /// it that was reset would pass for a proxy.
     pub fn trusted_proxies<I: AsRef<str>>(self, proxies: impl IntoIterator<Item = I>) -> Self {
         let proxies = proxies.into_iter().map(|proxy| proxy.as_ref().to_owned()).collect();
         self.set_http(|http| http.trusted_proxies = proxies)

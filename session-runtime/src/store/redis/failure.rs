@@ -2,7 +2,7 @@
 
 use redis::RedisError;
 
-use crate::store::ColumnRef;
+use crate::store::{ColumnRef, StoreError};
 
 /// Why a call failed. It is logged: it names fields and shows no value of a row.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +11,8 @@ pub(super) enum Failure {
     Redis(#[from] RedisError),
     #[error("there is a row of this id")]
     Taken,
+    #[error("the call was sent twice, and the first may have changed the row before others did")]
+    Unconfirmed,
     #[error("Redis {0} is too old: 6.2 or later is needed")]
     OldServer(String),
     #[error("{reached} of {needed} replicas have acknowledged the write; it may be stored all the same")]
@@ -30,6 +32,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Makes the error of a call. A row or a filter that does not fit the table is refused for good.
+    pub(super) fn into_error(self, operation: &'static str) -> StoreError {
+        match self {
+            Self::NoColumn(_) | Self::ColumnCount { .. } => StoreError::refused(operation, None, self),
+            _ => StoreError::new(operation, self),
+        }
+    }
+
     pub(super) fn malformed(field: &str, expected: &'static str) -> Self {
         Self::Malformed { field: field.to_owned(), expected }
     }

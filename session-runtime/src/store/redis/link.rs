@@ -1,7 +1,8 @@
 //! Connections: calls enter, the answers of the server that owns their keys leave.
 //!
 //! A connection that was made by a URL is replaced when it breaks, or leaves a call without an answer. The call is sent
-//! again then, over the new one: each call has the same result if it is sent twice (see `scripts`).
+//! again then, over the new one (see `scripts` for its result). The client of a cluster also sends calls again by itself,
+//! and does not say so.
 
 use std::fmt;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use redis::sentinel::SentinelClient;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe,
 };
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::{timeout, timeout_at};
 
@@ -45,8 +47,12 @@ impl Link {
             Target::Sentinels(client) => (Source::Sentinels(client), false),
             Target::Cluster(client) => (Source::Cluster(client), true),
         };
-        let reconnecting =
-            Reconnecting { source: Arc::new(Mutex::new(source)), is_cluster, connections: Arc::default() };
+        let reconnecting = Reconnecting {
+            source: Arc::new(Mutex::new(source)),
+            is_cluster,
+            runtime: Handle::current(),
+            connections: Arc::default(),
+        };
         let _connected = reconnecting.established(&reconnecting.current()).await?;
         Ok(Self::Reconnecting(reconnecting))
     }
@@ -65,20 +71,24 @@ impl Link {
         calls: &[Call],
         replicas: u32,
         deadline: Instant,
-    ) -> Result<Vec<Value>, Failure> {
+    ) -> Result<Answers, Failure> {
         // A timeout polls its future before its clock, and no write may begin after the deadline.
-        if Instant::now() >= deadline {
+        let now = Instant::now();
+        if now >= deadline {
             return Err(Failure::Deadline);
         }
         match self {
             Self::Reconnecting(reconnecting) => reconnecting.send(calls, replicas, deadline).await,
-            Self::Given(connection) => match connection.send(calls, replicas, deadline).await {
-                // It reconnects for the next call.
-                Err(error) if needs_another_connection(&error) && Instant::now() < deadline => {
-                    Ok(connection.send(calls, replicas, deadline).await?)
+            Self::Given(connection) => {
+                match connection.send(calls, replicas, now + (deadline - now) / 2).await {
+                    // It reconnects for the next call.
+                    Err(error) if needs_another_connection(&error) && Instant::now() < deadline => {
+                        let values = connection.send(calls, replicas, deadline).await?;
+                        Ok(Answers { values, is_second: true })
+                    }
+                    values => Ok(Answers { values: values?, is_second: false }),
                 }
-                answers => Ok(answers?),
-            },
+            }
         }
     }
 
@@ -96,6 +106,13 @@ impl Link {
             Connection::Cluster(mut connection) => connection.req_packed_command(command).await,
         }
     }
+}
+
+/// The answers to calls.
+pub(super) struct Answers {
+    pub(super) values: Vec<Value>,
+    /// Whether the calls were sent twice. The first ones may have been executed too, and others between.
+    pub(super) is_second: bool,
 }
 
 /// A script or a command, with its keys and values. Keys of one call have one hash tag.
@@ -214,6 +231,8 @@ impl Connection {
 pub(super) struct Reconnecting {
     source: Arc<Mutex<Source>>,
     is_cluster: bool,
+    /// What made the first connection. It serves the others too: the worker that met the failure may block, or end.
+    runtime: Handle,
     connections: Arc<std::sync::Mutex<Connections>>,
 }
 
@@ -239,16 +258,47 @@ type Attempt = Shared<BoxFuture<'static, Result<Connected, Arc<RedisError>>>>;
 #[derive(Clone)]
 struct Connected {
     connection: Connection,
+    waiting: Arc<std::sync::Mutex<Waiting>>,
+}
+
+/// The calls that wait for their answers.
+#[derive(Default)]
+struct Waiting {
+    calls: usize,
     /// When the first call was sent after the last answer; `None` while there is none.
-    unanswered: Arc<std::sync::Mutex<Option<Instant>>>,
+    since: Option<Instant>,
+}
+
+/// A call that waits for its answer until a time, or until it is dropped.
+struct Wait<'a> {
+    waiting: &'a std::sync::Mutex<Waiting>,
+    until: Instant,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let mut waiting = lock(self.waiting);
+        waiting.calls -= 1;
+        // Its client has gone away: that says nothing about the connection.
+        if waiting.calls == 0 && Instant::now() < self.until {
+            waiting.since = None;
+        }
+    }
 }
 
 impl Connected {
     async fn send(&self, calls: &[Call], replicas: u32, until: Instant) -> Result<Vec<Value>, RedisError> {
-        lock(&self.unanswered).get_or_insert_with(Instant::now);
+        let _wait = self.wait(until);
         let answers = self.connection.send(calls, replicas, until).await;
-        *lock(&self.unanswered) = None;
+        lock(&self.waiting).since = None;
         answers
+    }
+
+    fn wait(&self, until: Instant) -> Wait<'_> {
+        let mut waiting = lock(&self.waiting);
+        waiting.calls += 1;
+        waiting.since.get_or_insert_with(Instant::now);
+        Wait { waiting: &self.waiting, until }
     }
 
     /// Returns until when a call of now waits for its answer: half of its time, so that the rest is enough for a second
@@ -256,23 +306,23 @@ impl Connected {
     fn patience(&self, deadline: Instant) -> Instant {
         let now = Instant::now();
         let half = now + deadline.saturating_duration_since(now) / 2;
-        half.max(lock(&self.unanswered).unwrap_or(now) + SILENCE)
+        half.max(lock(&self.waiting).since.unwrap_or(now) + SILENCE)
     }
 
     fn is_silent(&self) -> bool {
-        lock(&self.unanswered).is_some_and(|since| since.elapsed() >= SILENCE)
+        lock(&self.waiting).since.is_some_and(|since| since.elapsed() >= SILENCE)
     }
 }
 
 impl Reconnecting {
-    async fn send(&self, calls: &[Call], replicas: u32, deadline: Instant) -> Result<Vec<Value>, Failure> {
+    async fn send(&self, calls: &[Call], replicas: u32, deadline: Instant) -> Result<Answers, Failure> {
         let current = self.current();
         let connected = self.established(&current).await?;
         let patience = connected.patience(deadline);
         let first = connected.send(calls, replicas, patience.min(deadline));
         match timeout_at(patience.into(), first).await {
             Ok(Err(error)) if needs_another_connection(&error) => {}
-            Ok(answers) => return Ok(answers?),
+            Ok(values) => return Ok(Answers { values: values?, is_second: false }),
             Err(_) => {}
         }
         let trial = Trial { reconnecting: self, attempt: self.next(&current) };
@@ -280,12 +330,12 @@ impl Reconnecting {
         if Instant::now() >= deadline {
             return Err(Failure::Deadline);
         }
-        let answers = connected.send(calls, replicas, deadline).await;
-        match &answers {
+        let values = connected.send(calls, replicas, deadline).await;
+        match &values {
             Err(error) if needs_another_connection(error) => self.forget(&trial.attempt),
             _ => self.adopt(&trial.attempt),
         }
-        Ok(answers?)
+        Ok(Answers { values: values?, is_second: true })
     }
 
     /// Returns the connection that calls are sent over first.
@@ -326,29 +376,37 @@ impl Reconnecting {
 
     /// Connects in a task of its own, so that a call that misses its deadline does not cancel the attempt for others.
     fn attempt(&self) -> Attempt {
-        let source = self.source.clone();
-        let connecting = tokio::spawn(timeout(START_UP_TIMEOUT, async move {
-            let config = AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(CONNECT_TIMEOUT))
-                .set_response_timeout(None);
-            Ok(match &mut *source.lock().await {
-                Source::Server(client) => {
-                    Connection::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
-                }
-                Source::Sentinels(client) => {
-                    Connection::Server(client.get_async_connection_with_config(&config).await?)
-                }
-                Source::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
-            })
-        }));
+        let source = Arc::clone(&self.source);
+        let connecting = self.runtime.spawn(timeout(START_UP_TIMEOUT, connect(Arc::clone(&source))));
         let attempt = async {
             let given_up = || RedisError::from((ErrorKind::Io, "the server does not answer"));
-            let connected = connecting.await.ok().and_then(Result::ok);
+            let connected = match connecting.await {
+                // That runtime has ended.
+                Err(error) if error.is_cancelled() => {
+                    tokio::spawn(timeout(START_UP_TIMEOUT, connect(source))).await
+                }
+                connected => connected,
+            };
+            let connected = connected.ok().and_then(Result::ok);
             let connection = connected.unwrap_or_else(|| Err(given_up())).map_err(Arc::new)?;
-            Ok(Connected { connection, unanswered: Arc::default() })
+            Ok(Connected { connection, waiting: Arc::default() })
         };
         attempt.boxed().shared()
     }
+}
+
+async fn connect(source: Arc<Mutex<Source>>) -> Result<Connection, RedisError> {
+    let config =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None);
+    Ok(match &mut *source.lock().await {
+        Source::Server(client) => {
+            Connection::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
+        }
+        Source::Sentinels(client) => {
+            Connection::Server(client.get_async_connection_with_config(&config).await?)
+        }
+        Source::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
+    })
 }
 
 /// A call over the connection that may become the current one. It can be dropped at its deadline; then a connection that

@@ -141,7 +141,7 @@ impl Rows<'_> {
             Call::command("SET", key).value("1").value("PX").value("1000")
         };
         let calls: Vec<_> = shards().iter().step_by(SHARDS / 16).map(write).collect();
-        for answer in self.write(&calls).await? {
+        for answer in self.write(&calls).await?.values {
             answer.extract_error()?;
         }
         Ok(())
@@ -151,7 +151,7 @@ impl Rows<'_> {
     pub(super) async fn claim(&self, bag: &str) -> Result<String, Failure> {
         let key = format!("{}owner}}", self.prefix);
         let note = Call::command("SET", key.clone()).value(bag).value("NX");
-        for answer in self.write(&[note]).await? {
+        for answer in self.write(&[note]).await?.values {
             answer.extract_error()?;
         }
         self.ask(Call::command("GET", key)).await

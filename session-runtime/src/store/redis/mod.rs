@@ -22,6 +22,9 @@
 //! be executed late. So a script that inserts, changes or removes a row leaves the id of its call there, and gives the same
 //! reply to the same call. A removed row leaves a mark `gone` for a minute. The other calls have the same effect twice:
 //! reading, adding an id to the set of a user or removing it, a step of a rename.
+//!
+//! Other changes may push the id of a change out of its row. So an update that was sent twice, and is then a conflict or
+//! finds no row, is an error: it may have been made.
 
 mod failure;
 mod fields;
@@ -61,10 +64,13 @@ use crate::value::Value;
 ///
 /// # Connections
 ///
+/// The connections of a store of [`connect`](Self::connect) are served by the runtime that called it, which must run until
+/// it ends: a worker of actix-web that a handler blocks delays no call of the other workers.
+///
 /// A connection that was closed while it was idle costs no call, and neither does one that falls silent. A call without an
 /// answer for half of its time, and at least 200 ms, is sent again over another connection; so is a call that a replica has
-/// refused. Each call has the same result if the server executes it twice. While the server is away, calls fail by their
-/// deadline, and succeed again when it is back.
+/// refused. Each call has the same result if the server executes it twice, unless other calls have followed the first: an
+/// update is an error then. While the server is away, calls fail by their deadline, and succeed again when it is back.
 ///
 /// # Durability
 ///
@@ -244,7 +250,7 @@ impl RedisStore {
         let Prepared { table, prefix } = prepared;
         let rows = Rows { link: &self.link, table, prefix, min_replicas: self.min_replicas, deadline };
         match timeout_at(deadline.into(), call(rows)).await {
-            Ok(result) => result.map_err(|failure| StoreError::new(operation, failure)),
+            Ok(result) => result.map_err(|failure| failure.into_error(operation)),
             Err(_) => Err(StoreError::deadline(operation)),
         }
     }

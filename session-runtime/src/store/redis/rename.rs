@@ -21,7 +21,8 @@ use super::failure::Failure;
 use super::fields::Field;
 use super::link::Call;
 use super::rows::{
-    CALL, FROM, LAST_EXPIRY, Lookup, MARK, MARK_LIFETIME, Rows, ScriptReply, TO, key_expiry, reply_with_user,
+    CALL, FROM, INSERTED, LAST_EXPIRY, Lookup, MARK, MARK_LIFETIME, Rows, ScriptReply, TO, key_expiry,
+    reply_with_user,
 };
 use super::scripts;
 use crate::store::{Outcome, Row, Update};
@@ -37,10 +38,10 @@ impl Rows<'_> {
     pub(super) async fn rename(&self, update: &Update) -> Result<Outcome, Failure> {
         let Update { id: old, row, .. } = update;
         match self.insert_row(row, Some(*old)).await {
-            // This rename was sent before, and came so far or further.
+            // This rename was sent before, and came so far or further. Its other steps are confirmed by replicas too.
             Err(Failure::Taken) => match (self.look_up(row.id).await?, self.look_up(*old).await?) {
                 (Lookup::Pending(from, _), _) if from == *old => {}
-                (Lookup::Row(_), Lookup::Moved(to)) if to == row.id => return Ok(Outcome::Stored),
+                (Lookup::Row(_), Lookup::Moved(to)) if to == row.id => {}
                 _ => return Err(Failure::Taken),
             },
             inserted => inserted?,
@@ -51,11 +52,11 @@ impl Rows<'_> {
         } else {
             let abort = Call::script(&scripts::ABORT_RENAME, self.keys(row.id))
                 .value(row.id.to_string())
-                .value(format!("{FROM}{old}"));
+                .value(format!("{FROM}{old}"))
+                .value(CALL)
+                .value(MARK_LIFETIME.as_millis().to_string())
+                .value(INSERTED);
             self.ask::<redis::Value>(abort).await?;
-            if let Some(user) = &row.user {
-                self.ask::<u64>(self.unindex_call(user, row.id)).await?;
-            }
         }
         Ok(outcome)
     }
@@ -70,8 +71,8 @@ impl Rows<'_> {
                 .value(update.expected.to_string())
                 .value(format!("{TO}{}", row.id))
                 .value(key_expiry(row.expiration));
-            let answers = self.write(&[self.with_kept_fields(commit)]).await?;
-            match reply_with_user(answers.into_iter().next().unwrap_or(redis::Value::Nil))? {
+            let answer = self.write(&[self.with_kept_fields(commit)]).await?.values.pop();
+            match reply_with_user(answer.unwrap_or(redis::Value::Nil))? {
                 (ScriptReply::Stored, user) => return Ok((Outcome::Stored, user)),
                 (ScriptReply::Conflict, _) => return Ok((Outcome::Conflict, None)),
                 // An earlier rename has given the row this id.
@@ -83,14 +84,32 @@ impl Rows<'_> {
 
     /// Returns whether a rename has committed, and completes it then.
     pub(super) async fn has_committed(&self, from: SessionId, id: SessionId) -> Result<bool, Failure> {
-        let mut fields = self.read(from, [MARK, CALL].into_iter()).await?.into_iter();
-        let (mark, released) = (fields.next().and_then(Field::bytes), fields.next().and_then(Field::bytes));
-        if mark == Some(format!("{TO}{id}").into_bytes()) && released.is_none() {
+        if self.is_to_complete(from, id).await? {
             self.complete_rename(from, id, None).await?;
             return Ok(true);
         }
         // Another call may have completed it since. A mark that is still there belongs to a rename that met a conflict.
         Ok(matches!(self.look_up(id).await?, Lookup::Row(_)))
+    }
+
+    /// The same for a reader, who needs no server that takes writes: a later call can complete the rename.
+    pub(super) async fn is_readable(&self, from: SessionId, id: SessionId) -> Result<bool, Failure> {
+        if self.is_to_complete(from, id).await? {
+            // It waits for no replica.
+            let reader = Self { min_replicas: 0, ..*self };
+            if let Err(error) = reader.complete_rename(from, id, None).await {
+                tracing::debug!(%error, "a rename is not completed by a reader");
+            }
+            return Ok(true);
+        }
+        Ok(matches!(self.look_up(id).await?, Lookup::Row(_)))
+    }
+
+    /// Returns whether a rename has committed, and not noted that it is complete.
+    async fn is_to_complete(&self, from: SessionId, id: SessionId) -> Result<bool, Failure> {
+        let mut fields = self.read(from, [MARK, CALL].into_iter()).await?.into_iter();
+        let (mark, released) = (fields.next().and_then(Field::bytes), fields.next().and_then(Field::bytes));
+        Ok(mark == Some(format!("{TO}{id}").into_bytes()) && released.is_none())
     }
 
     /// Removes the old id from the set of its user, and the mark from the new row, and lets the mark of the old one expire.
@@ -101,7 +120,8 @@ impl Rows<'_> {
         user: Option<&Value>,
     ) -> Result<(), Failure> {
         let [new, _] = self.keys(id);
-        let complete = Call::script(&scripts::COMPLETE_RENAME, [new]).value(format!("{FROM}{from}"));
+        let complete = Call::script(&scripts::COMPLETE_RENAME, [new]);
+        let complete = complete.value(format!("{FROM}{from}")).value(INSERTED);
         let expire = Call::script(&scripts::EXPIRE_MARK, self.keys(from))
             .value(from.to_string())
             .value(format!("{TO}{id}"))
@@ -110,7 +130,7 @@ impl Rows<'_> {
             .value(LAST_EXPIRY.to_string());
         let unindex = user.map(|user| self.unindex_call(user, from));
         let calls: Vec<_> = unindex.into_iter().chain([complete, expire]).collect();
-        for answer in self.write(&calls).await? {
+        for answer in self.write(&calls).await?.values {
             answer.extract_error()?;
         }
         Ok(())
@@ -123,7 +143,7 @@ impl Rows<'_> {
             match self.look_up(id).await? {
                 Lookup::Moved(to) => id = to,
                 Lookup::Row(row) => return Ok(Some(row)),
-                Lookup::Pending(from, row) if self.has_committed(from, id).await? => return Ok(Some(row)),
+                Lookup::Pending(from, row) if self.is_readable(from, id).await? => return Ok(Some(row)),
                 // The rename may have committed since, and another one followed.
                 Lookup::Pending(..) if pending != Some(id) => pending = Some(id),
                 Lookup::Pending(..) | Lookup::Nothing => return Ok(None),

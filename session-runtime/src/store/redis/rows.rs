@@ -6,7 +6,7 @@ use redis::{FromRedisValue, RedisError};
 
 use super::failure::Failure;
 use super::fields::{self, Field, Fields, MAX_VALUE, encode};
-use super::link::{Call, Link};
+use super::link::{Answers, Call, Link};
 use super::scripts;
 use crate::clock::Timestamp;
 use crate::store::{Outcome, Row, Scope, Table, Update};
@@ -25,7 +25,7 @@ pub(super) const MARK: &str = "";
 /// says that the rename is complete.
 pub(super) const CALL: &str = "\0";
 /// The field with the id of the call that inserted the row; a mark keeps it.
-const INSERTED: &str = "\0i";
+pub(super) const INSERTED: &str = "\0i";
 /// The field with the user of the row in whose place a mark is.
 const USER: &str = "\0u";
 pub(super) const TO: &str = "to:";
@@ -91,14 +91,16 @@ impl Rows<'_> {
 
     /// Sends calls in this order, in one trip where one server has all keys. Returns the answers up to the first trip in
     /// which the server has refused one.
-    pub(super) async fn write(&self, calls: &[Call]) -> Result<Vec<redis::Value>, Failure> {
-        let mut answers = Vec::new();
+    pub(super) async fn write(&self, calls: &[Call]) -> Result<Answers, Failure> {
+        let mut answers = Answers { values: Vec::new(), is_second: false };
         let is_one_server = !self.link.is_cluster();
         for calls in calls.chunk_by(|a, b| is_one_server || a.tag() == b.tag()) {
             let mut answered = self.link.send(calls, self.min_replicas, self.deadline).await?;
-            let waited = answered.split_off(calls.len());
-            let is_refused = answered.iter().any(|answer| matches!(answer, redis::Value::ServerError(_)));
-            answers.extend(answered);
+            let waited = answered.values.split_off(calls.len());
+            let is_refused =
+                answered.values.iter().any(|answer| matches!(answer, redis::Value::ServerError(_)));
+            answers.values.extend(answered.values);
+            answers.is_second |= answered.is_second;
             if is_refused {
                 break;
             }
@@ -114,14 +116,14 @@ impl Rows<'_> {
 
     /// Makes a call that waits for no replica.
     pub(super) async fn ask<T: FromRedisValue>(&self, call: Call) -> Result<T, Failure> {
-        let mut answers = self.link.send(&[call], 0, self.deadline).await?;
+        let mut answers = self.link.send(&[call], 0, self.deadline).await?.values;
         read_answer(answers.pop().unwrap_or(redis::Value::Nil))
     }
 
     pub(super) async fn load(&self, id: SessionId) -> Result<Option<Row>, Failure> {
         match self.look_up(id).await? {
             Lookup::Row(row) => Ok(Some(row)),
-            Lookup::Pending(from, row) => Ok(self.has_committed(from, id).await?.then_some(row)),
+            Lookup::Pending(from, row) => Ok(self.is_readable(from, id).await?.then_some(row)),
             Lookup::Nothing | Lookup::Moved(_) => Ok(None),
         }
     }
@@ -166,8 +168,8 @@ impl Rows<'_> {
         self.insert_row(row, None).await
     }
 
-    /// Inserts a row, marked if it is being renamed from another id. If it cannot be stored, the set of its user stays as
-    /// it was.
+    /// Inserts a row, marked if it is being renamed from another id. If it cannot be stored, its id may stay in the set of
+    /// its user: another sending may have stored it, or the server a part of it.
     pub(super) async fn insert_row(&self, row: &Row, from: Option<SessionId>) -> Result<(), Failure> {
         let mut insert = Call::script(&scripts::INSERT, self.keys(row.id))
             .value(row.id.to_string())
@@ -185,23 +187,17 @@ impl Rows<'_> {
         }
         let index = self.index_call(row);
         let calls: Vec<_> = index.into_iter().chain([insert]).collect();
-        let mut answers = self.write(&calls).await?;
+        let mut answers = self.write(&calls).await?.values;
         let inserted = if answers.len() == calls.len() { answers.pop().map(reply) } else { None };
-        let is_stored = matches!(inserted, Some(Ok(ScriptReply::Stored)));
-        match answers.pop().map(reply).transpose() {
-            Ok(_) if is_stored => Ok(()),
-            Ok(indexed) => {
-                if let (Some(ScriptReply::Stored), Some(user)) = (indexed, &row.user) {
-                    self.ask::<u64>(self.unindex_call(user, row.id)).await?;
-                }
-                Err(inserted.and_then(Result::err).unwrap_or(Failure::Taken))
+        if let Some(Err(refusal)) = answers.pop().map(reply) {
+            if matches!(inserted, Some(Ok(ScriptReply::Stored))) {
+                self.ask::<redis::Value>(self.delete_call(row.id)?).await?;
             }
-            Err(refusal) => {
-                if is_stored {
-                    self.ask::<redis::Value>(self.delete_call(row.id)?).await?;
-                }
-                Err(refusal)
-            }
+            return Err(refusal);
+        }
+        match inserted.transpose()? {
+            Some(ScriptReply::Stored) => Ok(()),
+            _ => Err(Failure::Taken),
         }
     }
 
@@ -225,14 +221,17 @@ impl Rows<'_> {
     pub(super) async fn update(&self, update: &Update) -> Result<Outcome, Failure> {
         let index = (update.scope != Scope::State).then(|| self.index_call(&update.row)).flatten();
         let mut calls: Vec<_> = index.into_iter().collect();
+        let mut is_second = false;
         loop {
             calls.push(self.update_call(update)?);
             let answers = self.write(&calls).await?;
-            let mut replies = answers.into_iter().map(reply).collect::<Result<Vec<_>, _>>()?;
+            is_second |= answers.is_second;
+            let mut replies = answers.values.into_iter().map(reply).collect::<Result<Vec<_>, _>>()?;
             match replies.pop() {
                 Some(ScriptReply::Stored) => return Ok(Outcome::Stored),
-                Some(ScriptReply::Conflict) => return Ok(Outcome::Conflict),
                 Some(ScriptReply::From(from)) if self.has_committed(from, update.id).await? => calls.clear(),
+                _ if is_second => return Err(Failure::Unconfirmed),
+                Some(ScriptReply::Conflict) => return Ok(Outcome::Conflict),
                 _ => return Ok(Outcome::Gone),
             }
         }
@@ -278,8 +277,8 @@ impl Rows<'_> {
     /// Removes a row, or returns what is in its place.
     pub(super) async fn take(&self, id: SessionId) -> Result<ScriptReply, Failure> {
         loop {
-            let answer = self.write(&[self.delete_call(id)?]).await?.pop().unwrap_or(redis::Value::Nil);
-            match reply_with_user(answer)? {
+            let answer = self.write(&[self.delete_call(id)?]).await?.values.pop();
+            match reply_with_user(answer.unwrap_or(redis::Value::Nil))? {
                 (ScriptReply::Stored, user) => {
                     if let Some(user) = user {
                         self.ask::<u64>(self.unindex_call(&user, id)).await?;

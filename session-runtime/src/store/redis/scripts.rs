@@ -5,8 +5,8 @@
 //! whose id is being changed (see `rename`): no column can have that name.
 //!
 //! A call may reach the server twice, and the second time late. A script that inserts, changes or removes a row knows its
-//! call by the id that it left there. Then it changes nothing and gives the same reply; it only writes a value again,
-//! because `WAIT` waits for what the same connection has written.
+//! call by the id that it left there. Then it changes nothing and gives the same reply. What waits for replicas writes a
+//! value again, because `WAIT` waits for what the same connection has written.
 //!
 //! No script calls `TIME`, which a user of Redis may lack. The time of the server is the time at which a key expires,
 //! less the time that it has left (`PTTL`).
@@ -51,30 +51,30 @@ pub(super) static READ: Script = Script::new(
 );
 
 /// Adds an id to the sessions of a user, and keeps the set for as long as its last entry. Entries that expired long ago
-/// are removed, so that the set of a daily visitor does not grow. Says whether the id is `stored`, or was there.
+/// are removed, so that the set of a daily visitor does not grow.
 ///
 /// Keys: the user's set. Values: id, expiration, how long a row outlives its expiration, the last time at which a key can
 /// expire.
 pub(super) static INDEX_USER: Script = Script::new(
     r"
-    local there = redis.call('ZSCORE', KEYS[1], ARGV[1])
     redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
     local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
     local ends = math.min(last + ARGV[3], tonumber(ARGV[4]))
     redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', ends))
     local now = ends - redis.call('PTTL', KEYS[1])
     redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[3]))
-    return there and 'taken' or 'stored'
+    return 'stored'
     ",
 );
 
 /// Inserts a row.
 ///
-/// It replaces a mark that a deletion or a complete rename has left. It removes some dead entries of the list too, more
-/// than it adds, so that the list does not grow without end.
+/// It replaces a mark that a deletion or a complete rename has left, and as a step of a rename only the one of a rename that
+/// was taken back: a rename that is sent again when its session has ended must not revive it. It removes some dead entries
+/// of the list too, more than it adds, so that the list does not grow without end.
 ///
 /// Keys: row, list. Values: id, expiration, when the key expires, how long a row outlives its expiration, the name of
-/// the call field, the name of the insertion field, the id of this call, then fields and their values.
+/// the call field, the name of the insertion field, the id of this call, then fields and their values, the mark last.
 pub(super) static INSERT: Script = Script::new(
     r"
     local there = redis.call('HMGET', KEYS[1], '', ARGV[5], ARGV[6])
@@ -82,7 +82,9 @@ pub(super) static INSERT: Script = Script::new(
         redis.call('HSET', KEYS[1], ARGV[6], ARGV[7])
         return 'stored'
     end
-    if there[1] and there[2] and string.sub(there[1], 1, 5) ~= 'from:' then
+    local is_free = there[1] and there[2] and string.sub(there[1], 1, 5) ~= 'from:'
+    if ARGV[#ARGV - 1] == '' then is_free = there[1] == 'gone' and there[2] == '' end
+    if is_free then
         redis.call('DEL', KEYS[1])
     elseif redis.call('EXISTS', KEYS[1]) == 1 then
         return 'taken'
@@ -99,7 +101,8 @@ pub(super) static INSERT: Script = Script::new(
 );
 
 /// Changes a row of the expected revision. A row that the same call has changed is no conflict, also if a few other calls
-/// have changed it since: the call field holds the ids of the last eight.
+/// have changed it since: the call field holds the ids of the last eight, for clients of a cluster, which send calls again
+/// without saying so.
 ///
 /// Keys: row, list. Values: id, name of the revision, expected revision, expiration or nothing, when the key
 /// expires, the name of the call field, the id of this call, the number of fields to remove, those fields, then fields
@@ -152,11 +155,17 @@ pub(super) static COMMIT_RENAME: Script = Script::new(
 
 /// Step 3 of a rename: removes this mark from a row.
 ///
-/// Keys: row. Values: the mark.
+/// Keys: row. Values: the mark, the name of the insertion field.
 pub(super) static COMPLETE_RENAME: Script = Script::new(
     r"
-    if redis.call('HGET', KEYS[1], '') ~= ARGV[1] then return 'gone' end
-    redis.call('HDEL', KEYS[1], '')
+    local there = redis.call('HMGET', KEYS[1], '', ARGV[2])
+    if there[1] == ARGV[1] then
+        redis.call('HDEL', KEYS[1], '')
+    elseif there[1] or not there[2] then
+        return 'gone'
+    else
+        redis.call('HSET', KEYS[1], ARGV[2], there[2])
+    end
     return 'stored'
     ",
 );
@@ -178,14 +187,18 @@ pub(super) static EXPIRE_MARK: Script = Script::new(
     ",
 );
 
-/// Takes step 1 of a rename back: removes a row with this mark.
+/// Takes step 1 of a rename back: replaces a row with this mark by a mark that stays for a while.
 ///
-/// Keys: row, list. Values: id, the mark.
+/// Keys: row, list. Values: id, the mark, the name of the call field, how long the mark stays, the name of the insertion
+/// field.
 pub(super) static ABORT_RENAME: Script = Script::new(
     r"
-    if redis.call('HGET', KEYS[1], '') ~= ARGV[2] then return 'gone' end
+    local there = redis.call('HMGET', KEYS[1], '', ARGV[5])
+    if there[1] ~= ARGV[2] then return 'gone' end
     redis.call('DEL', KEYS[1])
     redis.call('ZREM', KEYS[2], ARGV[1])
+    redis.call('HSET', KEYS[1], '', 'gone', ARGV[3], '', ARGV[5], there[2] or '')
+    redis.call('PEXPIRE', KEYS[1], ARGV[4])
     return 'stored'
     ",
 );

@@ -98,7 +98,9 @@ impl<D: SqlDriver> Connections<D> {
             Self::Pool(pool) => {
                 let taken = timeout_at(deadline.into(), pool.acquire()).await;
                 let connection = taken.map_err(|_| Failure::Deadline)??;
-                return Ok(Lease { held: Some(Held::Pool(connection)), idle_since: None });
+                let lease = Lease { held: Some(Held::Pool(connection)), idle_since: None };
+                let is_late = Instant::now() >= deadline;
+                return if is_late { lease.end(Err(Failure::NotConnected)) } else { Ok(lease) };
             }
         };
         let (mut pause, max_pause) = PAUSES;
@@ -116,7 +118,7 @@ impl<D: SqlDriver> Connections<D> {
                 Ok(Err(error)) => Failure::Connect(error),
                 Err(_) => return Err(refused.unwrap_or(Failure::NotConnected)),
             };
-            if !error.is_of_a_starting_server() || Instant::now() + pause >= deadline {
+            if !error.is_of_a_starting_server::<D>() || Instant::now() + pause >= deadline {
                 return Err(error);
             }
             refused = Some(error);

@@ -1,5 +1,6 @@
 //! What a driver does for a store: it sends statements, reads cells, and says what an error means.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -55,8 +56,8 @@ pub(super) trait SqlDriver: Send + Sync + 'static {
     /// Returns the server's code of an error and what it means.
     fn classify(error: &dyn DatabaseError) -> (String, ErrorClass);
 
-    /// Returns the column or the constraint because of which a value was refused, if the error names it.
-    fn subject(error: &dyn DatabaseError) -> Option<String>;
+    /// Returns because of what a value was refused, as far as the error names it.
+    fn subject(error: &dyn DatabaseError) -> Subject;
 }
 
 /// What start-up asks of a kind of server besides its tables.
@@ -75,14 +76,37 @@ pub(super) struct ServerCheck {
     pub(super) unlock: fn(i64) -> Vec<String>,
 }
 
+/// Because of what a value was refused.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Subject {
+    pub(super) column: Option<String>,
+    /// A constraint or an index.
+    pub(super) constraint: Option<String>,
+}
+
+impl Subject {
+    /// Whether it is the primary key. MySQL calls every one `PRIMARY`.
+    fn is_key(&self, id: &str) -> bool {
+        self.column.as_deref() == Some(id) || self.constraint.as_deref() == Some("PRIMARY")
+    }
+}
+
+/// Follows the code of the error.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.constraint.as_ref().map_or(Ok(()), |constraint| write!(f, ", constraint {constraint:?}"))
+    }
+}
+
 /// What an error of a server means.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum ErrorClass {
-    /// A row with this id exists.
-    DuplicateId,
+    /// Another row has a value that must be unique.
+    Duplicate,
     /// The server rolled the statement back because of a deadlock or the like: a retry may succeed.
     RolledBack,
-    /// The server closes the connection, and has undone the statement if it had begun.
+    /// The server closes the connection, and has undone the statement if it had begun. A proxy may say so of a statement
+    /// that was made.
     Terminated,
     /// The server closes the connection.
     ConnectionLost,
@@ -142,12 +166,14 @@ pub(super) enum Failure {
     /// Whether the statement was made is unknown.
     #[error("the connection to the server broke")]
     ConnectionLost(#[source] sqlx::Error),
-    /// The statement was not made.
+    /// The statement was not made, unless a proxy says so.
     #[error("the server closed the connection")]
     Terminated(#[source] sqlx::Error),
     /// Without the server's message, which can quote the value.
-    #[error("the server refused a value of the row (error {code})")]
-    ValueRefused { code: String, subject: Option<String> },
+    #[error("the server refused a value of the row (error {code}{subject})")]
+    ValueRefused { code: String, subject: Subject },
+    #[error("another row has a value that must be unique (error {code}{subject})")]
+    Duplicate { code: String, subject: Subject },
     #[error("the server rolled the statement back (error {0})")]
     RolledBack(String),
     #[error("there is a row of this id")]
@@ -182,23 +208,37 @@ impl Failure {
     pub(super) fn of_operation(self, operation: &'static str) -> StoreError {
         let refusal = match &self {
             Self::Mismatch(mismatch) => mismatch.refusal(),
-            Self::ValueRefused { subject, .. } => Some(subject.clone()),
+            Self::ValueRefused { subject, .. } | Self::Duplicate { subject, .. } => {
+                Some(subject.column.clone())
+            }
             _ => None,
         };
         StoreError::with_refusal(operation, refusal, self)
+    }
+
+    /// Names the operation whose statement failed. `id` is the column of the primary key, if the statement stores the
+    /// values of a row; what the server says of the values of another statement is no refusal of a row.
+    pub(super) fn of_statement(self, operation: &'static str, id: Option<&String>) -> StoreError {
+        match (self, id) {
+            (Self::Duplicate { subject, .. }, Some(id)) if subject.is_key(id) => {
+                StoreError::new(operation, Self::DuplicateId)
+            }
+            (failure @ (Self::ValueRefused { .. } | Self::Duplicate { .. }), None) => {
+                StoreError::new(operation, failure)
+            }
+            (failure, _) => failure.of_operation(operation),
+        }
     }
 
     /// Classifies an error of a statement.
     pub(super) fn of<D: SqlDriver>(error: sqlx::Error) -> Self {
         let ((code, class), subject) = match &error {
             sqlx::Error::Database(error) => (D::classify(error.as_ref()), D::subject(error.as_ref())),
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => {
-                return Self::ConnectionLost(error);
-            }
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) => return Self::ConnectionLost(error),
             _ => return Self::Sqlx(error),
         };
         match class {
-            ErrorClass::DuplicateId => Self::DuplicateId,
+            ErrorClass::Duplicate => Self::Duplicate { code, subject },
             ErrorClass::RolledBack => Self::RolledBack(code),
             ErrorClass::ConnectionLost => Self::ConnectionLost(error),
             ErrorClass::Terminated => Self::Terminated(error),
@@ -209,14 +249,17 @@ impl Failure {
 
     /// Whether the statement may have been made all the same.
     pub(super) fn may_have_been_made(&self) -> bool {
-        matches!(self, Self::Sqlx(_) | Self::ConnectionLost(_) | Self::Deadline)
+        matches!(self, Self::Sqlx(_) | Self::ConnectionLost(_) | Self::Terminated(_) | Self::Deadline)
     }
 
     /// Whether the server may accept connections in a moment.
-    pub(super) fn is_of_a_starting_server(&self) -> bool {
+    pub(super) fn is_of_a_starting_server<D: SqlDriver>(&self) -> bool {
         match self {
-            Self::Connect(sqlx::Error::Io(error)) => error.kind() == io::ErrorKind::ConnectionRefused,
-            Self::Connect(sqlx::Error::Database(error)) => error.is_transient_in_connect_phase(),
+            // A Unix socket is gone meanwhile.
+            Self::Connect(sqlx::Error::Io(error)) => {
+                matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+            }
+            Self::Connect(sqlx::Error::Database(error)) => is_busy(&D::classify(error.as_ref()).0),
             _ => false,
         }
     }
@@ -233,4 +276,9 @@ impl Failure {
                 | Self::Deadline
         )
     }
+}
+
+/// Whether a code says that the server starts, ends, or has as many connections as it takes: of PostgreSQL, of MySQL.
+fn is_busy(code: &str) -> bool {
+    matches!(code, "53300" | "57P03" | "1040" | "1053" | "1203")
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use sqlx::Connection as _;
-use tokio::time::timeout_at;
+use tokio::time::{sleep_until, timeout_at};
 
 use self::connections::{Connections, Lease};
 use self::driver::{Failure, Parameter, Query, SqlDriver};
@@ -35,8 +35,11 @@ use crate::value::{ColumnType, Value};
 /// A write that cannot be repeated asks a connection that was idle for this long first whether it lives.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 
-/// The pause before a call is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(2);
+/// The pauses before a call is tried again: the first one and the longest one.
+const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(128));
+
+/// A connection is not silent before this time has passed.
+const SILENCE: Duration = Duration::from_millis(200);
 
 /// A store on a server of the kind of `D`.
 struct SqlStore<D: SqlDriver> {
@@ -46,6 +49,8 @@ struct SqlStore<D: SqlDriver> {
 
 /// A table that is ready.
 struct Prepared {
+    /// The column of the primary key.
+    id: String,
     rows: Rows,
     /// The types of the columns, in the order in which rows are bound and read.
     types: Vec<ColumnType>,
@@ -58,7 +63,7 @@ struct Prepared {
 enum Call {
     /// Reads.
     Fetch,
-    /// Changes nothing when it is made a second time.
+    /// Does no harm when it is made a second time. The result is that of the last one.
     Repeat,
     /// Changes one row or none. Made twice, at most one of the two changes a row.
     Change,
@@ -71,6 +76,11 @@ enum Call {
 impl Call {
     fn may_be_sent_twice(self) -> bool {
         matches!(self, Self::Fetch | Self::Repeat | Self::Change)
+    }
+
+    /// Whether it stores the values of a row.
+    fn stores_values(self) -> bool {
+        matches!(self, Self::Change | Self::Add)
     }
 
     /// Whether this result of one of two equal statements is that of both.
@@ -118,6 +128,7 @@ impl<D: SqlDriver> SqlStore<D> {
         self.connections.raise_statement_timeout(timeout);
         let quoted = |name: &str| D::DIALECT.quoted(name);
         self.table = Some(Arc::new(Prepared {
+            id: table.id.clone(),
             rows: Rows::new(D::DIALECT, table).with_limits(limits),
             types: required_columns(table).map(|column| column.ty).collect(),
             delete_list: format!("DELETE FROM {} WHERE {} IN ", quoted(&table.name), quoted(&table.id)),
@@ -214,10 +225,10 @@ impl<D: SqlDriver> SqlStore<D> {
         let Statement { sql, values } = statement.map_err(failed(OPERATION))?;
         let query = Query::once(sql, values.iter().map(Datum::from), &[ColumnType::Integer]);
         let result = self.run(OPERATION, Call::Fetch, &query, deadline).await?;
-        Ok(match result.rows.first().and_then(|cells| cells.first()) {
-            Some(Some(Value::Integer(count))) => count.cast_unsigned(),
-            _ => 0,
-        })
+        match result.rows.first().and_then(|cells| cells.first()) {
+            Some(Some(Value::Integer(count))) => Ok(count.cast_unsigned()),
+            _ => Err(StoreError::new(OPERATION, sqlx::Error::RowNotFound)),
+        }
     }
 
     async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
@@ -258,23 +269,35 @@ impl<D: SqlDriver> SqlStore<D> {
         query: &Query<'_>,
         deadline: Instant,
     ) -> Result<QueryResult, StoreError> {
-        let delete = &self.prepared(operation)?.delete_list;
+        let Prepared { id, delete_list, .. } = self.prepared(operation)?;
+        let (mut pause, longest_pause) = RETRY_PAUSES;
+        let mut terminated = None;
         // A timeout polls its future before its clock, and no write may begin after the deadline.
         while Instant::now() < deadline {
-            match self.call(call, query, delete, deadline).await {
-                Ok(result) => return Ok(result),
-                Err(Failure::RolledBack(_) | Failure::Terminated(_)) => tokio::time::sleep(RETRY_PAUSE).await,
-                Err(Failure::ConnectionLost(_)) if call == Call::Fetch => {
-                    tokio::time::sleep(RETRY_PAUSE).await;
+            match self.call(call, query, delete_list, deadline).await {
+                // A proxy may say that the connection ends after the server has made the statement.
+                Ok(result) => {
+                    return match terminated {
+                        None => Ok(result),
+                        Some(error) => call.of_both(Err(error), Ok(result)).map_err(failed(operation)),
+                    };
                 }
-                Err(failure) => return Err(failure.of_operation(operation)),
+                Err(Failure::RolledBack(_)) => {}
+                Err(error @ Failure::Terminated(_)) => terminated = Some(error),
+                Err(Failure::ConnectionLost(_)) if call == Call::Fetch => {}
+                Err(failure) => {
+                    return Err(failure.of_statement(operation, call.stores_values().then_some(id)));
+                }
             }
+            sleep_until(deadline.min(Instant::now() + pause).into()).await;
+            pause = longest_pause.min(2 * pause);
         }
         Err(StoreError::deadline(operation))
     }
 
     /// Runs a statement on the connection that was used last. If that connection is broken, or silent for half of the
-    /// time, the statement is sent again on a new one, where this is safe.
+    /// time, the statement is sent again on a new one, where this is safe. A slow answer is not told from none, so the
+    /// first one is still awaited, and the idle connections stay until the new one has answered first.
     async fn call(
         &self,
         call: Call,
@@ -289,44 +312,50 @@ impl<D: SqlDriver> SqlStore<D> {
         if taken >= deadline {
             return Err(Failure::Deadline);
         }
-        let half = taken + deadline.saturating_duration_since(taken) / 2;
+        let silent = taken + SILENCE.max(deadline.saturating_duration_since(taken) / 2);
+        let silent = silent.min(deadline);
         let mut lease = connections.take(deadline).await?;
         let Some(idle_since) = lease.idle_since() else {
             return within(deadline, attempt(lease)).await;
         };
         if !call.may_be_sent_twice() {
-            if idle_since + PING_AFTER_IDLE < taken && !is_alive(&mut lease, half).await {
-                connections.drop_idle_since(taken);
+            if idle_since + PING_AFTER_IDLE < taken && !is_alive(&mut lease, silent).await {
                 lease = connections.connect(deadline).await?;
+                connections.drop_idle_since(taken);
             }
             let result = within(deadline, attempt(lease)).await;
-            if matches!(result, Err(Failure::ConnectionLost(_) | Failure::Terminated(_) | Failure::Deadline))
-            {
+            if matches!(result, Err(Failure::ConnectionLost(_) | Failure::Terminated(_))) {
                 connections.drop_idle_since(taken);
             }
             return result;
         }
         let mut first = pin!(attempt(lease));
-        let lost = match timeout_at(half.into(), &mut first).await {
+        let lost = match timeout_at(silent.into(), &mut first).await {
             Ok(Err(error @ Failure::ConnectionLost(_))) => Some(error),
             Ok(Err(error @ Failure::Terminated(_))) => {
                 connections.drop_idle_since(taken);
                 return Err(error);
             }
             Ok(result) => return result,
+            Err(_) if silent == deadline => return Err(Failure::Deadline),
             Err(_) => None,
         };
-        connections.drop_idle_since(taken);
         // Boxed, as it is large and rare.
         let second = Box::pin(async { attempt(connections.connect(deadline).await?).await });
         if let Some(error) = lost {
+            connections.drop_idle_since(taken);
             return call.of_both(Err(error), within(deadline, second).await);
         }
         let both = async {
             match select(first, second).await {
-                Either::Left((result, _)) | Either::Right((result, _)) if call.is_decided(&result) => result,
+                Either::Left((result, _)) if call.is_decided(&result) => result,
                 Either::Left((result, second)) => call.of_both(result, second.await),
-                Either::Right((result, first)) => call.of_both(result, first.await),
+                Either::Right((result, first)) => {
+                    if result.is_ok() {
+                        connections.drop_idle_since(taken);
+                    }
+                    if call.is_decided(&result) { result } else { call.of_both(result, first.await) }
+                }
             }
         };
         within(deadline, both).await
@@ -491,7 +520,7 @@ mod tests {
             (CHANGED(0), CHANGED(0), Some(0)),
             (lost(), CHANGED(1), Some(1)),
             (lost(), CHANGED(0), None),
-            (terminated(), CHANGED(0), Some(0)),
+            (terminated(), CHANGED(0), None),
             (Err(Failure::NotConnected), CHANGED(0), Some(0)),
             (Err(Failure::Deadline), CHANGED(0), None),
         ] {
@@ -503,7 +532,7 @@ mod tests {
         }
         let again = [Call::Change.of_both(terminated(), lost()), Call::Change.of_both(lost(), terminated())];
         for both in again {
-            assert!(matches!(both, Err(Failure::ConnectionLost(_))), "{both:?}");
+            assert!(both.as_ref().is_err_and(Failure::may_have_been_made), "{both:?}");
         }
     }
 }

@@ -13,7 +13,7 @@ use sqlx::query::Query as BoundQuery;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use super::connections::Connections;
-use super::driver::{ErrorClass, Failure, Parameter, Query, ServerCheck, SqlDriver};
+use super::driver::{ErrorClass, Failure, Parameter, Query, ServerCheck, SqlDriver, Subject};
 use super::url::{self, TlsMode, UrlParameters};
 use super::{SqlStore, delegate, failed, removed_id};
 use crate::clock::Timestamp;
@@ -28,10 +28,14 @@ use crate::value::{ColumnType, Value};
 /// Any number of processes can share a table. A clone is cheap and shares the connections. A store is used within a
 /// Tokio runtime, such as that of actix-web.
 ///
-/// A call costs one round trip on an open connection; the first use of a statement on a connection costs one more. A
-/// connection that broke or fell silent while it was idle is replaced within the call: after half of the time to the
-/// deadline at the latest, and not for a new row, which is not sent twice. While the server is down, a call fails, at its
-/// deadline at the latest. When the server is back, calls succeed again.
+/// A load, an insert, a deletion or an update that finds its row costs one round trip on an open connection; an update
+/// that does not find it costs one more, and so do the first use of a statement on a connection and an insert after a
+/// second without calls. Lists and removals by a filter cost more.
+///
+/// A connection that broke or fell silent while it was idle is replaced within the call: after half of the time to the
+/// deadline at the latest, if that is 200 milliseconds or more. A new row is not sent twice, and a deletion or an update
+/// that was, and then finds no row, is an error: the first one may have been made. `Sessions` look again then. While the
+/// server is down, a call fails, at its deadline at the latest. When the server is back, calls succeed again.
 ///
 /// # Limits
 ///
@@ -57,7 +61,8 @@ use crate::value::{ColumnType, Value};
 pub struct MysqlStore(SqlStore<Driver>);
 
 impl MysqlStore {
-    /// The most connections that a store opens.
+    /// The most calls that a store makes at once, and the most connections that it keeps. A call whose connection does not
+    /// answer can open a second one.
     pub const MAX_CONNECTIONS: u32 = 10;
 
     /// Connects to a server: `mysql://user:password@host:port/database`.
@@ -103,8 +108,9 @@ impl MysqlStore {
 
     /// Uses a pool of the application, with its settings.
     ///
-    /// The pool of sqlx asks a connection whether it lives, before each call and after it: `test_before_acquire(false)`
-    /// saves the first of these round trips, [`connect`](Self::connect) both.
+    /// The pool of sqlx asks a connection whether it lives, before each call and after it. `test_before_acquire(false)`
+    /// saves the first of these round trips, and then a write on a connection that broke while it was idle can fail, as the
+    /// store does not replace a connection of a pool within the call. [`connect`](Self::connect) saves both.
     ///
     /// Give the pool an `acquire_timeout` below the deadline of requests, and its connections an
     /// `innodb_lock_wait_timeout`: a statement that waits for a lock goes on after its caller has stopped waiting.
@@ -215,9 +221,7 @@ impl SqlDriver for Driver {
             Failure::ConnectionLost(error) => Failure::Terminated(error),
             failure => failure,
         };
-        let set = connection.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await;
-        set.map_err(undone)?;
-        let mut transaction = connection.begin().await.map_err(undone)?;
+        let mut transaction = connection.begin_with(BEGIN).await.map_err(undone)?;
         let removed = remove(&mut transaction, query, delete).await.map_err(undone)?;
         transaction.commit().await.map_err(Failure::of::<Self>)?;
         Ok(removed)
@@ -226,30 +230,66 @@ impl SqlDriver for Driver {
     fn classify(error: &dyn DatabaseError) -> (String, ErrorClass) {
         // What the driver calls the code is the SQLSTATE, which many errors share.
         let number = error.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number);
-        let class = match number {
-            Some(1062) => ErrorClass::DuplicateId,
-            Some(1213) => ErrorClass::RolledBack,
-            Some(1053 | 1927) => ErrorClass::ConnectionLost,
-            // Out of range, of another character set, too long, a constraint; the server quotes some of the values.
-            Some(1264 | 1265 | 1292 | 1366 | 1406 | 3819 | 3988 | 4025) => ErrorClass::ValueRefused,
-            _ => ErrorClass::Other,
-        };
+        let class = number.map_or(ErrorClass::Other, class);
         (number.map(|number| number.to_string()).unwrap_or_default(), class)
     }
 
-    /// The message quotes the value first: `Incorrect string value: '..' for column `d`.`t`.`tenant` at row 1`.
-    fn subject(error: &dyn DatabaseError) -> Option<String> {
-        let message = error.message();
-        for (before, after) in [("CONSTRAINT `", "` failed for"), ("Check constraint '", "' is violated")] {
-            if let Some((name, _)) = message.strip_prefix(before).and_then(|rest| rest.split_once(after)) {
-                return Some(name.to_owned());
-            }
-        }
-        let (_, name) = message.rsplit_once(" for column ").or_else(|| message.rsplit_once(" column "))?;
-        let name = name.rsplit_once(" at row ").map_or(name, |(name, _)| name);
-        let name = name.rsplit('.').next()?.trim_matches(['`', '\'', '"']);
-        Some(name.to_owned()).filter(|name| !name.is_empty())
+    fn subject(error: &dyn DatabaseError) -> Subject {
+        subject(error.message())
     }
+}
+
+/// One round trip. The connections of an application have their own isolation level.
+const BEGIN: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION";
+
+/// What an error of a number means.
+fn class(number: u16) -> ErrorClass {
+    match number {
+        1062 => ErrorClass::Duplicate,
+        1213 => ErrorClass::RolledBack,
+        // MySQL says so before it closes a connection that was idle.
+        4031 => ErrorClass::Terminated,
+        1053 | 1927 | 3169 => ErrorClass::ConnectionLost,
+        // `NULL` or no value, out of range, of another character set, too long, a constraint; the server quotes some of
+        // the values.
+        1048 | 1118 | 1153 | 1264 | 1265 | 1292 | 1364 | 1366 | 1406 | 1451 | 1452 | 3819 | 3988 | 4025 => {
+            ErrorClass::ValueRefused
+        }
+        _ => ErrorClass::Other,
+    }
+}
+
+/// Reads the names in a message. Some messages quote a value before the name, and a value can look like a message:
+/// `Incorrect string value: '..' for column `d`.`t`.`tenant` at row 1`.
+fn subject(message: &str) -> Subject {
+    let between = |before, after| Some(message.strip_prefix(before)?.split_once(after)?.0);
+    let refused = || {
+        let (before, name) = message.rsplit_once(" for column ")?;
+        let is_known = ["Out of range value", "Data truncated", "Data too long"].contains(&before)
+            || (before.starts_with("Incorrect ") && before.ends_with('\''));
+        let (name, row) = name.rsplit_once(" at row ")?;
+        row.parse::<u64>().ok().filter(|_| is_known)?;
+        Some(name.rsplit('.').next()?.trim_matches(['`', '\'', '"']))
+    };
+    let column = between("Column '", "' cannot be null")
+        .or_else(|| between("Field '", "' doesn't have a default value"))
+        .or_else(refused);
+    let unique = || {
+        let (before, name) = message.rsplit_once("' for key '")?;
+        let name = name.strip_suffix('\'').filter(|_| before.starts_with("Duplicate entry '"))?;
+        // MySQL names the table first.
+        Some(name.rsplit('.').next().unwrap_or(name))
+    };
+    let foreign = || {
+        let rest = message.strip_prefix("Cannot ")?.split_once(" a foreign key constraint fails (")?.1;
+        Some(rest.split_once(" CONSTRAINT `")?.1.split_once('`')?.0)
+    };
+    let constraint = between("CONSTRAINT `", "` failed for")
+        .or_else(|| between("Check constraint '", "' is violated"))
+        .or_else(unique)
+        .or_else(foreign);
+    let owned = |name: Option<&str>| name.filter(|name| !name.is_empty()).map(str::to_owned);
+    Subject { column: owned(column), constraint: owned(constraint) }
 }
 
 /// Removes rows within a transaction.
@@ -482,6 +522,52 @@ fn max_length(declared: &str) -> Option<MaxLength> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_means_what_the_manual_says() {
+        for (number, expected) in [
+            (4031, ErrorClass::Terminated),
+            (3169, ErrorClass::ConnectionLost),
+            (1927, ErrorClass::ConnectionLost),
+            (1062, ErrorClass::Duplicate),
+            (1213, ErrorClass::RolledBack),
+            (1205, ErrorClass::Other),
+            (2006, ErrorClass::Other),
+        ] {
+            assert_eq!(class(number), expected, "{number}");
+        }
+        for number in [1048, 1118, 1153, 1364, 1406, 1451, 1452, 4025] {
+            assert_eq!(class(number), ErrorClass::ValueRefused, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_message_gives_the_names_of_columns_and_constraints_and_no_part_of_a_value() {
+        for (message, column, constraint) in [
+            ("Data too long for column 'tenant' at row 1", Some("tenant"), None),
+            ("Incorrect string value: '\\xF0' for column `d`.`t`.`tenant` at row 1", Some("tenant"), None),
+            ("Column 'tenant' cannot be null", Some("tenant"), None),
+            ("Field 'note' doesn't have a default value", Some("note"), None),
+            ("Duplicate entry 'hunter2' for key 'PRIMARY'", None, Some("PRIMARY")),
+            ("Duplicate entry 'a' for key 'b' for key 't.user_id'", None, Some("user_id")),
+            ("CONSTRAINT `tenant` failed for `d`.`t`", None, Some("tenant")),
+            ("Check constraint 'tenant' is violated.", None, Some("tenant")),
+            (
+                "Cannot add or update a child row: a foreign key constraint fails (`d`.`t`, CONSTRAINT `of` FOREIGN \
+                 KEY (`user_id`) REFERENCES `users` (`id`))",
+                None,
+                Some("of"),
+            ),
+            ("Truncated incorrect DOUBLE value: 'a column hunter2'", None, None),
+            ("Truncated incorrect DOUBLE value: 'a for column hunter2 at row 1'", None, None),
+            ("Truncated incorrect DOUBLE value: 'a' for column hunter2 at row 1", None, None),
+            ("Incorrect string value: 'a' for column hunter2", None, None),
+        ] {
+            let owned = |name: Option<&str>| name.map(str::to_owned);
+            let expected = Subject { column: owned(column), constraint: owned(constraint) };
+            assert_eq!(subject(message), expected, "{message}");
+        }
+    }
 
     #[test]
     fn an_old_server_is_refused_in_every_notation_of_its_version() {

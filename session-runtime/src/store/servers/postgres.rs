@@ -11,7 +11,7 @@ use sqlx::query::Query as BoundQuery;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 
 use super::connections::Connections;
-use super::driver::{ErrorClass, Failure, Parameter, Query, ServerCheck, SqlDriver};
+use super::driver::{ErrorClass, Failure, Parameter, Query, ServerCheck, SqlDriver, Subject};
 use super::url::{self, TlsMode, UrlParameters};
 use super::{SqlStore, delegate, failed};
 use crate::clock::Timestamp;
@@ -26,10 +26,14 @@ use crate::value::{ColumnType, Value};
 /// Any number of processes can share a table. A clone is cheap and shares the connections. A store is used within a
 /// Tokio runtime, such as that of actix-web.
 ///
-/// A call costs one round trip on an open connection; the first use of a statement on a connection costs one more. A
-/// connection that broke or fell silent while it was idle is replaced within the call: after half of the time to the
-/// deadline at the latest, and not for a new row, which is not sent twice. While the server is down, a call fails, at its
-/// deadline at the latest. When the server is back, calls succeed again.
+/// A load, an insert, a deletion or an update that finds its row costs one round trip on an open connection; an update
+/// that does not find it costs one more, and so do the first use of a statement on a connection and an insert after a
+/// second without calls. Lists and removals by a filter cost more.
+///
+/// A connection that broke or fell silent while it was idle is replaced within the call: after half of the time to the
+/// deadline at the latest, if that is 200 milliseconds or more. A new row is not sent twice, and a deletion or an update
+/// that was, and then finds no row, is an error: the first one may have been made. `Sessions` look again then. While the
+/// server is down, a call fails, at its deadline at the latest. When the server is back, calls succeed again.
 ///
 /// # Limits
 ///
@@ -56,7 +60,8 @@ use crate::value::{ColumnType, Value};
 pub struct PostgresStore(SqlStore<Driver>);
 
 impl PostgresStore {
-    /// The most connections that a store opens.
+    /// The most calls that a store makes at once, and the most connections that it keeps. A call whose connection does not
+    /// answer can open a second one.
     pub const MAX_CONNECTIONS: u32 = 10;
 
     /// Connects to a server: `postgres://user:password@host:port/database`.
@@ -86,7 +91,8 @@ impl PostgresStore {
     ///
     /// # Other parameters
     ///
-    /// `options=-csearch_path=app` names the schema of the table, and `-c` sets any other setting of the connections.
+    /// `options=-csearch_path=app` names the schema of the table, and `-c` sets any other setting of the connections but
+    /// `statement_timeout` and `default_transaction_isolation`, which the store sets itself.
     /// `host`, `hostaddr`, `port`, `dbname`, `user`, `password`, `application_name` and `statement-cache-capacity` are
     /// taken too. Any other parameter is an error.
     ///
@@ -109,8 +115,9 @@ impl PostgresStore {
 
     /// Uses a pool of the application, with its settings.
     ///
-    /// The pool of sqlx asks a connection whether it lives, before each call and after it: `test_before_acquire(false)`
-    /// saves the first of these round trips, [`connect`](Self::connect) both.
+    /// The pool of sqlx asks a connection whether it lives, before each call and after it. `test_before_acquire(false)`
+    /// saves the first of these round trips, and then a write on a connection that broke while it was idle can fail, as the
+    /// store does not replace a connection of a pool within the call. [`connect`](Self::connect) saves both.
     ///
     /// Give the pool an `acquire_timeout` below the deadline of requests, and its connections a `lock_timeout` or
     /// `statement_timeout`: a statement that waits for a lock goes on after its caller has stopped waiting. The store
@@ -157,7 +164,7 @@ const PARAMETERS: UrlParameters = UrlParameters {
         "statement-cache-capacity",
         "user",
     ],
-    hint: ": a schema is named by `options=-csearch_path=NAME`, and any other setting of the session so too",
+    hint: ": a schema is named by `options=-csearch_path=NAME`, and other settings of the session so too",
 };
 
 fn tls_mode(options: &PgConnectOptions) -> TlsMode {
@@ -222,28 +229,50 @@ impl SqlDriver for Driver {
 
     fn classify(error: &dyn DatabaseError) -> (String, ErrorClass) {
         let code = error.code().unwrap_or_default();
-        // PostgreSQL, appendix A.
-        let class = match code.as_ref() {
-            "23505" => ErrorClass::DuplicateId,
-            "40001" | "40P01" => ErrorClass::RolledBack,
-            // By an administrator or at its end, because the connection was idle, or while the server starts. A statement
-            // that is stored already gets no such error (`ProcessInterrupts` in tcop/postgres.c).
-            "57P01" | "57P03" | "57P05" => ErrorClass::Terminated,
-            // A crash, which can come after the statement.
-            "57P02" => ErrorClass::ConnectionLost,
-            // Data exceptions, constraints, conditions of views, and limits, such as that of an index: the server quotes
-            // the value, or the row.
-            code if ["22", "23", "44", "54"].iter().any(|class| code.starts_with(class)) => {
-                ErrorClass::ValueRefused
-            }
-            _ => ErrorClass::Other,
-        };
+        let class = class(&code);
         (code.into_owned(), class)
     }
 
-    fn subject(error: &dyn DatabaseError) -> Option<String> {
-        let column = error.try_downcast_ref::<PgDatabaseError>().and_then(PgDatabaseError::column);
-        column.or_else(|| error.constraint()).map(str::to_owned)
+    fn subject(error: &dyn DatabaseError) -> Subject {
+        let error = error.try_downcast_ref::<PgDatabaseError>();
+        let column = error.and_then(PgDatabaseError::column).map(str::to_owned);
+        Subject {
+            column: column.or_else(|| column_of_key(error?.detail()?)),
+            constraint: error.and_then(PgDatabaseError::constraint).map(str::to_owned),
+        }
+    }
+}
+
+/// What an error of a code means: PostgreSQL, appendix A.
+fn class(code: &str) -> ErrorClass {
+    match code {
+        "23505" => ErrorClass::Duplicate,
+        "40001" | "40P01" => ErrorClass::RolledBack,
+        // By an administrator or at its end, because the connection was idle, or while the server starts. A statement
+        // that is stored already gets no such error of the server (`ProcessInterrupts` in tcop/postgres.c).
+        "57P01" | "57P03" | "57P05" => ErrorClass::Terminated,
+        // A crash, which can come after the statement.
+        "57P02" => ErrorClass::ConnectionLost,
+        // A proxy has lost its server, as `PgBouncer` says it.
+        code if code.starts_with("08") => ErrorClass::ConnectionLost,
+        // Data exceptions, constraints, conditions of views, and limits, such as that of an index: the server quotes
+        // the value, or the row.
+        code if ["22", "23", "44", "54"].iter().any(|class| code.starts_with(class)) => {
+            ErrorClass::ValueRefused
+        }
+        _ => ErrorClass::Other,
+    }
+}
+
+/// Returns the column of a key, if it is one alone: `Key (user_id)=(7) already exists.`, in any language.
+fn column_of_key(detail: &str) -> Option<String> {
+    let (key, _) = detail.split_once('(')?.1.split_once(")=(")?;
+    match key.strip_prefix('"').and_then(|key| key.strip_suffix('"')) {
+        Some(quoted) => {
+            let name = quoted.replace("\"\"", "\0");
+            (!name.contains('"')).then(|| name.replace('\0', "\""))
+        }
+        None => (!key.contains([',', '(', ' ', '"'])).then(|| key.to_owned()),
     }
 }
 
@@ -273,8 +302,8 @@ fn cells(row: &PgRow, types: &[ColumnType]) -> Result<Cells, sqlx::Error> {
     types.iter().enumerate().map(cell).collect()
 }
 
-/// The longest indexed value, in bytes. An entry of an index may have 2,704 bytes, and is compressed first; so what is
-/// longer depends on the value.
+/// The longest indexed value, in bytes. An entry of an index may have 2,704 bytes, and is compressed first; so whether a
+/// longer value fits depends on it. A limit that does not is one that an application can check.
 const MAX_INDEXED: usize = 2_600;
 
 const TOO_LONG_FOR_INDEX: &str = "more than 2600 bytes, because it is indexed";
@@ -395,6 +424,38 @@ fn supports(version: &str) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_means_what_the_manual_says() {
+        for (code, expected) in [
+            ("08P01", ErrorClass::ConnectionLost),
+            ("08006", ErrorClass::ConnectionLost),
+            ("57P01", ErrorClass::Terminated),
+            ("57P02", ErrorClass::ConnectionLost),
+            ("23505", ErrorClass::Duplicate),
+            ("23503", ErrorClass::ValueRefused),
+            ("54000", ErrorClass::ValueRefused),
+            ("40001", ErrorClass::RolledBack),
+            ("57014", ErrorClass::Other),
+        ] {
+            assert_eq!(class(code), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn the_column_of_a_key_is_named_if_it_is_one_column() {
+        for (detail, column) in [
+            ("Key (user_id)=(hunter2) already exists.", Some("user_id")),
+            ("Schl\u{fc}ssel \u{bb}(id)=(\\x00)\u{ab} existiert bereits.", Some("id")),
+            ("Key (\"my \"\"id\"\"\")=(a)=(b) already exists.", Some("my \"id\"")),
+            ("Key (tenant, user_id)=(a, b) already exists.", None),
+            ("Key (\"a\", \"b\")=(a, b) already exists.", None),
+            ("Key (lower(user_id))=(a) already exists.", None),
+            ("Failing row contains (hunter2).", None),
+        ] {
+            assert_eq!(column_of_key(detail).as_deref(), column, "{detail}");
+        }
+    }
 
     #[test]
     fn an_old_server_is_refused_in_every_notation_of_its_version() {

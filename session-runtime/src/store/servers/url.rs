@@ -17,7 +17,7 @@ pub(super) struct UrlParameters {
     pub(super) roots: &'static [&'static str],
     /// The other parameters of TLS.
     pub(super) tls: &'static [&'static str],
-    /// The other parameters. One in brackets belongs to its name: `options[search_path]`.
+    /// The other parameters. One of `options` may stand in brackets: `options[search_path]`.
     pub(super) others: &'static [&'static str],
     /// What to write for another parameter.
     pub(super) hint: &'static str,
@@ -80,8 +80,9 @@ fn check_names(url: &str, parameters: &UrlParameters) -> Result<Option<String>, 
         } else if lower.contains("ssl") || lower.contains("tls") {
             return Err(Failure::UnknownTls { parameter: name.into_owned(), verified: parameters.verified });
         } else {
-            let group = name.strip_suffix(']').and_then(|name| name.split_once('[')).map(|(group, _)| group);
-            if !parameters.others.contains(&group.unwrap_or(&name)) {
+            let is_option = name.starts_with("options[") && name.ends_with(']');
+            let known = if is_option { "options" } else { &*name };
+            if !parameters.others.contains(&known) {
                 let (parameter, hint) = (name.into_owned(), parameters.hint);
                 return Err(Failure::UnknownParameter { parameter, hint });
             }
@@ -122,8 +123,15 @@ mod tests {
             let error = format!("{error} {error:?}");
             assert!(error.contains("sslmode=verify-full") && !error.contains("hunter2"), "{error}");
         }
-        for name in ["schema", "currentSchema", "application-name", "search_path", "options[a", "a[options]"]
-        {
+        for name in [
+            "schema",
+            "currentSchema",
+            "application-name",
+            "search_path",
+            "options[a",
+            "a[options]",
+            "application_name[a]",
+        ] {
             let error =
                 check_names(&format!("postgres://db/shop?{name}=hunter2"), &PARAMETERS).expect_err(name);
             let error = error.to_string();

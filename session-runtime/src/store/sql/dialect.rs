@@ -63,6 +63,7 @@ pub(in crate::store) struct Names {
 /// The longest value of a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::store) enum MaxLength {
+    #[cfg_attr(not(feature = "mysql"), expect(dead_code, reason = "only MySQL limits bytes"))]
     Bytes(usize),
     #[cfg_attr(
         not(any(feature = "mysql", feature = "postgres")),

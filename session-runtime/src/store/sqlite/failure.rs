@@ -50,22 +50,24 @@ impl Failure {
         }
         match self.code()? {
             ErrorCode::TooBig => Some(None),
-            // A row of this id: another one may do.
-            ErrorCode::ConstraintViolation
-                if !matches!(
-                    self.extended_code(),
-                    Some(ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_UNIQUE)
-                ) =>
-            {
-                // `NOT NULL constraint failed: sessions.tenant`, `cannot store TEXT value in INTEGER column t.tenant`
-                let Self::Sqlite(rusqlite::Error::SqliteFailure(_, Some(message))) = self else {
-                    return Some(None);
-                };
-                let column = message.rsplit_once('.').filter(|_| !message.contains("CHECK"));
-                Some(column.map(|(_, column)| column.to_owned()))
-            }
+            ErrorCode::ConstraintViolation => match self.extended_code()? {
+                // A row of this id: another one may do.
+                ffi::SQLITE_CONSTRAINT_PRIMARYKEY => None,
+                ffi::SQLITE_CONSTRAINT_NOTNULL
+                | ffi::SQLITE_CONSTRAINT_UNIQUE
+                | ffi::SQLITE_CONSTRAINT_DATATYPE => Some(self.column()),
+                _ => Some(None),
+            },
             _ => None,
         }
+    }
+
+    /// Returns the column that the message names, if it is one alone: `UNIQUE constraint failed: sessions.user_id`,
+    /// `cannot store TEXT value in INTEGER column sessions.tenant`.
+    fn column(&self) -> Option<String> {
+        let Self::Sqlite(rusqlite::Error::SqliteFailure(_, Some(message))) = self else { return None };
+        let (_, column) = message.rsplit_once('.')?;
+        (!message.contains([',', '\''])).then(|| column.to_owned())
     }
 
     /// Whether a retry may succeed: another connection holds a lock.

@@ -108,7 +108,9 @@ async fn a_value_that_a_column_does_not_take_is_refused_for_good() {
     let path = folder.path().join("sessions.db");
     let table = Table { projected: table().projected, ..Table::new("sessions") };
     let sql = "CREATE TABLE sessions (id BLOB PRIMARY KEY, state BLOB, created INTEGER, expiration INTEGER, \
-               revision INTEGER, tenant TEXT CHECK (length(tenant) < 5), score REAL, visits INTEGER, tag BLOB) STRICT";
+               revision INTEGER, tenant TEXT CHECK (length(tenant) < 5), score REAL, visits INTEGER UNIQUE, tag BLOB) \
+               STRICT; CREATE TRIGGER t BEFORE INSERT ON sessions WHEN new.score = 4.5 \
+               BEGIN SELECT RAISE(ABORT, 'not on t.hunter4'); END";
     Connection::open(&path).expect("the database can be opened").execute_batch(sql).expect("it is a table");
     let store = open(&path, &table).await.expect("it fits");
     let with = |n: usize, value| {
@@ -121,6 +123,7 @@ async fn a_value_that_a_column_does_not_take_is_refused_for_good() {
         (long, None),
         (with(1, Value::Real(f64::NAN)), Some("score")),
         (with(2, Value::Real(0.5)), Some("visits")),
+        (with(1, Value::Real(4.5)), None),
     ] {
         let error = store.insert(row, soon()).await.expect_err("it is refused");
         assert!(error.is_refused() && !cause(&error).contains("hunter2"), "{error:?}");
@@ -128,6 +131,10 @@ async fn a_value_that_a_column_does_not_take_is_refused_for_good() {
     }
     store.insert(row(1), soon()).await.expect("it fits");
     assert!(!store.insert(row(1), soon()).await.expect_err("it is there").is_refused(), "another id may do");
+    let of = |n| Row { columns: with(2, Value::Integer(7)).columns, ..row(n) };
+    store.insert(of(2), soon()).await.expect("it fits");
+    let error = store.insert(of(3), soon()).await.expect_err("it is there");
+    assert!(error.is_refused() && error.column() == Some("visits"), "{error:?}");
 }
 
 #[tokio::test]
