@@ -11,20 +11,27 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::commit::RowWrite;
 use super::core::{Engine, within};
 use crate::backend::Reloaded;
 use crate::envelope::Protection;
 use crate::error::Error;
-use crate::store::{Outcome, Row, Update};
+use crate::store::{Outcome, Row, Scope, Update};
 use crate::token::SessionId;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// A row on its way to the store.
-enum Write {
-    Insert(Row),
-    Update(Update),
+enum Write<'a> {
+    Insert(&'a Row),
+    /// In the place of the row of this id and revision.
+    Update {
+        id: SessionId,
+        expected: i64,
+        scope: Scope,
+        row: &'a Row,
+    },
 }
 
 /// How long it is tried to find out what became of a write.
@@ -36,10 +43,10 @@ pub(super) enum Effort {
     UntilDeadline,
 }
 
-impl Write {
+impl Write<'_> {
     fn row(&self) -> &Row {
         match self {
-            Self::Insert(row) | Self::Update(Update { row, .. }) => row,
+            Self::Insert(row) | Self::Update { row, .. } => row,
         }
     }
 
@@ -47,7 +54,7 @@ impl Write {
     fn is_under_new_id(&self) -> bool {
         match self {
             Self::Insert(_) => true,
-            Self::Update(update) => update.id != update.row.id,
+            Self::Update { id, row, .. } => *id != row.id,
         }
     }
 }
@@ -58,7 +65,7 @@ impl Engine {
     /// # Errors
     ///
     /// If the store refuses it, or it is not known whether the row is stored.
-    pub(super) async fn insert_row(&self, row: Row, deadline: Instant) -> Result<(), Error> {
+    pub(super) async fn insert_row(&self, row: &Row, deadline: Instant) -> Result<(), Error> {
         self.write(&Write::Insert(row), Effort::Once, deadline).await.map(drop)
     }
 
@@ -69,11 +76,12 @@ impl Engine {
     /// As [`insert_row`](Self::insert_row).
     pub(super) async fn update_row(
         &self,
-        update: Update,
+        (id, expected): (SessionId, i64),
+        RowWrite { row, scope, .. }: &RowWrite,
         effort: Effort,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        self.write(&Write::Update(update), effort, deadline).await
+        self.write(&Write::Update { id, expected, scope: *scope, row }, effort, deadline).await
     }
 
     /// Deletes a row, and returns whether there was one.
@@ -99,7 +107,7 @@ impl Engine {
         }
     }
 
-    async fn write(&self, write: &Write, effort: Effort, deadline: Instant) -> Result<Outcome, Error> {
+    async fn write(&self, write: &Write<'_>, effort: Effort, deadline: Instant) -> Result<Outcome, Error> {
         let is_sent_again = AtomicBool::new(false);
         let mut sent = pin!(self.send(write, deadline));
         let confirmed = pin!(self.confirm(write, effort, &is_sent_again, deadline));
@@ -128,15 +136,16 @@ impl Engine {
         }
     }
 
-    async fn send(&self, write: &Write, deadline: Instant) -> Result<Outcome, Error> {
+    async fn send(&self, write: &Write<'_>, deadline: Instant) -> Result<Outcome, Error> {
         let (backend, until) = (&self.backend, deadline.into_std());
-        match write {
+        match *write {
             Write::Insert(row) => {
                 within(deadline, "insert a row", backend.insert(row.clone(), until)).await?;
                 Ok(Outcome::Stored)
             }
-            Write::Update(update) => {
-                within(deadline, "update a row", backend.replace(update.clone(), until)).await
+            Write::Update { id, expected, scope, row } => {
+                let update = Update { id, expected, scope, row: row.clone() };
+                within(deadline, "update a row", backend.replace(update, until)).await
             }
         }
     }
@@ -144,7 +153,7 @@ impl Engine {
     /// Finds out what became of a write.
     async fn confirm(
         &self,
-        write: &Write,
+        write: &Write<'_>,
         effort: Effort,
         is_sent_again: &AtomicBool,
         deadline: Instant,
@@ -165,7 +174,7 @@ impl Engine {
 
     async fn try_confirm(
         &self,
-        write: &Write,
+        write: &Write<'_>,
         is_sent_again: &AtomicBool,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
@@ -188,13 +197,15 @@ impl Engine {
     }
 
     /// Returns what became of a write that was sent; `None` if it was not made so far.
-    async fn look_for(&self, write: &Write, deadline: Instant) -> Result<Option<Outcome>, Error> {
+    async fn look_for(&self, write: &Write<'_>, deadline: Instant) -> Result<Option<Outcome>, Error> {
         let row = write.row();
         let stored = within(deadline, "load a row", self.backend.reload(row.id, deadline.into_std())).await?;
         match (stored, write) {
             (Reloaded::Row(_), write) if write.is_under_new_id() => Ok(Some(Outcome::Stored)),
             (Reloaded::Gone, write) if write.is_under_new_id() => Ok(None),
-            (Reloaded::Row(stored), Write::Update(update)) if stored.revision == update.expected => Ok(None),
+            (Reloaded::Row(stored), Write::Update { expected, .. }) if stored.revision == *expected => {
+                Ok(None)
+            }
             (Reloaded::Row(stored), _) if stored.revision == row.revision => {
                 // No two seals are equal. In the clear another request may have stored the same.
                 match &self.context.protection {

@@ -313,7 +313,7 @@ impl Engine {
         deadline: Instant,
     ) -> Result<(), Error> {
         active.unconfirmed = true;
-        self.insert_row(write.row.clone(), deadline).await?;
+        self.insert_row(&write.row, deadline).await?;
         (self.hooks.started)(write.row.id);
         Ok(())
     }
@@ -327,7 +327,7 @@ impl Engine {
         active.unconfirmed = true;
         let renames = active.id != write.row.id;
         let effort = if renames && !active.is_ending() { Effort::UntilDeadline } else { Effort::Once };
-        self.update_row(update_of(active, write), effort, deadline).await
+        self.update_row((active.id, revision(active)), write, effort, deadline).await
     }
 
     /// Makes an update once: it is not worth a second try.
@@ -337,7 +337,9 @@ impl Engine {
         write: &RowWrite,
         deadline: Instant,
     ) -> impl Future<Output = Result<Outcome, Error>> + use<'a, T> {
-        let replace = self.backend.replace(update_of(active, write), deadline.into_std());
+        let (id, expected) = (active.id, revision(active));
+        let update = Update { id, expected, scope: write.scope, row: write.row.clone() };
+        let replace = self.backend.replace(update, deadline.into_std());
         within(deadline, "update a row", replace)
     }
 
@@ -439,9 +441,9 @@ impl Engine {
     }
 }
 
-fn update_of<T>(active: &Active<T>, write: &RowWrite) -> Update {
-    let expected = active.stored.as_ref().map_or(0, |stored| stored.revision);
-    Update { id: active.id, expected, scope: write.scope, row: write.row.clone() }
+/// Returns the revision that an update has to find.
+fn revision<T>(active: &Active<T>) -> i64 {
+    active.stored.as_ref().map_or(0, |stored| stored.revision)
 }
 
 /// Refuses to write what may be stored already: a second write could count it twice. Ending a session counts nothing.
