@@ -44,10 +44,12 @@ async fn main() -> Result<()> {
 struct Figure {
     /// Requests per second, relative to the plain handler right before.
     ratio: f64,
-    /// The share of the time in which the server used its core, in percent.
-    busy: f64,
+    /// The same by CPU time: how many of the plain handler's requests the server could answer in the time of one.
+    by_cpu: f64,
     /// CPU seconds of the server per 100,000 requests.
     cpu: f64,
+    /// The share of the time in which the server used its core, in percent.
+    busy: f64,
     p50: f64,
     p99: f64,
 }
@@ -56,7 +58,7 @@ async fn over_http(settings: &Settings) -> Result<()> {
     let rows: Vec<_> =
         SERVERS.iter().filter(|row| row.kind != Kind::Store && row.is_wanted(&settings.only)).collect();
     let mut running = Vec::new();
-    for row in &rows {
+    for row in rows {
         let server = Server::start(row)?;
         let mut cookies = Cookies::create(server.address).await?;
         let mut routes = vec!["/plain", "/read", "/write"];
@@ -64,58 +66,62 @@ async fn over_http(settings: &Settings) -> Result<()> {
             routes.push("/update");
         }
         for route in &routes {
-            http::load(server.address, route, &mut cookies, settings.time / 10).await?;
+            http::load(server.address, route, &mut cookies, settings.time / 5).await?;
         }
-        running.push((server, cookies, routes));
+        let routes: Vec<(&str, Vec<Figure>)> = routes.into_iter().map(|route| (route, Vec::new())).collect();
+        running.push((row, server, cookies, routes));
     }
-    let mut figures: Vec<[Vec<Figure>; 4]> = rows.iter().map(|_| Default::default()).collect();
     for round in 0..settings.rounds {
-        for (index, (server, cookies, routes)) in running.iter_mut().enumerate() {
-            eprintln!("round {} of {}: {}", round + 1, settings.rounds, rows[index].name);
+        for (row, server, cookies, routes) in &mut running {
+            eprintln!("round {} of {}: {}", round + 1, settings.rounds, row.name);
             let mut plain = None;
-            for (route, figures) in routes.iter().zip(&mut figures[index]) {
+            for (route, figures) in routes {
                 let before = server.cpu()?;
                 let load = http::load(server.address, route, cookies, settings.time).await?;
-                let used = server.cpu()? - before;
-                let ratio = load.per_second / *plain.get_or_insert(load.per_second);
-                let cpu = used / load.requests as f64 * 100_000.0;
-                let busy = used / load.requests as f64 * load.per_second * 100.0;
-                figures.push(Figure { ratio, busy, cpu, p50: load.p50, p99: load.p99 });
+                let each = (server.cpu()? - before) / load.requests as f64;
+                let (plain_per_second, plain_each) = *plain.get_or_insert((load.per_second, each));
+                figures.push(Figure {
+                    ratio: load.per_second / plain_per_second,
+                    by_cpu: plain_each / each,
+                    cpu: each * 100_000.0,
+                    busy: each * load.per_second * 100.0,
+                    p50: load.p50,
+                    p99: load.p99,
+                });
             }
-            cookies.check(server.address).await.map_err(|error| format!("{}: {error}", rows[index].name))?;
+            cookies.check(server.address).await.map_err(|error| format!("{}: {error}", row.name))?;
         }
     }
-    println!(
-        "| server | /plain: busy | CPU | /read | CPU | p50 | p99 | /write | CPU | p50 | p99 | /update | CPU | p50 | p99 |"
-    );
-    println!("|{}", " --- |".repeat(15));
-    for (row, [plain, others @ ..]) in rows.iter().zip(&figures) {
-        let mut line = format!(
-            "| {} | {:.0} % | {:.2}",
-            row.name,
-            median(plain, |figure| figure.busy).1,
-            median(plain, |figure| figure.cpu).1,
-        );
-        for figures in others {
-            if figures.is_empty() {
-                line.push_str(" | | | |");
-                continue;
-            }
-            let (low, ratio, high) = median(figures, |figure| figure.ratio);
+    println!("| server | route | ratio | ratio by CPU | CPU | busy | p50 | p99 |");
+    println!("|{}", " --- |".repeat(8));
+    for (row, _, _, routes) in &running {
+        for (route, figures) in routes {
+            let spread = |value: fn(&Figure) -> f64| {
+                let (low, middle, high) = median(figures, value);
+                format!("{middle:.2} ({low:.2}-{high:.2})")
+            };
             let middle = |value: fn(&Figure) -> f64| median(figures, value).1;
-            line.push_str(&format!(
-                " | **{ratio:.3}** ({low:.2}-{high:.2}) | {:.2} | {:.2} | {:.2}",
+            println!(
+                "| {} | {route} | {} | {} | {:.2} | {:.0} % | {:.2} | {:.2} |",
+                row.name,
+                spread(|figure| figure.ratio),
+                spread(|figure| figure.by_cpu),
                 middle(|figure| figure.cpu),
+                middle(|figure| figure.busy),
                 middle(|figure| figure.p50),
                 middle(|figure| figure.p99),
-            ));
+            );
         }
-        println!("{line} |");
     }
     println!(
-        "\nRatio of requests per second to the plain handler of the same server; CPU seconds of the server per 100,000"
+        "\nRatio: requests per second, relative to /plain of the same server. By CPU: CPU time of a request to /plain,"
     );
-    println!("requests; latencies in milliseconds.\n");
+    println!(
+        "relative to one to this route. CPU: seconds of the server per 100,000 requests. Busy: the share of the time in"
+    );
+    println!(
+        "which the server used its core. Latencies in milliseconds. In brackets the lowest and the highest of the rounds.\n"
+    );
     Ok(())
 }
 
