@@ -14,7 +14,7 @@ const STORES: [&str; 2] = ["memory", "sqlite"];
 const ROUTES: [&str; 5] = ["/plain", "/unused", "/read", "/write", "/update"];
 
 /// How many requests the shorter run makes; the longer one makes twice as many.
-const REQUESTS: u64 = 500;
+const REQUESTS: u64 = 1_000;
 
 /// How many percent a count may differ from the table.
 const TOLERANCE: u64 = 5;
