@@ -22,16 +22,17 @@ const TOLERANCE: u64 = 5;
 #[test]
 fn a_request_takes_the_instructions_of_the_committed_table() {
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/instructions.txt");
-    let mut current = format!("{:<10}{:>10}{:>10}\n", "", STORES[0], STORES[1]);
+    let mut lines = vec![format!("{:<10}{:>10}{:>10}\n", "", STORES[0], STORES[1])];
     let mut counts = Vec::new();
     for route in ROUTES {
         let of_route = STORES.map(|store| {
             let [short, long] = [REQUESTS, 2 * REQUESTS].map(|requests| count(store, route, requests));
             (long - short) / REQUESTS
         });
-        current.push_str(&format!("{route:<10}{:>10}{:>10}\n", of_route[0], of_route[1]));
+        lines.push(format!("{route:<10}{:>10}{:>10}\n", of_route[0], of_route[1]));
         counts.extend(of_route);
     }
+    let current = lines.concat();
     if env::var_os("DATABAG_UPDATE_INSTRUCTIONS").is_some_and(|update| update == "1") {
         fs::write(&committed, current).expect("the table can be written");
         return;

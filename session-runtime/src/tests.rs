@@ -40,19 +40,18 @@ async fn sessions() -> Sessions<Shop> {
     Sessions::<Shop>::builder(MemoryStore::new()).keyring(key).build().await.expect("builds")
 }
 
-/// Prints the median of 51 batches.
+/// Prints the time of a call in the fastest of 300 batches: other work of the machine only adds to the others.
 async fn measure<R>(step: &str, mut run: impl AsyncFnMut() -> R) {
-    const BATCH: u32 = 2_000;
-    let mut batches = Vec::new();
-    for _ in 0..51 {
+    const BATCH: u32 = 200;
+    let mut best = Duration::MAX;
+    for _ in 0..300 {
         let start = Instant::now();
         for _ in 0..BATCH {
             black_box(run().await);
         }
-        batches.push(start.elapsed() / BATCH);
+        best = best.min(start.elapsed() / BATCH);
     }
-    batches.sort_unstable();
-    println!("| {step} | {} |", batches[25].as_nanos());
+    println!("| {step} | {} |", best.as_nanos());
 }
 
 #[actix_web::test]
@@ -107,7 +106,7 @@ async fn the_costs_of_a_request() {
     .await;
     measure("`Sessions::load`", async || sessions.load(&token).await.expect("answers")).await;
     measure("`Sessions::update`", async || {
-        sessions.update(id, |shop| shop.visits += 1).await.expect("answers")
+        sessions.update(id, |shop| shop.visits += 1).await.expect("answers");
     })
     .await;
 
@@ -122,7 +121,7 @@ async fn the_costs_of_a_request() {
     );
     let service = init_service(app).await;
     let created = call_service(&service, TestRequest::get().uri("/create").to_request()).await;
-    let cookie = created.headers()[SET_COOKIE].to_str().expect("is text").to_owned();
+    let cookie = created.headers().get(SET_COOKIE).expect("a session").to_str().expect("is text").to_owned();
     let cookie = cookie.split(';').next().expect("has a value");
     for route in ["/plain", "/unused", "/read", "/write", "/update"] {
         measure(&format!("request of {route}"), async || {

@@ -67,7 +67,7 @@ where
         let count = u32::try_from(times.len()).expect("they take longer than a microsecond");
         let per_second = f64::from(count) / begun.elapsed().as_secs_f64();
         times.sort_unstable();
-        let p99 = times.get(times.len() * 99 / 100).map_or(0, |time| time.as_micros());
+        let p99 = times.get(times.len() * 99 / 100).map_or(0, Duration::as_micros);
         println!("{name} {clients} {per_second:.0} {p99}");
     }
     sessions

@@ -30,7 +30,7 @@ async fn main() -> Result<()> {
         Err(_) => Ok(default),
     };
     let settings = Settings {
-        rounds: number("ROUNDS", 15.0)? as usize,
+        rounds: number("ROUNDS", 9.0)? as usize,
         time: Duration::from_secs_f64(number("TIME", 0.5)?),
         only: env::var("ONLY").unwrap_or_default(),
     };
