@@ -165,9 +165,6 @@ pub use web::{SessionMiddleware, TestRequestExt};
 
 pub use session_derive::{ColumnValue, Databag};
 
-#[cfg(all(test, feature = "actix", feature = "memory"))]
-mod tests;
-
 /// The programs of the README compile.
 #[cfg(all(doctest, feature = "sqlite", feature = "actix"))]
 #[doc = include_str!("../../README.md")]

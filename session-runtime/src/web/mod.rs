@@ -5,6 +5,8 @@ mod error_response;
 mod extract;
 mod middleware;
 mod testing;
+#[cfg(all(test, feature = "memory"))]
+mod tests;
 
 pub use self::middleware::SessionMiddleware;
 pub use self::testing::TestRequestExt;
