@@ -106,7 +106,7 @@ impl<T: Databag> Sessions<T> {
 impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     /// Seals sessions with these keys.
     pub fn keyring(self, keyring: Keyring) -> Builder<T, S, Protected> {
-        self.protect(Protection::Sealed(keyring))
+        self.protect(Protection::sealed(keyring))
     }
 
     /// Stores sessions in the clear: a reader of the store reads them, and a writer of the store can sign in as any

@@ -24,13 +24,15 @@ const ID_LABEL: &[u8] = b"databag session id v1\0";
 ///
 /// It has no `Debug` that shows it, no `Display`, and is wiped from memory when dropped.
 #[derive(Clone)]
-pub struct Token(Secret);
+pub struct Token {
+    id: SessionId,
+    secret: Secret,
+}
 
 #[derive(Clone)]
 enum Secret {
     Random(Zeroizing<[u8; 32]>),
-    /// A session in its cookie, and the id it claims.
-    SealedSession(SessionId, Zeroizing<Vec<u8>>),
+    SealedSession(Zeroizing<Vec<u8>>),
 }
 
 impl Token {
@@ -39,20 +41,25 @@ impl Token {
 
     /// Makes a token from 32 bytes, which must come from a generator fit for keys.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Secret::Random(Zeroizing::new(bytes)))
+        Self::of_random(Zeroizing::new(bytes))
+    }
+
+    fn of_random(bytes: Zeroizing<[u8; 32]>) -> Self {
+        let hash = Sha256::new().chain_update(ID_LABEL).chain_update(bytes.as_slice());
+        Self { id: SessionId(hash.finalize().into()), secret: Secret::Random(bytes) }
     }
 
     /// Makes a token of a session in its cookie. The first 32 bytes are its id.
     pub(crate) fn of_sealed_session(bytes: Vec<u8>) -> Option<Self> {
         let id = SessionId(*bytes.first_chunk()?);
-        Some(Self(Secret::SealedSession(id, Zeroizing::new(bytes))))
+        Some(Self { id, secret: Secret::SealedSession(Zeroizing::new(bytes)) })
     }
 
     /// Returns the sealed session that the token is, if it is one.
     pub(crate) fn sealed_session(&self) -> Option<&[u8]> {
-        match &self.0 {
+        match &self.secret {
             Secret::Random(_) => None,
-            Secret::SealedSession(_, bytes) => Some(bytes),
+            Secret::SealedSession(bytes) => Some(bytes),
         }
     }
 
@@ -70,26 +77,20 @@ impl Token {
         }
         let mut bytes = Zeroizing::new([0; 32]);
         let length = URL_SAFE_NO_PAD.decode_slice(encoded, bytes.as_mut_slice()).ok()?;
-        (length == bytes.len()).then_some(Self(Secret::Random(bytes)))
+        (length == bytes.len()).then(|| Self::of_random(bytes))
     }
 
     /// Returns the token as the cookie carries it. The result is a secret.
     pub fn encode(&self) -> Zeroizing<String> {
-        Zeroizing::new(match &self.0 {
+        Zeroizing::new(match &self.secret {
             Secret::Random(bytes) => URL_SAFE_NO_PAD.encode(bytes.as_slice()),
-            Secret::SealedSession(_, bytes) => URL_SAFE_NO_PAD.encode(bytes.as_slice()),
+            Secret::SealedSession(bytes) => URL_SAFE_NO_PAD.encode(bytes.as_slice()),
         })
     }
 
     /// Returns the public name of the session this token opens, or claims to.
     pub fn session_id(&self) -> SessionId {
-        match &self.0 {
-            Secret::Random(bytes) => {
-                let hash = Sha256::new().chain_update(ID_LABEL).chain_update(bytes.as_slice());
-                SessionId(hash.finalize().into())
-            }
-            Secret::SealedSession(id, _) => *id,
-        }
+        self.id
     }
 }
 

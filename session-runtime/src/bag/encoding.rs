@@ -97,8 +97,10 @@ impl Encoder {
 }
 
 impl Encoder {
-    pub(super) fn with_capacity(fields: usize) -> Self {
-        Self { fields: Fields { bytes: Vec::new(), spans: Vec::with_capacity(fields) } }
+    /// Makes an encoder for so many fields, which likely take so many bytes.
+    pub(super) fn with_capacity(fields: usize, bytes: usize) -> Self {
+        let (bytes, spans) = (Vec::with_capacity(bytes), Vec::with_capacity(fields));
+        Self { fields: Fields { bytes, spans } }
     }
 
     pub(super) fn finish(self) -> Fields {

@@ -158,7 +158,12 @@ fn shapes_of<T: Databag>() -> Vec<FieldShape> {
 impl Fields {
     /// Encodes the fields of a bag.
     pub(crate) fn of<T: Databag>(bag: &T) -> Result<Self, EncodeError> {
-        let mut encoder = Encoder::with_capacity(T::SCHEMA.fields.len());
+        Self::encode(bag, 0)
+    }
+
+    /// Encodes the fields of a bag, which likely take so many bytes.
+    fn encode<T: Databag>(bag: &T, bytes: usize) -> Result<Self, EncodeError> {
+        let mut encoder = Encoder::with_capacity(T::SCHEMA.fields.len(), bytes);
         match bag.encode(&mut encoder) {
             Ok(()) => Ok(encoder.finish()),
             Err(source) => Err(EncodeError { field: T::SCHEMA.fields[encoder.finish().len()].name, source }),
@@ -168,7 +173,8 @@ impl Fields {
     /// Encodes the fields of a bag, but keeps the encodings of `base` for equal values: another order of a
     /// `HashMap` is not a change.
     pub(crate) fn against<T: Databag>(bag: &T, base: &Self) -> Result<Self, EncodeError> {
-        let encoded = Self::of(bag)?;
+        // A little more than before: most values change their length little or not at all.
+        let encoded = Self::encode(bag, base.bytes().len() + 64)?;
         let is_reordered = |&field: &usize| {
             let base = base.get(field);
             encoded.get(field) != base && bag.compare(field, base, Comparison::Unchanged)

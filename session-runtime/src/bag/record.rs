@@ -183,6 +183,8 @@ struct Entry {
     fingerprint: u64,
     projected: bool,
     span: Range<usize>,
+    /// Whether a field of the bag is read from it.
+    is_taken: bool,
 }
 
 /// Reads a record into a bag.
@@ -192,13 +194,12 @@ struct Entry {
 /// If the record is malformed, or a field does not decode.
 pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loaded<T>, DecodeError> {
     let limit = layout.fields.len() + MAX_PRESERVED;
-    let (header, bytes, entries) = match T::Codec::FRAMING {
-        Framing::Binary => parse_binary(record, limit),
+    let (header, bytes, mut entries) = match T::Codec::FRAMING {
+        Framing::Binary => parse_binary(record, layout.fields.len(), limit),
         Framing::JsonObject => parse_json(&record, limit),
     }
     .ok_or(DecodeError { field: None })?;
 
-    let mut taken = vec![false; entries.len()];
     let mut sources = Vec::with_capacity(layout.fields.len());
     let mut projected = Vec::with_capacity(layout.fields.len());
     let mut preserved = Vec::new();
@@ -213,8 +214,8 @@ pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loade
             projected.push(false);
             continue;
         };
-        let entry = &entries[found];
-        taken[found] = true;
+        let entry = &mut entries[found];
+        entry.is_taken = true;
         let exact = entry.fingerprint == field.fingerprint;
         projected.push(exact && entry.projected);
         if exact {
@@ -235,8 +236,8 @@ pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loade
         }
         sources.push(if older { Source::Older(entry.span.clone()) } else { Source::Missing });
     }
-    let unknown = entries.iter().zip(&taken).filter(|(_, taken)| !**taken);
-    preserved.extend(unknown.map(|(entry, _)| PreservedField::new(entry, &bytes, None)));
+    let unknown = entries.iter().filter(|entry| !entry.is_taken);
+    preserved.extend(unknown.map(|entry| PreservedField::new(entry, &bytes, None)));
 
     let mut bag = T::defaults();
     decode(&mut bag, &bytes, &sources)?;
@@ -333,7 +334,8 @@ fn low_bits(length: usize) -> u8 {
 
 type Parsed = (Header, Vec<u8>, Vec<Entry>);
 
-fn parse_binary(record: Vec<u8>, limit: usize) -> Option<Parsed> {
+/// Parses a record that likely has `expected` fields, and has at most `limit`.
+fn parse_binary(record: Vec<u8>, expected: usize, limit: usize) -> Option<Parsed> {
     let mut reader = Reader { bytes: &record, at: 0 };
     let [VERSION, flags] = reader.array()? else { return None };
     if flags & !(REMEMBERED | AGENT_BOUND) != 0 {
@@ -341,7 +343,7 @@ fn parse_binary(record: Vec<u8>, limit: usize) -> Option<Parsed> {
     }
     let absolute = Timestamp::from_millis(i64::from_be_bytes(reader.array()?));
     let agent = if flags & AGENT_BOUND == 0 { None } else { Some(u64::from_be_bytes(reader.array()?)) };
-    let mut entries = Vec::with_capacity(16);
+    let mut entries = Vec::with_capacity(expected);
     while reader.at < record.len() {
         if entries.len() == limit {
             return None;
@@ -351,7 +353,8 @@ fn parse_binary(record: Vec<u8>, limit: usize) -> Option<Parsed> {
         let [flags] = reader.array()?;
         let length = reader.length()?;
         let span = reader.span(length)?;
-        entries.push(Entry { tag, name: None, fingerprint, projected: flags & PROJECTED != 0, span });
+        let projected = flags & PROJECTED != 0;
+        entries.push(Entry { tag, name: None, fingerprint, projected, span, is_taken: false });
     }
     Some((Header { absolute, remembered: flags & REMEMBERED != 0, agent }, record, entries))
 }
@@ -447,6 +450,7 @@ fn parse_json(record: &[u8], limit: usize) -> Option<Parsed> {
             projected: columns.contains(&name),
             name: Some(name),
             span: start..bytes.len(),
+            is_taken: false,
         });
     }
     Some((header, bytes, entries))

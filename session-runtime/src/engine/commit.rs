@@ -23,13 +23,13 @@ pub(crate) enum Plan {
     /// Nothing.
     Keep,
     /// Extend the idle expiry and drop flash values that were read. Best effort: no handler asked for it.
-    Touch(RowWrite),
+    Touch(Box<RowWrite>),
     /// Insert it.
-    Create(RowWrite),
+    Create(Box<RowWrite>),
     /// Replace its content.
-    Write(RowWrite),
+    Write(Box<RowWrite>),
     /// Replace its content and its id in one step.
-    Rotate(RowWrite),
+    Rotate(Box<RowWrite>),
     /// Delete it.
     Delete,
 }
@@ -111,7 +111,7 @@ pub(crate) fn plan_touch<T: Databag>(
     now: Timestamp,
 ) -> Result<Plan, Error> {
     match &active.stored {
-        Some(stored) if touch_is_due(context, active, now) && stored.expiration > now => {
+        Some(stored) if is_to_be_touched(context, active, now) => {
             let pending = PendingRecord {
                 fields: active.base.clone(),
                 changes: Vec::new(),
@@ -123,6 +123,12 @@ pub(crate) fn plan_touch<T: Databag>(
         }
         _ => Ok(Plan::Keep),
     }
+}
+
+/// Returns whether a session that a handler could only read is to be stored.
+#[cfg(feature = "actix")]
+pub(super) fn is_to_be_touched<T>(context: &Context, active: &Active<T>, now: Timestamp) -> bool {
+    touch_is_due(context, active, now) && active.stored.as_ref().is_some_and(|stored| stored.expiration > now)
 }
 
 /// Sliding expiry is stored at most every minute or every tenth of `idle`, whichever is shorter. A session that was
@@ -219,7 +225,7 @@ impl PendingRecord {
         now: Timestamp,
         expiry: ExpiryUpdate,
         token: Option<Token>,
-    ) -> Result<RowWrite, Error> {
+    ) -> Result<Box<RowWrite>, Error> {
         let stored = active.stored.as_ref();
         let ends = active.is_ending();
         let header = Header {
@@ -273,6 +279,6 @@ impl PendingRecord {
             damaged: None,
         };
         let stored = Stored { created, expiration, revision, projection: self.projection, header, preserved };
-        Ok(RowWrite { row, scope, token, stored, base: self.fields })
+        Ok(Box::new(RowWrite { row, scope, token, stored, base: self.fields }))
     }
 }

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use super::commit::RowWrite;
-use super::core::{Engine, within};
+use super::core::{Engine, until, within};
 use crate::backend::Reloaded;
 use crate::envelope::Protection;
 use crate::error::Error;
@@ -66,7 +66,8 @@ impl Engine {
     ///
     /// If the store refuses it, or it is not known whether the row is stored.
     pub(super) async fn insert_row(&self, row: &Row, deadline: Instant) -> Result<(), Error> {
-        self.write(&Write::Insert(row), Effort::Once, deadline).await.map(drop)
+        // Boxed: the futures of all callers stay small.
+        Box::pin(self.write(&Write::Insert(row), Effort::Once, deadline)).await.map(drop)
     }
 
     /// Replaces a row.
@@ -81,7 +82,8 @@ impl Engine {
         effort: Effort,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        self.write(&Write::Update { id, expected, scope: *scope, row }, effort, deadline).await
+        let write = Write::Update { id, expected, scope: *scope, row };
+        Box::pin(self.write(&write, effort, deadline)).await
     }
 
     /// Deletes a row, and returns whether there was one.
@@ -92,10 +94,10 @@ impl Engine {
     pub(super) async fn delete_row(&self, id: SessionId, deadline: Instant) -> Result<bool, Error> {
         let delete = || within(deadline, "delete a row", self.backend.delete(id, deadline.into_std()));
         let mut first = pin!(delete());
-        let (one, other) = match timeout_at(late(deadline), &mut first).await {
-            Ok(Ok(is_deleted)) => return Ok(is_deleted),
-            Ok(error) => (error, delete().await),
-            Err(_) => match select(first, pin!(delete())).await {
+        let (one, other) = match until(late(deadline), first.as_mut()).await {
+            Some(Ok(is_deleted)) => return Ok(is_deleted),
+            Some(error) => (error, delete().await),
+            None => match select(first, pin!(delete())).await {
                 Either::Left((Ok(true), _)) | Either::Right((Ok(true), _)) => return Ok(true),
                 Either::Left((one, other)) | Either::Right((one, other)) => (one, other.await),
             },
@@ -110,16 +112,19 @@ impl Engine {
     async fn write(&self, write: &Write<'_>, effort: Effort, deadline: Instant) -> Result<Outcome, Error> {
         let is_sent_again = AtomicBool::new(false);
         let mut sent = pin!(self.send(write, deadline));
-        let confirmed = pin!(self.confirm(write, effort, &is_sent_again, deadline));
         // Whether an answer to the first sending says what became of the write. The second one may have been made first.
         let is_final = |answer: &Result<Outcome, Error>| match answer {
             Ok(outcome) => *outcome == Outcome::Stored || !is_sent_again.load(Ordering::Relaxed),
             Err(error) => error.is_refused(),
         };
-        let (answer, found) = match timeout_at(late(deadline), &mut sent).await {
-            Ok(answer) if is_final(&answer) => return answer,
-            Ok(answer) => (answer, confirmed.await),
-            Err(_) => match select(sent, confirmed).await {
+        let answer = match until(late(deadline), sent.as_mut()).await {
+            Some(answer) if is_final(&answer) => return answer,
+            answer => answer,
+        };
+        let confirmed = Box::pin(self.confirm(write, effort, &is_sent_again, deadline));
+        let (answer, found) = match answer {
+            Some(answer) => (answer, confirmed.await),
+            None => match select(sent, confirmed).await {
                 Either::Left((answer, _)) if is_final(&answer) => return answer,
                 Either::Left((answer, confirmed)) => (answer, confirmed.await),
                 Either::Right((Ok(outcome), _)) => return Ok(outcome),
@@ -137,15 +142,15 @@ impl Engine {
     }
 
     async fn send(&self, write: &Write<'_>, deadline: Instant) -> Result<Outcome, Error> {
-        let (backend, until) = (&self.backend, deadline.into_std());
+        let (backend, end) = (&self.backend, deadline.into_std());
         match *write {
             Write::Insert(row) => {
-                within(deadline, "insert a row", backend.insert(row.clone(), until)).await?;
+                within(deadline, "insert a row", backend.insert(row.clone(), end)).await?;
                 Ok(Outcome::Stored)
             }
             Write::Update { id, expected, scope, row } => {
                 let update = Update { id, expected, scope, row: row.clone() };
-                within(deadline, "update a row", backend.replace(update, until)).await
+                within(deadline, "update a row", backend.replace(update, end)).await
             }
         }
     }

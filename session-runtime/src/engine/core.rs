@@ -1,7 +1,10 @@
 //! The engine: what the requests of one bag share, and the first half of a request around its store call.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
+use futures_util::poll;
 use tokio::time::{Instant, timeout_at};
 
 use super::config::{Context, SessionConfig};
@@ -125,19 +128,27 @@ impl Engine {
         client: Option<Client>,
         deadline: Instant,
     ) -> Result<LoadOutcome<T>, Error> {
-        let id = token.session_id();
-        if !self.backend.is_token(&token) {
+        match self.fetch(&token, deadline).await? {
+            Ok(row) => self.open(row, Some(token), client),
+            Err(rejection) => Ok(LoadOutcome::Rejected(rejection)),
+        }
+    }
+
+    /// Makes the half of [`load`](Self::load) that waits for the store.
+    pub(crate) async fn fetch(
+        &self,
+        token: &Token,
+        deadline: Instant,
+    ) -> Result<Result<Row, Rejection>, Error> {
+        if !self.backend.is_token(token) {
             // A cookie from before the store was replaced.
-            return Ok(LoadOutcome::Rejected(Rejection::Malformed));
+            return Ok(Err(Rejection::Malformed));
         }
-        if self.backend.is_ended_here(id) {
-            return Ok(LoadOutcome::Rejected(Rejection::Unknown));
+        if self.backend.is_ended_here(token.session_id()) {
+            return Ok(Err(Rejection::Unknown));
         }
-        let row = within(deadline, "load a row", self.backend.load(&token, deadline.into_std())).await?;
-        match row {
-            Some(row) => self.open(row, Some(token), client),
-            None => Ok(LoadOutcome::Rejected(Rejection::Unknown)),
-        }
+        let row = within(deadline, "load a row", self.backend.load(token, deadline.into_std())).await?;
+        Ok(row.ok_or(Rejection::Unknown))
     }
 
     /// Opens a row that the store has returned.
@@ -148,7 +159,7 @@ impl Engine {
         client: Option<Client>,
     ) -> Result<LoadOutcome<T>, Error> {
         let columns = self.backend.columns(&mut row);
-        open(&self.context, &row, columns, token, client, self.now())
+        open(&self.context, row, columns, token, client, self.now())
     }
 }
 
@@ -166,9 +177,17 @@ pub(crate) async fn within<R>(
     operation: &'static str,
     call: impl Future<Output = Result<R, StoreError>>,
 ) -> Result<R, Error> {
-    match timeout_at(deadline, call).await {
-        Ok(result) => result.map_err(Error::Store),
-        Err(_) => Err(Error::Store(StoreError::deadline(operation))),
+    match until(deadline, pin!(call)).await {
+        Some(result) => result.map_err(Error::Store),
+        None => Err(Error::Store(StoreError::deadline(operation))),
+    }
+}
+
+/// Waits until the deadline. A timer is set only for a future that is not ready at once.
+pub(super) async fn until<F: Future>(deadline: Instant, mut future: Pin<&mut F>) -> Option<F::Output> {
+    match poll!(&mut future) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => timeout_at(deadline, future).await.ok(),
     }
 }
 

@@ -136,7 +136,7 @@ pub(crate) enum LoadOutcome<T> {
 /// If the row is sealed under a key that is missing: a mistake in the configuration, not of the visitor.
 pub(crate) fn open<T: Databag>(
     context: &Context,
-    row: &Row,
+    row: Row,
     columns: Option<Projection>,
     token: Option<Token>,
     client: Option<Client>,
@@ -159,7 +159,7 @@ pub(crate) fn open<T: Databag>(
         expiration: row.expiration,
         revision: row.revision,
     };
-    let record = match context.protection.open(&context.place, &binding, &row.state) {
+    let record = match context.protection.open(&context.place, &binding, row.state) {
         Ok(record) => record,
         Err(OpenError::UnknownKey(id)) => {
             return Err(Error::UnknownKey { id: Hex(&id).to_string() });

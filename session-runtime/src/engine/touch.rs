@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::commit::{Plan, plan_touch};
+use super::commit::{Plan, is_to_be_touched, plan_touch};
 use super::core::{CookieUpdate, Engine};
 use super::load::{Active, LoadOutcome};
 use super::update::{log_failed_touch, set_cookie, yield_before_retry};
@@ -11,6 +11,11 @@ use crate::error::Error;
 use crate::store::Outcome;
 
 impl Engine {
+    /// Returns whether [`touch`](Self::touch) has anything to do.
+    pub(crate) fn is_to_be_touched<T>(&self, active: &Active<T>) -> bool {
+        is_to_be_touched(&self.context, active, self.now())
+    }
+
     /// Extends the idle expiry; best effort, because no handler asked for it.
     pub(crate) async fn touch<T: Databag>(
         &self,

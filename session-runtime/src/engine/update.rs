@@ -1,10 +1,12 @@
 //! Writes: a plan is executed, and made again on top of what other requests stored first.
 
-use tokio::time::{Instant, timeout_at};
+use std::pin::pin;
+
+use tokio::time::Instant;
 
 use super::commit::{Plan, RowWrite, plan, readable_fields};
 use super::confirm::Effort;
-use super::core::{CookieUpdate, Engine, best_effort, not_read_back, within};
+use super::core::{CookieUpdate, Engine, best_effort, not_read_back, until, within};
 use super::load::{Active, Intent, LoadOutcome, Stored};
 use super::session_locks::SessionLockGuard;
 use crate::backend::Reloaded;
@@ -42,21 +44,39 @@ impl Engine {
         active: &mut Active<T>,
         deadline: Instant,
     ) -> Result<Option<CookieUpdate>, Error> {
+        let plan = self.prepare(active);
+        self.carry_out(active, plan, deadline).await
+    }
+
+    /// Makes the first half of [`commit`](Self::commit), which waits for nothing. After [`Plan::Keep`] the second half has
+    /// nothing to do.
+    pub(crate) fn prepare<T: Databag>(&self, active: &Active<T>) -> Result<Plan, Error> {
+        refuse_unconfirmed(active)?;
+        self.plan(active)
+    }
+
+    /// Makes the second half of [`commit`](Self::commit).
+    pub(crate) async fn carry_out<T: Databag>(
+        &self,
+        active: &mut Active<T>,
+        plan: Result<Plan, Error>,
+        deadline: Instant,
+    ) -> Result<Option<CookieUpdate>, Error> {
         let (id, ends) = (active.id, active.is_ending());
-        let outcome = self.try_commit(active, deadline).await;
+        let outcome = self.try_carry_out(active, plan, deadline).await;
         self.block_if_end_failed(ends, id, outcome)
     }
 
-    async fn try_commit<T: Databag>(
+    async fn try_carry_out<T: Databag>(
         &self,
         active: &mut Active<T>,
+        plan: Result<Plan, Error>,
         deadline: Instant,
     ) -> Result<Option<CookieUpdate>, Error> {
-        refuse_unconfirmed(active)?;
-        let plan = match self.plan(active) {
+        let plan = match plan {
             // What this request read has expired; another request may have extended it since.
             Err(Error::Ended) => {
-                self.rebase(active, deadline).await?;
+                Box::pin(self.rebase(active, deadline)).await?;
                 self.plan(active)?
             }
             plan => plan?,
@@ -87,7 +107,7 @@ impl Engine {
         let lock = self.lock(active.id, deadline).await?;
         // Likely the other request has written the session, and this plan would meet a conflict.
         if lock.has_waited() && matches!(plan, Plan::Write(_) | Plan::Rotate(_)) {
-            self.rebase(active, deadline).await?;
+            Box::pin(self.rebase(active, deadline)).await?;
             plan = self.plan(active)?;
         }
         loop {
@@ -95,7 +115,7 @@ impl Engine {
                 CommitOutcome::Done(update) => return Ok(update),
                 CommitOutcome::Conflict => {
                     yield_before_retry(deadline).await?;
-                    self.rebase(active, deadline).await?;
+                    Box::pin(self.rebase(active, deadline)).await?;
                     plan = self.plan(active)?;
                 }
             }
@@ -130,7 +150,7 @@ impl Engine {
         let mut is_outdated = lock.has_waited() || self.has_expired(active);
         loop {
             if is_outdated && active.stored.is_some() {
-                self.rebase(active, deadline).await?;
+                Box::pin(self.rebase(active, deadline)).await?;
                 read = Read::Now;
             }
             let before = readable_fields(&self.context, active)?;
@@ -169,7 +189,7 @@ impl Engine {
 
     /// Waits until no other request of this process writes the session.
     async fn lock(&self, id: SessionId, deadline: Instant) -> Result<SessionLockGuard<'_>, Error> {
-        timeout_at(deadline, self.locks.lock(id)).await.map_err(|_| Error::Contended)
+        until(deadline, pin!(self.locks.lock(id))).await.ok_or(Error::Contended)
     }
 
     /// Makes one attempt to execute a plan. `active.unconfirmed` stays set after a write that may be stored, until the
@@ -205,8 +225,8 @@ impl Engine {
         match plan {
             Plan::Keep => Ok(CommitOutcome::Done(None)),
             Plan::Create(write) => {
-                self.insert(active, &write, deadline).await?;
-                Ok(CommitOutcome::Done(self.adopt_and_evict(active, write, deadline).await))
+                Box::pin(self.insert(active, &write, deadline)).await?;
+                Ok(CommitOutcome::Done(Box::pin(self.adopt_and_evict(active, write, deadline)).await))
             }
             Plan::Touch(write) => match self.touch_row(active, &write, deadline).await {
                 Ok(Outcome::Conflict) => Ok(CommitOutcome::Conflict),
@@ -222,9 +242,10 @@ impl Engine {
                 Outcome::Conflict => Ok(CommitOutcome::Conflict),
                 Outcome::Gone => Err(Error::Ended),
             },
-            Plan::Rotate(write) => self.rotate(active, write, deadline).await,
+            // Boxed, as what is rare is everywhere here: the future of a plain write stays small.
+            Plan::Rotate(write) => Box::pin(self.rotate(active, write, deadline)).await,
             Plan::Delete => {
-                self.end(active, deadline).await?;
+                Box::pin(self.end(active, deadline)).await?;
                 let fresh = self.fresh(active.client)?;
                 *active = Active { unconfirmed: active.unconfirmed, ..fresh };
                 Ok(CommitOutcome::Done(Some(CookieUpdate::Remove)))
@@ -235,7 +256,7 @@ impl Engine {
     async fn rotate<T: Databag>(
         &self,
         active: &mut Active<T>,
-        write: RowWrite,
+        write: Box<RowWrite>,
         deadline: Instant,
     ) -> Result<CommitOutcome, Error> {
         let (old, new, ends) = (active.id, write.row.id, active.is_ending());
@@ -346,7 +367,7 @@ impl Engine {
     async fn adopt_and_evict<T: Databag>(
         &self,
         active: &mut Active<T>,
-        write: RowWrite,
+        write: Box<RowWrite>,
         deadline: Instant,
     ) -> Option<CookieUpdate> {
         let user = write.row.user.clone();
@@ -384,7 +405,8 @@ impl Engine {
     }
 
     /// Takes over what was stored. The cookie changes if its token or its date does.
-    fn adopt<T>(&self, active: &mut Active<T>, write: RowWrite) -> Option<CookieUpdate> {
+    fn adopt<T>(&self, active: &mut Active<T>, write: Box<RowWrite>) -> Option<CookieUpdate> {
+        let write = *write;
         let dates = |stored: &Stored| (stored.header.remembered, stored.expiration);
         let is_dated = active.stored.as_ref().map(dates) == Some(dates(&write.stored));
         let token = self.backend.token(&write.row, write.token);

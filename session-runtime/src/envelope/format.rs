@@ -10,6 +10,8 @@
 //! The associated data binds an envelope to its place: an envelope that is moved to another row, another bag or another
 //! time does not open. A row's envelope does not open as a cookie, and a cookie's not as a row. Integers are big-endian.
 
+use smallvec::SmallVec;
+
 use super::aead::{Key, KeyId, NONCE_LEN, Purpose, TAG_LEN};
 use super::keys::Keyring;
 use crate::clock::Timestamp;
@@ -35,15 +37,11 @@ pub(crate) struct Binding<'a> {
 }
 
 impl Binding<'_> {
-    fn aad(&self, purpose: Purpose<'_>, key: KeyId) -> Vec<u8> {
-        let mut aad = Vec::with_capacity(128);
+    fn aad(&self, purpose: Purpose<'_>, key: KeyId) -> SmallVec<[u8; 192]> {
         let (label, cookie) = match purpose {
             Purpose::Row => (ROW_LABEL, None),
             Purpose::Cookie(name) => (COOKIE_LABEL, Some(name.as_bytes())),
         };
-        aad.extend_from_slice(label);
-        aad.push(VERSION);
-        aad.extend_from_slice(&key);
         let parts: [&[u8]; 6] = [
             self.bag.as_bytes(),
             self.table.as_bytes(),
@@ -52,6 +50,10 @@ impl Binding<'_> {
             &self.expiration.as_millis().to_be_bytes(),
             &self.revision.to_be_bytes(),
         ];
+        let mut aad = SmallVec::new();
+        aad.extend_from_slice(label);
+        aad.push(VERSION);
+        aad.extend_from_slice(&key);
         for part in parts.into_iter().chain(cookie) {
             let length = u32::try_from(part.len()).expect("names are bounded");
             aad.extend_from_slice(&length.to_be_bytes());
@@ -94,18 +96,19 @@ pub(super) fn open(
     keyring: &Keyring,
     purpose: Purpose<'_>,
     binding: &Binding<'_>,
-    envelope: &[u8],
+    mut envelope: Vec<u8>,
 ) -> Result<Vec<u8>, OpenError> {
-    let id = key_id(envelope).ok_or(OpenError::Malformed)?;
+    let id = key_id(&envelope).ok_or(OpenError::Malformed)?;
     let key = keyring.find(id).ok_or(OpenError::UnknownKey(id))?;
-    let (header, sealed) = envelope.split_at(HEADER_LEN);
+    let (header, sealed) = envelope.split_at_mut(HEADER_LEN);
     let nonce = header[HEADER_LEN - NONCE_LEN..].try_into().expect("the header ends with the nonce");
-    let (ciphertext, tag) =
-        sealed.split_last_chunk::<TAG_LEN>().expect("the length was checked with the key id");
-    let mut record = ciphertext.to_vec();
+    let (record, tag) =
+        sealed.split_last_chunk_mut::<TAG_LEN>().expect("the length was checked with the key id");
     let aad = binding.aad(purpose, id);
-    key.decrypt(purpose, nonce, &aad, &mut record, tag).map_err(|_| OpenError::Forged)?;
-    Ok(record)
+    key.decrypt(purpose, nonce, &aad, record, tag).map_err(|_| OpenError::Forged)?;
+    envelope.truncate(envelope.len() - TAG_LEN);
+    envelope.drain(..HEADER_LEN);
+    Ok(envelope)
 }
 
 /// Returns the id of the key of an envelope; `None` if it does not have the form of one.
@@ -146,7 +149,7 @@ mod tests {
     }
 
     fn open(keyring: &Keyring, binding: &Binding<'_>, envelope: &[u8]) -> Result<Vec<u8>, OpenError> {
-        super::open(keyring, Purpose::Row, binding, envelope)
+        super::open(keyring, Purpose::Row, binding, envelope.to_vec())
     }
 
     #[test]
@@ -159,9 +162,9 @@ mod tests {
         let purpose = Purpose::Cookie("shop");
         let cookie = seal(keyring().current(), purpose, [9; NONCE_LEN], &binding(), b"record");
         assert_eq!(open(&keyring(), &binding(), &cookie), Err(OpenError::Forged));
-        let taken = super::open(&keyring(), purpose, &binding(), &sealed());
+        let taken = super::open(&keyring(), purpose, &binding(), sealed());
         assert_eq!(taken, Err(OpenError::Forged));
-        let renamed = super::open(&keyring(), Purpose::Cookie("admin"), &binding(), &cookie);
+        let renamed = super::open(&keyring(), Purpose::Cookie("admin"), &binding(), cookie.clone());
         assert_eq!(renamed, Err(OpenError::Forged), "CVE-2022-46170: the cookie of another name");
         assert_eq!(
             Hex(&cookie).to_string(),

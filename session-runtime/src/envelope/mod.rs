@@ -6,6 +6,7 @@ mod aead;
 mod csrf;
 mod format;
 mod keys;
+mod opened;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +15,7 @@ use self::aead::Purpose;
 pub(crate) use self::csrf::CsrfKey;
 pub(crate) use self::format::{Binding, OpenError};
 pub use self::keys::{KeyError, Keyring};
+use self::opened::OpenedEnvelopes;
 use crate::codec::Framing;
 
 /// The version byte in front of a record that is stored in the clear.
@@ -61,9 +63,38 @@ impl Place {
 /// How records are protected: the same for all sessions of a bag.
 #[derive(Debug)]
 pub(crate) enum Protection {
-    Sealed(Keyring),
+    Sealed(Sealing),
     /// Chosen by `danger_plaintext`.
     Plain,
+}
+
+/// How records are sealed.
+#[derive(Debug)]
+pub(crate) struct Sealing {
+    keyring: Keyring,
+    opened: OpenedEnvelopes,
+}
+
+impl Sealing {
+    fn seal(&self, purpose: Purpose<'_>, binding: &Binding<'_>, record: &[u8]) -> Vec<u8> {
+        let envelope = format::seal(self.keyring.current(), purpose, aead::nonce(), binding, record);
+        self.opened.keep(binding, envelope.clone(), record);
+        envelope
+    }
+
+    fn open(
+        &self,
+        purpose: Purpose<'_>,
+        binding: &Binding<'_>,
+        envelope: Vec<u8>,
+    ) -> Result<Vec<u8>, OpenError> {
+        if let Some(record) = self.opened.find(binding, &envelope) {
+            return Ok(record);
+        }
+        let record = format::open(&self.keyring, purpose, binding, envelope.clone())?;
+        self.opened.keep(binding, envelope, &record);
+        Ok(record)
+    }
 }
 
 /// Returns what stands around a record in the clear: the bag and the table it belongs to.
@@ -88,12 +119,15 @@ fn plain_frame(place: &Place, binding: &Binding<'_>) -> (Vec<u8>, &'static [u8])
 }
 
 impl Protection {
+    pub(crate) fn sealed(keyring: Keyring) -> Self {
+        Self::Sealed(Sealing { keyring, opened: OpenedEnvelopes::new() })
+    }
+
     /// Turns a record into the state of a row.
     pub(crate) fn seal(&self, place: &Place, binding: &Binding<'_>, record: &[u8]) -> Vec<u8> {
         match (self, place) {
-            (Self::Sealed(keyring), _) => {
-                let nonce = aead::nonce();
-                let envelope = format::seal(keyring.current(), place.purpose(), nonce, binding, record);
+            (Self::Sealed(sealing), _) => {
+                let envelope = sealing.seal(place.purpose(), binding, record);
                 if *place == Place::Text { STANDARD.encode(envelope).into_bytes() } else { envelope }
             }
             (Self::Plain, _) => {
@@ -108,24 +142,24 @@ impl Protection {
         &self,
         place: &Place,
         binding: &Binding<'_>,
-        state: &[u8],
+        state: Vec<u8>,
     ) -> Result<Vec<u8>, OpenError> {
         match (self, place) {
-            (Self::Sealed(keyring), Place::Text) => {
+            (Self::Sealed(sealing), Place::Text) => {
                 let envelope = STANDARD.decode(state).map_err(|_| OpenError::Malformed)?;
-                format::open(keyring, place.purpose(), binding, &envelope)
+                sealing.open(place.purpose(), binding, envelope)
             }
-            (Self::Sealed(keyring), Place::Bytes | Place::Cookie(_)) => {
-                format::open(keyring, place.purpose(), binding, state)
+            (Self::Sealed(sealing), Place::Bytes | Place::Cookie(_)) => {
+                sealing.open(place.purpose(), binding, state)
             }
             (Self::Plain, _) => {
                 let (head, tail) = plain_frame(place, binding);
                 let record = state.strip_prefix(&*head).and_then(|state| state.strip_suffix(tail));
                 record.map(<[u8]>::to_vec).ok_or_else(|| match place {
                     Place::Text => STANDARD
-                        .decode(state)
+                        .decode(&state)
                         .map_or(OpenError::Forged, |envelope| format::sealed_under(&envelope)),
-                    Place::Bytes | Place::Cookie(_) => format::sealed_under(state),
+                    Place::Bytes | Place::Cookie(_) => format::sealed_under(&state),
                 })
             }
         }
@@ -133,8 +167,8 @@ impl Protection {
 
     /// Returns whether the state of a row is sealed under the current key.
     pub(crate) fn is_current(&self, place: &Place, state: &[u8]) -> bool {
-        let Self::Sealed(keyring) = self else { return true };
-        let current = keyring.current().id();
+        let Self::Sealed(sealing) = self else { return true };
+        let current = sealing.keyring.current().id();
         match place {
             Place::Bytes | Place::Cookie(_) => format::key_id(state) == Some(current),
             Place::Text => {
@@ -146,7 +180,7 @@ impl Protection {
     /// Returns the key of CSRF tokens. Without sealing it is random, and ends with this process.
     pub(crate) fn csrf_key(&self) -> CsrfKey {
         match self {
-            Self::Sealed(keyring) => CsrfKey::new(keyring.current().csrf().clone()),
+            Self::Sealed(sealing) => CsrfKey::new(sealing.keyring.current().csrf().clone()),
             Self::Plain => CsrfKey::random(),
         }
     }
@@ -182,7 +216,7 @@ mod tests {
         let own = binding("shop/Shop", "sessions");
         for place in [Place::Bytes, Place::Text] {
             let state = plain(&place, &own);
-            let open = |binding, state: &[u8]| Protection::Plain.open(&place, &binding, state);
+            let open = |binding, state: &[u8]| Protection::Plain.open(&place, &binding, state.to_vec());
             assert_eq!(open(own, &state).as_deref(), Ok(RECORD));
             for other in [
                 binding("admin/Shop", "sessions"),

@@ -2,9 +2,12 @@
 
 use std::rc::Rc;
 
+use futures_util::future::LocalBoxFuture;
+
 use super::slot::{Held, Loan, Slot, State, report};
 use crate::backend::Custody;
 use crate::bag::Databag;
+use crate::engine::commit::Plan;
 use crate::engine::core::CookieUpdate;
 use crate::error::Error;
 use crate::token::SessionId;
@@ -64,17 +67,54 @@ fn decide(usage: SessionUse) -> Finish {
     }
 }
 
+/// The end of a request, as far as it is reached without waiting.
+pub(crate) enum Finishing {
+    Done(FinishedSession),
+    /// The store is needed. The future goes on if the client disconnects, so it borrows nothing.
+    Storing(LocalBoxFuture<'static, FinishedSession>),
+}
+
+/// What a finished session does to the answer, whatever became of it in the store.
+#[derive(Clone, Copy)]
+struct Ending {
+    /// The id that the client's cookie opens.
+    known: Option<SessionId>,
+    /// Whether the session was to end.
+    ends: bool,
+    suppress_cookie: bool,
+    is_in_cookie: bool,
+}
+
+impl Ending {
+    fn finish(
+        self,
+        stored: Result<Option<CookieUpdate>, Error>,
+        earlier: Option<CookieUpdate>,
+    ) -> FinishedSession {
+        let (update, error) = match stored {
+            Ok(update) => (update, None),
+            // The browser forgets a session that was to end, whether or not the store could end it.
+            Err(error) => (self.ends.then_some(CookieUpdate::Remove), Some(error)),
+        };
+        let cookie = update.or(earlier).filter(|update| {
+            !self.suppress_cookie || self.is_in_cookie || self.known.is_none_or(|known| !update.opens(known))
+        });
+        FinishedSession { cookie, error }
+    }
+}
+
 impl<T: Databag> Slot<T> {
     /// Stores what has become of the session, and forbids more changes. With `suppress_cookie` the answer carries
     /// the cookie only if the session would be lost without it.
-    pub(crate) async fn finish(&self, suppress_cookie: bool) -> FinishedSession {
-        match self.state.replace(State::Finished(None)) {
+    pub(crate) fn finish(self: &Rc<Self>, suppress_cookie: bool) -> Finishing {
+        let finished = match self.state.replace(State::Finished(None)) {
             State::Untouched | State::Finished(_) => FinishedSession { cookie: None, error: None },
             // No handler's answer is given for a session that could not be read.
             State::LoadFailed => FinishedSession { cookie: None, error: Some(Error::NotLoaded) },
             State::Lent(loan) => self.finish_lent(loan),
-            State::Idle { held, cookie } => self.finish_idle(held, cookie, suppress_cookie).await,
-        }
+            State::Idle { held, cookie } => return self.finish_idle(held, cookie, suppress_cookie),
+        };
+        Finishing::Done(finished)
     }
 
     fn finish_lent(&self, loan: Loan) -> FinishedSession {
@@ -91,12 +131,12 @@ impl<T: Databag> Slot<T> {
         FinishedSession { cookie: Some(CookieUpdate::Remove), error: blocked.err() }
     }
 
-    async fn finish_idle(
-        &self,
+    fn finish_idle(
+        self: &Rc<Self>,
         held: Rc<Held<T>>,
         cookie: Option<CookieUpdate>,
         suppress_cookie: bool,
-    ) -> FinishedSession {
+    ) -> Finishing {
         let (known, id, ends) = (held.known, held.active.id, held.active.is_ending());
         let is_in_cookie = self.engine.backend.custody() == Custody::Client;
         let is_used = held.is_used.get();
@@ -113,13 +153,27 @@ impl<T: Databag> Slot<T> {
                     || (is_in_cookie && (!is_used || self.engine.only_touches(&held.active)))),
             is_unconfirmed: held.active.unconfirmed && !ends,
         };
+        let ending = Ending { known, ends, suppress_cookie, is_in_cookie };
         let stored = match decide(usage) {
             Finish::Drop => Ok(None),
-            Finish::Touch => {
-                let wait = self.wait();
-                Ok(self.engine.touch(&held.active, wait.deadline).await)
+            Finish::Touch if self.engine.is_to_be_touched(&held.active) => {
+                let slot = self.clone();
+                return Finishing::Storing(Box::pin(async move {
+                    let wait = slot.wait();
+                    let touched = slot.engine.touch(&held.active, wait.deadline).await;
+                    ending.finish(Ok(touched), cookie)
+                }));
             }
-            Finish::Commit => self.commit(held).await,
+            Finish::Touch => Ok(None),
+            Finish::Commit => match self.engine.prepare(&held.active) {
+                Ok(Plan::Keep) => Ok(None),
+                plan => {
+                    let slot = self.clone();
+                    return Finishing::Storing(Box::pin(async move {
+                        ending.finish(slot.commit(held, plan).await, cookie)
+                    }));
+                }
+            },
             Finish::RefuseUnconfirmed => {
                 let error = Error::Unconfirmed;
                 if !held.is_reported(&error) {
@@ -134,21 +188,17 @@ impl<T: Databag> Slot<T> {
                 self.engine.block_if_end_failed(ends, id, Err(error))
             }
         };
-        let (update, error) = match stored {
-            Ok(update) => (update, None),
-            // The browser forgets a session that was to end, whether or not the store could end it.
-            Err(error) => (ends.then_some(CookieUpdate::Remove), Some(error)),
-        };
-        let cookie = update.or(cookie).filter(|update| {
-            !suppress_cookie || is_in_cookie || known.is_none_or(|known| !update.opens(known))
-        });
-        FinishedSession { cookie, error }
+        Finishing::Done(ending.finish(stored, cookie))
     }
 
-    async fn commit(&self, held: Rc<Held<T>>) -> Result<Option<CookieUpdate>, Error> {
+    async fn commit(
+        &self,
+        held: Rc<Held<T>>,
+        plan: Result<Plan, Error>,
+    ) -> Result<Option<CookieUpdate>, Error> {
         let mut held = Rc::into_inner(held).expect("a shared session is not committed");
         let wait = self.wait();
-        let stored = self.engine.commit(&mut held.active, wait.deadline).await;
+        let stored = self.engine.carry_out(&mut held.active, plan, wait.deadline).await;
         stored.inspect_err(|error| held.report(error, "could not store the session"))
     }
 }

@@ -9,7 +9,7 @@ mod testing;
 pub use self::session::{LoggedIn, Session, SessionRef};
 
 #[cfg(feature = "actix")]
-pub(crate) use self::finish::FinishedSession;
+pub(crate) use self::finish::{FinishedSession, Finishing};
 #[cfg(feature = "actix")]
 pub(crate) use self::slot::{RequestToken, Slot};
 #[cfg(feature = "actix")]

@@ -29,6 +29,8 @@ use crate::engine::load::{Client, LoadOutcome};
 #[cfg(feature = "actix")]
 use crate::error::Rejection;
 use crate::error::{Error, ErrorChain};
+#[cfg(feature = "actix")]
+use crate::store::Row;
 use crate::token::SessionId;
 #[cfg(feature = "actix")]
 use crate::token::Token;
@@ -220,26 +222,52 @@ impl<T: Databag> Slot<T> {
             return Ok(());
         }
         let (token, client) = request();
-        match token {
-            RequestToken::Absent => {}
-            RequestToken::Unusable(rejection) => self.report_rejection(None, rejection),
-            RequestToken::Present(token) => {
-                let id = token.session_id();
-                let wait = self.wait();
-                match self.engine.load(token, Some(client), wait.deadline).await {
-                    Ok(LoadOutcome::Live(active)) => {
-                        (self.engine.hooks.loaded)(id);
-                        self.put(Held::new(active, Some(id)));
-                        return Ok(());
-                    }
-                    Ok(LoadOutcome::Rejected(rejection)) => self.report_rejection(Some(id), rejection),
-                    Err(error) => {
-                        self.note_failed_load(id, &error);
-                        return Err(error);
-                    }
-                }
+        let token = match token {
+            RequestToken::Absent => return self.begin(client),
+            RequestToken::Unusable(rejection) => {
+                self.report_rejection(None, rejection);
+                return self.begin(client);
+            }
+            RequestToken::Present(token) => token,
+        };
+        let wait = self.wait();
+        let fetched = self.engine.fetch(&token, wait.deadline).await;
+        drop(wait);
+        self.open(token, client, fetched)
+    }
+
+    /// Takes in a row that was read.
+    fn open(
+        &self,
+        token: Token,
+        client: Client,
+        fetched: Result<Result<Row, Rejection>, Error>,
+    ) -> Result<(), Error> {
+        let id = token.session_id();
+        let opened = match fetched {
+            Ok(Ok(row)) => self.engine.open(row, Some(token), Some(client)),
+            Ok(Err(rejection)) => Ok(LoadOutcome::Rejected(rejection)),
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(LoadOutcome::Live(active)) => {
+                (self.engine.hooks.loaded)(id);
+                self.put(Held::new(active, Some(id)));
+                Ok(())
+            }
+            Ok(LoadOutcome::Rejected(rejection)) => {
+                self.report_rejection(Some(id), rejection);
+                self.begin(client)
+            }
+            Err(error) => {
+                self.note_failed_load(id, &error);
+                Err(error)
             }
         }
+    }
+
+    /// Begins a new session.
+    fn begin(&self, client: Client) -> Result<(), Error> {
         self.put(Held::new(self.engine.fresh(client)?, None));
         Ok(())
     }

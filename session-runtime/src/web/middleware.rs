@@ -19,6 +19,7 @@ use actix_web::web::Data;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, ResponseError};
 use futures_util::future::LocalBoxFuture;
 use futures_util::poll;
+use smallvec::SmallVec;
 
 use super::config::{set_cookies, skips_cookie};
 use crate::backend::access::{Access, AccessKind};
@@ -26,7 +27,7 @@ use crate::bag::Databag;
 use crate::engine::core::Engine;
 use crate::error::Error;
 use crate::http::HttpConfig;
-use crate::request::{FinishedSession, Slot};
+use crate::request::{FinishedSession, Finishing, Slot};
 use crate::sessions::Sessions;
 
 /// Gives handlers the sessions of the bag `T`. Wrap the `App`, or a scope, in one middleware for each bag.
@@ -153,9 +154,12 @@ struct Unfinished<T: Databag> {
 
 impl<T: Databag> Drop for Unfinished<T> {
     fn drop(&mut self) {
-        if self.answered.get() && !self.slot.is_finished() && !self.slot.is_untouched() {
-            let slot = self.slot.clone();
-            actix_web::rt::spawn(async move { slot.finish(false).await });
+        if self.answered.get()
+            && !self.slot.is_finished()
+            && !self.slot.is_untouched()
+            && let Finishing::Storing(storing) = self.slot.finish(false)
+        {
+            actix_web::rt::spawn(storing);
         }
     }
 }
@@ -163,7 +167,7 @@ impl<T: Databag> Drop for Unfinished<T> {
 /// The slots of a request: one for each session middleware that it has passed.
 #[derive(Default)]
 struct Slots {
-    entries: Vec<Entry>,
+    entries: SmallVec<[Entry; 1]>,
     /// Whether the handler has answered.
     answered: Rc<Cell<bool>>,
 }
@@ -325,7 +329,7 @@ async fn finish<T: Databag, B: MessageBody>(
 /// Returns the session cookies of other bags in an answer: their sessions are stored, whatever becomes of this one.
 fn session_cookies<B>(answer: &ServiceResponse<B>) -> Vec<HeaderValue> {
     let extensions = answer.request().extensions();
-    let entries = extensions.get::<Slots>().map_or(&[][..], |slots| &slots.entries);
+    let entries = extensions.get::<Slots>().map_or(&[][..], |slots| &slots.entries[..]);
     let is_session_cookie = |cookie: &&HeaderValue| {
         let name = cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
         entries.iter().any(|entry| entry.http.cookie.is_name(name))
@@ -339,11 +343,13 @@ async fn finish_to_the_end<T: Databag>(slot: Rc<Slot<T>>, suppress_cookie: bool)
         slot.forbid_writes();
         return None;
     }
-    let mut finishing: LocalBoxFuture<'static, FinishedSession> =
-        Box::pin(async move { slot.finish(suppress_cookie).await });
-    match poll!(&mut finishing) {
+    let mut storing = match slot.finish(suppress_cookie) {
+        Finishing::Done(finished) => return Some(finished),
+        Finishing::Storing(storing) => storing,
+    };
+    match poll!(&mut storing) {
         Poll::Ready(finished) => Some(finished),
-        Poll::Pending => Some(actix_web::rt::spawn(finishing).await.unwrap_or_else(|_| FinishedSession {
+        Poll::Pending => Some(actix_web::rt::spawn(storing).await.unwrap_or_else(|_| FinishedSession {
             cookie: None,
             error: Some(Error::Usage("storing the session panicked".to_owned())),
         })),

@@ -72,7 +72,7 @@ async fn the_costs_of_a_request() {
         expiration: row.expiration,
         revision: row.revision,
     };
-    let open = || context.protection.open(&context.place, &binding, &row.state).expect("it is sealed");
+    let open = || context.protection.open(&context.place, &binding, row.state.clone()).expect("it is sealed");
     let sealed = open();
     let load = async || {
         let client = Some(Client::default());
