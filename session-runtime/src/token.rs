@@ -4,7 +4,9 @@
 //! the store or of a log cannot make a cookie from what is there. With sessions in cookies the token is the sealed
 //! session, which starts with its id.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -116,6 +118,27 @@ impl SessionId {
     /// Returns the 32 bytes that a store keeps.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+/// A map of ids, which are hashes already.
+pub(crate) type IdMap<V> = HashMap<SessionId, V, BuildHasherDefault<IdHasher>>;
+
+/// Takes the first bytes of an id for its hash: nobody can choose them without trying out tokens.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

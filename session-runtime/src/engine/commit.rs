@@ -56,7 +56,11 @@ pub(crate) fn plan<T: Databag>(
     now: Timestamp,
     fresh: impl FnOnce() -> Token,
 ) -> Result<Plan, Error> {
-    let pending = PendingRecord::of(context, active)?;
+    let fields = Fields::against(&active.bag, &active.base)?;
+    if is_only_read(active, &fields) && !touch_is_due(context, active, now) {
+        return Ok(Plan::Keep);
+    }
+    let pending = PendingRecord::of(context, active, fields)?;
     let Some(stored) = &active.stored else {
         // A visitor whose bag was never changed leaves no trace.
         let wanted = pending.changed || matches!(active.intent, Intent::Keep | Intent::Renew);
@@ -97,6 +101,15 @@ pub(crate) fn plan<T: Databag>(
             }
         }
     }
+}
+
+/// Returns whether a handler that could change a stored session has done nothing to it.
+fn is_only_read<T>(active: &Active<T>, fields: &Fields) -> bool {
+    let is_remembered = |stored: &Stored| stored.header.remembered == active.remembered;
+    active.intent == Intent::Continue
+        && active.flash.is_empty()
+        && active.stored.as_ref().is_some_and(is_remembered)
+        && (0..fields.len()).all(|field| fields.get(field) == active.base.get(field))
 }
 
 /// Decides what to do with a session that a handler could only read.
@@ -161,8 +174,16 @@ enum ExpiryUpdate {
 /// If a field does not encode, or [`Error::NotReadBack`].
 pub(super) fn readable_fields<T: Databag>(context: &Context, active: &Active<T>) -> Result<Fields, Error> {
     let fields = Fields::against(&active.bag, &active.base)?;
-    refuse_lost(context, active, &fields, |field| fields.get(field) != active.base.get(field))?;
+    refuse_lost_changes(context, active, &fields)?;
     Ok(fields)
+}
+
+fn refuse_lost_changes<T: Databag>(
+    context: &Context,
+    active: &Active<T>,
+    fields: &Fields,
+) -> Result<(), Error> {
+    refuse_lost(context, active, fields, |field| fields.get(field) != active.base.get(field))
 }
 
 /// Refuses fields that do not come back as they are, among those that `is_checked` selects.
@@ -194,9 +215,9 @@ struct PendingRecord {
 }
 
 impl PendingRecord {
-    fn of<T: Databag>(context: &Context, active: &Active<T>) -> Result<Self, Error> {
+    fn of<T: Databag>(context: &Context, active: &Active<T>, current: Fields) -> Result<Self, Error> {
         let none = |field| context.layout.none(field);
-        let current = readable_fields(context, active)?;
+        refuse_lost_changes(context, active, &current)?;
         let read: Vec<usize> = active.received_flash(&current).collect();
         let flash_read = read.iter().any(|&field| active.base.get(field) != none(field));
         let fields = if read.is_empty() { current } else { current.with(&read, none) };

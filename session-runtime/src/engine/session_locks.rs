@@ -2,17 +2,17 @@
 //!
 //! Correctness does not depend on them: the revision decides, across processes too.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::token::SessionId;
+use crate::token::{IdMap, SessionId};
 
 const SHARDS: usize = 16;
 
-type Shard = Mutex<HashMap<SessionId, Arc<Semaphore>>>;
+type Shard = Mutex<Semaphores>;
+type Semaphores = IdMap<Arc<Semaphore>>;
 
 /// The sessions that are being written.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl Drop for SessionLockGuard<'_> {
     }
 }
 
-fn open(shard: &Shard) -> MutexGuard<'_, HashMap<SessionId, Arc<Semaphore>>> {
+fn open(shard: &Shard) -> MutexGuard<'_, Semaphores> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

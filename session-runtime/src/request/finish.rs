@@ -193,10 +193,10 @@ impl<T: Databag> Slot<T> {
 
     async fn commit(
         &self,
-        held: Rc<Held<T>>,
+        mut held: Rc<Held<T>>,
         plan: Result<Plan, Error>,
     ) -> Result<Option<CookieUpdate>, Error> {
-        let mut held = Rc::into_inner(held).expect("a shared session is not committed");
+        let held = Rc::get_mut(&mut held).expect("a shared session is not committed");
         let wait = self.wait();
         let stored = self.engine.carry_out(&mut held.active, plan, wait.deadline).await;
         stored.inspect_err(|error| held.report(error, "could not store the session"))
