@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use subtle::ConstantTimeEq as _;
+use ctutils::CtEq as _;
 use zeroize::Zeroizing;
 
 use super::aead::TAG_LEN;
