@@ -5,11 +5,13 @@
 //! the median of the rounds, and in brackets the lowest and the highest.
 
 mod http;
+mod plot;
 mod server;
 
-use std::env;
 use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
+use std::{env, fs};
 
 use crate::http::Cookies;
 use crate::server::{Kind, SERVERS, Server};
@@ -21,6 +23,7 @@ struct Settings {
     time: Duration,
     /// Only the rows that contain this text.
     only: String,
+    plot: bool,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -33,6 +36,7 @@ async fn main() -> Result<()> {
         rounds: number("ROUNDS", 9.0)? as usize,
         time: Duration::from_secs_f64(number("TIME", 0.5)?),
         only: env::var("ONLY").unwrap_or_default(),
+        plot: env::var_os("PLOT").is_some(),
     };
     println!("{} rounds of {:?} for each figure.\n", settings.rounds, settings.time);
     over_http(&settings).await?;
@@ -122,6 +126,17 @@ async fn over_http(settings: &Settings) -> Result<()> {
     println!(
         "which the server used its core. Latencies in milliseconds. In brackets the lowest and the highest of the rounds.\n"
     );
+    if settings.plot {
+        let bars = running.iter().filter_map(|(row, _, _, routes)| {
+            let ratio = |wanted: &str| {
+                let (_, figures) = routes.iter().find(|(route, _)| *route == wanted)?;
+                Some(median(figures, |figure| figure.by_cpu).1)
+            };
+            Some(plot::Bar { name: row.name, read: ratio("/read")?, write: ratio("/write")? })
+        });
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/performance-peers.svg");
+        fs::write(path, plot::ratios(&bars.collect::<Vec<_>>()))?;
+    }
     Ok(())
 }
 
