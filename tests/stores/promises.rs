@@ -177,18 +177,24 @@ async fn misses_none<S: Directory + Clone>(mut store: S) {
             })
         };
         store.insert(session(0), soon()).await.expect("it fits");
+        let made = tokio::sync::watch::Sender::new(0);
         let rotation = async {
             for n in 1..=4 {
                 let update = Update::new(id(n - 1), i64::from(n - 1), session(n));
                 if store.update(update, soon()).await.expect("it answers") != Outcome::Stored {
                     return n - 1;
                 }
+                made.send_replace(n);
             }
             4
         };
         let way = [Revocation::ByUser, Revocation::Trimming, Revocation::OfAll][round as usize % 3];
         let revocation = async {
-            tokio::time::sleep(DEADLINE / 10_000 * (round % 8)).await;
+            // After some time, or after some of the new ids.
+            match round % 8 {
+                n @ 0..4 => drop(made.subscribe().wait_for(|made| *made >= n).await),
+                n => tokio::time::sleep(DEADLINE / 10_000 * (n - 4)).await,
+            }
             match way {
                 Revocation::ByUser => store.remove(&of_user, soon()).await,
                 Revocation::OfAll => store.remove(&Filter::All, soon()).await,
@@ -1130,6 +1136,7 @@ mod redis {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use ::redis::aio::MultiplexedConnection;
+    use databag_tests::rows::marks::{MOVED, PENDING};
     use session_runtime::store::suite;
 
     use super::*;
@@ -1164,33 +1171,71 @@ mod redis {
         format!("databag:{{{table}:{:02x}}}:{id}", id.as_bytes()[0])
     }
 
+    /// Leaves what a rename has done before a crash: one of [`marks`](databag_tests::rows::marks).
+    async fn mark(raw: &mut MultiplexedConnection, script: &str, key: &str, other: SessionId) {
+        let mut mark = ::redis::cmd("EVAL");
+        mark.arg(script).arg(1).arg(key).arg(other.as_bytes());
+        mark.exec_async(raw).await.expect("the server answers");
+    }
+
     #[tokio::test]
     async fn a_session_is_revoked_while_its_id_changes() {
         misses_none(store().await).await;
     }
 
-    /// What another program can do to a row: scripts.
+    /// What another program can do to a row: scripts that change `row`. Its user begins at byte 142, its state at `state`.
     pub(super) const DAMAGES: &[&str] = &[
-        "local s = redis.call('HGET', KEYS[1], 'state'); redis.call('HSET', KEYS[1], 'state', \
-         string.sub(s, 1, 1) .. 'abcd' .. string.sub(s, 6))",
-        "redis.call('HSET', KEYS[1], 'state', '')",
-        "redis.call('HSET', KEYS[1], 'state', string.rep('x', 1000000))",
-        "redis.call('HDEL', KEYS[1], 'state')",
-        "redis.call('HSET', KEYS[1], 'ip_addr', 'x')",
-        "redis.call('HSET', KEYS[1], 'created', 'x')",
-        "redis.call('HSET', KEYS[1], 'expiration', 'x')",
-        "redis.call('HSET', KEYS[1], 'revision', '')",
-        "redis.call('HSET', KEYS[1], 'created', '9223372036854775807')",
-        "redis.call('HSET', KEYS[1], 'tenant', string.rep('x', 1000000))",
-        "redis.call('HSET', KEYS[1], 'tenant', 'i7')",
-        "redis.call('HSET', KEYS[1], 'user_id', '')",
-        "redis.call('DEL', KEYS[1]); redis.call('SET', KEYS[1], 'x')",
-        "redis.call('DEL', KEYS[1]); redis.call('RPUSH', KEYS[1], 'x')",
+        // The id of its key.
+        "replace(state + 1, 'abcd')",
+        "row = string.sub(row, 1, state - 1)",
+        "row = row .. string.rep('x', 1000000)",
+        "row = 'r'",
+        "row = 'm'",
+        "row = 'x'",
+        "row = string.sub(row, 1, 120)",
+        "row = string.sub(row, 1, 143)",
+        "row = string.sub(row, 1, state - 2)",
+        // The revision, the expiration, when it was created.
+        "replace(110, 'xxxxxxxx')",
+        "replace(118, 'xxxxxxxx')",
+        r"replace(126, '\127\255\255\255\255\255\255\255')",
+        // The lengths of the user and of the columns, and of the name and the value of the first column.
+        r"replace(134, '\255\255\255\255')",
+        r"replace(138, '\255\255\255\255')",
+        r"replace(142 + number(134), '\255\255\255\255')",
+        r"replace(146 + number(134) + number(142 + number(134)), '\255\255\255\255')",
+        // The user.
+        "replace(142, 'x')",
+        "replace(142, 't')",
+        // The columns.
+        "columns('ip_addr', 'x')",
+        "columns('tenant', 'i7')",
+        "columns('tenant', 'x')",
+        "columns('tenant', string.rep('x', 1000000))",
+        "redis.call('DEL', KEYS[1]); redis.call('RPUSH', KEYS[1], 'x'); do return end",
+        "redis.call('DEL', KEYS[1]); redis.call('HSET', KEYS[1], 'x', 'x'); do return end",
     ];
 
     pub(super) async fn damage(raw: &mut impl ::redis::aio::ConnectionLike, id: SessionId, damage: &str) {
         let mut script = ::redis::cmd("EVAL");
-        script.arg(damage).arg(1).arg(key("damaged", id));
+        script.arg(format!(
+            "
+            local row = redis.call('GET', KEYS[1])
+            local function number(at) return struct.unpack('>I4', row, at) end
+            local state = 142 + number(134) + number(138)
+            local function replace(at, with)
+                row = string.sub(row, 1, at - 1) .. with .. string.sub(row, at + #with)
+            end
+            local function columns(name, value)
+                local pair = struct.pack('>I4', #name) .. name .. struct.pack('>I4', #value) .. value
+                local head = string.sub(row, 1, 137) .. struct.pack('>I4', #pair)
+                row = head .. string.sub(row, 142, 141 + number(134)) .. pair .. string.sub(row, state)
+            end
+            {damage}
+            redis.call('SET', KEYS[1], row, 'KEEPTTL')
+            "
+        ));
+        script.arg(1).arg(key("damaged", id));
         script.exec_async(raw).await.expect("the server answers");
     }
 
@@ -1213,9 +1258,7 @@ mod redis {
             store.insert(of_7(n), soon()).await.expect("it fits");
         }
         for (from, to) in [(1, 2), (2, 1)] {
-            let mut mark = ::redis::cmd("HSET");
-            mark.arg(key(&table.name, row(from).id)).arg("").arg(format!("to:{}", row(to).id));
-            mark.exec_async(&mut raw().await).await.expect("the server answers");
+            mark(&mut raw().await, MOVED, &key(&table.name, row(from).id), row(to).id).await;
         }
         let found = store.find(&is_user(7), Page::newest(9), soon()).await.expect("it answers");
         assert_eq!(found.iter().map(|row| row.id).collect::<Vec<_>>(), [row(3).id]);
@@ -1348,7 +1391,8 @@ mod redis {
 
     /// What a client has said of a rename, up to the command of its second step.
     fn first_step(said: &[u8]) -> &[u8] {
-        let mark = said.windows(3).position(|word| word == b"to:").expect("it has a second step");
+        // Its value is the new id, of 32 bytes.
+        let mark = said.windows(7).position(|word| word == b"\r\n$32\r\n").expect("it has a second step");
         let command =
             said[..mark].windows(3).rposition(|word| word == b"\r\n*").expect("it has a first step");
         &said[..command + 2]
@@ -1433,12 +1477,17 @@ mod redis {
         let url = server::between(
             move || server,
             move |bytes| {
-                if bytes.windows(5).any(|word| word == b"from:") {
+                if bytes.windows(32).any(|word| word == row(1).id.as_bytes()) {
                     let client = ::redis::Client::open(server::url("REDIS_URL")).expect("a URL");
                     let mut raw = client.get_connection().expect("the server answers");
-                    let mut settle = ::redis::pipe();
-                    settle.hdel(&settled, "").del(&old_key);
-                    settle.query::<()>(&mut raw).expect("the server answers");
+                    let mut settle = ::redis::cmd("EVAL");
+                    settle.arg(
+                        "local row = redis.call('GET', KEYS[1])
+                        row = 'r' .. string.sub(row, 2, 13) .. string.sub(row, 46)
+                        return redis.call('SET', KEYS[1], row, 'KEEPTTL')",
+                    );
+                    settle.arg(1).arg(&settled).exec(&mut raw).expect("the server answers");
+                    ::redis::cmd("DEL").arg(&old_key).exec(&mut raw).expect("the server answers");
                 }
                 true
             },
@@ -1447,11 +1496,7 @@ mod redis {
         store.prepare(&table, DEADLINE).await.expect("it is ready");
         store.insert(new.clone(), soon()).await.expect("it fits");
         let mut raw = raw().await;
-        let mut meet = async || {
-            let mut mark = ::redis::cmd("HSET");
-            mark.arg(&new_key).arg("").arg(format!("from:{}", old.id));
-            let _: () = mark.query_async(&mut raw).await.expect("the server answers");
-        };
+        let mut meet = async || mark(&mut raw, PENDING, &new_key, old.id).await;
         meet().await;
         assert_eq!(store.load(new.id, soon()).await.expect("it answers"), Some(new.clone()));
         meet().await;
@@ -1788,12 +1833,10 @@ mod redis {
             let (old_key, new_key) = (key(&table.name, old.id), key(&table.name, new.id));
             store.insert(old.clone(), soon()).await.expect("it fits");
             store.insert(new.clone(), soon()).await.expect("it fits");
-            let mut step = ::redis::pipe();
-            step.hset(&new_key, "", format!("from:{}", old.id));
+            mark(&mut raw, PENDING, &new_key, old.id).await;
             if steps == 2 {
-                step.del(&old_key).hset(&old_key, "", format!("to:{}", new.id));
+                mark(&mut raw, MOVED, &old_key, new.id).await;
             }
-            let _: () = step.query_async(&mut raw).await.expect("the server answers");
 
             let (works, other) = if steps == 1 { (&old, &new) } else { (&new, &old) };
             // The writes come first, and meet the marks as the crash left them.
@@ -1834,12 +1877,10 @@ mod redis {
                 assert_eq!(store.update(rename.clone(), soon()).await.expect("it answers"), Outcome::Stored);
             } else {
                 store.insert(rename.row.clone(), soon()).await.expect("it fits");
-                let mut step = ::redis::pipe();
-                step.hset(&new_key, "", format!("from:{}", old.id));
+                mark(&mut raw, PENDING, &new_key, old.id).await;
                 if steps == 2 {
-                    step.del(&old_key).hset(&old_key, "", format!("to:{}", new.id));
+                    mark(&mut raw, MOVED, &old_key, new.id).await;
                 }
-                let _: () = step.query_async(&mut raw).await.expect("the server answers");
             }
             let again = store.update(rename.clone(), soon()).await.expect("it answers");
             assert_eq!(again, Outcome::Stored, "after {steps} steps");

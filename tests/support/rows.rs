@@ -38,3 +38,15 @@ pub fn touch(row: &Row) -> Update {
     let next = with(row.clone(), |row| row.revision += 1);
     with(Update::new(row.id, row.revision, next), |update| update.scope = Scope::State)
 }
+
+/// Scripts that leave what a rename on Redis has done before a crash. Key: a row. Value: the bytes of the other id.
+pub mod marks {
+    /// The row of the new id, after the first step.
+    pub const PENDING: &str = "local row = redis.call('GET', KEYS[1])
+        row = 'p' .. string.sub(row, 2, 13) .. ARGV[1] .. string.sub(row, 14)
+        return redis.call('SET', KEYS[1], row, 'KEEPTTL')";
+
+    /// The mark in the place of the old row, after the second step.
+    pub const MOVED: &str = "local row = redis.call('GET', KEYS[1])
+        return redis.call('SET', KEYS[1], 'm' .. string.sub(row, 2, 13) .. ARGV[1], 'KEEPTTL')";
+}

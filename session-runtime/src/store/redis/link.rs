@@ -1,23 +1,24 @@
 //! Connections: calls enter, the answers of the server that owns their keys leave.
 //!
+//! Each runtime that makes calls has a connection of its own: its calls wake no other thread, and what blocks one thread
+//! delays no call of another. Calls that are made at the same time share a packet.
+//!
 //! A connection that was made by a URL is replaced when it breaks, or leaves a call without an answer. The call is sent
 //! again then, over the new one (see `scripts` for its result). The client of a cluster also sends calls again by itself,
 //! and does not say so.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use redis::aio::{ConnectionLike as _, ConnectionManager, MultiplexedConnection};
-use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::sentinel::SentinelClient;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe,
-};
-use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use redis::{Arg, AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe};
+use tokio::runtime::{self, Handle};
+use tokio::sync::oneshot;
 use tokio::time::{timeout, timeout_at};
 
 use super::failure::Failure;
@@ -42,30 +43,21 @@ pub(super) enum Link {
 impl Link {
     /// Connects to what a URL names.
     pub(super) async fn open(url: &str) -> Result<Self, RedisError> {
-        let (source, is_cluster) = match url::parse(url)? {
-            Target::Server(client) => (Source::Server(client), false),
-            Target::Sentinels(client) => (Source::Sentinels(client), false),
-            Target::Cluster(client) => (Source::Cluster(client), true),
-        };
-        let reconnecting = Reconnecting {
-            source: Arc::new(Mutex::new(source)),
-            is_cluster,
-            runtime: Handle::current(),
-            connections: Arc::default(),
-        };
-        let _connected = reconnecting.established(&reconnecting.current()).await?;
+        let reconnecting = Reconnecting { target: Arc::new(url::parse(url)?), runtimes: Arc::default() };
+        let connections = reconnecting.of_this_runtime();
+        let _connected = connections.established(&connections.current()).await?;
         Ok(Self::Reconnecting(reconnecting))
     }
 
     pub(super) fn is_cluster(&self) -> bool {
         match self {
-            Self::Reconnecting(reconnecting) => reconnecting.is_cluster,
+            Self::Reconnecting(reconnecting) => matches!(*reconnecting.target, Target::Cluster(_)),
             Self::Given(connection) => matches!(connection, Connection::Cluster(_)),
         }
     }
 
     /// Sends calls on keys of one server in one trip, in this order. Returns an answer to each, which may be an error of the
-    /// server, and to `WAIT` if replicas are needed.
+    /// server, and to `WAIT` if replicas are needed. Waits until the deadline.
     pub(super) async fn send(
         &self,
         calls: &[Call],
@@ -78,16 +70,21 @@ impl Link {
             return Err(Failure::Deadline);
         }
         match self {
-            Self::Reconnecting(reconnecting) => reconnecting.send(calls, replicas, deadline).await,
+            Self::Reconnecting(reconnecting) => {
+                reconnecting.of_this_runtime().send(calls, replicas, now, deadline).await
+            }
             Self::Given(connection) => {
-                match connection.send(calls, replicas, now + (deadline - now) / 2).await {
-                    // It reconnects for the next call.
-                    Err(error) if needs_another_connection(&error) && Instant::now() < deadline => {
-                        let values = connection.send(calls, replicas, deadline).await?;
-                        Ok(Answers { values, is_second: true })
+                let answers = async {
+                    match connection.send(calls, replicas, now + (deadline - now) / 2).await {
+                        // It reconnects for the next call.
+                        Err(error) if needs_another_connection(&error) && Instant::now() < deadline => {
+                            let values = connection.send(calls, replicas, deadline).await?;
+                            Ok(Answers { values, is_second: true })
+                        }
+                        values => Ok(Answers { values: values?, is_second: false }),
                     }
-                    values => Ok(Answers { values: values?, is_second: false }),
-                }
+                };
+                timeout_at(deadline.into(), answers).await.unwrap_or(Err(Failure::Deadline))
             }
         }
     }
@@ -96,7 +93,8 @@ impl Link {
     pub(super) async fn ask_all(&self, command: &Cmd) -> Result<Value, RedisError> {
         let connection = match self {
             Self::Reconnecting(reconnecting) => {
-                reconnecting.established(&reconnecting.current()).await?.connection
+                let connections = reconnecting.of_this_runtime();
+                connections.established(&connections.current()).await?.connection.clone()
             }
             Self::Given(connection) => connection.clone(),
         };
@@ -117,57 +115,58 @@ pub(super) struct Answers {
 
 /// A script or a command, with its keys and values. Keys of one call have one hash tag.
 pub(super) struct Call {
-    action: Action,
-    keys: Vec<String>,
-    values: Vec<Vec<u8>>,
+    /// A script is named by its hash.
+    command: Cmd,
+    script: Option<&'static Script>,
 }
 
-enum Action {
-    Script(&'static Script),
-    Command(&'static str),
-}
+/// The arguments of `EVALSHA` before the keys: its name, the hash, the number of keys.
+const BEFORE_KEYS: usize = 3;
 
 impl Call {
     pub(super) fn script<const N: usize>(script: &'static Script, keys: [String; N]) -> Self {
-        Self { action: Action::Script(script), keys: keys.into(), values: Vec::new() }
+        let mut command = Cmd::with_capacity(12, 512);
+        command.arg("EVALSHA").arg(script.hash()).arg(N).arg(&keys);
+        Self { command, script: Some(script) }
     }
 
     pub(super) fn command(name: &'static str, key: String) -> Self {
-        Self { action: Action::Command(name), keys: vec![key], values: Vec::new() }
+        let mut command = Cmd::with_capacity(6, 128);
+        command.arg(name).arg(key);
+        Self { command, script: None }
     }
 
-    pub(super) fn value(mut self, value: impl Into<Vec<u8>>) -> Self {
-        self.values.push(value.into());
+    pub(super) fn value(mut self, value: impl AsRef<[u8]>) -> Self {
+        self.command.arg(value.as_ref());
         self
     }
 
     /// Returns the text that decides the slot of its keys.
-    pub(super) fn tag(&self) -> &str {
-        self.keys.first().and_then(|key| key.split('}').next()).unwrap_or_default()
+    pub(super) fn tag(&self) -> &[u8] {
+        let first_key = if self.script.is_some() { BEFORE_KEYS } else { 1 };
+        let key = self.arguments().nth(first_key).unwrap_or_default();
+        key.split(|byte| *byte == b'}').next().unwrap_or_default()
     }
 
-    /// Returns the command to send. A script is named by its hash, or sent as text to a server that may not know it.
-    fn command_to_send(&self, form: Form) -> Cmd {
-        let mut command = match (&self.action, form) {
-            (Action::Command(name), _) => redis::cmd(name),
-            (Action::Script(script), Form::Hash) => redis::cmd("EVALSHA").arg(script.hash()).to_owned(),
-            (Action::Script(script), Form::Text) => redis::cmd("EVAL").arg(script.text).to_owned(),
-        };
-        if let Action::Script(_) = self.action {
-            command.arg(self.keys.len());
-        }
-        command.arg(&self.keys);
-        for value in &self.values {
-            command.arg(value.as_slice());
-        }
+    fn arguments(&self) -> impl Iterator<Item = &[u8]> {
+        self.command.args_iter().filter_map(|argument| match argument {
+            Arg::Simple(argument) => Some(argument),
+            // The cursor of an iterator of the client: no call has one.
+            _ => None,
+        })
+    }
+
+    /// Returns the command with the text of its script, for a server that may not know it.
+    fn with_text(&self) -> Cmd {
+        let Some(script) = self.script else { return self.command.clone() };
+        let mut command = Cmd::with_capacity(12, 2_048);
+        command.arg("EVAL").arg(script.text);
+        // The hash is replaced by the text.
+        self.arguments().skip(2).for_each(|argument| {
+            command.arg(argument);
+        });
         command
     }
-}
-
-#[derive(Clone, Copy)]
-enum Form {
-    Hash,
-    Text,
 }
 
 #[derive(Clone)]
@@ -181,7 +180,17 @@ impl Connection {
     /// Sends calls, and waits for replicas until shortly before a time.
     async fn send(&self, calls: &[Call], replicas: u32, until: Instant) -> Result<Vec<Value>, RedisError> {
         let Some((last, others)) = calls.split_last() else { return Ok(Vec::new()) };
-        let wait = |pipeline: &mut Pipeline| {
+        let request = async |others: &[Call], last: Cmd| {
+            if let (Self::Server(connection), [], 0) = (self, others, replicas) {
+                return Ok(vec![connection.clone().send_packed_command(&last).await?]);
+            }
+            let mut pipeline = pipe();
+            // A server may not know the last script, which is sent again then. The others come as text, so that they are
+            // executed before it.
+            for call in others {
+                pipeline.add_command(call.with_text());
+            }
+            pipeline.add_command(last);
             if replicas > 0 {
                 // Some time is left for the answer, which says more than a missed deadline.
                 let wait = until.saturating_duration_since(Instant::now()) * 9 / 10;
@@ -189,23 +198,13 @@ impl Connection {
                 let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
                 pipeline.cmd("WAIT").arg(replicas).arg(millis);
             }
+            self.request(&pipeline).await
         };
-        let mut pipeline = pipe();
-        // A server may not know the last script, which is sent again then. The others come as text, so that they are
-        // executed before it.
-        for call in others {
-            pipeline.add_command(call.command_to_send(Form::Text));
-        }
-        pipeline.add_command(last.command_to_send(Form::Hash));
-        wait(&mut pipeline);
-        let mut answers = self.request(&pipeline).await?;
+        let mut answers = request(others, last.command.clone()).await?;
         let is_unknown = |answer: &Value| matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript));
         if answers.get(others.len()).is_some_and(is_unknown) {
-            let mut again = pipe();
-            again.add_command(last.command_to_send(Form::Text));
-            wait(&mut again);
             answers.truncate(others.len());
-            answers.extend(self.request(&again).await?);
+            answers.extend(request(&[], last.with_text()).await?);
         }
         // A refusal of the server arrives as an answer.
         let refusals = answers.iter().filter(|answer| matches!(answer, Value::ServerError(_)));
@@ -219,33 +218,51 @@ impl Connection {
     async fn request(&self, pipeline: &Pipeline) -> Result<Vec<Value>, RedisError> {
         let count = pipeline.len();
         match self.clone() {
-            Self::Server(mut connection) => connection.req_packed_commands(pipeline, 0, count).await,
+            Self::Server(mut connection) => connection.send_packed_commands(pipeline, 0, count).await,
             Self::Managed(mut connection) => connection.req_packed_commands(pipeline, 0, count).await,
             Self::Cluster(mut connection) => connection.req_packed_commands(pipeline, 0, count).await,
         }
     }
 }
 
-/// A connection to the server that takes writes. Another one is made after a failure, to the server that takes them then.
+/// Connections to the server that takes writes. Another one is made after a failure, to the server that takes them then.
 #[derive(Clone)]
 pub(super) struct Reconnecting {
-    source: Arc<Mutex<Source>>,
-    is_cluster: bool,
-    /// What made the first connection. It serves the others too: the worker that met the failure may block, or end.
-    runtime: Handle,
-    connections: Arc<std::sync::Mutex<Connections>>,
+    target: Arc<Target>,
+    runtimes: Arc<RwLock<HashMap<runtime::Id, Arc<Connections>>>>,
 }
 
-/// Where the server is found.
-enum Source {
-    /// At one address. Another server may take its place there.
-    Server(Client),
-    Sentinels(SentinelClient),
-    Cluster(ClusterClient),
+impl Reconnecting {
+    /// Returns the connections of the runtime that makes this call.
+    fn of_this_runtime(&self) -> Arc<Connections> {
+        let runtime = Handle::current();
+        let known = self.runtimes.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connections) = known.get(&runtime.id()) {
+            return Arc::clone(connections);
+        }
+        drop(known);
+        let mut runtimes = self.runtimes.write().unwrap_or_else(PoisonError::into_inner);
+        runtimes.retain(|_, connections| !connections.runtime_ended.is_closed());
+        let connections = runtimes.entry(runtime.id()).or_insert_with(|| {
+            let (runtime_ended, dropped) = oneshot::channel();
+            // The task ends with its runtime, or with these connections.
+            runtime.spawn(dropped);
+            Arc::new(Connections { target: Arc::clone(&self.target), runtime_ended, pair: Mutex::default() })
+        });
+        Arc::clone(connections)
+    }
+}
+
+/// The connections of one runtime.
+struct Connections {
+    target: Arc<Target>,
+    pair: Mutex<Pair>,
+    /// Is closed when the runtime has ended.
+    runtime_ended: oneshot::Sender<Infallible>,
 }
 
 #[derive(Default)]
-struct Connections {
+struct Pair {
     current: Option<Attempt>,
     /// What takes the place of the current one as soon as it has answered a call: one silent node of a cluster is no reason
     /// to leave a connection that reaches the others.
@@ -253,12 +270,11 @@ struct Connections {
 }
 
 /// A connection, or the attempt to make one, shared by all calls that wait for it.
-type Attempt = Shared<BoxFuture<'static, Result<Connected, Arc<RedisError>>>>;
+type Attempt = Shared<BoxFuture<'static, Result<Arc<Connected>, Arc<RedisError>>>>;
 
-#[derive(Clone)]
 struct Connected {
     connection: Connection,
-    waiting: Arc<std::sync::Mutex<Waiting>>,
+    waiting: Mutex<Waiting>,
 }
 
 /// The calls that wait for their answers.
@@ -271,7 +287,7 @@ struct Waiting {
 
 /// A call that waits for its answer until a time, or until it is dropped.
 struct Wait<'a> {
-    waiting: &'a std::sync::Mutex<Waiting>,
+    waiting: &'a Mutex<Waiting>,
     until: Instant,
 }
 
@@ -280,31 +296,36 @@ impl Drop for Wait<'_> {
         let mut waiting = lock(self.waiting);
         waiting.calls -= 1;
         // Its client has gone away: that says nothing about the connection.
-        if waiting.calls == 0 && Instant::now() < self.until {
+        if waiting.calls == 0 && waiting.since.is_some() && Instant::now() < self.until {
             waiting.since = None;
         }
     }
 }
 
 impl Connected {
-    async fn send(&self, calls: &[Call], replicas: u32, until: Instant) -> Result<Vec<Value>, RedisError> {
-        let _wait = self.wait(until);
+    async fn send(
+        &self,
+        calls: &[Call],
+        replicas: u32,
+        now: Instant,
+        until: Instant,
+    ) -> Result<Vec<Value>, RedisError> {
+        let _wait = self.wait(now, until);
         let answers = self.connection.send(calls, replicas, until).await;
         lock(&self.waiting).since = None;
         answers
     }
 
-    fn wait(&self, until: Instant) -> Wait<'_> {
+    fn wait(&self, now: Instant, until: Instant) -> Wait<'_> {
         let mut waiting = lock(&self.waiting);
         waiting.calls += 1;
-        waiting.since.get_or_insert_with(Instant::now);
+        waiting.since.get_or_insert(now);
         Wait { waiting: &self.waiting, until }
     }
 
     /// Returns until when a call of now waits for its answer: half of its time, so that the rest is enough for a second
     /// connection.
-    fn patience(&self, deadline: Instant) -> Instant {
-        let now = Instant::now();
+    fn patience(&self, now: Instant, deadline: Instant) -> Instant {
         let half = now + deadline.saturating_duration_since(now) / 2;
         half.max(lock(&self.waiting).since.unwrap_or(now) + SILENCE)
     }
@@ -314,23 +335,50 @@ impl Connected {
     }
 }
 
-impl Reconnecting {
-    async fn send(&self, calls: &[Call], replicas: u32, deadline: Instant) -> Result<Answers, Failure> {
+impl Connections {
+    async fn send(
+        &self,
+        calls: &[Call],
+        replicas: u32,
+        mut now: Instant,
+        deadline: Instant,
+    ) -> Result<Answers, Failure> {
         let current = self.current();
-        let connected = self.established(&current).await?;
-        let patience = connected.patience(deadline);
-        let first = connected.send(calls, replicas, patience.min(deadline));
-        match timeout_at(patience.into(), first).await {
+        let connected = match current.peek() {
+            Some(Ok(connected)) => Arc::clone(connected),
+            _ => {
+                let established = timeout_at(deadline.into(), self.established(&current)).await;
+                let Ok(connected) = established else { return Err(Failure::Deadline) };
+                now = Instant::now();
+                connected?
+            }
+        };
+        let until = connected.patience(now, deadline).min(deadline);
+        match timeout_at(until.into(), connected.send(calls, replicas, now, until)).await {
             Ok(Err(error)) if needs_another_connection(&error) => {}
             Ok(values) => return Ok(Answers { values: values?, is_second: false }),
             Err(_) => {}
         }
-        let trial = Trial { reconnecting: self, attempt: self.next(&current) };
+        timeout_at(deadline.into(), self.send_again(calls, replicas, &current, deadline))
+            .await
+            .unwrap_or(Err(Failure::Deadline))
+    }
+
+    /// Sends calls that have failed over a connection over the next one.
+    async fn send_again(
+        &self,
+        calls: &[Call],
+        replicas: u32,
+        failed: &Attempt,
+        deadline: Instant,
+    ) -> Result<Answers, Failure> {
+        let trial = Trial { connections: self, attempt: self.next(failed) };
         let connected = self.established(&trial.attempt).await?;
-        if Instant::now() >= deadline {
+        let now = Instant::now();
+        if now >= deadline {
             return Err(Failure::Deadline);
         }
-        let values = connected.send(calls, replicas, deadline).await;
+        let values = connected.send(calls, replicas, now, deadline).await;
         match &values {
             Err(error) if needs_another_connection(error) => self.forget(&trial.attempt),
             _ => self.adopt(&trial.attempt),
@@ -340,34 +388,34 @@ impl Reconnecting {
 
     /// Returns the connection that calls are sent over first.
     fn current(&self) -> Attempt {
-        lock(&self.connections).current.get_or_insert_with(|| self.attempt()).clone()
+        lock(&self.pair).current.get_or_insert_with(|| self.attempt()).clone()
     }
 
     /// Returns the connection for a call that has failed over another one.
     fn next(&self, failed: &Attempt) -> Attempt {
-        let mut connections = lock(&self.connections);
-        match &connections.current {
+        let mut pair = lock(&self.pair);
+        match &pair.current {
             Some(current) if !current.ptr_eq(failed) => current.clone(),
-            _ => connections.next.get_or_insert_with(|| self.attempt()).clone(),
+            _ => pair.next.get_or_insert_with(|| self.attempt()).clone(),
         }
     }
 
     fn adopt(&self, attempt: &Attempt) {
-        let mut connections = lock(&self.connections);
-        if let Some(next) = connections.next.take_if(|next| next.ptr_eq(attempt)) {
-            connections.current = Some(next);
+        let mut pair = lock(&self.pair);
+        if let Some(next) = pair.next.take_if(|next| next.ptr_eq(attempt)) {
+            pair.current = Some(next);
         }
     }
 
     /// Lets the next call connect again, unless another call has done so.
     fn forget(&self, attempt: &Attempt) {
-        let Connections { current, next } = &mut *lock(&self.connections);
+        let Pair { current, next } = &mut *lock(&self.pair);
         for connection in [current, next] {
             connection.take_if(|connection| connection.ptr_eq(attempt));
         }
     }
 
-    async fn established(&self, attempt: &Attempt) -> Result<Connected, RedisError> {
+    async fn established(&self, attempt: &Attempt) -> Result<Arc<Connected>, RedisError> {
         attempt.clone().await.map_err(|error| {
             self.forget(attempt);
             (ErrorKind::Io, "there is no connection", error.to_string()).into()
@@ -376,43 +424,35 @@ impl Reconnecting {
 
     /// Connects in a task of its own, so that a call that misses its deadline does not cancel the attempt for others.
     fn attempt(&self) -> Attempt {
-        let source = Arc::clone(&self.source);
-        let connecting = self.runtime.spawn(timeout(START_UP_TIMEOUT, connect(Arc::clone(&source))));
+        let connecting = tokio::spawn(timeout(START_UP_TIMEOUT, connect(Arc::clone(&self.target))));
         let attempt = async {
             let given_up = || RedisError::from((ErrorKind::Io, "the server does not answer"));
-            let connected = match connecting.await {
-                // That runtime has ended.
-                Err(error) if error.is_cancelled() => {
-                    tokio::spawn(timeout(START_UP_TIMEOUT, connect(source))).await
-                }
-                connected => connected,
-            };
-            let connected = connected.ok().and_then(Result::ok);
+            let connected = connecting.await.ok().and_then(Result::ok);
             let connection = connected.unwrap_or_else(|| Err(given_up())).map_err(Arc::new)?;
-            Ok(Connected { connection, waiting: Arc::default() })
+            Ok(Arc::new(Connected { connection, waiting: Mutex::default() }))
         };
         attempt.boxed().shared()
     }
 }
 
-async fn connect(source: Arc<Mutex<Source>>) -> Result<Connection, RedisError> {
+async fn connect(target: Arc<Target>) -> Result<Connection, RedisError> {
     let config =
         AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None);
-    Ok(match &mut *source.lock().await {
-        Source::Server(client) => {
+    Ok(match &*target {
+        Target::Server(client) => {
             Connection::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
         }
-        Source::Sentinels(client) => {
-            Connection::Server(client.get_async_connection_with_config(&config).await?)
+        Target::Sentinels(sentinels) => {
+            Connection::Server(sentinels.client()?.get_async_connection_with_config(&config).await?)
         }
-        Source::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
+        Target::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
     })
 }
 
 /// A call over the connection that may become the current one. It can be dropped at its deadline; then a connection that
 /// did not answer is forgotten.
 struct Trial<'a> {
-    reconnecting: &'a Reconnecting,
+    connections: &'a Connections,
     attempt: Attempt,
 }
 
@@ -421,7 +461,7 @@ impl Drop for Trial<'_> {
         if let Some(Ok(connected)) = self.attempt.peek()
             && connected.is_silent()
         {
-            self.reconnecting.forget(&self.attempt);
+            self.connections.forget(&self.attempt);
         }
     }
 }
@@ -437,7 +477,7 @@ fn is_refusal_of_a_replica(error: &RedisError) -> bool {
         || error.detail().is_some_and(|detail| detail.contains("-READONLY "))
 }
 
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -447,5 +487,23 @@ impl fmt::Debug for Link {
             Self::Reconnecting(_) => "Reconnecting",
             Self::Given(_) => "Given",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_that_has_ended_leaves_no_connection() {
+        let target = url::parse("redis://127.0.0.1:1").expect("a URL");
+        let reconnecting = Reconnecting { target: Arc::new(target), runtimes: Arc::default() };
+        for _ in 0..3 {
+            let runtime = runtime::Builder::new_current_thread().build().expect("a runtime");
+            let of_runtime = || runtime.block_on(async { reconnecting.of_this_runtime() });
+            assert!(Arc::ptr_eq(&of_runtime(), &of_runtime()));
+        }
+        let runtimes = reconnecting.runtimes.read().expect("no panic").len();
+        assert_eq!(runtimes, 1, "the last one has left it to the next");
     }
 }

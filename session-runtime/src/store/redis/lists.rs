@@ -33,7 +33,7 @@ impl Rows<'_> {
             for ids in expired.chunks(CONCURRENT_CALLS) {
                 let prune = ids.iter().map(|id| {
                     let call = Call::script(&scripts::PRUNE, self.keys(*id));
-                    self.ask(call.value(id.to_string()).value(now.as_millis().to_string()))
+                    self.ask(call.value(now.as_millis().to_string()))
                 });
                 for answer in join_all(prune).await {
                     pruned += usize::from(reply(answer?)? == ScriptReply::Stored);

@@ -1,6 +1,7 @@
 //! Redis and Valkey: one server, a master behind sentinels, or a cluster.
 //!
-//! Rows and filters enter, rows and outcomes leave. A row is a hash (`fields`). Every change of a row is one script
+//! Rows and filters enter, rows and outcomes leave. A row is a string of bytes (`format`), so that one plain command reads it
+//! and stops at the limit of the table. Every change of a row is one script
 //! (`scripts`), sent over a connection that knows which server owns the key (`link`). A change of the id is a protocol of
 //! three steps (`rename`).
 //!
@@ -20,14 +21,14 @@
 //!
 //! A call is sent again after its connection broke or fell silent (`link`), whether the first was executed or not, or will
 //! be executed late. So a script that inserts, changes or removes a row leaves the id of its call there, and gives the same
-//! reply to the same call. A removed row leaves a mark `gone` for a minute. The other calls have the same effect twice:
+//! reply to the same call. A removed row leaves a mark for a minute. The other calls have the same effect twice:
 //! reading, adding an id to the set of a user or removing it, a step of a rename.
 //!
 //! Other changes may push the id of a change out of its row. So an update that was sent twice, and is then a conflict or
 //! finds no row, is an error: it may have been made.
 
 mod failure;
-mod fields;
+mod format;
 mod link;
 mod lists;
 mod rename;
@@ -42,7 +43,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::ConnectionManager;
 use redis::cluster_async::ClusterConnection;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 
 use self::failure::Failure;
 use self::link::{Connection, Link};
@@ -56,7 +57,7 @@ use crate::value::Value;
 
 /// Sessions in Redis 6.2, Valkey 7.2, or later.
 ///
-/// Any number of processes can share a server. Cloning is cheap, and the clones share their connection. A store is used
+/// Any number of processes can share a server. Cloning is cheap, and the clones share their connections. A store is used
 /// within a Tokio runtime, such as that of actix-web.
 ///
 /// The server removes a session by itself, five minutes after it has expired: the clocks of the server and of the program
@@ -64,8 +65,8 @@ use crate::value::Value;
 ///
 /// # Connections
 ///
-/// The connections of a store of [`connect`](Self::connect) are served by the runtime that called it, which must run until
-/// it ends: a worker of actix-web that a handler blocks delays no call of the other workers.
+/// Each runtime that uses a store of [`connect`](Self::connect) has a connection of its own, which it serves itself: each
+/// worker of actix-web, and the runtime that connected. So a worker that a handler blocks delays no call of another.
 ///
 /// A connection that was closed while it was idle costs no call, and neither does one that falls silent. A call without an
 /// answer for half of its time, and at least 200 ms, is sent again over another connection; so is a call that a replica has
@@ -84,8 +85,8 @@ use crate::value::Value;
 /// The user in the URL needs these keys and commands:
 ///
 /// ```text
-/// ACL SETUSER databag on >secret ~databag:* +eval +evalsha +del +exists +get +hdel +hget +hmget +hset +hstrlen
-///     +pexpire +pexpireat +pttl +set +type +zadd +zcount +zrange +zrangebyscore +zrem +zremrangebyscore +zscan +zscore
+/// ACL SETUSER databag on >secret ~databag:* +eval +evalsha +del +get +getrange +pexpireat +pttl +set +setrange
+///     +type +zadd +zcount +zrange +zrangebyscore +zrem +zremrangebyscore +zscan +zscore
 /// ```
 ///
 /// | with | also |
@@ -238,7 +239,7 @@ impl RedisStore {
         self
     }
 
-    /// Runs a call until the deadline.
+    /// Runs a call. Each trip to the server ends at the deadline.
     async fn within<'a, T, F: Future<Output = Result<T, Failure>>>(
         &'a self,
         operation: &'static str,
@@ -249,10 +250,7 @@ impl RedisStore {
         let prepared = prepared.ok_or_else(|| StoreError::new(operation, Failure::NotPrepared))?;
         let Prepared { table, prefix } = prepared;
         let rows = Rows { link: &self.link, table, prefix, min_replicas: self.min_replicas, deadline };
-        match timeout_at(deadline.into(), call(rows)).await {
-            Ok(result) => result.map_err(|failure| failure.into_error(operation)),
-            Err(_) => Err(StoreError::deadline(operation)),
-        }
+        call(rows).await.map_err(|failure| failure.into_error(operation))
     }
 }
 

@@ -4,26 +4,23 @@
 //! the second commits:
 //!
 //! ```text
-//!                                               old id     new id
-//! 1  insert the new row, marked `from:old`      usable     not usable
-//! 2  replace the old row by a mark `to:new`     gone       usable
-//! 3  remove the mark from the new row           gone       usable
+//!                                                    old id     new id
+//! 1  insert the new row, with a mark: the old id     usable     not usable
+//! 2  replace the old row by a mark: the new id       gone       usable
+//! 3  remove the mark from the new row                gone       usable
 //! ```
 //!
-//! A reader of a row marked `from:old` reads the old id. If that is marked `to:new`, the rename has committed, and the
+//! A reader of a row with a mark reads the old id. If that has a mark of the new id, the rename has committed, and the
 //! reader completes step 3. Otherwise there is no such row yet. So after a crash between any two steps exactly one of
 //! the two ids is usable. Marks expire with their rows. A row that stopped at step 1 is counted by `count` until then.
 //!
-//! The mark `to:new` stays for a minute after step 3, and in the list of its shard, with the time of its end as a
+//! The mark of step 2 stays for a minute after step 3, and in the list of its shard, with the time of its end as a
 //! negative score. A revocation follows it: a call that read the old id before step 2 finds the session under its new id.
 
 use super::failure::Failure;
-use super::fields::Field;
+use super::format::{self, Completion, Stored};
 use super::link::Call;
-use super::rows::{
-    CALL, FROM, INSERTED, LAST_EXPIRY, Lookup, MARK, MARK_LIFETIME, Rows, ScriptReply, TO, key_expiry,
-    reply_with_user,
-};
+use super::rows::{LAST_EXPIRY, MARK_LIFETIME, Rows, ScriptReply, key_expiry, reply_with_user};
 use super::scripts;
 use crate::store::{Outcome, Row, Update};
 use crate::token::SessionId;
@@ -40,8 +37,8 @@ impl Rows<'_> {
         match self.insert_row(row, Some(*old)).await {
             // This rename was sent before, and came so far or further. Its other steps are confirmed by replicas too.
             Err(Failure::Taken) => match (self.look_up(row.id).await?, self.look_up(*old).await?) {
-                (Lookup::Pending(from, _), _) if from == *old => {}
-                (Lookup::Row(_), Lookup::Moved(to)) if to == row.id => {}
+                (Stored::Pending(from, _), _) if from == *old => {}
+                (Stored::Row(_), Stored::Moved(to, _)) if to == row.id => {}
                 _ => return Err(Failure::Taken),
             },
             inserted => inserted?,
@@ -51,11 +48,8 @@ impl Rows<'_> {
             self.complete_rename(*old, row.id, user.as_ref()).await?;
         } else {
             let abort = Call::script(&scripts::ABORT_RENAME, self.keys(row.id))
-                .value(row.id.to_string())
-                .value(format!("{FROM}{old}"))
-                .value(CALL)
-                .value(MARK_LIFETIME.as_millis().to_string())
-                .value(INSERTED);
+                .value(old.as_bytes())
+                .value(MARK_LIFETIME.as_millis().to_string());
             self.ask::<redis::Value>(abort).await?;
         }
         Ok(outcome)
@@ -66,12 +60,10 @@ impl Rows<'_> {
         let Update { id: old, row, .. } = update;
         loop {
             let commit = Call::script(&scripts::COMMIT_RENAME, self.keys(*old))
-                .value(old.to_string())
-                .value(self.table.revision.as_str())
-                .value(update.expected.to_string())
-                .value(format!("{TO}{}", row.id))
+                .value(update.expected.to_be_bytes())
+                .value(row.id.as_bytes())
                 .value(key_expiry(row.expiration));
-            let answer = self.write(&[self.with_kept_fields(commit)]).await?.values.pop();
+            let answer = self.write(&[commit]).await?.values.pop();
             match reply_with_user(answer.unwrap_or(redis::Value::Nil))? {
                 (ScriptReply::Stored, user) => return Ok((Outcome::Stored, user)),
                 (ScriptReply::Conflict, _) => return Ok((Outcome::Conflict, None)),
@@ -89,7 +81,7 @@ impl Rows<'_> {
             return Ok(true);
         }
         // Another call may have completed it since. A mark that is still there belongs to a rename that met a conflict.
-        Ok(matches!(self.look_up(id).await?, Lookup::Row(_)))
+        Ok(matches!(self.look_up(id).await?, Stored::Row(_)))
     }
 
     /// The same for a reader, who needs no server that takes writes: a later call can complete the rename.
@@ -102,14 +94,13 @@ impl Rows<'_> {
             }
             return Ok(true);
         }
-        Ok(matches!(self.look_up(id).await?, Lookup::Row(_)))
+        Ok(matches!(self.look_up(id).await?, Stored::Row(_)))
     }
 
     /// Returns whether a rename has committed, and not noted that it is complete.
     async fn is_to_complete(&self, from: SessionId, id: SessionId) -> Result<bool, Failure> {
-        let mut fields = self.read(from, [MARK, CALL].into_iter()).await?.into_iter();
-        let (mark, released) = (fields.next().and_then(Field::bytes), fields.next().and_then(Field::bytes));
-        Ok(mark == Some(format!("{TO}{id}").into_bytes()) && released.is_none())
+        let mark = self.read(from, format::MARK).await?;
+        Ok(matches!(mark, Stored::Moved(to, Completion::Open) if to == id))
     }
 
     /// Removes the old id from the set of its user, and the mark from the new row, and lets the mark of the old one expire.
@@ -119,14 +110,10 @@ impl Rows<'_> {
         id: SessionId,
         user: Option<&Value>,
     ) -> Result<(), Failure> {
-        let [new, _] = self.keys(id);
-        let complete = Call::script(&scripts::COMPLETE_RENAME, [new]);
-        let complete = complete.value(format!("{FROM}{from}")).value(INSERTED);
+        let complete = Call::script(&scripts::COMPLETE_RENAME, [self.key(id)]).value(from.as_bytes());
         let expire = Call::script(&scripts::EXPIRE_MARK, self.keys(from))
-            .value(from.to_string())
-            .value(format!("{TO}{id}"))
+            .value(id.as_bytes())
             .value(MARK_LIFETIME.as_millis().to_string())
-            .value(CALL)
             .value(LAST_EXPIRY.to_string());
         let unindex = user.map(|user| self.unindex_call(user, from));
         let calls: Vec<_> = unindex.into_iter().chain([complete, expire]).collect();
@@ -141,12 +128,12 @@ impl Rows<'_> {
         let mut pending = None;
         for _ in 0..MAX_RENAMES {
             match self.look_up(id).await? {
-                Lookup::Moved(to) => id = to,
-                Lookup::Row(row) => return Ok(Some(row)),
-                Lookup::Pending(from, row) if self.is_readable(from, id).await? => return Ok(Some(row)),
+                Stored::Moved(to, _) => id = to,
+                Stored::Row(row) => return Ok(Some(row)),
+                Stored::Pending(from, row) if self.is_readable(from, id).await? => return Ok(Some(row)),
                 // The rename may have committed since, and another one followed.
-                Lookup::Pending(..) if pending != Some(id) => pending = Some(id),
-                Lookup::Pending(..) | Lookup::Nothing => return Ok(None),
+                Stored::Pending(..) if pending != Some(id) => pending = Some(id),
+                Stored::Pending(..) | Stored::Nothing => return Ok(None),
             }
         }
         Ok(None)

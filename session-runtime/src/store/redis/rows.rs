@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::{FromRedisValue, RedisError};
 
 use super::failure::Failure;
-use super::fields::{self, Field, Fields, MAX_VALUE, encode};
+use super::format::{self, CallId, Stored, encode};
 use super::link::{Answers, Call, Link};
 use super::scripts;
 use crate::clock::Timestamp;
@@ -18,21 +18,6 @@ const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
 /// How long a mark stays that only calls in flight need: longer than calls take.
 pub(super) const MARK_LIFETIME: Duration = Duration::from_mins(1);
-
-/// The field that marks a row whose id is being changed. No column has this name.
-pub(super) const MARK: &str = "";
-/// The field with the ids of the calls that changed the row last. No column has this name either. Beside a mark `to:` it
-/// says that the rename is complete.
-pub(super) const CALL: &str = "\0";
-/// The field with the id of the call that inserted the row; a mark keeps it.
-pub(super) const INSERTED: &str = "\0i";
-/// The field with the user of the row in whose place a mark is.
-const USER: &str = "\0u";
-pub(super) const TO: &str = "to:";
-pub(super) const FROM: &str = "from:";
-
-/// Marks, numbers and addresses are shorter, whatever the limit of the table.
-const MIN_VALUE: usize = 128;
 
 /// The rows of a table, for one call.
 #[derive(Clone, Copy)]
@@ -58,24 +43,17 @@ pub(super) enum ScriptReply {
     From(SessionId),
 }
 
-/// What is stored under an id.
-pub(super) enum Lookup {
-    Nothing,
-    Row(Row),
-    /// A row that is being renamed from this id.
-    Pending(SessionId, Row),
-    /// A row was renamed to this id.
-    Moved(SessionId),
-}
-
 impl Rows<'_> {
     pub(super) fn list(&self, shard: u8) -> String {
         format!("{}{shard:02x}}}", self.prefix)
     }
 
+    pub(super) fn key(&self, id: SessionId) -> String {
+        format!("{}{:02x}}}:{id}", self.prefix, id.as_bytes()[0])
+    }
+
     pub(super) fn keys(&self, id: SessionId) -> [String; 2] {
-        let list = self.list(id.as_bytes()[0]);
-        [format!("{list}:{id}"), list]
+        [self.key(id), self.list(id.as_bytes()[0])]
     }
 
     /// Returns the key of a user's set. A value with other bytes than plain text is written in hexadecimal digits.
@@ -122,46 +100,30 @@ impl Rows<'_> {
 
     pub(super) async fn load(&self, id: SessionId) -> Result<Option<Row>, Failure> {
         match self.look_up(id).await? {
-            Lookup::Row(row) => Ok(Some(row)),
-            Lookup::Pending(from, row) => Ok(self.is_readable(from, id).await?.then_some(row)),
-            Lookup::Nothing | Lookup::Moved(_) => Ok(None),
+            Stored::Row(row) => Ok(Some(row)),
+            Stored::Pending(from, row) => Ok(self.is_readable(from, id).await?.then_some(row)),
+            Stored::Nothing | Stored::Moved(..) => Ok(None),
         }
     }
 
-    pub(super) async fn look_up(&self, id: SessionId) -> Result<Lookup, Failure> {
-        let names = [MARK].into_iter().chain(fields::names(self.table));
-        let mut fields = self.read(id, names).await?.into_iter();
-        let row = |fields| fields::row(self.table, id, fields);
-        Ok(match fields.next() {
-            None => Lookup::Nothing,
-            Some(Field::Absent) => Lookup::Row(row(fields)),
-            Some(mark) => {
-                let mark = mark.bytes().unwrap_or_default();
-                match (marked(TO, &mark), marked(FROM, &mark)) {
-                    (Some(to), _) => Lookup::Moved(to),
-                    (_, Some(from)) => Lookup::Pending(from, row(fields)),
-                    (None, None) => Lookup::Nothing,
-                }
-            }
-        })
+    pub(super) async fn look_up(&self, id: SessionId) -> Result<Stored, Failure> {
+        self.read(id, format::most_bytes(self.table)).await
     }
 
-    /// Reads fields of what is stored under an id; none if there is nothing.
-    pub(super) async fn read(
-        &self,
-        id: SessionId,
-        names: impl Iterator<Item = &str>,
-    ) -> Result<Vec<Field>, Failure> {
-        let [key, _] = self.keys(id);
-        let longest = self.table.max_state.clamp(MIN_VALUE, MAX_VALUE);
-        let call = Call::script(&scripts::READ, [key]).value(longest.to_string());
-        let fields: Vec<redis::Value> = self.ask(names.fold(call, Call::value)).await?;
-        let fields = fields.into_iter().map(|field| match field {
-            redis::Value::BulkString(bytes) => Field::Present(bytes),
-            redis::Value::Int(_) => Field::TooLong,
-            _ => Field::Absent,
-        });
-        Ok(fields.collect())
+    /// Reads the first bytes of what is stored under an id.
+    pub(super) async fn read(&self, id: SessionId, most: usize) -> Result<Stored, Failure> {
+        let call = Call::command("GETRANGE", self.key(id)).value("0").value((most - 1).to_string());
+        Ok(match self.link.send(&[call], 0, self.deadline).await?.values.pop() {
+            Some(redis::Value::BulkString(bytes)) => format::read(self.table, id, &bytes),
+            // It is no string: another program has written it.
+            Some(redis::Value::ServerError(error)) if error.code() == "WRONGTYPE" => {
+                Stored::Row(format::unreadable(self.table, id))
+            }
+            other => {
+                other.unwrap_or(redis::Value::Nil).extract_error()?;
+                return Err(Failure::malformed("the row", "bytes"));
+            }
+        })
     }
 
     pub(super) async fn insert(&self, row: &Row) -> Result<(), Failure> {
@@ -171,20 +133,13 @@ impl Rows<'_> {
     /// Inserts a row, marked if it is being renamed from another id. If it cannot be stored, its id may stay in the set of
     /// its user: another sending may have stored it, or the server a part of it.
     pub(super) async fn insert_row(&self, row: &Row, from: Option<SessionId>) -> Result<(), Failure> {
-        let mut insert = Call::script(&scripts::INSERT, self.keys(row.id))
-            .value(row.id.to_string())
+        let call = call_id()?;
+        let insert = Call::script(&scripts::INSERT, self.keys(row.id))
+            .value(call)
+            .value(format::write(self.table, row, call, from)?)
             .value(score(row.expiration))
             .value(key_expiry(row.expiration))
-            .value(CLOCK_SKEW.as_millis().to_string())
-            .value(CALL)
-            .value(INSERTED)
-            .value(call_id()?);
-        for (name, value) in Fields::of(self.table, row)?.present {
-            insert = insert.value(name).value(value);
-        }
-        if let Some(from) = from {
-            insert = insert.value(MARK).value(format!("{FROM}{from}"));
-        }
+            .value(CLOCK_SKEW.as_millis().to_string());
         let index = self.index_call(row);
         let calls: Vec<_> = index.into_iter().chain([insert]).collect();
         let mut answers = self.write(&calls).await?.values;
@@ -239,35 +194,22 @@ impl Rows<'_> {
 
     fn update_call(&self, update: &Update) -> Result<Call, Failure> {
         let Update { id, expected, scope, row } = update;
-        let table = self.table;
-        let mut fields = Fields::of(table, row)?;
-        let keeps = |name: &str| match scope {
-            Scope::State => name == table.state || name == table.revision,
-            Scope::Expiration => name == table.state || name == table.revision || name == table.expiration,
-            Scope::Row => true,
+        let call = match scope {
+            Scope::State => Call::script(&scripts::UPDATE, [self.key(*id)]),
+            Scope::Expiration | Scope::Row => Call::script(&scripts::UPDATE, self.keys(*id)),
         };
-        fields.present.retain(|(name, _)| keeps(name));
-        fields.absent.retain(|name| keeps(name));
-        let expiration = match scope {
-            Scope::State => String::new(),
-            Scope::Expiration | Scope::Row => score(row.expiration),
-        };
-        let mut call = Call::script(&scripts::UPDATE, self.keys(*id))
-            .value(id.to_string())
-            .value(table.revision.as_str())
-            .value(expected.to_string())
-            .value(expiration)
-            .value(key_expiry(row.expiration))
-            .value(CALL)
-            .value(call_id()?)
-            .value(fields.absent.len().to_string());
-        for name in fields.absent {
-            call = call.value(name);
+        let call = call.value(call_id()?).value(expected.to_be_bytes());
+        let call = call.value(format::numbers(row, *scope)).value(&row.state);
+        if *scope == Scope::State {
+            return Ok(call);
         }
-        for (name, value) in fields.present {
-            call = call.value(name).value(value);
+        let call = call.value(score(row.expiration)).value(key_expiry(row.expiration));
+        if *scope == Scope::Expiration {
+            return Ok(call);
         }
-        Ok(call)
+        let user = format::user(self.table, row).unwrap_or_else(|| b"-".to_vec());
+        let call = call.value(user).value(format::columns(self.table, row)?);
+        Ok(format::column_names(self.table).fold(call, Call::value))
     }
 
     pub(super) async fn delete(&self, id: SessionId) -> Result<bool, Failure> {
@@ -292,18 +234,8 @@ impl Rows<'_> {
     }
 
     fn delete_call(&self, id: SessionId) -> Result<Call, Failure> {
-        let call = Call::script(&scripts::DELETE, self.keys(id))
-            .value(id.to_string())
-            .value(CALL)
-            .value(call_id()?)
-            .value(MARK_LIFETIME.as_millis().to_string());
-        Ok(self.with_kept_fields(call))
-    }
-
-    /// Adds the fields that a mark keeps of the row in whose place it is: the user, and who inserted it.
-    pub(super) fn with_kept_fields(&self, call: Call) -> Call {
-        let user = self.table.user.as_ref().map_or("", |user| &user.name);
-        call.value(user).value(USER).value(INSERTED)
+        let call = Call::script(&scripts::DELETE, self.keys(id)).value(call_id()?);
+        Ok(call.value(MARK_LIFETIME.as_millis().to_string()))
     }
 }
 
@@ -312,7 +244,7 @@ fn read_answer<T: FromRedisValue>(answer: redis::Value) -> Result<T, Failure> {
     Ok(T::from_redis_value(answer.extract_error()?).map_err(RedisError::from)?)
 }
 
-/// Reads the word that a script returns.
+/// Reads the word that a script returns, or the start of a mark.
 pub(super) fn reply(answer: redis::Value) -> Result<ScriptReply, Failure> {
     let word: Vec<u8> = read_answer(answer)?;
     Ok(match word.as_slice() {
@@ -320,11 +252,11 @@ pub(super) fn reply(answer: redis::Value) -> Result<ScriptReply, Failure> {
         b"conflict" => ScriptReply::Conflict,
         b"gone" => ScriptReply::Gone,
         b"taken" => ScriptReply::Taken,
-        mark => {
-            let to = marked(TO, mark).map(ScriptReply::To);
-            let from = marked(FROM, mark).map(ScriptReply::From);
-            to.or(from).ok_or_else(|| Failure::malformed(MARK, "a mark"))?
-        }
+        mark => match (mark.first(), format::other_id(mark)) {
+            (Some(b'm' | b'c'), Some(to)) => ScriptReply::To(to),
+            (Some(b'p'), Some(from)) => ScriptReply::From(from),
+            _ => ScriptReply::Gone,
+        },
     })
 }
 
@@ -335,20 +267,15 @@ pub(super) fn reply_with_user(answer: redis::Value) -> Result<(ScriptReply, Opti
             let mut answers = answers.into_iter();
             let word = reply(answers.next().unwrap_or(redis::Value::Nil))?;
             let user: Option<Vec<u8>> = answers.next().map(read_answer).transpose()?.flatten();
-            Ok((word, user.and_then(|user| fields::decode(&user))))
+            Ok((word, user.and_then(|user| format::decode(&user))))
         }
         word => Ok((reply(word)?, None)),
     }
 }
 
-/// Returns the id that a mark of this kind names.
-fn marked(kind: &str, mark: &[u8]) -> Option<SessionId> {
-    str::from_utf8(mark).ok()?.strip_prefix(kind)?.parse().ok()
-}
-
 /// Makes the id of a call: the same call sent again has the same one.
-fn call_id() -> Result<[u8; 12], Failure> {
-    let mut number = [0; 12];
+fn call_id() -> Result<CallId, Failure> {
+    let mut number = CallId::default();
     getrandom::fill(&mut number).map_err(Failure::NoRandomness)?;
     Ok(number)
 }

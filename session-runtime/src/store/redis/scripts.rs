@@ -1,12 +1,12 @@
 //! The scripts that run in the server, one for each step: keys and values enter, a word leaves.
 //!
-//! All keys of a script share a hash tag, so every one of them runs in a cluster too. `row` is the hash of a row,
-//! `list` the sorted set of the ids of its shard by expiration. The field without a name is the mark of a row
-//! whose id is being changed (see `rename`): no column can have that name.
+//! All keys of a script share a hash tag, so every one of them runs in a cluster too. `row` is what is stored under an id
+//! (`format` says which byte means what; Lua counts them from 1), `list` the sorted set of the ids of its shard by
+//! expiration.
 //!
 //! A call may reach the server twice, and the second time late. A script that inserts, changes or removes a row knows its
-//! call by the id that it left there. Then it changes nothing and gives the same reply. What waits for replicas writes a
-//! value again, because `WAIT` waits for what the same connection has written.
+//! call by the id that it left there. Then it changes nothing and gives the same reply. What waits for replicas writes
+//! the first byte again, because `WAIT` waits for what the same connection has written.
 //!
 //! No script calls `TIME`, which a user of Redis may lack. The time of the server is the time at which a key expires,
 //! less the time that it has left (`PTTL`).
@@ -28,27 +28,6 @@ impl Script {
         self.hash.get_or_init(|| redis::Script::new(self.text).get_hash().to_owned())
     }
 }
-
-/// Reads fields of a row, and of a value that is too long only its length: nothing, or for each field its value, nothing
-/// or an integer. A key that is no hash has no fields.
-///
-/// Keys: row. Values: the most bytes of a value, then the names of the fields.
-pub(super) static READ: Script = Script::new(
-    r"
-    local kind = redis.call('TYPE', KEYS[1]).ok
-    local fields = {}
-    if kind == 'none' then return fields end
-    for n = 2, #ARGV do
-        local length = kind == 'hash' and redis.call('HSTRLEN', KEYS[1], ARGV[n]) or 0
-        if length > tonumber(ARGV[1]) then
-            fields[n - 1] = length
-        else
-            fields[n - 1] = kind == 'hash' and redis.call('HGET', KEYS[1], ARGV[n])
-        end
-    end
-    return fields
-    ",
-);
 
 /// Adds an id to the sessions of a user, and keeps the set for as long as its last entry. Entries that expired long ago
 /// are removed, so that the set of a daily visitor does not grow.
@@ -73,27 +52,22 @@ pub(super) static INDEX_USER: Script = Script::new(
 /// was taken back: a rename that is sent again when its session has ended must not revive it. It removes some dead entries
 /// of the list too, more than it adds, so that the list does not grow without end.
 ///
-/// Keys: row, list. Values: id, expiration, when the key expires, how long a row outlives its expiration, the name of
-/// the call field, the name of the insertion field, the id of this call, then fields and their values, the mark last.
+/// Keys: row, list. Values: the id of this call, the row, its score, when the key expires, how long a row outlives its
+/// expiration.
 pub(super) static INSERT: Script = Script::new(
     r"
-    local there = redis.call('HMGET', KEYS[1], '', ARGV[5], ARGV[6])
-    if there[3] == ARGV[7] then
-        redis.call('HSET', KEYS[1], ARGV[6], ARGV[7])
+    local there = redis.call('GETRANGE', KEYS[1], 0, 12)
+    local kind = string.sub(there, 1, 1)
+    if kind ~= '' and string.sub(there, 2) == ARGV[1] then
+        redis.call('SETRANGE', KEYS[1], 0, kind)
         return 'stored'
     end
-    local is_free = there[1] and there[2] and string.sub(there[1], 1, 5) ~= 'from:'
-    if ARGV[#ARGV - 1] == '' then is_free = there[1] == 'gone' and there[2] == '' end
-    if is_free then
-        redis.call('DEL', KEYS[1])
-    elseif redis.call('EXISTS', KEYS[1]) == 1 then
-        return 'taken'
-    end
-    redis.call('HSET', KEYS[1], unpack(ARGV, 6))
-    redis.call('PEXPIREAT', KEYS[1], ARGV[3])
-    redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
-    local now = ARGV[3] - redis.call('PTTL', KEYS[1])
-    local range = { string.format('%.0f', -now), string.format('%.0f', now - ARGV[4]) }
+    local free = string.sub(ARGV[2], 1, 1) == 'p' and 'a' or 'agc'
+    if kind ~= '' and not string.find(free, kind, 1, true) then return 'taken' end
+    redis.call('SET', KEYS[1], ARGV[2], 'PXAT', ARGV[4])
+    redis.call('ZADD', KEYS[2], ARGV[3], string.sub(KEYS[1], #KEYS[2] + 2))
+    local now = ARGV[4] - redis.call('PTTL', KEYS[1])
+    local range = { string.format('%.0f', -now), string.format('%.0f', now - ARGV[5]) }
     local dead = redis.call('ZRANGEBYSCORE', KEYS[2], range[1], range[2], 'LIMIT', 0, 16)
     if dead[1] then redis.call('ZREM', KEYS[2], unpack(dead)) end
     return 'stored'
@@ -101,30 +75,54 @@ pub(super) static INSERT: Script = Script::new(
 );
 
 /// Changes a row of the expected revision. A row that the same call has changed is no conflict, also if a few other calls
-/// have changed it since: the call field holds the ids of the last eight, for clients of a cluster, which send calls again
-/// without saying so.
+/// have changed it since: the row holds the ids of the last eight, for clients of a cluster, which send calls again without
+/// saying so.
 ///
-/// Keys: row, list. Values: id, name of the revision, expected revision, expiration or nothing, when the key
-/// expires, the name of the call field, the id of this call, the number of fields to remove, those fields, then fields
-/// and their values.
+/// Keys: row, and the list if the expiration changes. Values: the id of this call, the expected revision, the numbers that
+/// change, the state. If the expiration changes: the score and when the key expires. If any column may change: the user, or
+/// `-` if the program knows of none, the columns, and the names of all columns that the program knows.
 pub(super) static UPDATE: Script = Script::new(
     r"
-    local there = redis.call('HMGET', KEYS[1], '', ARGV[2], ARGV[6])
-    if there[1] then return there[1] end
-    if not there[2] then return 'gone' end
-    local calls = there[3] or ''
-    if string.find(calls, ARGV[7], 1, true) then
-        redis.call('HSET', KEYS[1], ARGV[6], calls)
+    local there = redis.call('GETRANGE', KEYS[1], 0, 511)
+    if there == '' then return 'gone' end
+    if string.sub(there, 1, 1) ~= 'r' then return string.sub(there, 1, 45) end
+    local calls = string.sub(there, 14, 109)
+    if string.find(calls, ARGV[1], 1, true) then
+        redis.call('SETRANGE', KEYS[1], 0, 'r')
         return 'stored'
     end
-    if there[2] ~= ARGV[3] then return 'conflict' end
-    local removed = tonumber(ARGV[8])
-    if removed > 0 then redis.call('HDEL', KEYS[1], unpack(ARGV, 9, 8 + removed)) end
-    calls = string.sub(calls .. ARGV[7], -8 * #ARGV[7])
-    redis.call('HSET', KEYS[1], ARGV[6], calls, unpack(ARGV, 9 + removed))
-    if ARGV[4] ~= '' then
-        redis.call('PEXPIREAT', KEYS[1], ARGV[5])
-        redis.call('ZADD', KEYS[2], ARGV[4], ARGV[1])
+    if string.sub(there, 110, 117) ~= ARGV[2] then return 'conflict' end
+    local a, b, c, d, e, f, g, h = string.byte(there, 134, 141)
+    if not h then return 'conflict' end
+    local user = ((a * 256 + b) * 256 + c) * 256 + d
+    local last = 141 + user + ((e * 256 + f) * 256 + g) * 256 + h
+    if last > #there then there = redis.call('GETRANGE', KEYS[1], 0, last - 1) end
+    local kept = string.sub(there, 134, last)
+    if ARGV[7] then
+        local function length(at)
+            local a, b, c, d = string.byte(there, at, at + 3)
+            return d and ((a * 256 + b) * 256 + c) * 256 + d or 0
+        end
+        local at, columns, known = 142 + user, ARGV[8], {}
+        user = ARGV[7] == '-' and string.sub(there, 142, at - 1) or ARGV[7]
+        for n = 9, #ARGV do known[ARGV[n]] = true end
+        while at <= math.min(last, #there) do
+            local value = at + 4 + length(at)
+            local next = value + 4 + length(value)
+            if not known[string.sub(there, at + 4, value - 1)] then
+                columns = columns .. string.sub(there, at, next - 1)
+            end
+            at = next
+        end
+        kept = struct.pack('>I4I4', #user, #columns) .. user .. columns
+    end
+    local row = string.sub(there, 1, 13) .. string.sub(calls, 13) .. ARGV[1]
+        .. ARGV[3] .. string.sub(there, 110 + #ARGV[3], 133) .. kept .. ARGV[4]
+    if ARGV[5] then
+        redis.call('SET', KEYS[1], row, 'PXAT', ARGV[6])
+        redis.call('ZADD', KEYS[2], ARGV[5], string.sub(KEYS[1], #KEYS[2] + 2))
+    else
+        redis.call('SET', KEYS[1], row, 'KEEPTTL')
     end
     return 'stored'
     ",
@@ -133,38 +131,41 @@ pub(super) static UPDATE: Script = Script::new(
 /// Step 2 of a rename: replaces a row of the expected revision by a mark, and returns its user. The list keeps the old id
 /// for as long as the mark is there, with a negative score.
 ///
-/// Keys: row, list. Values: id, name of the revision, expected revision, the mark, when it expires, then the names of the
-/// user's field, of the field of a mark that keeps the user, and of the insertion field.
+/// Keys: row, list. Values: the expected revision, the new id, when the mark expires.
 pub(super) static COMMIT_RENAME: Script = Script::new(
     r"
-    local there = redis.call('HMGET', KEYS[1], '', ARGV[2], ARGV[6], ARGV[7], ARGV[8])
-    if there[1] == ARGV[4] then
-        redis.call('HSET', KEYS[1], '', ARGV[4])
-        return { 'stored', there[4] }
+    local there = redis.call('GETRANGE', KEYS[1], 0, 136)
+    local kind = string.sub(there, 1, 1)
+    if (kind == 'm' or kind == 'c') and string.sub(there, 14, 45) == ARGV[2] then
+        redis.call('SETRANGE', KEYS[1], 0, kind)
+        return { 'stored', redis.call('GETRANGE', KEYS[1], 45, -1) }
     end
-    if there[1] then return there[1] end
-    if not there[2] then return 'gone' end
-    if there[2] ~= ARGV[3] then return 'conflict' end
-    redis.call('DEL', KEYS[1])
-    redis.call('HSET', KEYS[1], '', ARGV[4], ARGV[7], there[3] or '', ARGV[8], there[5] or '')
-    redis.call('PEXPIREAT', KEYS[1], ARGV[5])
-    redis.call('ZADD', KEYS[2], '-' .. ARGV[5], ARGV[1])
-    return { 'stored', there[3] }
+    if kind == '' then return 'gone' end
+    if kind ~= 'r' then return string.sub(there, 1, 45) end
+    if string.sub(there, 110, 117) ~= ARGV[1] then return 'conflict' end
+    local a, b, c, d = string.byte(there, 134, 137)
+    local length = d and ((a * 256 + b) * 256 + c) * 256 + d or 0
+    local user = length > 0 and redis.call('GETRANGE', KEYS[1], 141, 140 + length) or ''
+    redis.call('SET', KEYS[1], 'm' .. string.sub(there, 2, 13) .. ARGV[2] .. user, 'PXAT', ARGV[3])
+    redis.call('ZADD', KEYS[2], '-' .. ARGV[3], string.sub(KEYS[1], #KEYS[2] + 2))
+    return { 'stored', user }
     ",
 );
 
-/// Step 3 of a rename: removes this mark from a row.
+/// Step 3 of a rename: removes the mark of this rename from a row.
 ///
-/// Keys: row. Values: the mark, the name of the insertion field.
+/// Keys: row. Values: the old id.
 pub(super) static COMPLETE_RENAME: Script = Script::new(
     r"
-    local there = redis.call('HMGET', KEYS[1], '', ARGV[2])
-    if there[1] == ARGV[1] then
-        redis.call('HDEL', KEYS[1], '')
-    elseif there[1] or not there[2] then
-        return 'gone'
+    local there = redis.call('GETRANGE', KEYS[1], 0, 44)
+    local kind = string.sub(there, 1, 1)
+    if kind == 'p' and string.sub(there, 14, 45) == ARGV[1] then
+        local row = 'r' .. string.sub(there, 2, 13) .. redis.call('GETRANGE', KEYS[1], 45, -1)
+        redis.call('SET', KEYS[1], row, 'KEEPTTL')
+    elseif kind == 'r' then
+        redis.call('SETRANGE', KEYS[1], 0, 'r')
     else
-        redis.call('HSET', KEYS[1], ARGV[2], there[2])
+        return 'gone'
     end
     return 'stored'
     ",
@@ -172,71 +173,74 @@ pub(super) static COMPLETE_RENAME: Script = Script::new(
 
 /// Notes on a mark that its rename is complete, and lets it expire soon.
 ///
-/// Keys: row, list. Values: id, the mark, how long it stays, the name of the call field, the last time at which a key can
-/// expire.
+/// Keys: row, list. Values: the new id, how long the mark stays, the last time at which a key can expire.
 pub(super) static EXPIRE_MARK: Script = Script::new(
     r"
-    if redis.call('HGET', KEYS[1], '') ~= ARGV[2] then return 'gone' end
-    redis.call('HSET', KEYS[1], ARGV[4], '')
-    redis.call('PEXPIREAT', KEYS[1], ARGV[5])
-    local now = ARGV[5] - redis.call('PTTL', KEYS[1])
-    local last = string.format('%.0f', now + ARGV[3])
+    local there = redis.call('GETRANGE', KEYS[1], 0, 44)
+    local kind = string.sub(there, 1, 1)
+    if kind ~= 'm' and kind ~= 'c' or string.sub(there, 14, 45) ~= ARGV[1] then return 'gone' end
+    redis.call('SETRANGE', KEYS[1], 0, 'c')
+    redis.call('PEXPIREAT', KEYS[1], ARGV[3])
+    local now = ARGV[3] - redis.call('PTTL', KEYS[1])
+    local last = string.format('%.0f', now + ARGV[2])
     redis.call('PEXPIREAT', KEYS[1], last)
-    redis.call('ZADD', KEYS[2], '-' .. last, ARGV[1])
+    redis.call('ZADD', KEYS[2], '-' .. last, string.sub(KEYS[1], #KEYS[2] + 2))
     return 'stored'
     ",
 );
 
 /// Takes step 1 of a rename back: replaces a row with this mark by a mark that stays for a while.
 ///
-/// Keys: row, list. Values: id, the mark, the name of the call field, how long the mark stays, the name of the insertion
-/// field.
+/// Keys: row, list. Values: the old id, how long the mark stays.
 pub(super) static ABORT_RENAME: Script = Script::new(
     r"
-    local there = redis.call('HMGET', KEYS[1], '', ARGV[5])
-    if there[1] ~= ARGV[2] then return 'gone' end
-    redis.call('DEL', KEYS[1])
-    redis.call('ZREM', KEYS[2], ARGV[1])
-    redis.call('HSET', KEYS[1], '', 'gone', ARGV[3], '', ARGV[5], there[2] or '')
-    redis.call('PEXPIRE', KEYS[1], ARGV[4])
+    local there = redis.call('GETRANGE', KEYS[1], 0, 44)
+    if string.sub(there, 1, 1) ~= 'p' or string.sub(there, 14, 45) ~= ARGV[1] then return 'gone' end
+    redis.call('ZREM', KEYS[2], string.sub(KEYS[1], #KEYS[2] + 2))
+    redis.call('SET', KEYS[1], 'a' .. string.sub(there, 2, 13), 'PX', ARGV[2])
     return 'stored'
     ",
 );
 
-/// Replaces a row by a mark that stays for a while, and returns its user. A key that is no hash, which another program has
-/// written, is removed like a row.
+/// Replaces a row by a mark that stays for a while, and returns its user. A key that is no string, which another program
+/// has written, is removed like a row.
 ///
-/// Keys: row, list. Values: id, the name of the call field, the id of this call, how long the mark stays, then the names
-/// of the user's field, of the field of a mark that keeps the user, and of the insertion field.
+/// Keys: row, list. Values: the id of this call, how long the mark stays.
 pub(super) static DELETE: Script = Script::new(
     r"
-    local there = {}
-    if redis.call('TYPE', KEYS[1]).ok == 'hash' then
-        there = redis.call('HMGET', KEYS[1], '', ARGV[2], ARGV[5], ARGV[6], ARGV[7])
-        if there[1] == 'gone' and there[2] == ARGV[3] then
-            redis.call('PEXPIRE', KEYS[1], ARGV[4])
-            return { 'stored', there[4] }
+    local there, user = '', ''
+    if redis.call('TYPE', KEYS[1]).ok == 'string' then
+        there = redis.call('GETRANGE', KEYS[1], 0, 136)
+        local kind = string.sub(there, 1, 1)
+        if kind == 'g' and string.sub(there, 14, 25) == ARGV[1] then
+            redis.call('SETRANGE', KEYS[1], 0, 'g')
+            return { 'stored', redis.call('GETRANGE', KEYS[1], 25, -1) }
         end
-        if there[1] then return there[1] end
+        local is_mark = string.find(#there < 45 and 'ag' or 'agmcp', kind, 1, true)
+        if is_mark then return string.sub(there, 1, 45) end
+        local a, b, c, d = string.byte(there, 134, 137)
+        local length = d and ((a * 256 + b) * 256 + c) * 256 + d or 0
+        if length > 0 then user = redis.call('GETRANGE', KEYS[1], 141, 140 + length) end
     end
-    redis.call('ZREM', KEYS[2], ARGV[1])
+    redis.call('ZREM', KEYS[2], string.sub(KEYS[1], #KEYS[2] + 2))
     if redis.call('DEL', KEYS[1]) == 0 then return 'gone' end
-    local kept = { ARGV[6], there[3] or '', ARGV[7], there[5] or '' }
-    redis.call('HSET', KEYS[1], '', 'gone', ARGV[2], ARGV[3], unpack(kept))
-    redis.call('PEXPIRE', KEYS[1], ARGV[4])
-    return { 'stored', there[3] }
+    local inserted = string.sub(there, 2, 13)
+    inserted = inserted .. string.rep('\0', 12 - #inserted)
+    redis.call('SET', KEYS[1], 'g' .. inserted .. ARGV[1] .. user, 'PX', ARGV[2])
+    return { 'stored', user }
     ",
 );
 
 /// Removes a row that has expired at a time, and its entry in the list.
 ///
-/// Keys: row, list. Values: id, the time.
+/// Keys: row, list. Values: the time.
 pub(super) static PRUNE: Script = Script::new(
     r"
-    local expiration = redis.call('ZSCORE', KEYS[2], ARGV[1])
-    if not expiration or tonumber(expiration) > tonumber(ARGV[2]) then return 'conflict' end
+    local id = string.sub(KEYS[1], #KEYS[2] + 2)
+    local expiration = redis.call('ZSCORE', KEYS[2], id)
+    if not expiration or tonumber(expiration) > tonumber(ARGV[1]) then return 'conflict' end
     if tonumber(expiration) < 0 then return 'gone' end
-    redis.call('ZREM', KEYS[2], ARGV[1])
+    redis.call('ZREM', KEYS[2], id)
     redis.call('DEL', KEYS[1])
     return 'stored'
     ",

@@ -26,7 +26,21 @@ pub(super) const START_UP_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) enum Target {
     Server(Client),
     Cluster(ClusterClient),
-    Sentinels(SentinelClient),
+    Sentinels(Sentinels),
+}
+
+/// The sentinels of a URL: its scheme, and what follows.
+pub(super) struct Sentinels {
+    scheme: String,
+    rest: String,
+    certificates: Option<TlsCertificates>,
+}
+
+impl Sentinels {
+    /// Returns a client for one connection: it cannot be shared.
+    pub(super) fn client(&self) -> Result<SentinelClient, RedisError> {
+        sentinels(&self.scheme, &self.rest, self.certificates.clone())
+    }
 }
 
 /// Reads a URL. Its scheme says what it names: `redis`, `redis-cluster`, `redis-sentinel`, the same with `rediss`
@@ -45,7 +59,11 @@ pub(super) fn parse(url: &str) -> Result<Target, RedisError> {
     match topology {
         None => server(&url, certificates).map(Target::Server),
         Some("cluster") => cluster(tls, rest, certificates).map(Target::Cluster),
-        Some("sentinel") => sentinels(tls, rest, certificates).map(Target::Sentinels),
+        Some("sentinel") => {
+            let sentinels = Sentinels { scheme: tls.to_owned(), rest: rest.to_owned(), certificates };
+            sentinels.client()?;
+            Ok(Target::Sentinels(sentinels))
+        }
         Some(_) => Err(invalid_url("the scheme names neither a server, nor a cluster, nor sentinels")),
     }
 }
