@@ -124,9 +124,9 @@ pub(super) struct Call {
 const BEFORE_KEYS: usize = 3;
 
 impl Call {
-    pub(super) fn script<const N: usize>(script: &'static Script, keys: [String; N]) -> Self {
+    pub(super) fn script(script: &'static Script, keys: &[String]) -> Self {
         let mut command = Cmd::with_capacity(12, 512);
-        command.arg("EVALSHA").arg(script.hash()).arg(N).arg(&keys);
+        command.arg("EVALSHA").arg(script.hash()).arg(keys.len()).arg(keys);
         Self { command, script: Some(script) }
     }
 
@@ -344,19 +344,22 @@ impl Connections {
         deadline: Instant,
     ) -> Result<Answers, Failure> {
         let current = self.current();
-        let connected = match current.peek() {
-            Some(Ok(connected)) => Arc::clone(connected),
-            _ => {
-                let established = timeout_at(deadline.into(), self.established(&current)).await;
-                let Ok(connected) = established else { return Err(Failure::Deadline) };
-                now = Instant::now();
-                connected?
-            }
+        let connected = if let Some(Ok(connected)) = current.peek() {
+            Arc::clone(connected)
+        } else {
+            let established = timeout_at(deadline.into(), self.established(&current)).await;
+            let Ok(connected) = established else { return Err(Failure::Deadline) };
+            now = Instant::now();
+            connected?
         };
+        if now >= deadline {
+            return Err(Failure::Deadline);
+        }
         let until = connected.patience(now, deadline).min(deadline);
         match timeout_at(until.into(), connected.send(calls, replicas, now, until)).await {
             Ok(Err(error)) if needs_another_connection(&error) => {}
             Ok(values) => return Ok(Answers { values: values?, is_second: false }),
+            Err(_) if until == deadline => return Err(Failure::Deadline),
             Err(_) => {}
         }
         timeout_at(deadline.into(), self.send_again(calls, replicas, &current, deadline))

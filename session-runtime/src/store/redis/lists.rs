@@ -32,7 +32,7 @@ impl Rows<'_> {
             let expired: Vec<_> = expired.into_iter().take(limit - pruned).collect();
             for ids in expired.chunks(CONCURRENT_CALLS) {
                 let prune = ids.iter().map(|id| {
-                    let call = Call::script(&scripts::PRUNE, self.keys(*id));
+                    let call = Call::script(&scripts::PRUNE, &self.keys(*id));
                     self.ask(call.value(now.as_millis().to_string()))
                 });
                 for answer in join_all(prune).await {

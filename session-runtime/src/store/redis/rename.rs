@@ -47,7 +47,7 @@ impl Rows<'_> {
         if outcome == Outcome::Stored {
             self.complete_rename(*old, row.id, user.as_ref()).await?;
         } else {
-            let abort = Call::script(&scripts::ABORT_RENAME, self.keys(row.id))
+            let abort = Call::script(&scripts::ABORT_RENAME, &self.keys(row.id))
                 .value(old.as_bytes())
                 .value(MARK_LIFETIME.as_millis().to_string());
             self.ask::<redis::Value>(abort).await?;
@@ -59,7 +59,7 @@ impl Rows<'_> {
     async fn commit_rename(&self, update: &Update) -> Result<(Outcome, Option<Value>), Failure> {
         let Update { id: old, row, .. } = update;
         loop {
-            let commit = Call::script(&scripts::COMMIT_RENAME, self.keys(*old))
+            let commit = Call::script(&scripts::COMMIT_RENAME, &self.keys(*old))
                 .value(update.expected.to_be_bytes())
                 .value(row.id.as_bytes())
                 .value(key_expiry(row.expiration));
@@ -110,8 +110,8 @@ impl Rows<'_> {
         id: SessionId,
         user: Option<&Value>,
     ) -> Result<(), Failure> {
-        let complete = Call::script(&scripts::COMPLETE_RENAME, [self.key(id)]).value(from.as_bytes());
-        let expire = Call::script(&scripts::EXPIRE_MARK, self.keys(from))
+        let complete = Call::script(&scripts::COMPLETE_RENAME, &[self.key(id)]).value(from.as_bytes());
+        let expire = Call::script(&scripts::EXPIRE_MARK, &self.keys(from))
             .value(id.as_bytes())
             .value(MARK_LIFETIME.as_millis().to_string())
             .value(LAST_EXPIRY.to_string());

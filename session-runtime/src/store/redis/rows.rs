@@ -134,7 +134,7 @@ impl Rows<'_> {
     /// its user: another sending may have stored it, or the server a part of it.
     pub(super) async fn insert_row(&self, row: &Row, from: Option<SessionId>) -> Result<(), Failure> {
         let call = call_id()?;
-        let insert = Call::script(&scripts::INSERT, self.keys(row.id))
+        let insert = Call::script(&scripts::INSERT, &self.keys(row.id))
             .value(call)
             .value(format::write(self.table, row, call, from)?)
             .value(score(row.expiration))
@@ -160,7 +160,7 @@ impl Rows<'_> {
     /// entry.
     fn index_call(&self, row: &Row) -> Option<Call> {
         let user = row.user.as_ref().filter(|_| self.table.user.is_some())?;
-        let call = Call::script(&scripts::INDEX_USER, [self.user_key(user)])
+        let call = Call::script(&scripts::INDEX_USER, &[self.user_key(user)])
             .value(row.id.to_string())
             .value(score(row.expiration))
             .value(CLOCK_SKEW.as_millis().to_string())
@@ -195,8 +195,8 @@ impl Rows<'_> {
     fn update_call(&self, update: &Update) -> Result<Call, Failure> {
         let Update { id, expected, scope, row } = update;
         let call = match scope {
-            Scope::State => Call::script(&scripts::UPDATE, [self.key(*id)]),
-            Scope::Expiration | Scope::Row => Call::script(&scripts::UPDATE, self.keys(*id)),
+            Scope::State => Call::script(&scripts::UPDATE, &[self.key(*id)]),
+            Scope::Expiration | Scope::Row => Call::script(&scripts::UPDATE, &self.keys(*id)),
         };
         let call = call.value(call_id()?).value(expected.to_be_bytes());
         let call = call.value(format::numbers(row, *scope)).value(&row.state);
@@ -234,7 +234,7 @@ impl Rows<'_> {
     }
 
     fn delete_call(&self, id: SessionId) -> Result<Call, Failure> {
-        let call = Call::script(&scripts::DELETE, self.keys(id)).value(call_id()?);
+        let call = Call::script(&scripts::DELETE, &self.keys(id)).value(call_id()?);
         Ok(call.value(MARK_LIFETIME.as_millis().to_string()))
     }
 }

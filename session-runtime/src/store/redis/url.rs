@@ -25,7 +25,7 @@ pub(super) const START_UP_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a URL names.
 pub(super) enum Target {
     Server(Client),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
     Sentinels(Sentinels),
 }
 
@@ -58,7 +58,7 @@ pub(super) fn parse(url: &str) -> Result<Target, RedisError> {
     }
     match topology {
         None => server(&url, certificates).map(Target::Server),
-        Some("cluster") => cluster(tls, rest, certificates).map(Target::Cluster),
+        Some("cluster") => cluster(tls, rest, certificates).map(|client| Target::Cluster(Box::new(client))),
         Some("sentinel") => {
             let sentinels = Sentinels { scheme: tls.to_owned(), rest: rest.to_owned(), certificates };
             sentinels.client()?;
