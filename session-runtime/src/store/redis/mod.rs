@@ -1,6 +1,6 @@
 //! Redis and Valkey: one server, a master behind sentinels, or a cluster.
 //!
-//! Rows and filters enter, rows and outcomes leave. A row is a string of bytes (`format`), so that one plain command reads it
+//! Rows and filters enter, rows and outcomes leave. A row is a string of bytes (`fields`), so that one plain command reads it
 //! and stops at the limit of the table. Every change of a row is one script
 //! (`scripts`), sent over a connection that knows which server owns the key (`link`). A change of the id is a protocol of
 //! three steps (`rename`).
@@ -28,7 +28,7 @@
 //! finds no row, is an error: it may have been made.
 
 mod failure;
-mod format;
+mod fields;
 mod link;
 mod lists;
 mod rename;

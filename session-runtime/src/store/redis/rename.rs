@@ -18,7 +18,7 @@
 //! negative score. A revocation follows it: a call that read the old id before step 2 finds the session under its new id.
 
 use super::failure::Failure;
-use super::format::{self, Completion, Stored};
+use super::fields::{self, Completion, Stored};
 use super::link::Call;
 use super::rows::{LAST_EXPIRY, MARK_LIFETIME, Rows, ScriptReply, key_expiry, reply_with_user};
 use super::scripts;
@@ -99,7 +99,7 @@ impl Rows<'_> {
 
     /// Returns whether a rename has committed, and not noted that it is complete.
     async fn is_to_complete(&self, from: SessionId, id: SessionId) -> Result<bool, Failure> {
-        let mark = self.read(from, format::MARK).await?;
+        let mark = self.read(from, fields::MARK).await?;
         Ok(matches!(mark, Stored::Moved(to, Completion::Open) if to == id))
     }
 

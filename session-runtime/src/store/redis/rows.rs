@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::{FromRedisValue, RedisError};
 
 use super::failure::Failure;
-use super::format::{self, CallId, Stored, encode};
+use super::fields::{self, CallId, Stored, encode};
 use super::link::{Answers, Call, Link};
 use super::scripts;
 use crate::clock::Timestamp;
@@ -107,17 +107,17 @@ impl Rows<'_> {
     }
 
     pub(super) async fn look_up(&self, id: SessionId) -> Result<Stored, Failure> {
-        self.read(id, format::most_bytes(self.table)).await
+        self.read(id, fields::most_bytes(self.table)).await
     }
 
     /// Reads the first bytes of what is stored under an id.
     pub(super) async fn read(&self, id: SessionId, most: usize) -> Result<Stored, Failure> {
         let call = Call::command("GETRANGE", self.key(id)).value("0").value((most - 1).to_string());
         Ok(match self.link.send(&[call], 0, self.deadline).await?.values.pop() {
-            Some(redis::Value::BulkString(bytes)) => format::read(self.table, id, &bytes),
+            Some(redis::Value::BulkString(bytes)) => fields::read(self.table, id, &bytes),
             // It is no string: another program has written it.
             Some(redis::Value::ServerError(error)) if error.code() == "WRONGTYPE" => {
-                Stored::Row(format::unreadable(self.table, id))
+                Stored::Row(fields::unreadable(self.table, id))
             }
             other => {
                 other.unwrap_or(redis::Value::Nil).extract_error()?;
@@ -136,7 +136,7 @@ impl Rows<'_> {
         let call = call_id()?;
         let insert = Call::script(&scripts::INSERT, &self.keys(row.id))
             .value(call)
-            .value(format::write(self.table, row, call, from)?)
+            .value(fields::write(self.table, row, call, from)?)
             .value(score(row.expiration))
             .value(key_expiry(row.expiration))
             .value(CLOCK_SKEW.as_millis().to_string());
@@ -199,7 +199,7 @@ impl Rows<'_> {
             Scope::Expiration | Scope::Row => Call::script(&scripts::UPDATE, &self.keys(*id)),
         };
         let call = call.value(call_id()?).value(expected.to_be_bytes());
-        let call = call.value(format::numbers(row, *scope)).value(&row.state);
+        let call = call.value(fields::numbers(row, *scope)).value(&row.state);
         if *scope == Scope::State {
             return Ok(call);
         }
@@ -207,9 +207,9 @@ impl Rows<'_> {
         if *scope == Scope::Expiration {
             return Ok(call);
         }
-        let user = format::user(self.table, row).unwrap_or_else(|| b"-".to_vec());
-        let call = call.value(user).value(format::columns(self.table, row)?);
-        Ok(format::column_names(self.table).fold(call, Call::value))
+        let user = fields::user(self.table, row).unwrap_or_else(|| b"-".to_vec());
+        let call = call.value(user).value(fields::columns(self.table, row)?);
+        Ok(fields::column_names(self.table).fold(call, Call::value))
     }
 
     pub(super) async fn delete(&self, id: SessionId) -> Result<bool, Failure> {
@@ -252,7 +252,7 @@ pub(super) fn reply(answer: redis::Value) -> Result<ScriptReply, Failure> {
         b"conflict" => ScriptReply::Conflict,
         b"gone" => ScriptReply::Gone,
         b"taken" => ScriptReply::Taken,
-        mark => match (mark.first(), format::other_id(mark)) {
+        mark => match (mark.first(), fields::other_id(mark)) {
             (Some(b'm' | b'c'), Some(to)) => ScriptReply::To(to),
             (Some(b'p'), Some(from)) => ScriptReply::From(from),
             _ => ScriptReply::Gone,
@@ -267,7 +267,7 @@ pub(super) fn reply_with_user(answer: redis::Value) -> Result<(ScriptReply, Opti
             let mut answers = answers.into_iter();
             let word = reply(answers.next().unwrap_or(redis::Value::Nil))?;
             let user: Option<Vec<u8>> = answers.next().map(read_answer).transpose()?.flatten();
-            Ok((word, user.and_then(|user| format::decode(&user))))
+            Ok((word, user.and_then(|user| fields::decode(&user))))
         }
         word => Ok((reply(word)?, None)),
     }

@@ -1,7 +1,7 @@
 //! The scripts that run in the server, one for each step: keys and values enter, a word leaves.
 //!
 //! All keys of a script share a hash tag, so every one of them runs in a cluster too. `row` is what is stored under an id
-//! (`format` says which byte means what; Lua counts them from 1), `list` the sorted set of the ids of its shard by
+//! (`fields` says which byte means what; Lua counts them from 1), `list` the sorted set of the ids of its shard by
 //! expiration.
 //!
 //! A call may reach the server twice, and the second time late. A script that inserts, changes or removes a row knows its
