@@ -1,22 +1,29 @@
-//! Writing: one thread per database, which commits all waiting changes in one transaction.
+//! Writing: all changes that wait are committed in one transaction.
 //!
-//! A commit costs the same for one row as for a hundred, so the changes that arrive during one commit share the next
-//! one. A change is acknowledged only after the commit that contains it has succeeded. A change that fails does not
-//! affect the others of its transaction.
+//! A commit costs nearly the same for one row as for a hundred. A change is acknowledged only after the commit that
+//! contains it has succeeded. A change that fails does not affect the others of its transaction.
+//!
+//! One thread per database may wait: for the disk, for another process, for a change of many rows. Changes that need no
+//! sync are committed on the thread of a caller, because that takes less time than waking the writer thread and being
+//! woken by it: a change that is alone at once, and changes of many callers in groups. The first one of a group starts a
+//! task, its leader. While the leader gives way to the other tasks of its runtime, and waits for the commit of the group
+//! before, others join. A caller only waits for its result: what becomes of its future does not concern the group.
 
+use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use super::file::{Durability, File, Link, Slot, lock};
 use super::reader::Readers;
 
-/// The most changes in one transaction: the first one waits until the last one is made.
+/// How many changes fill a transaction: the first one waits until the last one is made.
 const MAX_BATCH: usize = 128;
 
 /// The pause between two attempts to get the write lock.
@@ -40,19 +47,61 @@ pub(super) enum WriteSize {
     ManyRows,
 }
 
-/// The queue of changes, and the thread that makes them.
+/// How many changes in a row are committed at once after a leader that remained alone: a single caller pays for few
+/// leaders, and many callers are noticed soon.
+const ALONE: u32 = 31;
+
+/// The callers' side of a database, and the thread behind it.
 pub(super) struct Writer {
-    /// `None` while being dropped.
-    queue: Option<mpsc::Sender<Message>>,
-    /// How many messages are in the queue.
-    waiting: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    slot: Slot,
 }
 
+struct Shared {
+    callers: Mutex<Callers>,
+    /// How many messages are in the queue.
+    waiting: Arc<AtomicUsize>,
+    slot: Slot,
+    /// Held by the leader that commits.
+    turn: tokio::sync::Mutex<()>,
+}
+
+struct Callers {
+    /// The queue of the thread. `None` after the store was dropped.
+    queue: Option<mpsc::Sender<Message>>,
+    /// The changes that a leader is about to take.
+    group: Changes,
+    has_leader: bool,
+    /// How many changes are still committed without a leader.
+    alone: u32,
+}
+
+type Changes = Vec<Box<dyn Change>>;
+
 enum Message {
-    Change(Box<dyn Change>),
+    Changes(Batch),
     MaintainLog,
+}
+
+/// Changes whose results go to their leader, if they have one.
+struct Batch {
+    changes: Changes,
+    leader: Option<oneshot::Sender<Committed>>,
+}
+
+/// Changes and what became of their transaction. Each caller is told when this is dropped: by the leader, because one
+/// thread wakes another for each message. If the leader has ended, by the writer thread.
+struct Committed {
+    changes: Changes,
+    result: Result<(), Arc<Failure>>,
+}
+
+impl Drop for Committed {
+    fn drop(&mut self) {
+        for change in mem::take(&mut self.changes) {
+            change.finish(self.result.clone());
+        }
+    }
 }
 
 impl Writer {
@@ -65,10 +114,18 @@ impl Writer {
     ) -> Result<Self, Failure> {
         let (queue, messages) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let (log, shared) = (file.map(Log::new), slot.clone());
-        let worker = Worker { messages, waiting: waiting.clone(), slot: shared, log, readers };
+        let worker = Worker {
+            messages,
+            waiting: waiting.clone(),
+            slot: slot.clone(),
+            log: file.map(Log::new),
+            readers,
+        };
         let thread = thread::Builder::new().name("databag-sqlite".to_owned()).spawn(|| worker.run());
-        Ok(Self { queue: Some(queue), waiting, thread: Some(thread.map_err(Failure::Thread)?), slot })
+        let callers = Callers { queue: Some(queue), group: Vec::new(), has_leader: false, alone: 0 };
+        let shared =
+            Shared { callers: Mutex::new(callers), waiting, slot, turn: tokio::sync::Mutex::default() };
+        Ok(Self { shared: Arc::new(shared), thread: Some(thread.map_err(Failure::Thread)?) })
     }
 
     /// Makes a change and returns when it is committed.
@@ -81,43 +138,9 @@ impl Writer {
         make: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Arc<Failure>> {
         let (reply, result) = oneshot::channel();
-        let job = Job { options, make: Some(make), result: None, reply };
-        if let Err(change) = self.write_here(Box::new(job)) {
-            self.send(Message::Change(change));
-        }
+        self.shared.start(Box::new(Job { options, make: Some(make), result: None, reply }));
         // When the thread ends, it drops the changes that are left in its queue.
         result.await.unwrap_or_else(|_| Err(Arc::new(Failure::Closed)))
-    }
-
-    /// Makes a change on the calling thread, or returns it.
-    ///
-    /// A commit without a sync takes less time than waking the writer thread and being woken by it. This never waits:
-    /// not for a change in the queue, not for one under way, and not for another process.
-    fn write_here(&self, change: Box<dyn Change>) -> Result<(), Box<dyn Change>> {
-        let options = change.options();
-        let is_short = options.durability == Durability::Normal && options.size == WriteSize::OneRow;
-        // The writer thread rejects a change whose deadline has passed.
-        let is_late = options.deadline <= Instant::now();
-        if !is_short || is_late || self.waiting.load(Ordering::Relaxed) > 0 {
-            return Err(change);
-        }
-        let Ok(mut slot) = self.slot.try_lock() else { return Err(change) };
-        let Some(link) = slot.as_mut().filter(|link| !link.broken) else { return Err(change) };
-        // The writer thread gets the same failure, and can wait or open the file again.
-        if begin(link, Durability::Normal).is_err() {
-            return Err(change);
-        }
-        if complete(link, vec![change]) {
-            self.send(Message::MaintainLog);
-        }
-        Ok(())
-    }
-
-    fn send(&self, message: Message) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        if let Some(queue) = &self.queue {
-            drop(queue.send(message));
-        }
     }
 
     /// Lends the connection between two transactions. Blocks its thread.
@@ -125,18 +148,130 @@ impl Writer {
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut slot = lock(&self.slot);
+        let mut slot = lock(&self.shared.slot);
         work(&mut slot.as_mut().ok_or(Failure::Closed)?.connection)
     }
 }
 
 impl Drop for Writer {
-    /// Waits until the thread has made the queued changes and has closed the database, which merges the log into it.
+    /// Waits until the thread has made the changes that wait and has closed the database, which merges the log into it.
     fn drop(&mut self) {
-        self.queue = None;
+        let mut callers = lock(&self.shared.callers);
+        // Their leader may be a task of the thread that waits here.
+        let changes = mem::take(&mut callers.group);
+        self.shared.send(&callers, Message::Changes(Batch { changes, leader: None }));
+        callers.queue = None;
+        drop(callers);
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was reported when it happened.
             drop(thread.join());
+        }
+    }
+}
+
+impl Shared {
+    /// Commits a change, or sees that it is committed.
+    fn start(self: &Arc<Self>, change: Box<dyn Change>) {
+        let options = change.options();
+        let mut changes = vec![change];
+        let mut callers = lock(&self.callers);
+        let is_alone = !callers.has_leader && callers.alone > 0;
+        if is_alone {
+            callers.alone -= 1;
+        }
+        let runtime = Handle::try_current().ok().filter(|_| {
+            let needs_thread = is_alone && options.durability == Durability::Full;
+            options.size == WriteSize::OneRow && !needs_thread && callers.group.len() < MAX_BATCH
+        });
+        let Some(runtime) = runtime else {
+            return self.send(&callers, Message::Changes(Batch { changes, leader: None }));
+        };
+        if is_alone {
+            drop(callers);
+            match self.commit_here(changes) {
+                Ok(()) => return,
+                Err(returned) => changes = returned,
+            }
+            callers = lock(&self.callers);
+            callers.alone = 0;
+        }
+        callers.group.append(&mut changes);
+        if !mem::replace(&mut callers.has_leader, true) {
+            drop(callers);
+            runtime.spawn(Leader { shared: self.clone(), has_taken: false }.run());
+        }
+    }
+
+    /// Commits changes on the calling thread, or returns them.
+    ///
+    /// This never waits: not for the disk, not for a change in the queue, not for one under way, and not for another
+    /// process.
+    fn commit_here(&self, changes: Changes) -> Result<(), Changes> {
+        let needs_sync = changes.iter().any(|change| change.options().durability == Durability::Full);
+        // The writer thread rejects a change whose deadline has passed.
+        let now = Instant::now();
+        let is_late = changes.iter().any(|change| change.options().deadline <= now);
+        if needs_sync || is_late || self.waiting.load(Ordering::Relaxed) > 0 {
+            return Err(changes);
+        }
+        let Ok(mut slot) = self.slot.try_lock() else { return Err(changes) };
+        let Some(link) = slot.as_mut().filter(|link| !link.broken) else { return Err(changes) };
+        // The writer thread gets the same failure, and can wait or open the file again.
+        if begin(link, Durability::Normal).is_err() {
+            return Err(changes);
+        }
+        let log_is_due = complete(link, vec![Batch { changes, leader: None }]);
+        drop(slot);
+        if log_is_due {
+            self.send(&lock(&self.callers), Message::MaintainLog);
+        }
+        Ok(())
+    }
+
+    fn send(&self, callers: &Callers, message: Message) {
+        if let Some(queue) = &callers.queue {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            drop(queue.send(message));
+        }
+    }
+}
+
+/// The task that commits a group.
+struct Leader {
+    shared: Arc<Shared>,
+    has_taken: bool,
+}
+
+impl Leader {
+    async fn run(mut self) {
+        let shared = self.shared.clone();
+        let turn = shared.turn.lock().await;
+        // Other tasks that are ready run first, and what they change joins the group.
+        tokio::task::yield_now().await;
+        let Err(changes) = shared.commit_here(self.take()) else { return };
+        let (leader, committed) = oneshot::channel();
+        shared.send(&lock(&shared.callers), Message::Changes(Batch { changes, leader: Some(leader) }));
+        // The thread commits all groups that wait at once.
+        drop(turn);
+        drop(committed.await);
+    }
+
+    fn take(&mut self) -> Changes {
+        self.has_taken = true;
+        let mut callers = lock(&self.shared.callers);
+        callers.has_leader = false;
+        callers.alone = if callers.group.len() == 1 { ALONE } else { 0 };
+        mem::take(&mut callers.group)
+    }
+}
+
+impl Drop for Leader {
+    /// If its runtime ends before the task, the writer thread commits the group.
+    fn drop(&mut self) {
+        if !self.has_taken {
+            let changes = self.take();
+            let batch = Batch { changes, leader: None };
+            self.shared.send(&lock(&self.shared.callers), Message::Changes(batch));
         }
     }
 }
@@ -190,18 +325,23 @@ impl Worker {
     fn run(mut self) {
         let slot = self.slot.clone();
         while let Ok(first) = self.messages.recv() {
-            let mut batch = Vec::new();
+            let mut batches = Vec::new();
             let mut log_is_due = false;
-            let mut taken = 0;
-            for message in std::iter::once(first).chain(self.messages.try_iter().take(MAX_BATCH - 1)) {
+            let (mut taken, mut changes) = (0, 0);
+            let mut next = Some(first);
+            while let Some(message) = next {
                 taken += 1;
                 match message {
-                    Message::Change(change) => batch.push(change),
+                    Message::Changes(batch) => {
+                        changes += batch.changes.len();
+                        batches.push(batch);
+                    }
                     Message::MaintainLog => log_is_due = true,
                 }
+                next = if changes < MAX_BATCH { self.messages.try_recv().ok() } else { None };
             }
             let mut slot = lock(&slot);
-            log_is_due |= self.commit(&mut slot, batch);
+            log_is_due |= self.commit(&mut slot, batches);
             if let (Some(log), Some(link)) = (&mut self.log, &*slot)
                 && (log_is_due || log.checkpoint.is_some())
             {
@@ -218,19 +358,23 @@ impl Worker {
         *lock(&slot) = None;
     }
 
-    /// Commits a batch, or fails it as a whole. Returns whether the length of the log is to be checked.
-    fn commit(&mut self, slot: &mut Option<Link>, mut batch: Vec<Box<dyn Change>>) -> bool {
+    /// Commits all batches, or fails them as a whole. Returns whether the length of the log is to be checked.
+    fn commit(&mut self, slot: &mut Option<Link>, mut batches: Vec<Batch>) -> bool {
         loop {
-            for late in batch.extract_if(.., |change| change.options().deadline <= Instant::now()) {
-                late.finish(Err(Arc::new(Failure::Deadline)));
+            let now = Instant::now();
+            for batch in &mut batches {
+                for late in batch.changes.extract_if(.., |change| change.options().deadline <= now) {
+                    late.finish(Err(Arc::new(Failure::Deadline)));
+                }
             }
-            // One change that needs a sync gives it to the whole batch.
-            let Some(durability) = batch.iter().map(|change| change.options().durability).max() else {
+            // One change that needs a sync gives it to all.
+            let changes = batches.iter().flat_map(|batch| &batch.changes);
+            let Some(durability) = changes.map(|change| change.options().durability).max() else {
                 return false;
             };
             let failure = match self.connected(slot) {
                 Ok(link) => match begin(link, durability) {
-                    Ok(()) => return complete(link, batch),
+                    Ok(()) => return complete(link, batches),
                     Err(failure) => {
                         link.broken |= failure.is_of_connection();
                         failure
@@ -241,7 +385,7 @@ impl Worker {
             if failure.is_busy() {
                 thread::sleep(PAUSE);
             } else {
-                finish(batch, &Err(Arc::new(failure)));
+                finish(batches, &Err(Arc::new(failure)));
                 return false;
             }
         }
@@ -272,16 +416,16 @@ fn begin(link: &mut Link, durability: Durability) -> Result<(), Failure> {
 
 /// Makes the changes in the transaction that has begun, commits it and sends the results. Returns whether the length of
 /// the log is to be checked.
-fn complete(link: &mut Link, mut batch: Vec<Box<dyn Change>>) -> bool {
-    link.changes += batch.len();
-    let committed = commit(link, &mut batch);
+fn complete(link: &mut Link, mut batches: Vec<Batch>) -> bool {
+    link.changes += batches.iter().map(|batch| batch.changes.len()).sum::<usize>();
+    let committed = commit(link, &mut batches);
     if let Err(failure) = &committed {
         link.broken |= failure.is_of_connection();
         if !link.connection.is_autocommit() {
             link.broken |= link.connection.execute_batch("ROLLBACK").is_err();
         }
     }
-    finish(batch, &committed);
+    finish(batches, &committed);
     let log_is_due = link.changes >= CHANGES_PER_LOG_CHECK;
     if log_is_due {
         link.changes = 0;
@@ -289,8 +433,8 @@ fn complete(link: &mut Link, mut batch: Vec<Box<dyn Change>>) -> bool {
     log_is_due
 }
 
-fn commit(link: &mut Link, batch: &mut [Box<dyn Change>]) -> Result<(), Arc<Failure>> {
-    for change in batch {
+fn commit(link: &mut Link, batches: &mut [Batch]) -> Result<(), Arc<Failure>> {
+    for change in batches.iter_mut().flat_map(|batch| &mut batch.changes) {
         if let Err(failure) = change.make(&link.connection) {
             link.broken |= failure.is_of_connection();
             // Some errors, such as a full disk, undo the whole transaction and not only the statement.
@@ -305,9 +449,12 @@ fn commit(link: &mut Link, batch: &mut [Box<dyn Change>]) -> Result<(), Arc<Fail
     if link.has_moved() { Err(Arc::new(Failure::Moved)) } else { Ok(()) }
 }
 
-fn finish(batch: Vec<Box<dyn Change>>, committed: &Result<(), Arc<Failure>>) {
-    for change in batch {
-        change.finish(committed.clone());
+fn finish(batches: Vec<Batch>, result: &Result<(), Arc<Failure>>) {
+    for Batch { changes, leader } in batches {
+        let committed = Committed { changes, result: result.clone() };
+        if let Some(leader) = leader {
+            drop(leader.send(committed));
+        }
     }
 }
 
