@@ -1,5 +1,6 @@
 //! SQLite's SQL, and how its client is called: statements are bound, run and read over a connection.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -21,14 +22,18 @@ use crate::value::{ColumnType, Value};
 /// connection's cache.
 #[derive(Debug)]
 pub(super) struct TableStatements {
+    /// Another one for each value.
+    pub(super) number: u64,
     pub(super) rows: Rows,
     probe: String,
 }
 
 impl TableStatements {
     pub(super) fn new(table: &Table) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let probe = format!("SELECT 1 FROM {} LIMIT 1", DIALECT.quoted(&table.name));
-        Self { rows: Rows::new(&DIALECT, table), probe }
+        Self { number, rows: Rows::new(&DIALECT, table), probe }
     }
 
     pub(super) fn load(&self, connection: &Connection, id: SessionId) -> Result<Option<Row>, Failure> {

@@ -43,7 +43,7 @@ pub enum Durability {
     /// A crash of the process, but not always a crash of the machine: after a power failure the writes of the last
     /// seconds may be missing (`PRAGMA synchronous = NORMAL`). A log-out may be among them.
     ///
-    /// Writes are a few times faster. They run on the calling thread while no other write is under way.
+    /// Writes are a few times faster. They run on the threads of the callers, up to 128 rows in one transaction.
     Normal,
     /// A crash of the machine and a power failure (`PRAGMA synchronous = FULL`).
     #[default]
@@ -86,6 +86,10 @@ impl File {
     pub(super) fn of(connection: &Connection) -> Option<Self> {
         let path = connection.path().filter(|path| !path.is_empty())?;
         Some(Self { path: path.into() })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Opens a connection that writes. Opening waits for locks up to the timeout.
@@ -165,7 +169,7 @@ impl File {
 }
 
 #[cfg(unix)]
-fn companion(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn companion(path: &Path, suffix: &str) -> PathBuf {
     let mut companion = path.as_os_str().to_owned();
     companion.push(suffix);
     companion.into()

@@ -1,11 +1,14 @@
 //! SQLite: one file, no server.
 //!
-//! Rows and filters enter, rows and outcomes leave. Reads run on the calling thread (`reader`); changes are committed
-//! together on a thread of their own (`writer`). Neither waits for the other.
+//! Rows and filters enter, rows and outcomes leave. Reads run on the calling thread (`reader`), or need no statement
+//! because nobody has changed the database since the row was read (`cache`, by the header of the log's `index`). Changes
+//! are committed together, on the thread of a caller or on one of their own (`writer`). Neither waits for the other.
 
+mod cache;
 mod driver;
 mod failure;
 mod file;
+mod index;
 mod reader;
 mod writer;
 
@@ -20,12 +23,13 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
+use self::cache::Cache;
 use self::driver::TableStatements;
 use self::failure::Failure;
 pub use self::file::Durability;
 use self::file::{File, Link, STARTUP_TIMEOUT};
 use self::reader::Readers;
-use self::writer::{WriteOptions, WriteSize, Writer};
+use self::writer::{Affected, WriteOptions, Writer};
 use super::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
@@ -44,6 +48,9 @@ const LISTING_CONNECTIONS: usize = 2;
 /// database at its path again.
 ///
 /// Dropping the last clone waits for the changes under way and closes the file.
+///
+/// On Linux, up to 16 MiB of rows are kept in memory as they are stored, sealed. A row is returned from there only
+/// after a look at the database has shown that no process has changed it since.
 ///
 /// # Examples
 ///
@@ -67,6 +74,7 @@ struct Database {
     readers: Arc<Readers>,
     listings: Arc<Readers>,
     writer: Writer,
+    cache: Arc<Cache>,
 }
 
 impl SqliteStore {
@@ -153,8 +161,9 @@ impl SqliteStore {
             None => (Readers::shared(slot.clone()), Readers::shared(slot.clone()), None),
         };
         let (readers, listings) = (Arc::new(readers), Arc::new(listings));
-        let writer = Writer::start(file, slot, [readers.clone(), listings.clone()])?;
-        let database = Database { readers, listings, writer };
+        let cache = Arc::new(Cache::new(file.clone()));
+        let writer = Writer::start(file, slot, [readers.clone(), listings.clone()], cache.clone())?;
+        let database = Database { readers, listings, writer, cache };
         Ok(Self { database: Arc::new(database), durability: Durability::default(), statements: None })
     }
 
@@ -180,12 +189,12 @@ impl SqliteStore {
     async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
-        size: WriteSize,
+        affected: Affected,
         deadline: Instant,
         change: impl FnOnce(&TableStatements, &Connection) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, StoreError> {
         let statements = self.statements(operation)?.clone();
-        let options = WriteOptions { deadline, durability: self.durability, size };
+        let options = WriteOptions { deadline, durability: self.durability, affected };
         let written =
             self.database.writer.write(options, move |connection| change(&statements, connection)).await;
         written.map_err(|failure| StoreError::with_refusal(operation, failure.refusal(), failure))
@@ -237,7 +246,15 @@ impl Store for SqliteStore {
     async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
         const OPERATION: &str = "load a row";
         let statements = self.statements(OPERATION)?;
+        let cache = &self.database.cache;
+        let header = match cache.find(statements.number, &id) {
+            Ok(row) => return Ok(Some(row)),
+            Err(header) => header,
+        };
         if let Some(loaded) = self.database.readers.try_read(|connection| statements.load(connection, id)) {
+            if let (Some(header), Ok(Some(row))) = (header, &loaded) {
+                cache.keep(header, statements.number, row);
+            }
             return loaded.map_err(failed(OPERATION));
         }
         let database = self.database.clone();
@@ -247,28 +264,41 @@ impl Store for SqliteStore {
     }
 
     async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
-        self.write("insert a row", WriteSize::OneRow, deadline, move |statements, connection| {
+        let affected = Affected::Rows([Some(row.id), None]);
+        self.write("insert a row", affected, deadline, move |statements, connection| {
             statements.insert(connection, &row)
         })
         .await
     }
 
     async fn update(&self, update: Update, deadline: Instant) -> Result<Outcome, StoreError> {
-        self.write("update a row", WriteSize::OneRow, deadline, move |statements, connection| {
-            statements.update(connection, &update)
+        let (old, new) = (update.id, update.row.id);
+        let cache = self.database.cache.clone();
+        let affected = Affected::Rows([Some(old), Some(new).filter(|new| *new != old)]);
+        self.write("update a row", affected, deadline, move |statements, connection| {
+            let outcome = statements.update(connection, &update)?;
+            // As others will read it: what was bound may be stored in another form.
+            if outcome == Outcome::Stored
+                && cache.has(&old)
+                && let Ok(Some(row)) = statements.load(connection, new)
+            {
+                cache.stage(statements.number, row);
+            }
+            Ok(outcome)
         })
         .await
     }
 
     async fn delete(&self, id: SessionId, deadline: Instant) -> Result<bool, StoreError> {
-        self.write("delete a row", WriteSize::OneRow, deadline, move |statements, connection| {
+        let affected = Affected::Rows([Some(id), None]);
+        self.write("delete a row", affected, deadline, move |statements, connection| {
             statements.delete(connection, id)
         })
         .await
     }
 
     async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
-        self.write("prune expired rows", WriteSize::ManyRows, deadline, move |statements, connection| {
+        self.write("prune expired rows", Affected::Any, deadline, move |statements, connection| {
             statements.prune(connection, now, limit)
         })
         .await
@@ -287,7 +317,7 @@ impl Store for SqliteStore {
         let evict = move |_: &TableStatements, connection: &Connection| {
             TableStatements::remove(connection, &statement)
         };
-        self.write(OPERATION, WriteSize::ManyRows, deadline, evict).await
+        self.write(OPERATION, Affected::Any, deadline, evict).await
     }
 }
 
@@ -317,7 +347,7 @@ impl Directory for SqliteStore {
         let remove = move |_: &TableStatements, connection: &Connection| {
             TableStatements::remove(connection, &statement)
         };
-        self.write(OPERATION, WriteSize::ManyRows, deadline, remove).await
+        self.write(OPERATION, Affected::Any, deadline, remove).await
     }
 
     async fn health(&self, deadline: Instant) -> Result<(), StoreError> {
@@ -328,7 +358,7 @@ impl Directory for SqliteStore {
         let probe = |_: &TableStatements, connection: &Connection| {
             if connection.is_readonly("main")? { Err(Failure::ReadOnly) } else { Ok(()) }
         };
-        self.write(OPERATION, WriteSize::OneRow, deadline, probe).await
+        self.write(OPERATION, Affected::Rows([None; 2]), deadline, probe).await
     }
 }
 

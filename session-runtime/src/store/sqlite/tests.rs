@@ -1,6 +1,7 @@
 //! The table, the rows and the filters of an SQLite database.
 
 mod faults;
+mod shared;
 
 use std::error::Error as _;
 use std::path::PathBuf;

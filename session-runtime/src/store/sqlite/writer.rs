@@ -19,9 +19,11 @@ use rusqlite::Connection;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::cache::Cache;
 use super::failure::Failure;
 use super::file::{Durability, File, Link, Slot, lock};
 use super::reader::Readers;
+use crate::token::SessionId;
 
 /// How many changes fill a transaction: the first one waits until the last one is made.
 const MAX_BATCH: usize = 128;
@@ -35,16 +37,16 @@ pub(super) struct WriteOptions {
     /// A change that has not begun by then is not made.
     pub(super) deadline: Instant,
     pub(super) durability: Durability,
-    pub(super) size: WriteSize,
+    pub(super) affected: Affected,
 }
 
-/// How many rows a change affects.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum WriteSize {
-    /// One row, which takes microseconds.
-    OneRow,
+/// Which rows a change affects.
+#[derive(Clone, Copy)]
+pub(super) enum Affected {
+    /// One row: the ids that it has before and after. That takes microseconds.
+    Rows([Option<SessionId>; 2]),
     /// Any number of rows, which may take long.
-    ManyRows,
+    Any,
 }
 
 /// How many changes in a row are committed at once after a leader that remained alone: a single caller pays for few
@@ -64,6 +66,7 @@ struct Shared {
     slot: Slot,
     /// Held by the leader that commits.
     turn: tokio::sync::Mutex<()>,
+    cache: Arc<Cache>,
 }
 
 struct Callers {
@@ -111,6 +114,7 @@ impl Writer {
         file: Option<Arc<File>>,
         slot: Slot,
         readers: [Arc<Readers>; 2],
+        cache: Arc<Cache>,
     ) -> Result<Self, Failure> {
         let (queue, messages) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -120,11 +124,17 @@ impl Writer {
             slot: slot.clone(),
             log: file.map(Log::new),
             readers,
+            cache: cache.clone(),
         };
         let thread = thread::Builder::new().name("databag-sqlite".to_owned()).spawn(|| worker.run());
         let callers = Callers { queue: Some(queue), group: Vec::new(), has_leader: false, alone: 0 };
-        let shared =
-            Shared { callers: Mutex::new(callers), waiting, slot, turn: tokio::sync::Mutex::default() };
+        let shared = Shared {
+            callers: Mutex::new(callers),
+            waiting,
+            slot,
+            turn: tokio::sync::Mutex::default(),
+            cache,
+        };
         Ok(Self { shared: Arc::new(shared), thread: Some(thread.map_err(Failure::Thread)?) })
     }
 
@@ -181,7 +191,8 @@ impl Shared {
         }
         let runtime = Handle::try_current().ok().filter(|_| {
             let needs_thread = is_alone && options.durability == Durability::Full;
-            options.size == WriteSize::OneRow && !needs_thread && callers.group.len() < MAX_BATCH
+            let is_short = matches!(options.affected, Affected::Rows(_));
+            is_short && !needs_thread && callers.group.len() < MAX_BATCH
         });
         let Some(runtime) = runtime else {
             return self.send(&callers, Message::Changes(Batch { changes, leader: None }));
@@ -220,7 +231,7 @@ impl Shared {
         if begin(link, Durability::Normal).is_err() {
             return Err(changes);
         }
-        let log_is_due = complete(link, vec![Batch { changes, leader: None }]);
+        let log_is_due = complete(link, vec![Batch { changes, leader: None }], &self.cache);
         drop(slot);
         if log_is_due {
             self.send(&lock(&self.callers), Message::MaintainLog);
@@ -319,6 +330,7 @@ struct Worker {
     slot: Slot,
     log: Option<Log>,
     readers: [Arc<Readers>; 2],
+    cache: Arc<Cache>,
 }
 
 impl Worker {
@@ -345,7 +357,7 @@ impl Worker {
             if let (Some(log), Some(link)) = (&mut self.log, &*slot)
                 && (log_is_due || log.checkpoint.is_some())
             {
-                log.maintain(&link.connection);
+                log.maintain(&link.connection, &self.cache);
             }
             // Only now: a caller that finds no change waiting makes its own change over the connection, and such
             // callers could keep this thread from it for ever.
@@ -374,7 +386,7 @@ impl Worker {
             };
             let failure = match self.connected(slot) {
                 Ok(link) => match begin(link, durability) {
-                    Ok(()) => return complete(link, batches),
+                    Ok(()) => return complete(link, batches, &self.cache),
                     Err(failure) => {
                         link.broken |= failure.is_of_connection();
                         failure
@@ -400,6 +412,7 @@ impl Worker {
             log.join();
             let _closed = self.readers.each_ref().map(|readers| readers.close());
             *slot = None;
+            self.cache.reset();
             *slot = Some(log.file.writer(Duration::ZERO)?);
         }
         slot.as_mut().ok_or(Failure::Closed)
@@ -416,14 +429,21 @@ fn begin(link: &mut Link, durability: Durability) -> Result<(), Failure> {
 
 /// Makes the changes in the transaction that has begun, commits it and sends the results. Returns whether the length of
 /// the log is to be checked.
-fn complete(link: &mut Link, mut batches: Vec<Batch>) -> bool {
+fn complete(link: &mut Link, mut batches: Vec<Batch>, cache: &Cache) -> bool {
     link.changes += batches.iter().map(|batch| batch.changes.len()).sum::<usize>();
-    let committed = commit(link, &mut batches);
+    let header = cache.begin();
+    let mut rows = Some(Vec::new());
+    let committed = commit(link, &mut batches, &mut rows);
     if let Err(failure) = &committed {
         link.broken |= failure.is_of_connection();
         if !link.connection.is_autocommit() {
             link.broken |= link.connection.execute_batch("ROLLBACK").is_err();
         }
+    }
+    if link.broken {
+        cache.reset();
+    } else {
+        cache.end(header, rows.filter(|_| committed.is_ok()));
     }
     finish(batches, &committed);
     let log_is_due = link.changes >= CHANGES_PER_LOG_CHECK;
@@ -433,14 +453,26 @@ fn complete(link: &mut Link, mut batches: Vec<Batch>) -> bool {
     log_is_due
 }
 
-fn commit(link: &mut Link, batches: &mut [Batch]) -> Result<(), Arc<Failure>> {
+/// Makes and commits the changes. Notes which rows they change, or `None` if those are not known.
+fn commit(
+    link: &mut Link,
+    batches: &mut [Batch],
+    rows: &mut Option<Vec<SessionId>>,
+) -> Result<(), Arc<Failure>> {
     for change in batches.iter_mut().flat_map(|batch| &mut batch.changes) {
+        let changed = link.connection.total_changes();
         if let Err(failure) = change.make(&link.connection) {
             link.broken |= failure.is_of_connection();
             // Some errors, such as a full disk, undo the whole transaction and not only the statement.
             if link.connection.is_autocommit() {
                 return Err(failure);
             }
+        }
+        // A trigger that the application made may have changed others.
+        let is_one = link.connection.total_changes() - changed <= 1;
+        match (change.options().affected, rows.as_mut()) {
+            (Affected::Rows(ids), Some(rows)) if is_one => rows.extend(ids.into_iter().flatten()),
+            _ => *rows = None,
         }
     }
     let committed = link.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
@@ -491,7 +523,7 @@ impl Log {
         Self { file, checkpoint: None, restart_at: RESTART_PAGES }
     }
 
-    fn maintain(&mut self, connection: &Connection) {
+    fn maintain(&mut self, connection: &Connection, cache: &Cache) {
         // A failure is not reported here: the next changes report what is wrong with the file.
         let Ok(length) = checkpoint(connection, "NOOP") else { return };
         let behind = length.pages - length.copied;
@@ -502,7 +534,7 @@ impl Log {
         }
         self.join();
         if is_long && behind <= RESTART_BEHIND || is_too_long {
-            self.restart(connection, length.pages);
+            cache.keep_over(|| self.restart(connection, length.pages));
         } else if is_long || behind >= CHECKPOINT_PAGES {
             let file = self.file.clone();
             let copy = move || {

@@ -91,7 +91,7 @@ async fn the_connections_have_the_documented_settings() {
     {
         let handle = store.clone().durability(durability);
         let seen = handle
-            .write("read", WriteSize::OneRow, soon(), move |_, connection| Ok(settings(connection)))
+            .write("read", Affected::Rows([None; 2]), soon(), move |_, connection| Ok(settings(connection)))
             .await
             .unwrap();
         assert_eq!(seen, (wal(), [0, 1, 0, synchronous]));
