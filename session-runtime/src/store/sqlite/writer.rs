@@ -6,8 +6,9 @@
 //! One thread per database may wait: for the disk, for another process, for a change of many rows. Changes that need no
 //! sync are committed on the thread of a caller, because that takes less time than waking the writer thread and being
 //! woken by it: a change that is alone at once, and changes of many callers in groups. The first one of a group starts a
-//! task, its leader. While the leader gives way to the other tasks of its runtime, and waits for the commit of the group
-//! before, others join. A caller only waits for its result: what becomes of its future does not concern the group.
+//! task, its leader. While the leader gives way to the other tasks of its runtime, others join. A caller only waits for
+//! its result: what becomes of its future does not concern the group. Each runtime has a group of its own, so a worker
+//! that a handler blocks delays no other worker.
 
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tokio::runtime::Handle;
+use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 
 use super::cache::Cache;
@@ -64,17 +65,14 @@ struct Shared {
     /// How many messages are in the queue.
     waiting: Arc<AtomicUsize>,
     slot: Slot,
-    /// Held by the leader that commits.
-    turn: tokio::sync::Mutex<()>,
     cache: Arc<Cache>,
 }
 
 struct Callers {
     /// The queue of the thread. `None` after the store was dropped.
     queue: Option<mpsc::Sender<Message>>,
-    /// The changes that a leader is about to take.
-    group: Changes,
-    has_leader: bool,
+    /// The changes that leaders are about to take, one group for each runtime.
+    groups: Vec<(runtime::Id, Changes)>,
     /// How many changes are still committed without a leader.
     alone: u32,
 }
@@ -127,14 +125,8 @@ impl Writer {
             cache: cache.clone(),
         };
         let thread = thread::Builder::new().name("databag-sqlite".to_owned()).spawn(|| worker.run());
-        let callers = Callers { queue: Some(queue), group: Vec::new(), has_leader: false, alone: 0 };
-        let shared = Shared {
-            callers: Mutex::new(callers),
-            waiting,
-            slot,
-            turn: tokio::sync::Mutex::default(),
-            cache,
-        };
+        let callers = Callers { queue: Some(queue), groups: Vec::new(), alone: 0 };
+        let shared = Shared { callers: Mutex::new(callers), waiting, slot, cache };
         Ok(Self { shared: Arc::new(shared), thread: Some(thread.map_err(Failure::Thread)?) })
     }
 
@@ -167,9 +159,10 @@ impl Drop for Writer {
     /// Waits until the thread has made the changes that wait and has closed the database, which merges the log into it.
     fn drop(&mut self) {
         let mut callers = lock(&self.shared.callers);
-        // Their leader may be a task of the thread that waits here.
-        let changes = mem::take(&mut callers.group);
-        self.shared.send(&callers, Message::Changes(Batch { changes, leader: None }));
+        // A leader may be a task of the thread that waits here.
+        for (_, changes) in mem::take(&mut callers.groups) {
+            self.shared.send(&callers, Message::Changes(Batch { changes, leader: None }));
+        }
         callers.queue = None;
         drop(callers);
         if let Some(thread) = self.thread.take() {
@@ -184,17 +177,14 @@ impl Shared {
     fn start(self: &Arc<Self>, change: Box<dyn Change>) {
         let options = change.options();
         let mut changes = vec![change];
+        let runtime = Handle::try_current().ok().filter(|_| matches!(options.affected, Affected::Rows(_)));
         let mut callers = lock(&self.callers);
-        let is_alone = !callers.has_leader && callers.alone > 0;
+        let is_alone = callers.groups.is_empty() && callers.alone > 0;
         if is_alone {
             callers.alone -= 1;
         }
-        let runtime = Handle::try_current().ok().filter(|_| {
-            let needs_thread = is_alone && options.durability == Durability::Full;
-            let is_short = matches!(options.affected, Affected::Rows(_));
-            is_short && !needs_thread && callers.group.len() < MAX_BATCH
-        });
-        let Some(runtime) = runtime else {
+        let needs_thread = is_alone && options.durability == Durability::Full;
+        let Some(runtime) = runtime.filter(|_| !needs_thread) else {
             return self.send(&callers, Message::Changes(Batch { changes, leader: None }));
         };
         if is_alone {
@@ -206,10 +196,17 @@ impl Shared {
             callers = lock(&self.callers);
             callers.alone = 0;
         }
-        callers.group.append(&mut changes);
-        if !mem::replace(&mut callers.has_leader, true) {
-            drop(callers);
-            runtime.spawn(Leader { shared: self.clone(), has_taken: false }.run());
+        let id = runtime.id();
+        match callers.groups.iter_mut().find(|(of, _)| *of == id) {
+            Some((_, group)) if group.len() >= MAX_BATCH => {
+                self.send(&callers, Message::Changes(Batch { changes, leader: None }));
+            }
+            Some((_, group)) => group.append(&mut changes),
+            None => {
+                callers.groups.push((id, changes));
+                drop(callers);
+                runtime.spawn(Leader { shared: self.clone(), runtime: id, has_taken: false }.run());
+            }
         }
     }
 
@@ -250,29 +247,42 @@ impl Shared {
 /// The task that commits a group.
 struct Leader {
     shared: Arc<Shared>,
+    runtime: runtime::Id,
     has_taken: bool,
 }
+
+/// How often a leader gives way while another thread commits, before its group goes to the writer thread.
+const TURNS: u32 = 8;
 
 impl Leader {
     async fn run(mut self) {
         let shared = self.shared.clone();
-        let turn = shared.turn.lock().await;
-        // Other tasks that are ready run first, and what they change joins the group.
-        tokio::task::yield_now().await;
-        let Err(changes) = shared.commit_here(self.take()) else { return };
+        for _ in 0..TURNS {
+            // Other tasks that are ready run first, and what they change joins the group.
+            tokio::task::yield_now().await;
+            // The writer thread takes all groups that wait for it at once.
+            if shared.waiting.load(Ordering::Relaxed) > 0 || shared.slot.try_lock().is_ok() {
+                break;
+            }
+        }
+        let changes = self.take();
+        if changes.is_empty() {
+            return;
+        }
+        let Err(changes) = shared.commit_here(changes) else { return };
         let (leader, committed) = oneshot::channel();
         shared.send(&lock(&shared.callers), Message::Changes(Batch { changes, leader: Some(leader) }));
-        // The thread commits all groups that wait at once.
-        drop(turn);
         drop(committed.await);
     }
 
+    /// Takes the group. It is empty if the store was dropped.
     fn take(&mut self) -> Changes {
         self.has_taken = true;
         let mut callers = lock(&self.shared.callers);
-        callers.has_leader = false;
-        callers.alone = if callers.group.len() == 1 { ALONE } else { 0 };
-        mem::take(&mut callers.group)
+        let at = callers.groups.iter().position(|(runtime, _)| *runtime == self.runtime);
+        let group = at.map_or_else(Vec::new, |at| callers.groups.swap_remove(at).1);
+        callers.alone = if group.len() == 1 { ALONE } else { 0 };
+        group
     }
 }
 

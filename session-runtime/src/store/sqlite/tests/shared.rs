@@ -359,3 +359,33 @@ fn a_change_is_made_even_if_its_runtime_ends() {
         assert_eq!(outer.block_on(ids(&store, Filter::All)), [id(1)]);
     }
 }
+
+#[test]
+fn a_blocked_worker_delays_no_other_one() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for durability in [Durability::Full, Durability::Normal] {
+        let free = runtime();
+        let fixture = free.block_on(fixture());
+        let store = fixture.store.clone().durability(durability);
+        let (blocked, blocks) = std::sync::mpsc::channel();
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        let worker = {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                runtime().block_on(async move {
+                    let mut waits = pin!(store.insert(row(1), soon()));
+                    poll_fn(|context| Poll::Ready(waits.as_mut().poll(context).is_ready())).await;
+                    blocked.send(()).unwrap();
+                    ends.recv().unwrap();
+                    drop(waits.await);
+                });
+            })
+        };
+        blocks.recv().unwrap();
+        free.block_on(async { tokio::time::timeout(TIMEOUT, store.insert(row(2), soon())).await })
+            .unwrap()
+            .unwrap();
+        end.send(()).unwrap();
+        worker.join().unwrap();
+    }
+}
