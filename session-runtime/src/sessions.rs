@@ -15,7 +15,6 @@ use crate::backend::Reloaded;
 use crate::backend::access::{Access, FindsById, Listed, Lists};
 use crate::bag::{Databag, HasUser};
 use crate::clock::Timestamp;
-use crate::engine::cleanup::PRUNE_BATCH;
 use crate::engine::core::{Engine, within};
 use crate::engine::load::{Active, Client, Intent, LoadOutcome};
 use crate::engine::update::Read;
@@ -256,7 +255,8 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         Box::pin(self.count(Filter::All))
     }
 
-    /// Removes all expired sessions and returns how many there were.
+    /// Removes all expired sessions and returns how many there were. It leaves the store time for other calls, so many
+    /// take long.
     ///
     /// # Errors
     ///
@@ -265,17 +265,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     where
         A: Lists,
     {
-        Box::pin(async move {
-            let mut removed = 0;
-            loop {
-                let deadline = self.engine.deadline();
-                let prune = self.engine.backend.prune(self.engine.now(), PRUNE_BATCH, deadline.into_std());
-                match within(deadline, "remove expired rows", prune).await? {
-                    0 => return Ok(removed),
-                    batch => removed += batch,
-                }
-            }
-        })
+        Box::pin(self.engine.prune_all(self.engine.now(), self.engine.context.config.deadline))
     }
 
     /// Ends every session and returns how many there were.

@@ -3,14 +3,21 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::config::Cleanup;
 use super::core::{Engine, best_effort, within};
-use crate::error::ErrorChain;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorChain};
 
-/// How many expired rows are removed at a time.
+/// How many expired rows are removed at a time, at most.
 pub(crate) const PRUNE_BATCH: u32 = 500;
+/// How many expired rows are removed with a request, at most: more than a request can make.
+const PRUNE_WITH_REQUEST: u32 = 16;
+/// How long small batches are tried: if sessions expire faster than that removes them, larger ones follow.
+const SMALL_BATCHES: Duration = Duration::from_mins(15);
+/// The shortest pause after a batch. Longer batches have longer pauses, so that requests go first.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// How long a batch in the background may take: no request waits for it.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -21,10 +28,27 @@ impl Engine {
             && let Some(now) = self.clock.agreed()
         {
             let deadline = best_effort(deadline);
-            let prune = self.backend.prune(now, PRUNE_BATCH, deadline.into_std());
+            let prune = self.backend.prune(now, PRUNE_WITH_REQUEST, deadline.into_std());
             if let Err(error) = within(deadline, "remove expired rows", prune).await {
                 tracing::warn!(error = %ErrorChain(&error), "could not remove expired sessions");
             }
+        }
+    }
+
+    /// Removes all rows that have expired at this time, and returns how many. Each batch may take so long.
+    pub(crate) async fn prune_all(&self, now: Timestamp, timeout: Duration) -> Result<u64, Error> {
+        let begun = Instant::now();
+        let mut removed = 0;
+        loop {
+            let batch_begun = Instant::now();
+            let limit = if begun.elapsed() < SMALL_BATCHES { PRUNE_BATCH } else { 16 * PRUNE_BATCH };
+            let deadline = batch_begun + timeout;
+            let prune = self.backend.prune(now, limit, deadline.into_std());
+            match within(deadline, "remove expired rows", prune).await? {
+                0 => return Ok(removed),
+                batch => removed += batch,
+            }
+            sleep(SHORTEST_PAUSE.max(4 * batch_begun.elapsed())).await;
         }
     }
 }
@@ -32,7 +56,7 @@ impl Engine {
 /// Removes expired rows for as long as the sessions exist. Errors are logged; the next round tries again.
 pub(crate) async fn clean_up(engine: Weak<Engine>, pause: Duration) {
     loop {
-        tokio::time::sleep(pause).await;
+        sleep(pause).await;
         let Some(engine) = engine.upgrade() else { return };
         let Some(now) = engine.clock.agreed() else {
             tracing::warn!(
@@ -40,23 +64,8 @@ pub(crate) async fn clean_up(engine: Weak<Engine>, pause: Duration) {
             );
             continue;
         };
-        loop {
-            let deadline = Instant::now() + BATCH_TIMEOUT;
-            match within(
-                deadline,
-                "remove expired rows",
-                engine.backend.prune(now, PRUNE_BATCH, deadline.into_std()),
-            )
-            .await
-            {
-                Ok(0) => break,
-                // Requests go first.
-                Ok(_) => tokio::task::yield_now().await,
-                Err(error) => {
-                    tracing::warn!(error = %ErrorChain(&error), "could not remove expired sessions");
-                    break;
-                }
-            }
+        if let Err(error) = engine.prune_all(now, BATCH_TIMEOUT).await {
+            tracing::warn!(error = %ErrorChain(&error), "could not remove expired sessions");
         }
     }
 }

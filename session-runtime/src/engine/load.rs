@@ -149,6 +149,7 @@ pub(crate) fn open<T: Databag>(
         return Ok(LoadOutcome::Rejected(Rejection::TooLarge));
     }
     if row.expiration <= now {
+        context.protection.forget(row.id);
         return Ok(LoadOutcome::Rejected(Rejection::Expired));
     }
     let binding = Binding {

@@ -268,6 +268,7 @@ impl Engine {
                 Err(Error::Ended)
             }
             Outcome::Stored => {
+                self.context.protection.forget(old);
                 if ends {
                     self.note_ended(old);
                     (self.hooks.started)(new);
@@ -323,6 +324,7 @@ impl Engine {
     }
 
     pub(crate) fn note_ended(&self, id: SessionId) {
+        self.context.protection.forget(id);
         self.backend.tombstones().note(id, Tombstone::Ended);
         (self.hooks.deleted)(id);
     }

@@ -17,6 +17,7 @@ pub(crate) use self::format::{Binding, OpenError};
 pub use self::keys::{KeyError, Keyring};
 use self::opened::OpenedEnvelopes;
 use crate::codec::Framing;
+use crate::token::SessionId;
 
 /// The version byte in front of a record that is stored in the clear.
 const PLAIN: u8 = 0;
@@ -78,7 +79,9 @@ pub(crate) struct Sealing {
 impl Sealing {
     fn seal(&self, purpose: Purpose<'_>, binding: &Binding<'_>, record: &[u8]) -> Vec<u8> {
         let envelope = format::seal(self.keyring.current(), purpose, aead::nonce(), binding, record);
-        self.opened.keep(binding, envelope.clone(), record);
+        if purpose == Purpose::Row {
+            self.opened.keep(binding, &envelope, record);
+        }
         envelope
     }
 
@@ -88,11 +91,14 @@ impl Sealing {
         binding: &Binding<'_>,
         envelope: Vec<u8>,
     ) -> Result<Vec<u8>, OpenError> {
+        if purpose != Purpose::Row {
+            return format::open(&self.keyring, purpose, binding, envelope);
+        }
         if let Some(record) = self.opened.find(binding, &envelope) {
             return Ok(record);
         }
         let record = format::open(&self.keyring, purpose, binding, envelope.clone())?;
-        self.opened.keep(binding, envelope, &record);
+        self.opened.keep(binding, &envelope, &record);
         Ok(record)
     }
 }
@@ -165,6 +171,13 @@ impl Protection {
         }
     }
 
+    /// Wipes what is kept of a session that has ended.
+    pub(crate) fn forget(&self, id: SessionId) {
+        if let Self::Sealed(sealing) = self {
+            sealing.opened.forget(id);
+        }
+    }
+
     /// Returns whether the state of a row is sealed under the current key.
     pub(crate) fn is_current(&self, place: &Place, state: &[u8]) -> bool {
         let Self::Sealed(sealing) = self else { return true };
@@ -190,7 +203,6 @@ impl Protection {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::token::SessionId;
 
     const RECORD: &[u8] = br##"{"#":1}"##;
 

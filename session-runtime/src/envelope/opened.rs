@@ -2,16 +2,17 @@
 //!
 //! An envelope opens to the same record each time, in the place that it is bound to. The store has returned it, and what
 //! it is compared with is the whole of it: so a record from here is never outdated, whoever has written the row.
+//!
+//! Not for cookies: there the envelope is the credential, which no memory should hold for long.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ctutils::CtEq as _;
 use zeroize::Zeroizing;
 
-use super::aead::TAG_LEN;
 use super::format::Binding;
 use crate::clock::Timestamp;
+use crate::token::SessionId;
 
 /// How many envelopes are kept. Each session has one place, which it shares with others.
 const PLACES: usize = 4096;
@@ -19,7 +20,7 @@ const PLACES: usize = 4096;
 /// The longest envelope that is kept, in bytes: all of them with their records take 16 MiB at most.
 const MAX_LEN: usize = 2048;
 
-/// Kept envelopes and their records. A record is wiped when another one takes its place.
+/// Kept envelopes and their records. A record is wiped when its session has ended or another one takes its place.
 pub(super) struct OpenedEnvelopes {
     places: Box<[Mutex<Option<Box<Opened>>>]>,
 }
@@ -28,8 +29,8 @@ struct Opened {
     created: Timestamp,
     expiration: Timestamp,
     revision: i64,
-    id: [u8; 32],
-    envelope: Vec<u8>,
+    id: SessionId,
+    envelope: Box<[u8]>,
     record: Zeroizing<Vec<u8>>,
 }
 
@@ -40,26 +41,32 @@ impl OpenedEnvelopes {
 
     /// Returns the record of an envelope, if it is here.
     pub(super) fn find(&self, binding: &Binding<'_>, envelope: &[u8]) -> Option<Vec<u8>> {
-        let place = self.place(binding);
+        let place = self.place(binding.id);
         let opened = place.as_ref()?;
-        (opened.is_of(binding) && opened.has(envelope)).then(|| opened.record.to_vec())
+        (opened.is_of(binding) && *opened.envelope == *envelope).then(|| opened.record.to_vec())
     }
 
     /// Keeps an envelope with its record.
-    pub(super) fn keep(&self, binding: &Binding<'_>, envelope: Vec<u8>, record: &[u8]) {
+    pub(super) fn keep(&self, binding: &Binding<'_>, envelope: &[u8], record: &[u8]) {
         if envelope.len() > MAX_LEN {
             return;
         }
         let Binding { id, created, expiration, revision, .. } = *binding;
-        let (id, record) = (*id.as_bytes(), Zeroizing::new(record.to_vec()));
+        let (envelope, record) = (envelope.into(), Zeroizing::new(record.to_vec()));
         let opened = Opened { created, expiration, revision, id, envelope, record };
-        let former = self.place(binding).replace(Box::new(opened));
+        let former = self.place(id).replace(Box::new(opened));
         drop(former);
     }
 
-    fn place(&self, binding: &Binding<'_>) -> MutexGuard<'_, Option<Box<Opened>>> {
+    /// Wipes the record of a session.
+    pub(super) fn forget(&self, id: SessionId) {
+        let former = self.place(id).take_if(|opened| opened.id == id);
+        drop(former);
+    }
+
+    fn place(&self, id: SessionId) -> MutexGuard<'_, Option<Box<Opened>>> {
         // An id is a hash: its bytes are uniformly distributed.
-        let [one, other, ..] = *binding.id.as_bytes();
+        let [one, other, ..] = *id.as_bytes();
         let place = &self.places[usize::from(u16::from_be_bytes([one, other])) % PLACES];
         place.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,17 +74,8 @@ impl OpenedEnvelopes {
 
 impl Opened {
     fn is_of(&self, binding: &Binding<'_>) -> bool {
-        let times = (self.created, self.expiration, self.revision);
-        self.id == *binding.id.as_bytes() && times == (binding.created, binding.expiration, binding.revision)
-    }
-
-    /// Compares the envelopes. One that comes in a cookie may be made up, and the time that this takes must not tell how
-    /// much of it is right: without the right tag it tells nothing.
-    fn has(&self, envelope: &[u8]) -> bool {
-        match (self.envelope.last_chunk::<TAG_LEN>(), envelope.last_chunk::<TAG_LEN>()) {
-            (Some(own), Some(tag)) => bool::from(own.ct_eq(tag)) && self.envelope == envelope,
-            _ => false,
-        }
+        let Binding { id, created, expiration, revision, .. } = *binding;
+        (self.id, self.created, self.expiration, self.revision) == (id, created, expiration, revision)
     }
 }
 
@@ -90,7 +88,6 @@ impl fmt::Debug for OpenedEnvelopes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::SessionId;
 
     fn binding(first: u8, last: u8) -> Binding<'static> {
         let mut id = [first; 32];
@@ -113,7 +110,7 @@ mod tests {
     fn only_the_same_envelope_of_the_same_row_is_found() {
         let opened = OpenedEnvelopes::new();
         let own = binding(1, 1);
-        opened.keep(&own, envelope(5), b"record");
+        opened.keep(&own, &envelope(5), b"record");
         assert_eq!(opened.find(&own, &envelope(5)).as_deref(), Some(&b"record"[..]));
         for other in [
             Binding { created: Timestamp::from_millis(0), ..own },
@@ -138,12 +135,16 @@ mod tests {
     fn a_later_envelope_takes_the_place_and_a_long_one_is_not_kept() {
         let opened = OpenedEnvelopes::new();
         let (one, other) = (binding(1, 1), binding(1, 2));
-        opened.keep(&one, envelope(5), b"one");
-        opened.keep(&other, envelope(6), b"other");
+        opened.keep(&one, &envelope(5), b"one");
+        opened.keep(&other, &envelope(6), b"other");
         assert_eq!(opened.find(&one, &envelope(5)), None);
         assert_eq!(opened.find(&other, &envelope(6)).as_deref(), Some(&b"other"[..]));
         let long = vec![7; MAX_LEN + 1];
-        opened.keep(&other, long.clone(), b"long");
+        opened.keep(&other, &long, b"long");
         assert_eq!(opened.find(&other, &long), None);
+        opened.forget(one.id);
+        assert!(opened.find(&other, &envelope(6)).is_some());
+        opened.forget(other.id);
+        assert_eq!(opened.find(&other, &envelope(6)), None);
     }
 }

@@ -155,7 +155,6 @@ impl<T: Databag> Slot<T> {
         };
         let ending = Ending { known, ends, suppress_cookie, is_in_cookie };
         let stored = match decide(usage) {
-            Finish::Drop => Ok(None),
             Finish::Touch if self.engine.is_to_be_touched(&held.active) => {
                 let slot = self.clone();
                 return Finishing::Storing(Box::pin(async move {
@@ -164,7 +163,7 @@ impl<T: Databag> Slot<T> {
                     ending.finish(Ok(touched), cookie)
                 }));
             }
-            Finish::Touch => Ok(None),
+            Finish::Drop | Finish::Touch => Ok(None),
             Finish::Commit => match self.engine.prepare(&held.active) {
                 Ok(Plan::Keep) => Ok(None),
                 plan => {

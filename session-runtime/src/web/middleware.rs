@@ -154,12 +154,14 @@ struct Unfinished<T: Databag> {
 
 impl<T: Databag> Drop for Unfinished<T> {
     fn drop(&mut self) {
-        if self.answered.get()
-            && !self.slot.is_finished()
-            && !self.slot.is_untouched()
-            && let Finishing::Storing(storing) = self.slot.finish(false)
-        {
-            actix_web::rt::spawn(storing);
+        if self.answered.get() && !self.slot.is_finished() && !self.slot.is_untouched() {
+            let slot = self.slot.clone();
+            // In a task: the bag's own code runs there, and a panic may be unwinding here.
+            actix_web::rt::spawn(async move {
+                if let Finishing::Storing(storing) = slot.finish(false) {
+                    storing.await;
+                }
+            });
         }
     }
 }

@@ -297,7 +297,9 @@ impl Store for SqliteStore {
         .await
     }
 
+    /// Removes few rows of those that it may: each one changes several pages, and other writes wait meanwhile.
     async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
+        let limit = limit.min((limit / 250).max(2));
         self.write("prune expired rows", Affected::Any, deadline, move |statements, connection| {
             statements.prune(connection, now, limit)
         })

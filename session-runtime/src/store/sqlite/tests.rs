@@ -238,7 +238,9 @@ async fn a_row_whose_key_is_no_session_id_is_in_no_list_and_is_removed() {
     let first = fixture.store.find(&Filter::All, Page::new(None, 1), soon()).await.unwrap();
     assert_eq!(first[0].id, id(1), "a page is not filled with rows that are left out");
     let now = Timestamp::from_millis(10);
-    assert_eq!(fixture.store.prune(now, 100, soon()).await.unwrap(), 4);
+    for removed in [2, 2, 0] {
+        assert_eq!(fixture.store.prune(now, 100, soon()).await.unwrap(), removed);
+    }
     fixture.sql().execute("UPDATE sessions SET id = x'01'", []).unwrap();
     assert_eq!(fixture.store.remove(&Filter::All, soon()).await.unwrap(), []);
     assert_eq!(fixture.store.count(&Filter::All, soon()).await.unwrap(), 0);

@@ -50,6 +50,16 @@ pub(super) enum Affected {
     Any,
 }
 
+impl Affected {
+    /// Returns how many changes of one row it may be, for the length of the log.
+    fn weight(self) -> usize {
+        match self {
+            Self::Rows(_) => 1,
+            Self::Any => 16,
+        }
+    }
+}
+
 /// How many changes in a row are committed at once after a leader that remained alone: a single caller pays for few
 /// leaders, and many callers are noticed soon.
 const ALONE: u32 = 31;
@@ -440,7 +450,8 @@ fn begin(link: &mut Link, durability: Durability) -> Result<(), Failure> {
 /// Makes the changes in the transaction that has begun, commits it and sends the results. Returns whether the length of
 /// the log is to be checked.
 fn complete(link: &mut Link, mut batches: Vec<Batch>, cache: &Cache) -> bool {
-    link.changes += batches.iter().map(|batch| batch.changes.len()).sum::<usize>();
+    let changes = batches.iter().flat_map(|batch| &batch.changes);
+    link.changes += changes.map(|change| change.options().affected.weight()).sum::<usize>();
     let header = cache.begin();
     let mut rows = Some(Vec::new());
     let committed = commit(link, &mut batches, &mut rows);

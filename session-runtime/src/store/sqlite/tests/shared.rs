@@ -371,7 +371,7 @@ fn a_blocked_worker_delays_no_other_one() {
         let (end, ends) = std::sync::mpsc::channel::<()>();
         let worker = {
             let store = store.clone();
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 runtime().block_on(async move {
                     let mut waits = pin!(store.insert(row(1), soon()));
                     poll_fn(|context| Poll::Ready(waits.as_mut().poll(context).is_ready())).await;
