@@ -110,6 +110,19 @@ impl File {
         Ok(Link::new(connection))
     }
 
+    /// Waits until what is in the file is on the disk. A checkpoint that does not reach the end of the log leaves that to
+    /// the one that does.
+    #[cfg(unix)]
+    pub(super) fn sync(&self) {
+        if let Some((_, file)) = hold(&self.path) {
+            // SQLite syncs it again, and reports a failure.
+            drop(file.sync_data());
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn sync(&self) {}
+
     /// Makes the `-wal` and `-shm` files writable for those who can write the database file.
     ///
     /// SQLite creates them with the permissions that the database file has at that time. When a read-only database
@@ -173,6 +186,42 @@ pub(super) fn companion(path: &Path, suffix: &str) -> PathBuf {
     let mut companion = path.as_os_str().to_owned();
     companion.push(suffix);
     companion.into()
+}
+
+/// The device and the number of a file.
+pub(super) type Identity = (u64, u64);
+
+/// The files of databases that this process has opened beside SQLite.
+///
+/// When a process closes any descriptor of a file, POSIX drops all locks that the process has on it, those of SQLite
+/// too. So each file is opened once, and closed only when it is deleted.
+#[cfg(unix)]
+static HELD: Mutex<Vec<(Identity, Arc<fs::File>)>> = Mutex::new(Vec::new());
+
+/// Opens a file that SQLite has open as well.
+#[cfg(unix)]
+pub(super) fn hold(path: &Path) -> Option<(Identity, Arc<fs::File>)> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let mut held = lock(&HELD);
+    held.retain(|(_, file)| {
+        Arc::strong_count(file) > 1 || file.metadata().map_or(true, |metadata| metadata.nlink() > 0)
+    });
+    let expected = identity(&fs::metadata(path).ok()?);
+    if let Some((_, file)) = held.iter().find(|(identity, _)| *identity == expected) {
+        return Some((expected, file.clone()));
+    }
+    let file = Arc::new(fs::File::open(path).ok()?);
+    held.push((expected, file.clone()));
+    let found = identity(&file.metadata().ok()?);
+    (found == expected).then_some((found, file))
+}
+
+#[cfg(unix)]
+pub(super) fn identity(metadata: &fs::Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt as _;
+
+    (metadata.dev(), metadata.ino())
 }
 
 fn create_private(path: &Path) -> io::Result<()> {

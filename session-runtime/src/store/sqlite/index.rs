@@ -7,9 +7,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use super::file::{companion, lock};
+use super::file::Identity;
+#[cfg(unix)]
+use super::file::{companion, hold, identity};
 
 /// The header of the index, as sqlite.org, "WAL-mode File Format" §2.1 describes it.
 ///
@@ -61,16 +63,6 @@ pub(super) struct Index {
     database: Identity,
 }
 
-/// The device and the number of a file.
-type Identity = (u64, u64);
-
-/// The indexes that this process has opened.
-///
-/// When a process closes any descriptor of a file, POSIX drops all locks that the process has on it, and SQLite's locks
-/// are on this file. So it is opened once, and closed only when SQLite has deleted it, which happens when the last
-/// connection of all processes is closed.
-static OPENED: Mutex<Vec<(Identity, Arc<fs::File>)>> = Mutex::new(Vec::new());
-
 #[cfg(unix)]
 impl Index {
     /// Opens the index of a database that a connection of this process has open.
@@ -86,16 +78,8 @@ impl Index {
         let database_path = fs::canonicalize(database).ok()?;
         let database = identity(&fs::metadata(&database_path).ok()?);
         let path = companion(&database_path, "-shm");
-        let mut opened = lock(&OPENED);
-        close_deleted(&mut opened);
-        let expected = identity(&fs::metadata(&path).ok()?);
-        if let Some((_, file)) = opened.iter().find(|(identity, _)| *identity == expected) {
-            return Some(Self { file: file.clone(), path, identity: expected, database_path, database });
-        }
-        let file = Arc::new(fs::File::open(&path).ok()?);
-        opened.push((expected, file.clone()));
-        let found = identity(&file.metadata().ok()?);
-        (found == expected).then_some(Self { file, path, identity: expected, database_path, database })
+        let (identity, file) = hold(&path)?;
+        Some(Self { file, path, identity, database_path, database })
     }
 
     /// Returns the header, unless it is being written.
@@ -112,23 +96,6 @@ impl Index {
         let is = |path: &Path, expected| fs::metadata(path).is_ok_and(|found| identity(&found) == expected);
         is(&self.database_path, self.database) && is(&self.path, self.identity)
     }
-}
-
-#[cfg(unix)]
-fn identity(metadata: &fs::Metadata) -> Identity {
-    use std::os::unix::fs::MetadataExt as _;
-
-    (metadata.dev(), metadata.ino())
-}
-
-/// Closes the files that no store uses and that are deleted. SQLite deletes one when nobody has the database open.
-#[cfg(unix)]
-fn close_deleted(opened: &mut Vec<(Identity, Arc<fs::File>)>) {
-    use std::os::unix::fs::MetadataExt as _;
-
-    opened.retain(|(_, file)| {
-        Arc::strong_count(file) > 1 || file.metadata().map_or(true, |metadata| metadata.nlink() > 0)
-    });
 }
 
 #[cfg(not(unix))]

@@ -532,7 +532,8 @@ const RESTART_TIMEOUT: Duration = Duration::from_millis(5);
 /// copies pages into the database while commits go on. Under constant load that thread never reaches the last page. Until all
 /// pages are copied, the log cannot start over, and it would grow for ever. So when the log is long and few pages are
 /// left, the writer thread copies them, and the next commit begins at the start of the log. When the log is twice as
-/// long, the writer thread copies the pages however many are left.
+/// long, the writer thread copies the pages however many are left. What the other thread has copied it also syncs, so that
+/// the writer thread waits for the disk with few pages.
 struct Log {
     file: Arc<File>,
     checkpoint: Option<JoinHandle<()>>,
@@ -562,6 +563,7 @@ impl Log {
                 if let Ok(link) = file.writer(Duration::ZERO) {
                     // SQLite refuses it while another process makes a checkpoint, which has the same effect.
                     drop(checkpoint(&link.connection, "PASSIVE"));
+                    file.sync();
                 }
             };
             self.checkpoint = thread::Builder::new().name("databag-checkpoint".to_owned()).spawn(copy).ok();
