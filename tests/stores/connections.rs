@@ -381,13 +381,27 @@ async fn each_runtime_has_a_connection_of_its_own() {
     };
     close(&servers("REDIS_URL").await).await;
     let of_worker = store.clone();
+    let (blocks, is_blocked) = tokio::sync::oneshot::channel();
+    let (unblock, unblocked) = std::sync::mpsc::channel();
     let work = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let load = async { of_worker.load(row(1).id, soon()).await };
-        runtime.expect("a runtime").block_on(load).expect("it connects again");
+        let load = async {
+            of_worker.load(row(1).id, soon()).await.expect("it connects again");
+            blocks.send(()).expect("the test waits");
+            unblocked.recv().expect("the test goes on");
+            of_worker.load(row(1).id, soon()).await.expect("it is connected");
+        };
+        runtime.expect("a runtime").block_on(load);
+    };
+    let elsewhere = async {
+        is_blocked.await.expect("the worker runs");
+        for n in 0..10 {
+            store.load(row(n).id, soon()).await.expect("no thread that is blocked has a part in it");
+        }
+        unblock.send(()).expect("the worker waits");
     };
     // The worker ends, and with it its connection.
-    connected_elsewhere(Box::new(work)).await;
+    tokio::join!(connected_elsewhere(Box::new(work)), elsewhere);
     store.load(row(1).id, soon()).await.expect("it connects again");
     assert_eq!(way.made(), 3);
 
@@ -402,6 +416,79 @@ async fn each_runtime_has_a_connection_of_its_own() {
     connected_elsewhere(Box::new(connect)).await;
     let store = slot.lock().expect("no panic").take().expect("it is connected");
     store.load(row(1).id, soon()).await.expect("it connects again");
+}
+
+/// The answer to a call arrives while another handler blocks the thread, until the call has to be sent again or its time is
+/// over. A worker of actix-web runs its requests as tasks of a `LocalSet`.
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn an_answer_that_arrives_while_the_thread_is_blocked_is_taken() {
+    let _turn = turn();
+    let (made, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (server, count, counts) = (address(&url("REDIS_URL")), Arc::clone(&made), Arc::clone(&answered));
+    let way = server::between(
+        move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            server
+        },
+        move |_| {
+            counts.fetch_add(1, Ordering::SeqCst);
+            true
+        },
+    );
+    let url = format!("redis://{way}");
+    let worker = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let block = async |until: Instant| {
+            // The connection sends the call.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            let before = answered.load(Ordering::SeqCst);
+            Server("redis").resume();
+            while answered.load(Ordering::SeqCst) == before || Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), async {
+            let store = prepared(&url, "blocked").await;
+            store.insert(row(1), soon()).await.expect("it answers");
+            let to = |revision| {
+                with(touch(&row(1)), |it| (it.expected, it.row.revision) = (revision - 1, revision))
+            };
+            // The server learns the script.
+            assert_eq!(store.update(to(2), soon()).await.expect("it answers"), Outcome::Stored);
+            let time = Duration::from_secs(1);
+            for (revision, blocked) in [(3, time / 2), (4, time)] {
+                let update = to(revision);
+                let call = store.clone();
+                Server("redis").pause();
+                let begun = Instant::now();
+                let call = tokio::task::spawn_local(async move { call.update(update, begun + time).await });
+                block(begun + blocked).await;
+                let outcome = call.await.expect("no panic").expect("the answer is there");
+                assert_eq!(outcome, Outcome::Stored, "{blocked:?}");
+                assert_eq!(made.load(Ordering::SeqCst), 1, "{blocked:?}: it is not sent again");
+            }
+            let sessions = Sessions::<Visits>::builder(store).danger_plaintext().deadline(time).build().await;
+            let sessions = sessions.expect("it answers");
+            let (token, session) = sessions.create(Visits { visits: 1 }).await.expect("it answers");
+            for blocked in [time / 2, time] {
+                let (id, of_request, token) = (session.id(), sessions.clone(), token.clone());
+                Server("redis").pause();
+                let begun = Instant::now();
+                let call = tokio::task::spawn_local(async move { of_request.load(&token).await });
+                block(begun + blocked).await;
+                let loaded = call.await.expect("no panic").expect("the answer is there");
+                assert_eq!(loaded.expect("it is stored").id(), id, "{blocked:?}");
+                assert_eq!(made.load(Ordering::SeqCst), 1, "{blocked:?}: it is not sent again");
+            }
+        });
+    });
+    let (ended, has_ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || ended.send(worker.join().is_ok()));
+    assert!(has_ended.await.expect("it is joined"), "the worker has panicked");
 }
 
 /// A rename stopped after its second step, and the server takes no writes.

@@ -183,11 +183,21 @@ pub(crate) async fn within<R>(
     }
 }
 
-/// Waits until the deadline. A timer is set only for a future that is not ready at once.
+/// Waits until the deadline. A timer is set only for a future that is not ready at once. Where a handler has blocked the
+/// thread, the deadline may pass before a task of the store could read an answer that is there: it has its turn first.
 pub(super) async fn until<F: Future>(deadline: Instant, mut future: Pin<&mut F>) -> Option<F::Output> {
     match poll!(&mut future) {
         Poll::Ready(output) => Some(output),
-        Poll::Pending => timeout_at(deadline, future).await.ok(),
+        Poll::Pending => match timeout_at(deadline, &mut future).await {
+            Ok(output) => Some(output),
+            Err(_) => {
+                tokio::task::yield_now().await;
+                match poll!(future) {
+                    Poll::Ready(output) => Some(output),
+                    Poll::Pending => None,
+                }
+            }
+        },
     }
 }
 

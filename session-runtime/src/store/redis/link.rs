@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Arg, AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe};
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::{timeout, timeout_at};
 
 use super::failure::Failure;
@@ -84,7 +86,7 @@ impl Link {
                         values => Ok(Answers { values: values?, is_second: false }),
                     }
                 };
-                timeout_at(deadline.into(), answers).await.unwrap_or(Err(Failure::Deadline))
+                until(deadline, answers).await.unwrap_or(Err(Failure::Deadline))
             }
         }
     }
@@ -347,24 +349,23 @@ impl Connections {
         let connected = if let Some(Ok(connected)) = current.peek() {
             Arc::clone(connected)
         } else {
-            let established = timeout_at(deadline.into(), self.established(&current)).await;
-            let Ok(connected) = established else { return Err(Failure::Deadline) };
+            let established = until(deadline, self.established(&current)).await;
+            let Some(connected) = established else { return Err(Failure::Deadline) };
             now = Instant::now();
             connected?
         };
         if now >= deadline {
             return Err(Failure::Deadline);
         }
-        let until = connected.patience(now, deadline).min(deadline);
-        match timeout_at(until.into(), connected.send(calls, replicas, now, until)).await {
-            Ok(Err(error)) if needs_another_connection(&error) => {}
-            Ok(values) => return Ok(Answers { values: values?, is_second: false }),
-            Err(_) if until == deadline => return Err(Failure::Deadline),
-            Err(_) => {}
+        let end = connected.patience(now, deadline).min(deadline);
+        match until(end, connected.send(calls, replicas, now, end)).await {
+            Some(Err(error)) if needs_another_connection(&error) => {}
+            Some(values) => return Ok(Answers { values: values?, is_second: false }),
+            None if end == deadline => return Err(Failure::Deadline),
+            None => {}
         }
-        timeout_at(deadline.into(), self.send_again(calls, replicas, &current, deadline))
-            .await
-            .unwrap_or(Err(Failure::Deadline))
+        let again = self.send_again(calls, replicas, &current, deadline);
+        until(deadline, again).await.unwrap_or(Err(Failure::Deadline))
     }
 
     /// Sends calls that have failed over a connection over the next one.
@@ -467,6 +468,17 @@ impl Drop for Trial<'_> {
             self.connections.forget(&self.attempt);
         }
     }
+}
+
+/// Waits until a time. Where something has blocked the thread, the time may be over before the task of the connection could
+/// read an answer that is there: it has its turn first.
+async fn until<T>(end: Instant, call: impl Future<Output = T>) -> Option<T> {
+    let mut call = pin!(call);
+    if let Ok(output) = timeout_at(end.into(), &mut call).await {
+        return Some(output);
+    }
+    yield_now().await;
+    call.now_or_never()
 }
 
 /// Returns whether the call should be sent over another connection: this one is gone, or its server became a replica.
