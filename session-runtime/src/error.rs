@@ -94,6 +94,12 @@ impl Error {
     pub(crate) fn is_refused(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_refused())
     }
+
+    /// Returns whether nothing else can be found out of a write: the store refuses it for good, or has made it and it is not
+    /// as durable as asked.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_refused() || error.is_undurable())
+    }
 }
 
 impl From<EncodeError> for Error {

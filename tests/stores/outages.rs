@@ -9,12 +9,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use databag_tests::Logs;
+use actix_web::{App, web};
 use databag_tests::rows::{row, table, touch};
 use databag_tests::server::{Server, address, between, silence, url};
+use databag_tests::{Logs, Site};
 use redis::aio::MultiplexedConnection;
 use session_runtime::store::{Filter, Outcome, Page, Row, Update};
-use session_runtime::{Directory, MysqlStore, PostgresStore, RedisStore, Store, StoreError};
+use session_runtime::{
+    Cleanup, Databag, Directory, Error, Keyring, MysqlStore, PostgresStore, RedisStore, Session,
+    SessionMiddleware, Sessions, Store, StoreError,
+};
+
+#[derive(Databag)]
+#[databag(table = "outage_shop")]
+struct Shop {
+    items: u32,
+}
 
 const DEADLINE: Duration = Duration::from_secs(1);
 
@@ -633,7 +643,7 @@ async fn a_connection_that_takes_longer_than_a_deadline_is_established() {
     }
 }
 
-#[tokio::test]
+#[actix_web::test]
 #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
 async fn a_write_waits_for_its_replica_and_the_store_finds_the_master_that_sentinels_promote() {
     let _turn = turn();
@@ -642,8 +652,42 @@ async fn a_write_waits_for_its_replica_and_the_store_finds_the_master_that_senti
     careful.prepare(&table("failover"), DEADLINE).await.expect("the master answers");
     careful.insert(row(1), soon()).await.expect("the replica has it");
     let store = careful.clone().min_replicas(0);
+    let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+    let shop = Sessions::<Shop>::builder(careful.clone()).keyring(keyring).deadline(8 * DEADLINE);
+    let shop = shop.cleanup(Cleanup::Never).build().await.expect("the master answers");
+    let (_, bought) = shop.create(Shop { items: 1 }).await.expect("the replica has it");
+    let app = App::new()
+        .wrap(SessionMiddleware::new(shop.clone()))
+        .route(
+            "/buy",
+            web::post().to(async |mut shop: Session<Shop>| {
+                shop.items += 1;
+                "bought"
+            }),
+        )
+        .route(
+            "/save",
+            web::post().to(async |mut shop: Session<Shop>| {
+                shop.items += 1;
+                shop.save().await.map(|()| "saved")
+            }),
+        );
+    let site = Site::new(actix_web::test::init_service(app).await);
+    let browser = site.browser();
+    assert_eq!(browser.post("/buy").await.status, 200);
 
     Server("replica").pause();
+    // The sessions find the row of such a write, and it is an error all the same.
+    let created = shop.create(Shop { items: 2 }).await.map(drop);
+    let updated = shop.update(bought.id(), |shop| shop.items += 1).await;
+    let (ended, saved) = (browser.post("/buy").await, site.browser().post("/save").await);
+    for failed in [created, updated] {
+        let Err(Error::Store(failed)) = failed else { panic!("the replica has it not") };
+        assert!(!failed.is_refused());
+    }
+    for answer in [ended, saved] {
+        assert_eq!((answer.status.as_u16(), answer.set_cookies().len()), (503, 0));
+    }
     let begun = Instant::now();
     loop {
         // Long enough for the answer that says more than a missed deadline.

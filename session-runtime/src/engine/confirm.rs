@@ -115,7 +115,7 @@ impl Engine {
         // Whether an answer to the first sending says what became of the write. The second one may have been made first.
         let is_final = |answer: &Result<Outcome, Error>| match answer {
             Ok(outcome) => *outcome == Outcome::Stored || !is_sent_again.load(Ordering::Relaxed),
-            Err(error) => error.is_refused(),
+            Err(error) => error.is_final(),
         };
         let answer = match until(late(deadline), sent.as_mut()).await {
             Some(answer) if is_final(&answer) => return answer,
@@ -136,7 +136,7 @@ impl Engine {
         };
         match (answer, found) {
             (_, Ok(outcome)) => Ok(outcome),
-            (_, Err(error)) if error.is_refused() => Err(error),
+            (_, Err(error)) if error.is_final() => Err(error),
             (Err(error), _) | (_, Err(error)) => Err(error),
         }
     }
@@ -169,7 +169,7 @@ impl Engine {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => error,
             };
-            if effort == Effort::Once || error.is_refused() || Instant::now() + pause >= deadline {
+            if effort == Effort::Once || error.is_final() || Instant::now() + pause >= deadline {
                 return Err(error);
             }
             sleep(pause).await;
@@ -192,7 +192,7 @@ impl Engine {
         is_sent_again.store(true, Ordering::Relaxed);
         match self.send(write, deadline).await {
             Ok(Outcome::Stored) => Ok(Outcome::Stored),
-            Err(error) if error.is_refused() => Err(error),
+            Err(error) if error.is_final() => Err(error),
             // The first sending may have been made since, or this one without an answer.
             answer => match self.look_for(write, deadline).await? {
                 Some(outcome) => Ok(outcome),

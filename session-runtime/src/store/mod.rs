@@ -550,6 +550,8 @@ pub struct StoreError {
     operation: &'static str,
     source: BoxError,
     refusal: Option<Refusal>,
+    /// Whether a write may be stored, and is not as durable as asked.
+    is_undurable: bool,
 }
 
 /// What a store refuses for good.
@@ -562,14 +564,20 @@ impl StoreError {
     /// Names the operation, as in "the store could not ..", and its cause. The cause is logged: it must not show the
     /// state or a value of a row.
     pub fn new(operation: &'static str, source: impl Into<BoxError>) -> Self {
-        Self { operation, source: source.into(), refusal: None }
+        Self { operation, source: source.into(), refusal: None, is_undurable: false }
     }
 
     /// Makes the error of a call that the store refuses for good, because of the value of a column if one is named:
     /// nothing was stored, and the same call would fail again. The cause is logged: it must not show a value of a row.
     pub fn refused(operation: &'static str, column: Option<&str>, source: impl Into<BoxError>) -> Self {
         let refusal = Refusal { column: column.map(str::to_owned) };
-        Self { operation, source: source.into(), refusal: Some(refusal) }
+        Self { refusal: Some(refusal), ..Self::new(operation, source) }
+    }
+
+    /// Makes the error of a write that may be stored, and is not as durable as asked: to find it in the store is no success.
+    #[cfg(feature = "redis")]
+    pub(crate) fn undurable(operation: &'static str, source: impl Into<BoxError>) -> Self {
+        Self { is_undurable: true, ..Self::new(operation, source) }
     }
 
     /// Makes the error of a call that the store refuses for good if there is a refusal, perhaps of a column.
@@ -594,6 +602,11 @@ impl StoreError {
     /// Returns whether the store refuses the call for good. `false` for a store that is down, busy or slow.
     pub fn is_refused(&self) -> bool {
         self.refusal.is_some()
+    }
+
+    /// Returns whether a write may be stored, and is not as durable as asked.
+    pub(crate) fn is_undurable(&self) -> bool {
+        self.is_undurable
     }
 
     /// Returns the column whose value the store refuses for good, if it is known.

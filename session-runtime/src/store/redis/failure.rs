@@ -36,6 +36,7 @@ impl Failure {
     pub(super) fn into_error(self, operation: &'static str) -> StoreError {
         match self {
             Self::NoColumn(_) | Self::ColumnCount { .. } => StoreError::refused(operation, None, self),
+            Self::TooFewReplicas { .. } => StoreError::undurable(operation, self),
             Self::Deadline => StoreError::deadline(operation),
             _ => StoreError::new(operation, self),
         }
