@@ -529,6 +529,59 @@ async fn a_row_whose_rename_is_not_complete_is_read_from_a_server_that_takes_no_
     assert_eq!(kind.query_async::<String>(&mut raw).await.expect("it answers"), "r");
 }
 
+/// What needs no memory is done by a server that has none left: the end of a rename, and the answer to a deletion that was
+/// made.
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn a_full_server_completes_renames_and_answers_deletions_again() {
+    let _turn = turn();
+    let mut raw = raw(address(&url("REDIS_URL"))).await;
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&said);
+    let way = server::silence(address(&url("REDIS_URL")), move |bytes| {
+        heard.lock().expect("no panic").extend_from_slice(bytes);
+        false
+    });
+    let (url, table) = (format!("redis://{way}"), table("full"));
+    let mut store = RedisStore::connect(&url).await.expect("it answers");
+    store.prepare(&table, DEADLINE).await.expect("it is ready");
+    let (old, new) = (row(1), with(row(2), |it| it.user = Some(Value::Integer(1))));
+    let key = |row: &Row| format!("databag:{{{}:{:02x}}}:{}", table.name, row.id.as_bytes()[0], row.id);
+    for stored in [&old, &new, &row(3)] {
+        store.insert(stored.clone(), soon()).await.expect("it fits");
+    }
+    for (script, row, other) in [(marks::PENDING, &new, &old), (marks::MOVED, &old, &new)] {
+        let mut step = redis::cmd("EVAL");
+        step.arg(script).arg(1).arg(key(row)).arg(other.id.as_bytes());
+        step.exec_async(&mut raw).await.expect("it answers");
+    }
+    said.lock().expect("no panic").clear();
+    assert!(store.delete(row(3).id, soon()).await.expect("it answers"));
+    let said = std::mem::take(&mut *said.lock().expect("no panic"));
+    let names_row = |word: &Vec<u8>| *word == key(&row(3)).into_bytes();
+    let deletion = commands(&said).into_iter().rfind(|call| call.iter().any(names_row)).expect("a deletion");
+
+    let limit = async |raw: &mut MultiplexedConnection, limit: &str| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg(limit).exec_async(raw).await.expect("it is a setting");
+    };
+    limit(&mut raw, "1").await;
+    let refused = store.insert(row(4), soon()).await;
+    let loaded = store.load(new.id, soon()).await;
+    let mut again = redis::cmd(str::from_utf8(&deletion[0]).expect("a name"));
+    let again = again.arg(&deletion[1..]).query_async::<(String, Vec<u8>)>(&mut raw).await;
+    let mut kinds = Vec::new();
+    for row in [&old, &new] {
+        let kind = redis::cmd("GETRANGE").arg(key(row)).arg(0).arg(0).query_async::<String>(&mut raw).await;
+        kinds.push(kind.expect("it answers"));
+    }
+    limit(&mut raw, "0").await;
+    refused.expect_err("it is full");
+    assert_eq!(loaded.expect("it only reads"), Some(new));
+    assert_eq!(kinds, ["c", "r"], "the rename is complete");
+    assert_eq!(again.expect("it was made").0, "stored");
+}
+
 /// `WAIT` waits for what was written over the same connection.
 #[tokio::test]
 #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]

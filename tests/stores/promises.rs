@@ -1247,6 +1247,87 @@ mod redis {
         .await;
     }
 
+    /// Another program has stored a word that scripts return.
+    #[tokio::test]
+    async fn stored_bytes_are_never_taken_for_the_answer_of_the_server() {
+        let mut store = store().await;
+        let table = table("words");
+        store.prepare(&table, DEADLINE).await.expect("it is ready");
+        for word in ["stored", "conflict", "gone", "taken", "more"] {
+            for (n, is_rename) in [(1, false), (2, true)] {
+                store.insert(row(n), soon()).await.expect("it fits");
+                let mut replace = ::redis::cmd("SET");
+                replace.arg(key(&table.name, row(n).id)).arg(word);
+                replace.exec_async(&mut raw().await).await.expect("the server answers");
+                let update = if is_rename { Update::new(row(n).id, 1, row(n + 2)) } else { touch(&row(n)) };
+                assert_eq!(store.update(update, soon()).await.expect("it answers"), Outcome::Gone, "{word}");
+                store.delete(row(n).id, soon()).await.expect("it answers");
+                for id in [row(n).id, row(n + 2).id] {
+                    assert_eq!(store.load(id, soon()).await.expect("it answers"), None, "{word}");
+                }
+            }
+        }
+    }
+
+    /// Two versions of a program: the old one does not know a column, and perhaps not the user.
+    #[tokio::test]
+    async fn a_rename_keeps_what_only_another_version_of_the_program_knows() {
+        for variable in ["REDIS_URL", "REDIS_CLUSTER_URL"] {
+            let connect =
+                async || RedisStore::connect(&server::url(variable)).await.expect("the server answers");
+            let [mut new, mut old, mut userless] = [connect().await, connect().await, connect().await];
+            let known = with(table("versions"), |it| {
+                it.projected = vec![TableColumn::new("tenant", ColumnType::Text)];
+            });
+            let wide = with(known.clone(), |it| {
+                it.ip = Some("ip_addr".to_owned());
+                it.projected.push(TableColumn::new("plan", ColumnType::Text));
+            });
+            new.prepare(&wide, DEADLINE).await.expect("it is ready");
+            old.prepare(&known, DEADLINE).await.expect("it is ready");
+            let without_user = with(known.clone(), |it| it.user = None);
+            userless.prepare(&without_user, DEADLINE).await.expect("it is ready");
+            let text = |text: &str| Some(Value::Text(text.to_owned()));
+            // The rename is made at once, or its first step was made before.
+            for (n, is_started) in [(1, false), (2, true)] {
+                for (n, store, knows_user) in [(n * 10, &old, true), (n * 10 + 5, &userless, false)] {
+                    let stored = with(row(n), |it| {
+                        it.ip = Some("203.0.113.7".parse().expect("an address"));
+                        it.columns = vec![text("acme"), text("gold")];
+                    });
+                    new.insert(stored.clone(), soon()).await.expect("it fits");
+                    let renamed = with(row(n + 1), |it| {
+                        it.user = knows_user.then_some(Value::Integer(7));
+                        it.revision = 2;
+                        it.columns = vec![text("other")];
+                    });
+                    if is_started {
+                        store.insert(renamed.clone(), soon()).await.expect("it fits");
+                        let key = key(&known.name, renamed.id);
+                        let mut mark = ::redis::cmd("EVAL");
+                        mark.arg(PENDING).arg(1).arg(key).arg(stored.id.as_bytes());
+                        match variable {
+                            "REDIS_URL" => mark.exec_async(&mut raw().await).await.expect("it answers"),
+                            _ => continue,
+                        }
+                    }
+                    let rename = Update::new(stored.id, 1, renamed.clone());
+                    assert_eq!(store.update(rename, soon()).await.expect("it answers"), Outcome::Stored);
+                    let user = if knows_user { 7 } else { n.into() };
+                    let expected = with(renamed, |it| {
+                        it.user = Some(Value::Integer(user));
+                        it.ip = stored.ip;
+                        it.columns = vec![text("other"), text("gold")];
+                    });
+                    let loaded = new.load(expected.id, soon()).await.expect("it answers");
+                    assert_eq!(loaded, Some(expected), "{variable} {knows_user} {is_started}");
+                    let removed = new.remove(&is_user(user), soon()).await.expect("it answers");
+                    assert_eq!(removed, [row(n + 1).id], "it is in the set of its user");
+                }
+            }
+        }
+    }
+
     /// Marks that another program has written lead from one row to the other and back.
     #[tokio::test]
     async fn marks_in_a_circle_fail_no_call() {

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Columns are those with a value, the address among them: each has the length of its name in 4 bytes, its name, the length
-//! of its value, its value. So a program keeps the columns that only another version of it knows.
+//! of its value, its value. So a program keeps the columns that only another version of it knows, also in a rename.
 
 use super::failure::Failure;
 use crate::clock::Timestamp;
@@ -55,15 +55,24 @@ pub(super) enum Completion {
     Complete,
 }
 
+/// What a row has that only another version of the program knows, as it is stored.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// The user, where the table has none.
+    pub(super) user: Vec<u8>,
+    pub(super) columns: Vec<u8>,
+}
+
 /// Writes a row, marked if it is being renamed from another id.
 pub(super) fn write(
     table: &Table,
     row: &Row,
     call: CallId,
     from: Option<SessionId>,
+    kept: &Kept,
 ) -> Result<Vec<u8>, Failure> {
-    let columns = columns(table, row)?;
-    let user = user(table, row).unwrap_or_default();
+    let columns = [columns(table, row)?.as_slice(), &kept.columns].concat();
+    let user = user(table, row).unwrap_or_else(|| kept.user.clone());
     let mut bytes = Vec::with_capacity(MARK + CALLS + NUMBERS + user.len() + columns.len() + row.state.len());
     bytes.push(if from.is_some() { b'p' } else { b'r' });
     bytes.extend(call);

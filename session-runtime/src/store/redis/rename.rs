@@ -14,13 +14,16 @@
 //! reader completes step 3. Otherwise there is no such row yet. So after a crash between any two steps exactly one of
 //! the two ids is usable. Marks expire with their rows. A row that stopped at step 1 is counted by `count` until then.
 //!
+//! The old row may have columns that only another version of the program knows. Step 2 returns them then and commits
+//! nothing. The row of step 1 is written again, with them, before step 2 is repeated.
+//!
 //! The mark of step 2 stays for a minute after step 3, and in the list of its shard, with the time of its end as a
 //! negative score. A revocation follows it: a call that read the old id before step 2 finds the session under its new id.
 
 use super::failure::Failure;
-use super::fields::{self, Completion, Stored};
+use super::fields::{self, CallId, Completion, Kept, Stored};
 use super::link::Call;
-use super::rows::{LAST_EXPIRY, MARK_LIFETIME, Rows, ScriptReply, key_expiry, reply_with_user};
+use super::rows::{LAST_EXPIRY, MARK_LIFETIME, Rows, ScriptReply, key_expiry, reply, reply_with_values};
 use super::scripts;
 use crate::store::{Outcome, Row, Update};
 use crate::token::SessionId;
@@ -58,20 +61,50 @@ impl Rows<'_> {
     /// Replaces the old row by a mark, and returns the user that it had.
     async fn commit_rename(&self, update: &Update) -> Result<(Outcome, Option<Value>), Failure> {
         let Update { id: old, row, .. } = update;
+        let mut kept = Kept::default();
         loop {
             let commit = Call::script(&scripts::COMMIT_RENAME, &self.keys(*old))
                 .value(update.expected.to_be_bytes())
                 .value(row.id.as_bytes())
-                .value(key_expiry(row.expiration));
+                .value(key_expiry(row.expiration))
+                .value(fields::most_bytes(self.table).to_string())
+                .value(if self.table.user.is_some() { b"-" } else { kept.user.as_slice() })
+                .value(&kept.columns);
+            let commit = fields::column_names(self.table).fold(commit, Call::value);
             let answer = self.write(&[commit]).await?.values.pop();
-            match reply_with_user(answer.unwrap_or(redis::Value::Nil))? {
-                (ScriptReply::Stored, user) => return Ok((Outcome::Stored, user)),
+            match reply_with_values(answer.unwrap_or(redis::Value::Nil))? {
+                (ScriptReply::Stored, user) => {
+                    return Ok((Outcome::Stored, user.first().and_then(|user| fields::decode(user))));
+                }
+                (ScriptReply::More, more) => {
+                    let [user, columns] = more.try_into().unwrap_or_default();
+                    kept = Kept { user, columns };
+                    self.complement(update, &kept).await?;
+                }
                 (ScriptReply::Conflict, _) => return Ok((Outcome::Conflict, None)),
                 // An earlier rename has given the row this id.
                 (ScriptReply::From(from), _) if self.has_committed(from, *old).await? => {}
                 _ => return Ok((Outcome::Gone, None)),
             }
         }
+    }
+
+    /// Writes the new row again, with what only another version of the program knows.
+    async fn complement(&self, update: &Update, kept: &Kept) -> Result<(), Failure> {
+        let Update { id: old, row, .. } = update;
+        let written = fields::write(self.table, row, CallId::default(), Some(*old), kept)?;
+        let complement =
+            Call::script(&scripts::COMPLEMENT, &[self.key(row.id)]).value(old.as_bytes()).value(written);
+        let user = if self.table.user.is_none() { fields::decode(&kept.user) } else { None };
+        let index = user.map(|user| self.index_under(&user, row));
+        let calls: Vec<_> = index.into_iter().chain([complement]).collect();
+        for answer in self.write(&calls).await?.values {
+            // Another sending of this rename may have come further.
+            if reply(answer)? != ScriptReply::Stored {
+                return Err(Failure::Unconfirmed);
+            }
+        }
+        Ok(())
     }
 
     /// Returns whether a rename has committed, and completes it then.
@@ -110,7 +143,7 @@ impl Rows<'_> {
         id: SessionId,
         user: Option<&Value>,
     ) -> Result<(), Failure> {
-        let complete = Call::script(&scripts::COMPLETE_RENAME, &[self.key(id)]).value(from.as_bytes());
+        let complete = Call::script(&scripts::COMPLETE_RENAME, &self.keys(id)).value(from.as_bytes());
         let expire = Call::script(&scripts::EXPIRE_MARK, &self.keys(from))
             .value(id.as_bytes())
             .value(MARK_LIFETIME.as_millis().to_string())

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use redis::{FromRedisValue, RedisError};
 
 use super::failure::Failure;
-use super::fields::{self, CallId, Stored, encode};
+use super::fields::{self, CallId, Kept, Stored, encode};
 use super::link::{Answers, Call, Link};
 use super::scripts;
 use crate::clock::Timestamp;
@@ -37,6 +37,8 @@ pub(super) enum ScriptReply {
     Conflict,
     Gone,
     Taken,
+    /// The row has what the new one was not given.
+    More,
     /// The row was renamed to this id.
     To(SessionId),
     /// The row is being renamed from this id.
@@ -136,7 +138,7 @@ impl Rows<'_> {
         let call = call_id()?;
         let insert = Call::script(&scripts::INSERT, &self.keys(row.id))
             .value(call)
-            .value(fields::write(self.table, row, call, from)?)
+            .value(fields::write(self.table, row, call, from, &Kept::default())?)
             .value(score(row.expiration))
             .value(key_expiry(row.expiration))
             .value(CLOCK_SKEW.as_millis().to_string());
@@ -156,16 +158,19 @@ impl Rows<'_> {
         }
     }
 
-    /// Makes the call that adds a row's id to the set of its user. It comes before the row is written, so no row lacks its
-    /// entry.
     fn index_call(&self, row: &Row) -> Option<Call> {
         let user = row.user.as_ref().filter(|_| self.table.user.is_some())?;
-        let call = Call::script(&scripts::INDEX_USER, &[self.user_key(user)])
+        Some(self.index_under(user, row))
+    }
+
+    /// Makes the call that adds a row's id to the set of a user. It comes before the row is written, so no row lacks its
+    /// entry.
+    pub(super) fn index_under(&self, user: &Value, row: &Row) -> Call {
+        Call::script(&scripts::INDEX_USER, &[self.user_key(user)])
             .value(row.id.to_string())
             .value(score(row.expiration))
             .value(CLOCK_SKEW.as_millis().to_string())
-            .value(LAST_EXPIRY.to_string());
-        Some(call)
+            .value(LAST_EXPIRY.to_string())
     }
 
     /// Makes the call that removes an id from the set of a user.
@@ -220,9 +225,9 @@ impl Rows<'_> {
     pub(super) async fn take(&self, id: SessionId) -> Result<ScriptReply, Failure> {
         loop {
             let answer = self.write(&[self.delete_call(id)?]).await?.values.pop();
-            match reply_with_user(answer.unwrap_or(redis::Value::Nil))? {
+            match reply_with_values(answer.unwrap_or(redis::Value::Nil))? {
                 (ScriptReply::Stored, user) => {
-                    if let Some(user) = user {
+                    if let Some(user) = user.first().and_then(|user| fields::decode(user)) {
                         self.ask::<u64>(self.unindex_call(&user, id)).await?;
                     }
                     return Ok(ScriptReply::Stored);
@@ -235,7 +240,8 @@ impl Rows<'_> {
 
     fn delete_call(&self, id: SessionId) -> Result<Call, Failure> {
         let call = Call::script(&scripts::DELETE, &self.keys(id)).value(call_id()?);
-        Ok(call.value(MARK_LIFETIME.as_millis().to_string()))
+        let call = call.value(MARK_LIFETIME.as_millis().to_string());
+        Ok(call.value(fields::most_bytes(self.table).to_string()))
     }
 }
 
@@ -252,6 +258,7 @@ pub(super) fn reply(answer: redis::Value) -> Result<ScriptReply, Failure> {
         b"conflict" => ScriptReply::Conflict,
         b"gone" => ScriptReply::Gone,
         b"taken" => ScriptReply::Taken,
+        b"more" => ScriptReply::More,
         mark => match (mark.first(), fields::other_id(mark)) {
             (Some(b'm' | b'c'), Some(to)) => ScriptReply::To(to),
             (Some(b'p'), Some(from)) => ScriptReply::From(from),
@@ -260,16 +267,15 @@ pub(super) fn reply(answer: redis::Value) -> Result<ScriptReply, Failure> {
     })
 }
 
-/// Reads the word that a script returns, or the word and the user of a row.
-pub(super) fn reply_with_user(answer: redis::Value) -> Result<(ScriptReply, Option<Value>), Failure> {
+/// Reads the word that a script returns, or the word and the values that follow it.
+pub(super) fn reply_with_values(answer: redis::Value) -> Result<(ScriptReply, Vec<Vec<u8>>), Failure> {
     match answer {
         redis::Value::Array(answers) => {
             let mut answers = answers.into_iter();
             let word = reply(answers.next().unwrap_or(redis::Value::Nil))?;
-            let user: Option<Vec<u8>> = answers.next().map(read_answer).transpose()?.flatten();
-            Ok((word, user.and_then(|user| fields::decode(&user))))
+            Ok((word, answers.map(read_answer).collect::<Result<_, _>>()?))
         }
-        word => Ok((reply(word)?, None)),
+        word => Ok((reply(word)?, Vec::new())),
     }
 }
 

@@ -8,6 +8,10 @@
 //! call by the id that it left there. Then it changes nothing and gives the same reply. What waits for replicas writes
 //! the first byte again, because `WAIT` waits for what the same connection has written.
 //!
+//! What begins with a mark or a row returns at least 45 bytes of it, or `gone`: stored bytes are never taken for a word. A
+//! server without memory runs a script whose first write needs none, such as `ZREM`. So the steps that follow a commit
+//! begin with one.
+//!
 //! No script calls `TIME`, which a user of Redis may lack. The time of the server is the time at which a key expires,
 //! less the time that it has left (`PTTL`).
 
@@ -27,6 +31,31 @@ impl Script {
     pub(super) fn hash(&self) -> &str {
         self.hash.get_or_init(|| redis::Script::new(self.text).get_hash().to_owned())
     }
+}
+
+/// Defines `unknown`: it returns those of some columns whose names are not among the values of a script from a number on.
+macro_rules! unknown_columns {
+    () => {
+        r"
+        local function unknown(columns, first)
+            local function length(at)
+                local a, b, c, d = string.byte(columns, at, at + 3)
+                return d and ((a * 256 + b) * 256 + c) * 256 + d or 0
+            end
+            local known, found, at = {}, {}, 1
+            for n = first, #ARGV do known[ARGV[n]] = true end
+            while at <= #columns do
+                local value = at + 4 + length(at)
+                local next = value + 4 + length(value)
+                if not known[string.sub(columns, at + 4, value - 1)] then
+                    found[#found + 1] = string.sub(columns, at, next - 1)
+                end
+                at = next
+            end
+            return table.concat(found)
+        end
+        "
+    };
 }
 
 /// Adds an id to the sessions of a user, and keeps the set for as long as its last entry. Entries that expired long ago
@@ -81,11 +110,11 @@ pub(super) static INSERT: Script = Script::new(
 /// Keys: row, and the list if the expiration changes. Values: the id of this call, the expected revision, the numbers that
 /// change, the state. If the expiration changes: the score and when the key expires. If any column may change: the user, or
 /// `-` if the program knows of none, the columns, and the names of all columns that the program knows.
-pub(super) static UPDATE: Script = Script::new(
+pub(super) static UPDATE: Script = Script::new(concat!(
     r"
     local there = redis.call('GETRANGE', KEYS[1], 0, 511)
     if there == '' then return 'gone' end
-    if string.sub(there, 1, 1) ~= 'r' then return string.sub(there, 1, 45) end
+    if string.sub(there, 1, 1) ~= 'r' then return #there < 45 and 'gone' or string.sub(there, 1, 45) end
     local calls = string.sub(there, 14, 109)
     if string.find(calls, ARGV[1], 1, true) then
         redis.call('SETRANGE', KEYS[1], 0, 'r')
@@ -99,21 +128,11 @@ pub(super) static UPDATE: Script = Script::new(
     if last > #there then there = redis.call('GETRANGE', KEYS[1], 0, last - 1) end
     local kept = string.sub(there, 134, last)
     if ARGV[7] then
-        local function length(at)
-            local a, b, c, d = string.byte(there, at, at + 3)
-            return d and ((a * 256 + b) * 256 + c) * 256 + d or 0
-        end
-        local at, columns, known = 142 + user, ARGV[8], {}
-        user = ARGV[7] == '-' and string.sub(there, 142, at - 1) or ARGV[7]
-        for n = 9, #ARGV do known[ARGV[n]] = true end
-        while at <= math.min(last, #there) do
-            local value = at + 4 + length(at)
-            local next = value + 4 + length(value)
-            if not known[string.sub(there, at + 4, value - 1)] then
-                columns = columns .. string.sub(there, at, next - 1)
-            end
-            at = next
-        end
+    ",
+    unknown_columns!(),
+    r"
+        local columns = ARGV[8] .. unknown(string.sub(there, 142 + user, last), 9)
+        user = ARGV[7] == '-' and string.sub(there, 142, 141 + user) or ARGV[7]
         kept = struct.pack('>I4I4', #user, #columns) .. user .. columns
     end
     local row = string.sub(there, 1, 13) .. string.sub(calls, 13) .. ARGV[1]
@@ -126,39 +145,68 @@ pub(super) static UPDATE: Script = Script::new(
     end
     return 'stored'
     ",
-);
+));
 
 /// Step 2 of a rename: replaces a row of the expected revision by a mark, and returns its user. The list keeps the old id
 /// for as long as the mark is there, with a negative score.
 ///
-/// Keys: row, list. Values: the expected revision, the new id, when the mark expires.
-pub(super) static COMMIT_RENAME: Script = Script::new(
+/// If the row has more than the new one was given, it returns that first, and changes nothing: the user if the program knows
+/// of none, and the columns that the program does not know. What is longer than a row can have is not looked at.
+///
+/// Keys: row, list. Values: the expected revision, the new id, when the mark expires, how many bytes a row can have, the
+/// user that the new row was given, or `-` if the program knows users, the columns that it was given, and the names of all
+/// columns that the program knows.
+pub(super) static COMMIT_RENAME: Script = Script::new(concat!(
     r"
-    local there = redis.call('GETRANGE', KEYS[1], 0, 136)
+    local there = redis.call('GETRANGE', KEYS[1], 0, 140)
     local kind = string.sub(there, 1, 1)
     if (kind == 'm' or kind == 'c') and string.sub(there, 14, 45) == ARGV[2] then
         redis.call('SETRANGE', KEYS[1], 0, kind)
-        return { 'stored', redis.call('GETRANGE', KEYS[1], 45, -1) }
+        return { 'stored', redis.call('GETRANGE', KEYS[1], 45, 44 + ARGV[4]) }
     end
-    if kind == '' then return 'gone' end
-    if kind ~= 'r' then return string.sub(there, 1, 45) end
+    if kind ~= 'r' then return #there < 45 and 'gone' or string.sub(there, 1, 45) end
     if string.sub(there, 110, 117) ~= ARGV[1] then return 'conflict' end
-    local a, b, c, d = string.byte(there, 134, 137)
-    local length = d and ((a * 256 + b) * 256 + c) * 256 + d or 0
-    local user = length > 0 and redis.call('GETRANGE', KEYS[1], 141, 140 + length) or ''
+    local user, columns = '', ''
+    local a, b, c, d, e, f, g, h = string.byte(there, 134, 141)
+    if h then
+        local first = ((a * 256 + b) * 256 + c) * 256 + d
+        local both = first + ((e * 256 + f) * 256 + g) * 256 + h
+        if both <= tonumber(ARGV[4]) then
+            columns = redis.call('GETRANGE', KEYS[1], 141, 140 + both)
+            user, columns = string.sub(columns, 1, first), string.sub(columns, first + 1)
+        end
+    end
+    ",
+    unknown_columns!(),
+    r"
+    columns = unknown(columns, 7)
+    if columns ~= ARGV[6] or ARGV[5] ~= '-' and ARGV[5] ~= user then return { 'more', user, columns } end
     redis.call('SET', KEYS[1], 'm' .. string.sub(there, 2, 13) .. ARGV[2] .. user, 'PXAT', ARGV[3])
     redis.call('ZADD', KEYS[2], '-' .. ARGV[3], string.sub(KEYS[1], #KEYS[2] + 2))
     return { 'stored', user }
+    ",
+));
+
+/// Writes the row of step 1 again, with what it was not given.
+///
+/// Keys: row. Values: the old id, the row.
+pub(super) static COMPLEMENT: Script = Script::new(
+    r"
+    local there = redis.call('GETRANGE', KEYS[1], 0, 44)
+    if string.sub(there, 1, 1) ~= 'p' or string.sub(there, 14, 45) ~= ARGV[1] then return 'gone' end
+    redis.call('SET', KEYS[1], string.sub(there, 1, 13) .. string.sub(ARGV[2], 14), 'KEEPTTL')
+    return 'stored'
     ",
 );
 
 /// Step 3 of a rename: removes the mark of this rename from a row.
 ///
-/// Keys: row. Values: the old id.
+/// Keys: row, list. Values: the old id.
 pub(super) static COMPLETE_RENAME: Script = Script::new(
     r"
     local there = redis.call('GETRANGE', KEYS[1], 0, 44)
     local kind = string.sub(there, 1, 1)
+    redis.call('ZREM', KEYS[2], '')
     if kind == 'p' and string.sub(there, 14, 45) == ARGV[1] then
         local row = 'r' .. string.sub(there, 2, 13) .. redis.call('GETRANGE', KEYS[1], 45, -1)
         redis.call('SET', KEYS[1], row, 'KEEPTTL')
@@ -179,8 +227,8 @@ pub(super) static EXPIRE_MARK: Script = Script::new(
     local there = redis.call('GETRANGE', KEYS[1], 0, 44)
     local kind = string.sub(there, 1, 1)
     if kind ~= 'm' and kind ~= 'c' or string.sub(there, 14, 45) ~= ARGV[1] then return 'gone' end
-    redis.call('SETRANGE', KEYS[1], 0, 'c')
     redis.call('PEXPIREAT', KEYS[1], ARGV[3])
+    redis.call('SETRANGE', KEYS[1], 0, 'c')
     local now = ARGV[3] - redis.call('PTTL', KEYS[1])
     local last = string.format('%.0f', now + ARGV[2])
     redis.call('PEXPIREAT', KEYS[1], last)
@@ -203,9 +251,9 @@ pub(super) static ABORT_RENAME: Script = Script::new(
 );
 
 /// Replaces a row by a mark that stays for a while, and returns its user. A key that is no string, which another program
-/// has written, is removed like a row.
+/// has written, is removed like a row. A user that is longer than a row can have is not read: its entry stays.
 ///
-/// Keys: row, list. Values: the id of this call, how long the mark stays.
+/// Keys: row, list. Values: the id of this call, how long the mark stays, how many bytes a row can have.
 pub(super) static DELETE: Script = Script::new(
     r"
     local there, user = '', ''
@@ -213,14 +261,15 @@ pub(super) static DELETE: Script = Script::new(
         there = redis.call('GETRANGE', KEYS[1], 0, 136)
         local kind = string.sub(there, 1, 1)
         if kind == 'g' and string.sub(there, 14, 25) == ARGV[1] then
+            redis.call('ZREM', KEYS[2], '')
             redis.call('SETRANGE', KEYS[1], 0, 'g')
-            return { 'stored', redis.call('GETRANGE', KEYS[1], 25, -1) }
+            return { 'stored', redis.call('GETRANGE', KEYS[1], 25, 24 + ARGV[3]) }
         end
         local is_mark = string.find(#there < 45 and 'ag' or 'agmcp', kind, 1, true)
         if is_mark then return string.sub(there, 1, 45) end
         local a, b, c, d = string.byte(there, 134, 137)
         local length = d and ((a * 256 + b) * 256 + c) * 256 + d or 0
-        if length > 0 then user = redis.call('GETRANGE', KEYS[1], 141, 140 + length) end
+        if length <= tonumber(ARGV[3]) then user = redis.call('GETRANGE', KEYS[1], 141, 140 + length) end
     end
     redis.call('ZREM', KEYS[2], string.sub(KEYS[1], #KEYS[2] + 2))
     if redis.call('DEL', KEYS[1]) == 0 then return 'gone' end
