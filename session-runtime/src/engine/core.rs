@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::poll;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use super::config::{Context, SessionConfig};
@@ -186,18 +187,16 @@ pub(crate) async fn within<R>(
 /// Waits until the deadline. A timer is set only for a future that is not ready at once. Where a handler has blocked the
 /// thread, the deadline may pass before a task of the store could read an answer that is there: it has its turn first.
 pub(super) async fn until<F: Future>(deadline: Instant, mut future: Pin<&mut F>) -> Option<F::Output> {
-    match poll!(&mut future) {
+    if let Poll::Ready(output) = poll!(&mut future) {
+        return Some(output);
+    }
+    if let Ok(output) = timeout_at(deadline, &mut future).await {
+        return Some(output);
+    }
+    yield_now().await;
+    match poll!(future) {
         Poll::Ready(output) => Some(output),
-        Poll::Pending => match timeout_at(deadline, &mut future).await {
-            Ok(output) => Some(output),
-            Err(_) => {
-                tokio::task::yield_now().await;
-                match poll!(future) {
-                    Poll::Ready(output) => Some(output),
-                    Poll::Pending => None,
-                }
-            }
-        },
+        Poll::Pending => None,
     }
 }
 
