@@ -37,7 +37,7 @@ pub(crate) struct Binding<'a> {
 }
 
 impl Binding<'_> {
-    fn aad(&self, purpose: Purpose<'_>, key: KeyId) -> SmallVec<[u8; 192]> {
+    fn aad(&self, purpose: Purpose<'_>, key: KeyId) -> SmallVec<[u8; 256]> {
         let (label, cookie) = match purpose {
             Purpose::Row => (ROW_LABEL, None),
             Purpose::Cookie(name) => (COOKIE_LABEL, Some(name.as_bytes())),
