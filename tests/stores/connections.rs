@@ -833,6 +833,7 @@ async fn a_url_may_name_a_unix_socket() {
 }
 
 #[derive(Databag)]
+#[databag(table = "blocked_visits")]
 struct Visits {
     visits: u32,
 }
