@@ -1,11 +1,15 @@
-//! Time in unix milliseconds, from a clock that tests can replace.
+//! Time in unix milliseconds, from a clock that tests can replace, and waits that end at a time.
 //!
 //! Decisions take the time as an argument; only [`Clock::now`] reads it.
 
+use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::Instant;
+use futures_util::poll;
+use tokio::task::yield_now;
+use tokio::time::{Instant, timeout_at};
 
 /// A point in time in milliseconds since the unix epoch, as stores keep it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,6 +164,22 @@ impl SkewGuardedClock {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.advance(Instant::now(), Timestamp::from(self.clock.now()));
         state
+    }
+}
+
+/// Waits until the deadline. A timer is set only for a future that is not ready at once. Where a handler has blocked the
+/// thread, the deadline may pass before a task of the store could read an answer that is there: it has its turn first.
+pub(crate) async fn until<F: Future>(deadline: Instant, mut future: Pin<&mut F>) -> Option<F::Output> {
+    if let Poll::Ready(output) = poll!(&mut future) {
+        return Some(output);
+    }
+    if let Ok(output) = timeout_at(deadline, &mut future).await {
+        return Some(output);
+    }
+    yield_now().await;
+    match poll!(future) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }
 

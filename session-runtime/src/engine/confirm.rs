@@ -12,8 +12,9 @@ use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep};
 
 use super::commit::RowWrite;
-use super::core::{Engine, until, within};
+use super::core::{Engine, within};
 use crate::backend::Reloaded;
+use crate::clock::until;
 use crate::envelope::Protection;
 use crate::error::Error;
 use crate::store::{Outcome, Row, Scope, Update};

@@ -1,12 +1,9 @@
 //! The engine: what the requests of one bag share, and the first half of a request around its store call.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
-use futures_util::poll;
-use tokio::task::yield_now;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::config::{Context, SessionConfig};
 use super::hooks::Hooks;
@@ -16,7 +13,7 @@ use crate::backend::{Backend, Custody, Opened};
 use crate::bag::Databag;
 use crate::bag::encoding::{DecodeError, EncodeError, Fields};
 use crate::bag::record::{Layout, LayoutError};
-use crate::clock::{Clock, SkewGuardedClock, Timestamp};
+use crate::clock::{Clock, SkewGuardedClock, Timestamp, until};
 use crate::codec::Codec as _;
 use crate::envelope::{CsrfKey, OVERHEAD, Protection};
 use crate::error::{Error, Rejection};
@@ -181,22 +178,6 @@ pub(crate) async fn within<R>(
     match until(deadline, pin!(call)).await {
         Some(result) => result.map_err(Error::Store),
         None => Err(Error::Store(StoreError::deadline(operation))),
-    }
-}
-
-/// Waits until the deadline. A timer is set only for a future that is not ready at once. Where a handler has blocked the
-/// thread, the deadline may pass before a task of the store could read an answer that is there: it has its turn first.
-pub(super) async fn until<F: Future>(deadline: Instant, mut future: Pin<&mut F>) -> Option<F::Output> {
-    if let Poll::Ready(output) = poll!(&mut future) {
-        return Some(output);
-    }
-    if let Ok(output) = timeout_at(deadline, &mut future).await {
-        return Some(output);
-    }
-    yield_now().await;
-    match poll!(future) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
     }
 }
 

@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 use super::commit::{Plan, RowWrite, plan, readable_fields};
 use super::confirm::Effort;
-use super::core::{CookieUpdate, Engine, best_effort, not_read_back, until, within};
+use super::core::{CookieUpdate, Engine, best_effort, not_read_back, within};
 use super::load::{Active, Intent, LoadOutcome, Stored};
 use super::session_locks::SessionLockGuard;
 use crate::backend::Reloaded;
 use crate::backend::tombstones::Tombstone;
 use crate::bag::Databag;
 use crate::bag::merge::merge;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, until};
 use crate::error::{Error, ErrorChain, Rejection};
 use crate::store::{Outcome, Update};
 use crate::token::{SessionId, Token};

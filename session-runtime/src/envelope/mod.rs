@@ -80,7 +80,7 @@ impl Sealing {
     fn seal(&self, purpose: Purpose<'_>, binding: &Binding<'_>, record: &[u8]) -> Vec<u8> {
         let envelope = format::seal(self.keyring.current(), purpose, aead::nonce(), binding, record);
         if purpose == Purpose::Row {
-            self.opened.keep(binding, &envelope, record);
+            self.opened.keep(binding, &envelope[..], record);
         }
         envelope
     }
@@ -98,7 +98,7 @@ impl Sealing {
             return Ok(record);
         }
         let record = format::open(&self.keyring, purpose, binding, envelope.clone())?;
-        self.opened.keep(binding, &envelope, &record);
+        self.opened.keep(binding, envelope, &record);
         Ok(record)
     }
 }

@@ -47,8 +47,13 @@ impl OpenedEnvelopes {
     }
 
     /// Keeps an envelope with its record.
-    pub(super) fn keep(&self, binding: &Binding<'_>, envelope: &[u8], record: &[u8]) {
-        if envelope.len() > MAX_LEN {
+    pub(super) fn keep(
+        &self,
+        binding: &Binding<'_>,
+        envelope: impl AsRef<[u8]> + Into<Box<[u8]>>,
+        record: &[u8],
+    ) {
+        if envelope.as_ref().len() > MAX_LEN {
             return;
         }
         let Binding { id, created, expiration, revision, .. } = *binding;
@@ -110,7 +115,7 @@ mod tests {
     fn only_the_same_envelope_of_the_same_row_is_found() {
         let opened = OpenedEnvelopes::new();
         let own = binding(1, 1);
-        opened.keep(&own, &envelope(5), b"record");
+        opened.keep(&own, envelope(5), b"record");
         assert_eq!(opened.find(&own, &envelope(5)).as_deref(), Some(&b"record"[..]));
         for other in [
             Binding { created: Timestamp::from_millis(0), ..own },
@@ -135,12 +140,12 @@ mod tests {
     fn a_later_envelope_takes_the_place_and_a_long_one_is_not_kept() {
         let opened = OpenedEnvelopes::new();
         let (one, other) = (binding(1, 1), binding(1, 2));
-        opened.keep(&one, &envelope(5), b"one");
-        opened.keep(&other, &envelope(6), b"other");
+        opened.keep(&one, envelope(5), b"one");
+        opened.keep(&other, envelope(6), b"other");
         assert_eq!(opened.find(&one, &envelope(5)), None);
         assert_eq!(opened.find(&other, &envelope(6)).as_deref(), Some(&b"other"[..]));
         let long = vec![7; MAX_LEN + 1];
-        opened.keep(&other, &long, b"long");
+        opened.keep(&other, long.clone(), b"long");
         assert_eq!(opened.find(&other, &long), None);
         opened.forget(one.id);
         assert!(opened.find(&other, &envelope(6)).is_some());

@@ -20,12 +20,12 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Arg, AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe};
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::scripts::Script;
 use super::url::{self, CONNECT_TIMEOUT, START_UP_TIMEOUT, Target};
+use crate::clock::until;
 
 /// A connection without an answer for so long may be replaced. Shorter deadlines replace none: a slow server would get a
 /// new connection for each call.
@@ -86,7 +86,7 @@ impl Link {
                         values => Ok(Answers { values: values?, is_second: false }),
                     }
                 };
-                until(deadline, answers).await.unwrap_or(Err(Failure::Deadline))
+                until(deadline.into(), pin!(answers)).await.unwrap_or(Err(Failure::Deadline))
             }
         }
     }
@@ -349,7 +349,7 @@ impl Connections {
         let connected = if let Some(Ok(connected)) = current.peek() {
             Arc::clone(connected)
         } else {
-            let established = until(deadline, self.established(&current)).await;
+            let established = until(deadline.into(), pin!(self.established(&current))).await;
             let Some(connected) = established else { return Err(Failure::Deadline) };
             now = Instant::now();
             connected?
@@ -358,14 +358,14 @@ impl Connections {
             return Err(Failure::Deadline);
         }
         let end = connected.patience(now, deadline).min(deadline);
-        match until(end, connected.send(calls, replicas, now, end)).await {
+        match until(end.into(), pin!(connected.send(calls, replicas, now, end))).await {
             Some(Err(error)) if needs_another_connection(&error) => {}
             Some(values) => return Ok(Answers { values: values?, is_second: false }),
             None if end == deadline => return Err(Failure::Deadline),
             None => {}
         }
         let again = self.send_again(calls, replicas, &current, deadline);
-        until(deadline, again).await.unwrap_or(Err(Failure::Deadline))
+        until(deadline.into(), pin!(again)).await.unwrap_or(Err(Failure::Deadline))
     }
 
     /// Sends calls that have failed over a connection over the next one.
@@ -468,17 +468,6 @@ impl Drop for Trial<'_> {
             self.connections.forget(&self.attempt);
         }
     }
-}
-
-/// Waits until a time. Where something has blocked the thread, the time may be over before the task of the connection could
-/// read an answer that is there: it has its turn first.
-async fn until<T>(end: Instant, call: impl Future<Output = T>) -> Option<T> {
-    let mut call = pin!(call);
-    if let Ok(output) = timeout_at(end.into(), &mut call).await {
-        return Some(output);
-    }
-    yield_now().await;
-    call.now_or_never()
 }
 
 /// Returns whether the call should be sent over another connection: this one is gone, or its server became a replica.
