@@ -15,6 +15,7 @@ use crate::backend::Reloaded;
 use crate::backend::access::{Access, FindsById, Listed, Lists};
 use crate::bag::{Databag, HasUser};
 use crate::clock::Timestamp;
+use crate::engine::cleanup::prune_all;
 use crate::engine::core::{Engine, within};
 use crate::engine::load::{Active, Client, Intent, LoadOutcome};
 use crate::engine::update::Read;
@@ -265,7 +266,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     where
         A: Lists,
     {
-        Box::pin(self.engine.prune_all(self.engine.now(), self.engine.context.config.deadline))
+        Box::pin(prune_all(|| Some(&*self.engine), self.engine.now(), self.engine.context.config.deadline))
     }
 
     /// Ends every session and returns how many there were.

@@ -1,10 +1,11 @@
 //! The life of a session: idle and absolute limit, touches, and the clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
-use databag_tests::{Browser, Call};
-use session_runtime::{Cleanup, Rejection, Session, SessionMiddleware};
+use databag_tests::{Browser, Call, ManualClock};
+use session_runtime::{Cleanup, Databag as _, Rejection, Session, SessionMiddleware, Sessions, SqliteStore};
 
 use crate::app::{COOKIE, Shop, World, id, read_session, rejected, shop, shop_with};
 
@@ -46,7 +47,7 @@ async fn a_write_does_not_revive_an_expired_session() {
 #[actix_web::test]
 async fn a_session_that_expires_in_flight_is_not_revived() {
     let world = shop().await;
-    let late = async |mut session: Session<Shop>, clock: web::Data<databag_tests::ManualClock>| {
+    let late = async |mut session: Session<Shop>, clock: web::Data<ManualClock>| {
         session.count += 1;
         clock.advance(IDLE + SECOND);
         "late"
@@ -183,6 +184,38 @@ async fn the_cleanup_removes_expired_rows_by_itself() {
     }
     assert_eq!(world.rows(), 1);
     assert!(lives(&fresh).await);
+}
+
+/// A backlog takes a while, and sessions that are dropped close their store at once.
+#[actix_web::test]
+async fn the_cleanup_of_a_backlog_ends_with_the_sessions() {
+    let (folder, clock) = (tempfile::tempdir().expect("a folder"), ManualClock::default());
+    let store = SqliteStore::open(folder.path().join("sessions.db")).expect("opens");
+    let in_use = Arc::new(());
+    let hook = {
+        let in_use = in_use.clone();
+        move |_| drop(in_use.clone())
+    };
+    let builder = Sessions::<Shop>::builder(store).danger_plaintext().idle(30 * SECOND);
+    let sessions = builder.clock(clock.clone()).cleanup(Cleanup::Every(SECOND / 50)).on_started(hook);
+    let sessions = sessions.build().await.expect("builds");
+    for _ in 0..400 {
+        sessions.create(Shop::defaults()).await.expect("stored");
+    }
+    let rows = || {
+        let database = rusqlite::Connection::open(folder.path().join("sessions.db")).expect("opens");
+        let count = database.query_row("SELECT count(*) FROM sessions", [], |row| row.get::<_, i64>(0));
+        count.expect("a number")
+    };
+    clock.advance(31 * SECOND);
+    while rows() == 400 {
+        tokio::time::sleep(SECOND / 1000).await;
+    }
+    drop(sessions);
+    while Arc::strong_count(&in_use) > 1 {
+        tokio::time::sleep(SECOND / 1000).await;
+    }
+    assert!(rows() > 0, "the cleanup was still at work");
 }
 
 #[actix_web::test]

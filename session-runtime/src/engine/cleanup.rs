@@ -1,5 +1,6 @@
 //! The removal of expired rows: in the background, or with requests.
 
+use std::ops::Deref;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -35,36 +36,50 @@ impl Engine {
         }
     }
 
-    /// Removes all rows that have expired at this time, and returns how many. Each batch may take so long.
-    pub(crate) async fn prune_all(&self, now: Timestamp, timeout: Duration) -> Result<u64, Error> {
-        let begun = Instant::now();
-        let mut removed = 0;
-        loop {
-            let batch_begun = Instant::now();
-            let limit = if begun.elapsed() < SMALL_BATCHES { PRUNE_BATCH } else { 16 * PRUNE_BATCH };
-            let deadline = batch_begun + timeout;
-            let prune = self.backend.prune(now, limit, deadline.into_std());
-            match within(deadline, "remove expired rows", prune).await? {
-                0 => return Ok(removed),
-                batch => removed += batch,
-            }
-            sleep(SHORTEST_PAUSE.max(4 * batch_begun.elapsed())).await;
-        }
+    /// Removes a batch of the rows that have expired at this time, and returns how many; `timeout` bounds the wait.
+    async fn prune_batch(&self, now: Timestamp, limit: u32, timeout: Duration) -> Result<u64, Error> {
+        let deadline = Instant::now() + timeout;
+        let prune = self.backend.prune(now, limit, deadline.into_std());
+        within(deadline, "remove expired rows", prune).await
     }
+}
+
+/// Removes all rows that have expired at this time, for as long as there is an engine, and returns how many. Each batch
+/// may take so long.
+pub(crate) async fn prune_all<E: Deref<Target = Engine>>(
+    engine: impl Fn() -> Option<E>,
+    now: Timestamp,
+    timeout: Duration,
+) -> Result<u64, Error> {
+    let begun = Instant::now();
+    let mut removed = 0;
+    // It is not held during a pause, so that sessions that are dropped close their store.
+    while let Some(engine) = engine() {
+        let batch_begun = Instant::now();
+        let limit = if begun.elapsed() < SMALL_BATCHES { PRUNE_BATCH } else { 16 * PRUNE_BATCH };
+        let batch = engine.prune_batch(now, limit, timeout).await?;
+        if batch == 0 {
+            break;
+        }
+        removed += batch;
+        drop(engine);
+        sleep(SHORTEST_PAUSE.max(4 * batch_begun.elapsed())).await;
+    }
+    Ok(removed)
 }
 
 /// Removes expired rows for as long as the sessions exist. Errors are logged; the next round tries again.
 pub(crate) async fn clean_up(engine: Weak<Engine>, pause: Duration) {
     loop {
         sleep(pause).await;
-        let Some(engine) = engine.upgrade() else { return };
-        let Some(now) = engine.clock.agreed() else {
+        let Some(now) = engine.upgrade().map(|engine| engine.clock.agreed()) else { return };
+        let Some(now) = now else {
             tracing::warn!(
                 "the clock was set: expired sessions are not removed until the clocks agree again"
             );
             continue;
         };
-        if let Err(error) = engine.prune_all(now, BATCH_TIMEOUT).await {
+        if let Err(error) = prune_all(|| engine.upgrade(), now, BATCH_TIMEOUT).await {
             tracing::warn!(error = %ErrorChain(&error), "could not remove expired sessions");
         }
     }

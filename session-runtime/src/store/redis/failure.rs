@@ -21,8 +21,6 @@ pub(super) enum Failure {
     NotPrepared,
     #[error("the deadline has passed")]
     Deadline,
-    #[error("the operating system has no random numbers")]
-    NoRandomness(#[source] getrandom::Error),
     #[error("the table has no column {0:?}")]
     NoColumn(ColumnRef),
     #[error("the table has {table} projected columns, and the row {row}")]

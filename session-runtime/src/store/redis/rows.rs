@@ -1,5 +1,7 @@
 //! The calls on one row.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, RedisError};
@@ -135,7 +137,7 @@ impl Rows<'_> {
     /// Inserts a row, marked if it is being renamed from another id. If it cannot be stored, its id may stay in the set of
     /// its user: another sending may have stored it, or the server a part of it.
     pub(super) async fn insert_row(&self, row: &Row, from: Option<SessionId>) -> Result<(), Failure> {
-        let call = call_id()?;
+        let call = call_id();
         let insert = Call::script(&scripts::INSERT, &self.keys(row.id))
             .value(call)
             .value(fields::write(self.table, row, call, from, &Kept::default())?)
@@ -148,7 +150,7 @@ impl Rows<'_> {
         let inserted = if answers.len() == calls.len() { answers.pop().map(reply) } else { None };
         if let Some(Err(refusal)) = answers.pop().map(reply) {
             if matches!(inserted, Some(Ok(ScriptReply::Stored))) {
-                self.ask::<redis::Value>(self.delete_call(row.id)?).await?;
+                self.ask::<redis::Value>(self.delete_call(row.id)).await?;
             }
             return Err(refusal);
         }
@@ -203,7 +205,7 @@ impl Rows<'_> {
             Scope::State => Call::script(&scripts::UPDATE, &[self.key(*id)]),
             Scope::Expiration | Scope::Row => Call::script(&scripts::UPDATE, &self.keys(*id)),
         };
-        let call = call.value(call_id()?).value(expected.to_be_bytes());
+        let call = call.value(call_id()).value(expected.to_be_bytes());
         let call = call.value(fields::numbers(row, *scope)).value(&row.state);
         if *scope == Scope::State {
             return Ok(call);
@@ -224,7 +226,7 @@ impl Rows<'_> {
     /// Removes a row, or returns what is in its place.
     pub(super) async fn take(&self, id: SessionId) -> Result<ScriptReply, Failure> {
         loop {
-            let answer = self.write(&[self.delete_call(id)?]).await?.values.pop();
+            let answer = self.write(&[self.delete_call(id)]).await?.values.pop();
             match reply_with_values(answer.unwrap_or(redis::Value::Nil))? {
                 (ScriptReply::Stored, user) => {
                     if let Some(user) = user.first().and_then(|user| fields::decode(user)) {
@@ -238,10 +240,10 @@ impl Rows<'_> {
         }
     }
 
-    fn delete_call(&self, id: SessionId) -> Result<Call, Failure> {
-        let call = Call::script(&scripts::DELETE, &self.keys(id)).value(call_id()?);
+    fn delete_call(&self, id: SessionId) -> Call {
+        let call = Call::script(&scripts::DELETE, &self.keys(id)).value(call_id());
         let call = call.value(MARK_LIFETIME.as_millis().to_string());
-        Ok(call.value(fields::most_bytes(self.table).to_string()))
+        call.value(fields::most_bytes(self.table).to_string())
     }
 }
 
@@ -280,10 +282,19 @@ pub(super) fn reply_with_values(answer: redis::Value) -> Result<(ScriptReply, Ve
 }
 
 /// Makes the id of a call: the same call sent again has the same one.
-fn call_id() -> Result<CallId, Failure> {
-    let mut number = CallId::default();
-    getrandom::fill(&mut number).map_err(Failure::NoRandomness)?;
-    Ok(number)
+fn call_id() -> CallId {
+    /// Random, so that no other process has it.
+    static PROCESS: LazyLock<[u8; 8]> = LazyLock::new(|| {
+        let mut number = [0; 8];
+        getrandom::fill(&mut number).expect("the operating system has a random number generator");
+        number
+    });
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    let mut id = CallId::default();
+    let (process, call) = id.split_at_mut(PROCESS.len());
+    process.copy_from_slice(&*PROCESS);
+    call.copy_from_slice(&CALLS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    id
 }
 
 /// The last time at which a key can expire, in the year 9999: the server adds to the number, which must not overflow.

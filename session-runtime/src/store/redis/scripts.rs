@@ -112,31 +112,28 @@ pub(super) static INSERT: Script = Script::new(
 /// `-` if the program knows of none, the columns, and the names of all columns that the program knows.
 pub(super) static UPDATE: Script = Script::new(concat!(
     r"
-    local there = redis.call('GETRANGE', KEYS[1], 0, 511)
-    if there == '' then return 'gone' end
-    if string.sub(there, 1, 1) ~= 'r' then return #there < 45 and 'gone' or string.sub(there, 1, 45) end
-    local calls = string.sub(there, 14, 109)
-    if string.find(calls, ARGV[1], 1, true) then
+    local there = redis.call('GETRANGE', KEYS[1], 0, 255)
+    local kind = string.sub(there, 1, 1)
+    if kind == '' then return 'gone' end
+    if kind ~= 'r' then return #there < 45 and 'gone' or string.sub(there, 1, 45) end
+    if string.find(there, ARGV[1], 14, true) then
         redis.call('SETRANGE', KEYS[1], 0, 'r')
         return 'stored'
     end
-    if string.sub(there, 110, 117) ~= ARGV[2] then return 'conflict' end
-    local a, b, c, d, e, f, g, h = string.byte(there, 134, 141)
-    if not h then return 'conflict' end
-    local user = ((a * 256 + b) * 256 + c) * 256 + d
-    local last = 141 + user + ((e * 256 + f) * 256 + g) * 256 + h
+    if #there < 141 or string.find(there, ARGV[2], 110, true) ~= 110 then return 'conflict' end
+    local user, columns = struct.unpack('>I4I4', there, 134)
+    local last = 141 + user + columns
     if last > #there then there = redis.call('GETRANGE', KEYS[1], 0, last - 1) end
-    local kept = string.sub(there, 134, last)
+    local kept = string.sub(there, 110 + #ARGV[3], ARGV[7] and 133 or last)
     if ARGV[7] then
     ",
     unknown_columns!(),
     r"
-        local columns = ARGV[8] .. unknown(string.sub(there, 142 + user, last), 9)
+        columns = ARGV[8] .. unknown(string.sub(there, 142 + user, last), 9)
         user = ARGV[7] == '-' and string.sub(there, 142, 141 + user) or ARGV[7]
-        kept = struct.pack('>I4I4', #user, #columns) .. user .. columns
+        kept = kept .. struct.pack('>I4I4', #user, #columns) .. user .. columns
     end
-    local row = string.sub(there, 1, 13) .. string.sub(calls, 13) .. ARGV[1]
-        .. ARGV[3] .. string.sub(there, 110 + #ARGV[3], 133) .. kept .. ARGV[4]
+    local row = string.sub(there, 1, 13) .. string.sub(there, 26, 109) .. ARGV[1] .. ARGV[3] .. kept .. ARGV[4]
     if ARGV[5] then
         redis.call('SET', KEYS[1], row, 'PXAT', ARGV[6])
         redis.call('ZADD', KEYS[2], ARGV[5], string.sub(KEYS[1], #KEYS[2] + 2))
