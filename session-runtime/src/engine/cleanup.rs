@@ -16,7 +16,7 @@ pub(crate) const PRUNE_BATCH: u32 = 500;
 /// How many expired rows are removed with a request, at most: more than a request can make.
 const PRUNE_WITH_REQUEST: u32 = 16;
 /// How long small batches are tried: if sessions expire faster than that removes them, larger ones follow.
-const SMALL_BATCHES: Duration = Duration::from_mins(15);
+const SMALL_BATCHES: Duration = Duration::from_mins(30);
 /// The shortest pause after a batch. Longer batches have longer pauses, so that requests go first.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// How long a batch in the background may take: no request waits for it.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::file::File;
 use super::index::{Header, Index};
-use crate::store::Row;
+use crate::store::{Row, Scope, Update};
 use crate::token::SessionId;
 use crate::value::Value;
 
@@ -168,6 +168,32 @@ impl Cache {
     /// Returns whether it has a row, so that a new version of it is wanted.
     pub(super) fn has(&self, id: &SessionId) -> bool {
         self.file.is_some() && self.read().rows.contains_key(id)
+    }
+
+    /// Returns the row that an update within the transaction under way has left, if the row before it is here: what the
+    /// update does not name has not changed.
+    pub(super) fn renewed(&self, table: u64, update: &Update) -> Option<Row> {
+        let Update { id, expected, scope, row } = update;
+        let state = self.read();
+        let Entry { row: former, .. } = state.rows.get(id).filter(|entry| entry.table == table)?;
+        // Another change of the same transaction may have changed it before.
+        let is_former = former.revision == *expected && former.damaged.is_none() && row.id == *id;
+        let expiration = match scope {
+            Scope::State => former.expiration,
+            Scope::Expiration => row.expiration,
+            Scope::Row => return None,
+        };
+        is_former.then(|| Row {
+            id: *id,
+            state: row.state.clone(),
+            user: former.user.clone(),
+            ip: former.ip,
+            created: former.created,
+            expiration,
+            revision: row.revision,
+            columns: former.columns.clone(),
+            damaged: None,
+        })
     }
 
     /// Takes the new version of a row, for when the transaction under way is committed.

@@ -49,6 +49,9 @@ const LISTING_CONNECTIONS: usize = 2;
 ///
 /// Dropping the last clone waits for the changes under way and closes the file.
 ///
+/// Triggers do not run when the store changes the database, and views cannot be read: whoever can write to the file could
+/// make some that undo a log-out.
+///
 /// On Linux, up to 16 MiB of rows are kept in memory as they are stored, sealed. A row is returned from there only
 /// after a look at the database has shown that no process has changed it since.
 ///
@@ -277,12 +280,12 @@ impl Store for SqliteStore {
         let affected = Affected::Rows([Some(old), Some(new).filter(|new| *new != old)]);
         self.write("update a row", affected, deadline, move |statements, connection| {
             let outcome = statements.update(connection, &update)?;
-            // As others will read it: what was bound may be stored in another form.
-            if outcome == Outcome::Stored
-                && cache.has(&old)
-                && let Ok(Some(row)) = statements.load(connection, new)
-            {
-                cache.stage(statements.number, row);
+            if outcome == Outcome::Stored && cache.has(&old) {
+                // Otherwise as others will read it: what was bound may be stored in another form.
+                let load = || statements.load(connection, new).ok().flatten();
+                if let Some(row) = cache.renewed(statements.number, &update).or_else(load) {
+                    cache.stage(statements.number, row);
+                }
             }
             Ok(outcome)
         })
