@@ -221,3 +221,152 @@ fn size(row: &Row) -> usize {
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_hours(1);
+
+    struct World {
+        cache: Arc<NearCache>,
+        table: Arc<Table>,
+        connection: Receiver,
+    }
+
+    impl World {
+        fn new(max_age: Duration) -> Self {
+            let cache = Arc::new(NearCache::new(max_age));
+            let connection = Receiver::new(&cache);
+            Self { cache, table: Arc::new(Table::new("sessions")), connection }
+        }
+
+        fn ask(&self, row: &Row) -> Read {
+            self.cache.find(&self.table, row.id).expect_err("it has to be read")
+        }
+
+        fn answer(&self, read: Read, row: &Row) {
+            self.cache.keep(read, &self.table, row, self.connection.tracking());
+        }
+
+        fn read(&self, row: &Row) {
+            self.answer(self.ask(row), row);
+        }
+
+        fn has(&self, row: &Row) -> bool {
+            self.cache.find(&self.table, row.id).is_ok_and(|found| found == *row)
+        }
+
+        fn says(&self, kind: PushKind, data: Vec<Value>) {
+            assert!(self.connection.send(PushInfo { kind, data }).is_ok());
+        }
+    }
+
+    fn row(n: u32, length: usize) -> Row {
+        let mut id = [0; 32];
+        id[..4].copy_from_slice(&n.to_le_bytes());
+        let expiration = Timestamp::from(SystemTime::now()).saturating_add(LONG);
+        Row::new(SessionId::from_bytes(id), vec![7; length], Timestamp::default(), expiration, 1)
+    }
+
+    fn key(row: &Row) -> Vec<u8> {
+        format!("databag:{{sessions:{:02x}}}:{}", row.id.as_bytes()[0], row.id).into_bytes()
+    }
+
+    fn names(keys: &[Vec<u8>]) -> Vec<Value> {
+        vec![Value::Array(keys.iter().cloned().map(Value::BulkString).collect())]
+    }
+
+    #[test]
+    fn a_row_is_kept_until_the_server_names_it() {
+        let (world, one, two) = (World::new(LONG), row(1, 100), row(2, 100));
+        for row in [&one, &two] {
+            world.read(row);
+            assert!(world.has(row));
+        }
+        world.says(PushKind::Invalidate, names(&[b"databag:{sessions:01}".to_vec(), key(&one)]));
+        assert!(!world.has(&one) && world.has(&two));
+        world.says(PushKind::Invalidate, vec![Value::Nil]);
+        assert!(!world.has(&two), "the server was emptied");
+    }
+
+    #[test]
+    fn a_reply_that_may_be_older_than_a_change_is_not_kept() {
+        let row = row(1, 100);
+        let key = key(&row);
+        let keys = || std::iter::once(key.as_slice());
+        let named = |world: &World| world.says(PushKind::Invalidate, names(&[key.clone()]));
+        let emptied = |world: &World| world.says(PushKind::Invalidate, vec![Value::Nil]);
+        let written = |world: &World| drop(world.cache.change(keys()));
+        let changes: [&dyn Fn(&World); 3] = [&named, &emptied, &written];
+        for (n, change) in changes.iter().enumerate() {
+            let world = World::new(LONG);
+            let read = world.ask(&row);
+            change(&world);
+            world.answer(read, &row);
+            assert!(!world.has(&row), "{n}");
+        }
+        let world = World::new(LONG);
+        world.read(&row);
+        let change = world.cache.change(keys());
+        assert!(!world.has(&row), "this process is changing it");
+        world.read(&row);
+        let late = world.ask(&self::row(1 + (1 << 8), 100));
+        drop(change);
+        assert!(!world.has(&row), "it may have been read before the change");
+        world.answer(late, &row);
+        assert!(!world.has(&row), "it was asked for before the end of the change");
+    }
+
+    #[test]
+    fn a_row_is_used_for_a_limited_time_since_it_was_asked_for() {
+        const SHORT: Duration = Duration::from_millis(20);
+        let (world, row) = (World::new(SHORT), row(1, 100));
+        let read = world.ask(&row);
+        std::thread::sleep(SHORT);
+        world.answer(read, &row);
+        assert!(!world.has(&row));
+    }
+
+    #[test]
+    fn the_rows_of_a_connection_that_has_ended_are_not_used() {
+        let (mut world, row) = (World::new(LONG), row(1, 100));
+        world.read(&row);
+        let next = Receiver::new(&world.cache);
+        drop(std::mem::replace(&mut world.connection, next));
+        assert!(!world.has(&row));
+    }
+
+    #[test]
+    fn a_row_that_has_expired_or_is_of_another_handle_is_not_used() {
+        let world = World::new(LONG);
+        let expired = Row { expiration: Timestamp::from(SystemTime::now()), ..row(1, 100) };
+        world.read(&expired);
+        assert!(!world.has(&expired));
+        world.read(&row(2, 100));
+        assert!(world.cache.find(&Arc::new(Table::new("sessions")), row(2, 100).id).is_err());
+    }
+
+    #[test]
+    fn rows_and_bytes_are_bounded() {
+        for (length, rows) in [(0, 32_768), (10_000, 2_000), (SHARD_BYTES / 2 - 2_000, 128), (SHARD_BYTES, 0)]
+        {
+            let world = World::new(LONG);
+            for n in 0..50_000 / u32::try_from(1 + length / 1_000).expect("few") {
+                let row = row(n, length);
+                world.read(&row);
+                assert_eq!(world.has(&row), length < SHARD_BYTES);
+            }
+            let shards: Vec<_> = world.cache.shards.iter().map(lock).collect();
+            let kept: usize = shards.iter().map(|shard| shard.rows.len()).sum();
+            let bytes: usize = shards.iter().map(|shard| shard.bytes).sum();
+            let counted: usize =
+                shards.iter().flat_map(|shard| shard.rows.values()).map(|entry| size(&entry.row)).sum();
+            assert_eq!(bytes, counted);
+            assert!(
+                kept <= rows && kept >= rows / 4 && bytes <= 16 << 20,
+                "{length}: {kept} rows, {bytes} bytes"
+            );
+        }
+    }
+}
