@@ -250,8 +250,10 @@ fn relay(mut from: TcpStream, mut to: TcpStream, hold: &Hold) -> io::Result<()> 
             from.set_read_timeout(None)?;
         }
         to.write_all(&buffer[..read])?;
-        while loses_rest {
-            thread::park();
+        if loses_rest {
+            loop {
+                thread::park();
+            }
         }
     }
 }
@@ -370,7 +372,7 @@ async fn connections_that_are_replaced_without_notice_have_no_near_cache() {
     let connection = ConnectionManager::new(client).await.expect("it answers");
     let given = RedisStore::from_manager(connection).await.expect("it answers");
     for store in [cluster, given] {
-        let sessions = Sessions::<Visits>::builder(store.near_cache(LONG)).danger_plaintext().build().await;
+        let sessions = Sessions::<Shop>::builder(store.near_cache(LONG)).danger_plaintext().build().await;
         let mut error: &dyn std::error::Error = &sessions.expect_err("it is refused");
         let mut text = error.to_string();
         while let Some(cause) = error.source() {
@@ -383,7 +385,7 @@ async fn connections_that_are_replaced_without_notice_have_no_near_cache() {
 
 #[derive(Databag)]
 #[databag(table = "near_visits", cookie = "__Host-near")]
-struct Visits {
+struct Shop {
     #[databag(user_id)]
     user: Option<i64>,
     #[databag(merge = "sum")]
@@ -391,17 +393,17 @@ struct Visits {
     is_closed: bool,
 }
 
-async fn look(visits: LoggedIn<Visits>) -> String {
+async fn look(visits: LoggedIn<Shop>) -> String {
     visits.visits.to_string()
 }
 
-async fn add(mut visits: Session<Visits>) -> &'static str {
+async fn add(mut visits: Session<Shop>) -> &'static str {
     visits.visits += 1;
     "added"
 }
 
-async fn count(mut visits: Session<Visits>) -> Result<String, Error> {
-    let add = |bag: &mut Visits| {
+async fn count(mut visits: Session<Shop>) -> Result<String, Error> {
+    let add = |bag: &mut Shop| {
         bag.visits += 1;
         bag.visits
     };
@@ -409,19 +411,19 @@ async fn count(mut visits: Session<Visits>) -> Result<String, Error> {
 }
 
 /// Changes nothing, because of what is stored.
-async fn decide(mut visits: Session<Visits>) -> Result<String, Error> {
+async fn decide(mut visits: Session<Shop>) -> Result<String, Error> {
     Ok(visits.update(|bag| bag.is_closed).await?.to_string())
 }
 
-async fn reload(mut visits: Session<Visits>) -> Result<String, Error> {
+async fn reload(mut visits: Session<Shop>) -> Result<String, Error> {
     visits.reload().await?;
     Ok(visits.visits.to_string())
 }
 
 /// An application whose process has a near cache, beside another process of the same sessions.
 struct World {
-    sessions: Sessions<Visits>,
-    other: Sessions<Visits>,
+    sessions: Sessions<Shop>,
+    other: Sessions<Shop>,
     site: Site,
 }
 
@@ -430,7 +432,7 @@ impl World {
         let key = Keyring::generate();
         let build = async || {
             let store = RedisStore::connect(&url("REDIS_URL")).await.expect("it answers");
-            let builder = Sessions::<Visits>::builder(store.near_cache(LONG)).deadline(DEADLINE);
+            let builder = Sessions::<Shop>::builder(store.near_cache(LONG)).deadline(DEADLINE);
             builder.keyring(Keyring::parse(&key).expect("a key")).build().await.expect("it answers")
         };
         let (sessions, other) = (build().await, build().await);
@@ -447,7 +449,7 @@ impl World {
 
     /// Returns a browser whose session this process has in its near cache.
     async fn browser(&self, user: i64) -> (Browser, SessionId) {
-        let bag = Visits { user: Some(user), ..Visits::defaults() };
+        let bag = Shop { user: Some(user), ..Shop::defaults() };
         let (token, session) = self.sessions.create(bag).await.expect("it answers");
         let browser = self.site.browser();
         browser.set_cookie("__Host-near", self.sessions.cookie(&token).value());
@@ -487,7 +489,7 @@ async fn what_decides_on_a_write_is_never_read_from_the_near_cache() {
     for (n, path, expected) in [(1, "/decide", "true"), (2, "/reload", "9")] {
         let (browser, id) = world.browser(n).await;
         elsewhere(async || {
-            let close = |bag: &mut Visits| (bag.is_closed, bag.visits) = (true, 9);
+            let close = |bag: &mut Shop| (bag.is_closed, bag.visits) = (true, 9);
             world.other.update(id, close).await.expect("it answers");
         });
         assert_eq!(browser.get("/").await.body, "0", "this thread has read nothing since");
