@@ -261,7 +261,7 @@ impl RedisStore {
     ///
     /// # Limits
     ///
-    /// At most 32,768 rows and 16 MiB are kept, sealed as they are stored. The server keeps the names of the keys, for
+    /// At most 32,768 rows and 16 MiB are kept, as they are stored: sealed. The server keeps the names of the keys, for
     /// each connection: see its `tracking-table-max-keys`.
     ///
     /// A store that `connect` has made for a server or for sentinels can have a near cache; its connections use RESP3. With
