@@ -5,6 +5,8 @@
 
 mod collide;
 
+use std::time::Duration;
+
 use databag_tests::server::url;
 use session_runtime::{MysqlStore, PostgresStore, RedisStore};
 
@@ -20,6 +22,10 @@ async fn mysql() -> MysqlStore {
 
 async fn redis() -> RedisStore {
     RedisStore::connect(&url("REDIS_URL")).await.expect("the server answers")
+}
+
+async fn near_cache() -> RedisStore {
+    redis().await.near_cache(Duration::from_hours(1))
 }
 
 async fn cluster() -> RedisStore {
@@ -69,6 +75,21 @@ async fn twenty_parallel_increments_are_twenty_in_redis() {
 #[actix_web::test]
 async fn a_log_out_is_final_against_a_slow_request_in_redis() {
     race_often("Redis", redis().await).await;
+}
+
+#[actix_web::test]
+async fn fifty_parallel_writers_lose_nothing_in_redis_with_a_near_cache() {
+    fifty_writers("Redis with near cache", near_cache().await).await;
+}
+
+#[actix_web::test]
+async fn twenty_parallel_increments_are_twenty_in_redis_with_a_near_cache() {
+    twenty_increments("Redis with near cache", near_cache().await).await;
+}
+
+#[actix_web::test]
+async fn a_log_out_is_final_against_a_slow_request_in_redis_with_a_near_cache() {
+    race_often("Redis with near cache", near_cache().await).await;
 }
 
 #[actix_web::test]

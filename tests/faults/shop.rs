@@ -15,7 +15,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use databag_tests::{Client, Jar, Random, Reply};
 use serde::{Deserialize, Serialize};
 use session_runtime::{
-    AnyStore, Cleanup, Databag, Error, Keyring, Session, SessionMiddleware, SessionRef, Sessions,
+    AnyStore, Cleanup, Databag, Error, Keyring, RedisStore, Session, SessionMiddleware, SessionRef, Sessions,
 };
 
 use crate::clock::now;
@@ -142,9 +142,15 @@ pub(crate) struct Shop {
 
 impl Shop {
     /// Starts the application with the store that a URL names.
-    pub(crate) async fn open(url: &str, broken: Option<Broken>) -> Self {
+    pub(crate) async fn open(url: &str, near_cache: Option<Duration>, broken: Option<Broken>) -> Self {
         count_panics();
-        let store = AnyStore::connect(url).await.expect("the server answers");
+        let store = match near_cache {
+            Some(max_age) => {
+                RedisStore::connect(url).await.map(|store| AnyStore::from(store.near_cache(max_age)))
+            }
+            None => AnyStore::connect(url).await,
+        };
+        let store = store.expect("the server answers");
         let builder = Sessions::<Bag>::builder(store).keyring(keys()).cleanup(Cleanup::Never);
         let sessions = builder.deadline(DEADLINE).build().await.expect("good settings");
         let server = HttpServer::new(move || {

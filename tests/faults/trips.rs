@@ -22,7 +22,7 @@ const REPEATS: usize = 9;
 async fn cost(servers: &'static Servers, most: Most) {
     let _turn = servers.turn().await;
     let proxy = Proxy::new(&servers.addresses().await, 1);
-    let shop = Shop::open(&proxy.url(&url(servers.variable)), None).await;
+    let shop = Shop::open(&proxy.url(&url(servers.variable)), None, None).await;
     let mut visitor = Visitor::new(shop.address, 1, Random::new(1));
     let trips = async |visitor: &mut Visitor, act| {
         // The connection is back in its pool.

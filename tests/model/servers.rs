@@ -6,6 +6,9 @@
 
 mod model;
 
+use std::time::Duration;
+
+use databag_tests::Cached;
 use databag_tests::server::url;
 use session_runtime::{Directory, MysqlStore, PostgresStore, RedisStore};
 use tokio::sync::OnceCell;
@@ -16,9 +19,12 @@ const CASES: u32 = 48;
 
 /// Compares two processes with the model. They connect once for all sequences.
 fn compare<S: Directory + Clone>(name: &str, connect: impl AsyncFn() -> S) {
+    compare_both(name, async || [connect().await, connect().await]);
+}
+
+fn compare_both<S: Directory + Clone>(name: &str, both: impl AsyncFn() -> [S; 2]) {
     let connected = OnceCell::new();
-    let both = async || [connect().await, connect().await];
-    let tried = try_all(name, CASES, async || connected.get_or_init(&both).await.clone());
+    let tried = try_all(name, CASES, async || connected.get_or_init(|| both()).await.clone());
     tried.unwrap_or_else(|error| panic!("{error}"));
 }
 
@@ -37,6 +43,16 @@ fn sessions_in_mysql_do_what_the_model_does() {
 #[test]
 fn sessions_in_redis_do_what_the_model_does() {
     compare("Redis", async || RedisStore::connect(&url("REDIS_URL")).await.expect("the server answers"));
+}
+
+/// A near cache is of one process, so the handles share it.
+#[test]
+fn sessions_in_redis_with_a_near_cache_do_what_the_model_does() {
+    compare_both("Redis with near cache", async || {
+        let store = RedisStore::connect(&url("REDIS_URL")).await.expect("the server answers");
+        let store = Cached(store.near_cache(Duration::from_hours(1)));
+        [store.clone(), store]
+    });
 }
 
 #[test]

@@ -49,6 +49,14 @@ macro_rules! forward {
         ) -> Result<Option<::session_runtime::store::Row>, ::session_runtime::StoreError> {
             ::session_runtime::Store::load(&self.$field, id, deadline).await
         }
+
+        async fn load_cached(
+            &self,
+            id: ::session_runtime::SessionId,
+            deadline: ::std::time::Instant,
+        ) -> Result<Option<::session_runtime::store::Row>, ::session_runtime::StoreError> {
+            ::session_runtime::Store::load_cached(&self.$field, id, deadline).await
+        }
     };
     (@insert $field:tt) => {
         async fn insert(

@@ -1,6 +1,7 @@
 //! Shared parts of the tests: a browser, a client, a watched store, the demo shop as a process.
 
 mod browser;
+mod cached;
 mod client;
 mod clock;
 pub mod demo;
@@ -14,6 +15,7 @@ pub mod server;
 mod watched;
 
 pub use browser::{Answer, Browser, Site};
+pub use cached::Cached;
 pub use client::{Client, Jar, Reply};
 pub use clock::ManualClock;
 pub use logs::Logs;

@@ -49,6 +49,7 @@ pub(crate) const SERVERS: &[Row] = &[
     ours("Databag, memory", "memory", Kind::Both),
     ours("Databag, cookie", "cookie", Kind::Http),
     ours("Databag, Redis", "redis", Kind::Http),
+    ours("Databag, Redis with near cache", "redis-near-cache", Kind::Http),
     ours("Databag, PostgreSQL", "postgres", Kind::Http),
     peer("actix-session, Redis", "peer-actix-session", "redis", Kind::Http),
     peer("actix-session, cookie", "peer-actix-session", "cookie", Kind::Http),

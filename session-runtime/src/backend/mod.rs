@@ -30,6 +30,11 @@ pub(crate) trait Backend: Send + Sync {
     /// Returns the row that a token opens.
     fn load<'a>(&'a self, token: &'a Token, deadline: Instant) -> StoreFuture<'a, Option<Row>>;
 
+    /// The same for a request that begins: the row may lack what another process has stored meanwhile.
+    fn load_cached<'a>(&'a self, token: &'a Token, deadline: Instant) -> StoreFuture<'a, Option<Row>> {
+        self.load(token, deadline)
+    }
+
     /// Returns what is stored now of a session that this request has loaded.
     fn reload(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Reloaded>;
 

@@ -33,6 +33,10 @@ impl Backend for StoredRows {
         self.store.load(token.session_id(), deadline)
     }
 
+    fn load_cached<'a>(&'a self, token: &'a Token, deadline: Instant) -> StoreFuture<'a, Option<Row>> {
+        self.store.load_cached(token.session_id(), deadline)
+    }
+
     fn reload(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Reloaded> {
         Box::pin(
             async move { Ok(self.store.load(id, deadline).await?.map_or(Reloaded::Gone, Reloaded::Row)) },

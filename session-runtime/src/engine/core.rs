@@ -56,6 +56,15 @@ impl BagEncoding {
     }
 }
 
+/// Which rows will do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Freshness {
+    /// What is stored now.
+    Current,
+    /// What the store may have kept in this process.
+    Cached,
+}
+
 /// What the client's cookie has to become after a session was stored.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "a middleware reads it"))]
@@ -126,7 +135,7 @@ impl Engine {
         client: Option<Client>,
         deadline: Instant,
     ) -> Result<LoadOutcome<T>, Error> {
-        match self.fetch(&token, deadline).await? {
+        match self.fetch(&token, Freshness::Current, deadline).await? {
             Ok(row) => self.open(row, Some(token), client),
             Err(rejection) => Ok(LoadOutcome::Rejected(rejection)),
         }
@@ -136,6 +145,7 @@ impl Engine {
     pub(crate) async fn fetch(
         &self,
         token: &Token,
+        freshness: Freshness,
         deadline: Instant,
     ) -> Result<Result<Row, Rejection>, Error> {
         if !self.backend.is_token(token) {
@@ -145,7 +155,12 @@ impl Engine {
         if self.backend.is_ended_here(token.session_id()) {
             return Ok(Err(Rejection::Unknown));
         }
-        let row = within(deadline, "load a row", self.backend.load(token, deadline.into_std())).await?;
+        let end = deadline.into_std();
+        let load = match freshness {
+            Freshness::Current => self.backend.load(token, end),
+            Freshness::Cached => self.backend.load_cached(token, end),
+        };
+        let row = within(deadline, "load a row", load).await?;
         Ok(row.ok_or(Rejection::Unknown))
     }
 

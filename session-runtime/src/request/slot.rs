@@ -22,7 +22,7 @@ use tokio::time::Instant;
 #[cfg(feature = "actix")]
 use crate::backend::Custody;
 use crate::bag::Databag;
-use crate::engine::core::{CookieUpdate, Engine};
+use crate::engine::core::{CookieUpdate, Engine, Freshness};
 use crate::engine::load::Active;
 #[cfg(feature = "actix")]
 use crate::engine::load::{Client, LoadOutcome};
@@ -231,7 +231,7 @@ impl<T: Databag> Slot<T> {
             RequestToken::Present(token) => token,
         };
         let wait = self.wait();
-        let fetched = self.engine.fetch(&token, wait.deadline).await;
+        let fetched = self.engine.fetch(&token, Freshness::Cached, wait.deadline).await;
         drop(wait);
         self.open(token, client, fetched)
     }

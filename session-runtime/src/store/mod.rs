@@ -79,6 +79,18 @@ impl Row {
             damaged: None,
         }
     }
+
+    /// Returns how many bytes its values take besides the struct.
+    #[cfg(any(feature = "redis", feature = "sqlite"))]
+    fn heap_size(&self) -> usize {
+        let value = |value: &Option<Value>| match value {
+            Some(Value::Text(text)) => text.len(),
+            Some(Value::Blob(blob)) => blob.len(),
+            _ => 0,
+        };
+        let columns = self.columns.iter().map(|column| size_of_val(column) + value(column)).sum::<usize>();
+        self.state.len() + columns + value(&self.user)
+    }
 }
 
 /// A row to be replaced if it still has the expected revision: a compare-and-swap.
@@ -291,7 +303,8 @@ pub enum Order {
 ///
 /// # What an implementation promises
 ///
-/// - An acknowledged `insert`, `update` or `delete` is visible to every later call, from any process.
+/// - An acknowledged `insert`, `update` or `delete` is visible to every later call, from any process; only
+///   [`load_cached`](Store::load_cached) may miss those of other processes.
 /// - [`update`](Store::update) compares and writes in one step, changes the id in the same step if it differs, and never
 ///   creates a row.
 /// - Ids are compared byte for byte.
@@ -408,6 +421,23 @@ pub trait Store: Send + Sync + 'static {
         id: SessionId,
         deadline: Instant,
     ) -> impl Future<Output = Result<Option<Row>, StoreError>> + Send;
+
+    /// Returns the row of this id for a request that begins, perhaps from a copy that this process keeps. The copy has all
+    /// that this process has acknowledged; a change of another process can be missing for as long as the docs of the
+    /// store say. Nothing else calls it: what was read before is read again by [`load`](Store::load).
+    ///
+    /// The default is [`load`](Store::load).
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot answer.
+    fn load_cached(
+        &self,
+        id: SessionId,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Option<Row>, StoreError>> + Send {
+        self.load(id, deadline)
+    }
 
     /// Adds a row.
     ///
@@ -644,6 +674,7 @@ pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Store
 /// A [`Store`] whose type is not named.
 pub(crate) trait DynStore: Send + Sync {
     fn load(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Option<Row>>;
+    fn load_cached(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Option<Row>>;
     fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()>;
     fn update(&self, update: Update, deadline: Instant) -> StoreFuture<'_, Outcome>;
     fn delete(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, bool>;
@@ -660,6 +691,10 @@ pub(crate) trait DynStore: Send + Sync {
 impl<S: Store> DynStore for S {
     fn load(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Option<Row>> {
         Box::pin(Store::load(self, id, deadline))
+    }
+
+    fn load_cached(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Option<Row>> {
+        Box::pin(Store::load_cached(self, id, deadline))
     }
 
     fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()> {

@@ -7,6 +7,7 @@
 
 use std::env;
 use std::error::Error;
+use std::time::Duration;
 
 use actix_web::{App, HttpServer, web};
 use databag_bench::{Shop, plain, routes, sessions, shop};
@@ -35,7 +36,8 @@ async fn serve_on(store: &str) -> Result<()> {
     match store {
         "memory" => serve(MemoryStore::new()).await,
         "cookie" => serve(CookieStore).await,
-        "redis" => serve(RedisStore::connect(&env::var("REDIS_URL")?).await?).await,
+        "redis" => serve(redis().await?).await,
+        "redis-near-cache" => serve(redis().await?.near_cache(Duration::from_secs(5))).await,
         "postgres" => serve(PostgresStore::connect(&env::var("POSTGRES_URL")?).await?).await,
         _ => serve(sqlite(store)?).await,
     }
@@ -46,6 +48,10 @@ async fn measure_on(store: &str, seconds: f64) -> Result<()> {
         "memory" => measure(MemoryStore::new(), seconds).await,
         _ => measure(sqlite(store)?, seconds).await,
     }
+}
+
+async fn redis() -> Result<RedisStore> {
+    Ok(RedisStore::connect(&env::var("REDIS_URL")?).await?)
 }
 
 fn sqlite(durability: &str) -> Result<SqliteStore> {

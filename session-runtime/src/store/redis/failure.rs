@@ -19,6 +19,11 @@ pub(super) enum Failure {
     TooFewReplicas { reached: u32, needed: u32 },
     #[error("the store was not prepared for a table")]
     NotPrepared,
+    #[error(
+        "the near cache needs a store of `RedisStore::connect` on one server or behind sentinels: the connections of a \
+         cluster, and those that the program has made, are replaced without notice, and with them the news of changes"
+    )]
+    NoNearCache,
     #[error("the deadline has passed")]
     Deadline,
     #[error("the table has no column {0:?}")]

@@ -17,12 +17,16 @@ use std::time::{Duration, Instant};
 use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use redis::aio::{ConnectionLike as _, ConnectionManager, MultiplexedConnection};
 use redis::cluster_async::ClusterConnection;
-use redis::{Arg, AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, pipe};
+use redis::{
+    Arg, AsyncConnectionConfig, Cmd, ErrorKind, Pipeline, ProtocolVersion, RedisError, ServerErrorKind,
+    Value, pipe,
+};
 use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::failure::Failure;
+use super::near_cache::{NearCache, Receiver, Tracking};
 use super::scripts::Script;
 use super::url::{self, CONNECT_TIMEOUT, START_UP_TIMEOUT, Target};
 use crate::clock::until;
@@ -45,10 +49,32 @@ pub(super) enum Link {
 impl Link {
     /// Connects to what a URL names.
     pub(super) async fn open(url: &str) -> Result<Self, RedisError> {
-        let reconnecting = Reconnecting { target: Arc::new(url::parse(url)?), runtimes: Arc::default() };
-        let connections = reconnecting.of_this_runtime();
-        let _connected = connections.established(&connections.current()).await?;
+        let target = Arc::new(url::parse(url)?);
+        let reconnecting = Reconnecting { target, near_cache: None, runtimes: Arc::default() };
+        reconnecting.connect().await?;
         Ok(Self::Reconnecting(reconnecting))
+    }
+
+    /// Returns a link with connections of its own that tell a near cache which rows have changed; `None` if the connections
+    /// cannot. The cache has to be told when a connection has ended: a cluster's, and those that the program has made, are
+    /// replaced without notice.
+    pub(super) fn with_near_cache(&self, near_cache: &Arc<NearCache>) -> Option<Self> {
+        let Self::Reconnecting(Reconnecting { target, .. }) = self else { return None };
+        if self.is_cluster() {
+            return None;
+        }
+        let (target, near_cache) = (Arc::clone(target), Some(Arc::clone(near_cache)));
+        Some(Self::Reconnecting(Reconnecting { target, near_cache, runtimes: Arc::default() }))
+    }
+
+    /// Connects with a near cache.
+    pub(super) async fn connect_near_cache(&self) -> Result<(), Failure> {
+        match self {
+            Self::Reconnecting(reconnecting) if reconnecting.near_cache.is_some() => {
+                Ok(reconnecting.connect().await?)
+            }
+            _ => Err(Failure::NoNearCache),
+        }
     }
 
     pub(super) fn is_cluster(&self) -> bool {
@@ -73,6 +99,8 @@ impl Link {
         }
         match self {
             Self::Reconnecting(reconnecting) => {
+                let near_cache = reconnecting.near_cache.as_deref();
+                let _change = near_cache.map(|cache| cache.change(calls.iter().flat_map(Call::script_keys)));
                 reconnecting.of_this_runtime().send(calls, replicas, now, deadline).await
             }
             Self::Given(connection) => {
@@ -81,9 +109,9 @@ impl Link {
                         // It reconnects for the next call.
                         Err(error) if needs_another_connection(&error) && Instant::now() < deadline => {
                             let values = connection.send(calls, replicas, deadline).await?;
-                            Ok(Answers { values, is_second: true })
+                            Ok(Answers { values, is_second: true, tracking: None })
                         }
-                        values => Ok(Answers { values: values?, is_second: false }),
+                        values => Ok(Answers { values: values?, is_second: false, tracking: None }),
                     }
                 };
                 until(deadline.into(), pin!(answers)).await.unwrap_or(Err(Failure::Deadline))
@@ -113,6 +141,8 @@ pub(super) struct Answers {
     pub(super) values: Vec<Value>,
     /// Whether the calls were sent twice. The first ones may have been executed too, and others between.
     pub(super) is_second: bool,
+    /// The connection that they came over, with a near cache.
+    pub(super) tracking: Option<Tracking>,
 }
 
 /// A script or a command, with its keys and values. Keys of one call have one hash tag.
@@ -148,6 +178,13 @@ impl Call {
         let first_key = if self.script.is_some() { BEFORE_KEYS } else { 1 };
         let key = self.arguments().nth(first_key).unwrap_or_default();
         key.split(|byte| *byte == b'}').next().unwrap_or_default()
+    }
+
+    /// Returns the keys of its script: nothing else changes a row.
+    fn script_keys(&self) -> impl Iterator<Item = &[u8]> {
+        let count = self.arguments().nth(BEFORE_KEYS - 1).filter(|_| self.script.is_some());
+        let count = count.and_then(|count| str::from_utf8(count).ok()?.parse().ok()).unwrap_or(0);
+        self.arguments().skip(BEFORE_KEYS).take(count)
     }
 
     fn arguments(&self) -> impl Iterator<Item = &[u8]> {
@@ -231,10 +268,16 @@ impl Connection {
 #[derive(Clone)]
 pub(super) struct Reconnecting {
     target: Arc<Target>,
+    near_cache: Option<Arc<NearCache>>,
     runtimes: Arc<RwLock<HashMap<runtime::Id, Arc<Connections>>>>,
 }
 
 impl Reconnecting {
+    async fn connect(&self) -> Result<(), RedisError> {
+        let connections = self.of_this_runtime();
+        connections.established(&connections.current()).await.map(drop)
+    }
+
     /// Returns the connections of the runtime that makes this call.
     fn of_this_runtime(&self) -> Arc<Connections> {
         let runtime = Handle::current();
@@ -249,7 +292,8 @@ impl Reconnecting {
             let (runtime_ended, dropped) = oneshot::channel();
             // The task ends with its runtime, or with these connections.
             runtime.spawn(dropped);
-            Arc::new(Connections { target: Arc::clone(&self.target), runtime_ended, pair: Mutex::default() })
+            let (target, near_cache) = (Arc::clone(&self.target), self.near_cache.clone());
+            Arc::new(Connections { target, near_cache, runtime_ended, pair: Mutex::default() })
         });
         Arc::clone(connections)
     }
@@ -258,6 +302,7 @@ impl Reconnecting {
 /// The connections of one runtime.
 struct Connections {
     target: Arc<Target>,
+    near_cache: Option<Arc<NearCache>>,
     pair: Mutex<Pair>,
     /// Is closed when the runtime has ended.
     runtime_ended: oneshot::Sender<Infallible>,
@@ -276,6 +321,7 @@ type Attempt = Shared<BoxFuture<'static, Result<Arc<Connected>, Arc<RedisError>>
 
 struct Connected {
     connection: Connection,
+    tracking: Option<Tracking>,
     waiting: Mutex<Waiting>,
 }
 
@@ -360,7 +406,10 @@ impl Connections {
         let end = connected.patience(now, deadline).min(deadline);
         match until(end.into(), pin!(connected.send(calls, replicas, now, end))).await {
             Some(Err(error)) if needs_another_connection(&error) => {}
-            Some(values) => return Ok(Answers { values: values?, is_second: false }),
+            Some(values) => {
+                let tracking = connected.tracking.clone();
+                return Ok(Answers { values: values?, is_second: false, tracking });
+            }
             None if end == deadline => return Err(Failure::Deadline),
             None => {}
         }
@@ -387,7 +436,7 @@ impl Connections {
             Err(error) if needs_another_connection(error) => self.forget(&trial.attempt),
             _ => self.adopt(&trial.attempt),
         }
-        Ok(Answers { values: values?, is_second: true })
+        Ok(Answers { values: values?, is_second: true, tracking: connected.tracking.clone() })
     }
 
     /// Returns the connection that calls are sent over first.
@@ -428,29 +477,53 @@ impl Connections {
 
     /// Connects in a task of its own, so that a call that misses its deadline does not cancel the attempt for others.
     fn attempt(&self) -> Attempt {
-        let connecting = tokio::spawn(timeout(START_UP_TIMEOUT, connect(Arc::clone(&self.target))));
+        let connecting = tokio::spawn(timeout(
+            START_UP_TIMEOUT,
+            connect(Arc::clone(&self.target), self.near_cache.clone()),
+        ));
         let attempt = async {
             let given_up = || RedisError::from((ErrorKind::Io, "the server does not answer"));
             let connected = connecting.await.ok().and_then(Result::ok);
-            let connection = connected.unwrap_or_else(|| Err(given_up())).map_err(Arc::new)?;
-            Ok(Arc::new(Connected { connection, waiting: Mutex::default() }))
+            let connected = connected.unwrap_or_else(|| Err(given_up())).map_err(Arc::new)?;
+            Ok(Arc::new(connected))
         };
         attempt.boxed().shared()
     }
 }
 
-async fn connect(target: Arc<Target>) -> Result<Connection, RedisError> {
-    let config =
+async fn connect(target: Arc<Target>, near_cache: Option<Arc<NearCache>>) -> Result<Connected, RedisError> {
+    let mut config =
         AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(None);
-    Ok(match &*target {
+    let mut tracking = None;
+    if let Some(near_cache) = &near_cache {
+        let receiver = Receiver::new(near_cache);
+        tracking = Some(receiver.tracking());
+        config = config.set_push_sender(receiver);
+    }
+    // Only with RESP3 does a server say anything without being asked.
+    let protocol = tracking.as_ref().map(|_| ProtocolVersion::RESP3);
+    let connection = match &*target {
         Target::Server(client) => {
+            let client = url::with_protocol(client, protocol)?;
             Connection::Server(client.get_multiplexed_async_connection_with_config(&config).await?)
         }
         Target::Sentinels(sentinels) => {
-            Connection::Server(sentinels.client()?.get_async_connection_with_config(&config).await?)
+            let mut client = sentinels.client(protocol)?;
+            Connection::Server(client.get_async_connection_with_config(&config).await?)
         }
         Target::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
-    })
+    };
+    if tracking.is_some()
+        && let Connection::Server(connection) = &connection
+    {
+        redis::cmd("CLIENT")
+            .arg("TRACKING")
+            .arg("ON")
+            .arg("OPTIN")
+            .exec_async(&mut connection.clone())
+            .await?;
+    }
+    Ok(Connected { connection, tracking, waiting: Mutex::default() })
 }
 
 /// A call over the connection that may become the current one. It can be dropped at its deadline; then a connection that
@@ -501,7 +574,8 @@ mod tests {
     #[test]
     fn a_runtime_that_has_ended_leaves_no_connection() {
         let target = url::parse("redis://127.0.0.1:1").expect("a URL");
-        let reconnecting = Reconnecting { target: Arc::new(target), runtimes: Arc::default() };
+        let reconnecting =
+            Reconnecting { target: Arc::new(target), near_cache: None, runtimes: Arc::default() };
         for _ in 0..3 {
             let runtime = runtime::Builder::new_current_thread().build().expect("a runtime");
             let of_runtime = || runtime.block_on(async { reconnecting.of_this_runtime() });

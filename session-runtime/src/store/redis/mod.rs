@@ -3,7 +3,7 @@
 //! Rows and filters enter, rows and outcomes leave. A row is a string of bytes (`fields`), so that one plain command reads it
 //! and stops at the limit of the table. Every change of a row is one script
 //! (`scripts`), sent over a connection that knows which server owns the key (`link`). A change of the id is a protocol of
-//! three steps (`rename`).
+//! three steps (`rename`). Rows that were read are kept if the program asks for it (`near_cache`).
 //!
 //! # Keys
 //!
@@ -31,6 +31,7 @@ mod failure;
 mod fields;
 mod link;
 mod lists;
+mod near_cache;
 mod rename;
 mod rows;
 mod scripts;
@@ -47,6 +48,7 @@ use tokio::time::timeout;
 
 use self::failure::Failure;
 use self::link::{Connection, Link};
+use self::near_cache::NearCache;
 use self::rows::Rows;
 use self::server::check_server;
 use self::url::START_UP_TIMEOUT;
@@ -122,6 +124,7 @@ use crate::value::Value;
 #[derive(Clone)]
 pub struct RedisStore {
     link: Link,
+    near_cache: Option<Arc<NearCache>>,
     min_replicas: u32,
     table: Option<Prepared>,
 }
@@ -226,7 +229,7 @@ impl RedisStore {
             Ok(checked) => checked?,
             Err(_) => return Err(Failure::Deadline),
         }
-        Ok(Self { link, min_replicas: 0, table: None })
+        Ok(Self { link, near_cache: None, min_replicas: 0, table: None })
     }
 
     /// Requires that so many replicas acknowledge each write (`WAIT`), for this handle and clones made from it. The default
@@ -236,6 +239,53 @@ impl RedisStore {
     /// With fewer acknowledgements it is an error, although it was made. Other calls on the connection wait meanwhile.
     pub fn min_replicas(mut self, replicas: u32) -> Self {
         self.min_replicas = replicas;
+        self
+    }
+
+    /// Keeps rows that requests have read in this process, for this handle and clones made from it. The default is none.
+    ///
+    /// The first load of a request takes a row that is kept, and makes no trip to the server. All else asks the server: a
+    /// read after a conflict, [`Session::reload`](crate::Session::reload), and all calls of [`Sessions`](crate::Sessions).
+    /// Every write compares the revision on the server, so a row that is old loses no update.
+    ///
+    /// # Staleness
+    ///
+    /// What this process writes, on any runtime, its next request sees. What another process writes is seen as soon as the
+    /// server's message arrives (`CLIENT TRACKING`), usually within a millisecond. The message can be lost or late: the
+    /// connection can be silent, or its thread blocked. So no row is used for longer than `max_age` after it was asked for,
+    /// by the monotonic clock of the system. A few seconds are enough: each session is then read every few seconds at most.
+    /// The rows of a connection that has ended are not used.
+    ///
+    /// **A session that another process has ended or revoked can still be read for that long**, and so can a value that it
+    /// has changed. A write to the session is refused all the same. Without a near cache none of this can happen.
+    ///
+    /// # Limits
+    ///
+    /// At most 32,768 rows and 16 MiB are kept, as they are stored: sealed. The server keeps the names of the keys, for
+    /// each connection: see its `tracking-table-max-keys`.
+    ///
+    /// A store that `connect` has made for a server or for sentinels can have a near cache; its connections use RESP3. With
+    /// a cluster, and with a connection that the program has made, `build` fails: they are replaced without notice, and
+    /// messages would be missed unnoticed.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// use session_runtime::RedisStore;
+    ///
+    /// # async fn connect() -> Result<(), Box<dyn std::error::Error>> {
+    /// let store = RedisStore::connect("redis://cache.example").await?.near_cache(Duration::from_secs(5));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn near_cache(mut self, max_age: Duration) -> Self {
+        let near_cache = Arc::new(NearCache::new(max_age));
+        if let Some(link) = self.link.with_near_cache(&near_cache) {
+            self.link = link;
+        }
+        self.near_cache = Some(near_cache);
         self
     }
 
@@ -249,13 +299,21 @@ impl RedisStore {
         let prepared = self.table.as_ref();
         let prepared = prepared.ok_or_else(|| StoreError::new(operation, Failure::NotPrepared))?;
         let Prepared { table, prefix } = prepared;
-        let rows = Rows { link: &self.link, table, prefix, min_replicas: self.min_replicas, deadline };
-        call(rows).await.map_err(|failure| failure.into_error(operation))
+        let (link, near_cache, min_replicas) = (&self.link, self.near_cache.as_deref(), self.min_replicas);
+        call(Rows { link, near_cache, table, prefix, min_replicas, deadline })
+            .await
+            .map_err(|failure| failure.into_error(operation))
     }
 }
 
 impl Store for RedisStore {
     async fn prepare(&mut self, table: &Table, _: Duration) -> Result<(), StoreError> {
+        if self.near_cache.is_some() {
+            const OPERATION: &str = "start its near cache";
+            let connected = timeout(START_UP_TIMEOUT, self.link.connect_near_cache()).await;
+            let connected = connected.unwrap_or(Err(Failure::Deadline));
+            connected.map_err(|failure| failure.into_error(OPERATION))?;
+        }
         // A brace in the name would end the text that decides the slot.
         let name = table.name.replace('%', "%25").replace('{', "%7B").replace('}', "%7D");
         let prefix = format!("databag:{{{name}:").into();
@@ -271,6 +329,10 @@ impl Store for RedisStore {
 
     async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
         self.within("load a row", deadline, async |rows| rows.load(id).await).await
+    }
+
+    async fn load_cached(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
+        self.within("load a row", deadline, async |rows| rows.load_cached(id).await).await
     }
 
     async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
@@ -327,6 +389,7 @@ impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisStore")
             .field("link", &self.link)
+            .field("near_cache", &self.near_cache.as_deref().map(NearCache::max_age))
             .field("min_replicas", &self.min_replicas)
             .finish_non_exhaustive()
     }

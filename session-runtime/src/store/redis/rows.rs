@@ -1,7 +1,7 @@
 //! The calls on one row.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use redis::{FromRedisValue, RedisError};
@@ -9,6 +9,7 @@ use redis::{FromRedisValue, RedisError};
 use super::failure::Failure;
 use super::fields::{self, CallId, Kept, Stored, encode};
 use super::link::{Answers, Call, Link};
+use super::near_cache::NearCache;
 use super::scripts;
 use crate::clock::Timestamp;
 use crate::store::{Outcome, Row, Scope, Table, Update};
@@ -25,7 +26,8 @@ pub(super) const MARK_LIFETIME: Duration = Duration::from_mins(1);
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     pub(super) link: &'a Link,
-    pub(super) table: &'a Table,
+    pub(super) near_cache: Option<&'a NearCache>,
+    pub(super) table: &'a Arc<Table>,
     /// The start of every key: up to the name of the table.
     pub(super) prefix: &'a str,
     pub(super) min_replicas: u32,
@@ -74,7 +76,7 @@ impl Rows<'_> {
     /// Sends calls in this order, in one trip where one server has all keys. Returns the answers up to the first trip in
     /// which the server has refused one.
     pub(super) async fn write(&self, calls: &[Call]) -> Result<Answers, Failure> {
-        let mut answers = Answers { values: Vec::new(), is_second: false };
+        let mut answers = Answers { values: Vec::new(), is_second: false, tracking: None };
         let is_one_server = !self.link.is_cluster();
         for calls in calls.chunk_by(|a, b| is_one_server || a.tag() == b.tag()) {
             let mut answered = self.link.send(calls, self.min_replicas, self.deadline).await?;
@@ -103,7 +105,32 @@ impl Rows<'_> {
     }
 
     pub(super) async fn load(&self, id: SessionId) -> Result<Option<Row>, Failure> {
-        match self.look_up(id).await? {
+        let stored = self.look_up(id).await?;
+        self.readable(id, stored).await
+    }
+
+    /// Returns a row, from the near cache if it is there.
+    pub(super) async fn load_cached(&self, id: SessionId) -> Result<Option<Row>, Failure> {
+        let Some(near_cache) = self.near_cache else { return self.load(id).await };
+        let read = match near_cache.find(self.table, id) {
+            Ok(row) => return Ok(Some(row)),
+            Err(read) => read,
+        };
+        let track = Call::command("CLIENT", "CACHING".to_owned()).value("YES");
+        let call = self.read_call(id, fields::most_bytes(self.table));
+        let mut answers = self.link.send(&[track, call], 0, self.deadline).await?;
+        let stored = self.read_stored(id, answers.values.pop())?;
+        if let (Stored::Row(row), Some(redis::Value::Okay), Some(tracking)) =
+            (&stored, answers.values.pop(), answers.tracking)
+            && row.damaged.is_none()
+        {
+            near_cache.keep(read, self.table, row, tracking);
+        }
+        self.readable(id, stored).await
+    }
+
+    async fn readable(&self, id: SessionId, stored: Stored) -> Result<Option<Row>, Failure> {
+        match stored {
             Stored::Row(row) => Ok(Some(row)),
             Stored::Pending(from, row) => Ok(self.is_readable(from, id).await?.then_some(row)),
             Stored::Nothing | Stored::Moved(..) => Ok(None),
@@ -116,8 +143,17 @@ impl Rows<'_> {
 
     /// Reads the first bytes of what is stored under an id.
     pub(super) async fn read(&self, id: SessionId, most: usize) -> Result<Stored, Failure> {
-        let call = Call::command("GETRANGE", self.key(id)).value("0").value((most - 1).to_string());
-        Ok(match self.link.send(&[call], 0, self.deadline).await?.values.pop() {
+        let call = self.read_call(id, most);
+        let answer = self.link.send(&[call], 0, self.deadline).await?.values.pop();
+        self.read_stored(id, answer)
+    }
+
+    fn read_call(&self, id: SessionId, most: usize) -> Call {
+        Call::command("GETRANGE", self.key(id)).value("0").value((most - 1).to_string())
+    }
+
+    fn read_stored(&self, id: SessionId, answer: Option<redis::Value>) -> Result<Stored, Failure> {
+        Ok(match answer {
             Some(redis::Value::BulkString(bytes)) => fields::read(self.table, id, &bytes),
             // It is no string: another program has written it.
             Some(redis::Value::ServerError(error)) if error.code() == "WRONGTYPE" => {

@@ -7,7 +7,8 @@ use redis::cluster::ClusterClient;
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    Client, ClientTlsConfig, ErrorKind, IntoConnectionInfo as _, RedisError, TlsCertificates, TlsMode,
+    Client, ClientTlsConfig, ErrorKind, IntoConnectionInfo as _, ProtocolVersion, RedisError,
+    TlsCertificates, TlsMode,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -37,9 +38,9 @@ pub(super) struct Sentinels {
 }
 
 impl Sentinels {
-    /// Returns a client for one connection: it cannot be shared.
-    pub(super) fn client(&self) -> Result<SentinelClient, RedisError> {
-        sentinels(&self.scheme, &self.rest, self.certificates.clone())
+    /// Returns a client for one connection: it cannot be shared. A protocol replaces that of the URL.
+    pub(super) fn client(&self, protocol: Option<ProtocolVersion>) -> Result<SentinelClient, RedisError> {
+        sentinels(&self.scheme, &self.rest, self.certificates.clone(), protocol)
     }
 }
 
@@ -61,7 +62,7 @@ pub(super) fn parse(url: &str) -> Result<Target, RedisError> {
         Some("cluster") => cluster(tls, rest, certificates).map(|client| Target::Cluster(Box::new(client))),
         Some("sentinel") => {
             let sentinels = Sentinels { scheme: tls.to_owned(), rest: rest.to_owned(), certificates };
-            sentinels.client()?;
+            sentinels.client(None)?;
             Ok(Target::Sentinels(sentinels))
         }
         Some(_) => Err(invalid_url("the scheme names neither a server, nor a cluster, nor sentinels")),
@@ -72,6 +73,21 @@ fn server(url: &str, certificates: Option<TlsCertificates>) -> Result<Client, Re
     let info = url.into_connection_info()?.set_tcp_settings(tcp_settings());
     match certificates {
         Some(certificates) => Client::build_with_tls(info, certificates),
+        None => Client::open(info),
+    }
+}
+
+/// Returns a client that speaks another protocol than that of its URL.
+pub(super) fn with_protocol(
+    client: &Client,
+    protocol: Option<ProtocolVersion>,
+) -> Result<Client, RedisError> {
+    let info = client.get_connection_info().clone();
+    match protocol {
+        Some(protocol) => {
+            let settings = info.redis_settings().clone().set_protocol(protocol);
+            Client::open(info.set_redis_settings(settings))
+        }
         None => Client::open(info),
     }
 }
@@ -102,6 +118,7 @@ fn sentinels(
     scheme: &str,
     rest: &str,
     certificates: Option<TlsCertificates>,
+    protocol: Option<ProtocolVersion>,
 ) -> Result<SentinelClient, RedisError> {
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (hosts, master) = rest.rsplit_once('/').ok_or_else(|| invalid_url("the URL names no master"))?;
@@ -114,7 +131,7 @@ fn sentinels(
         .set_client_to_redis_tcp_settings(tcp_settings());
     // The client decodes the credentials as those of a single server.
     let info = format!("{scheme}://{user}@localhost/?{query}").into_connection_info()?;
-    let protocol = info.redis_settings().protocol();
+    let protocol = protocol.unwrap_or(info.redis_settings().protocol());
     builder = builder.set_client_to_redis_protocol(protocol).set_client_to_sentinel_protocol(protocol);
     if let Some(name) = info.redis_settings().username() {
         builder = builder.set_client_to_redis_username(name);

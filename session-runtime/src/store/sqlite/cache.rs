@@ -15,7 +15,6 @@ use super::file::File;
 use super::index::{Header, Index};
 use crate::store::{Row, Scope, Update};
 use crate::token::SessionId;
-use crate::value::Value;
 
 /// The most bytes of all rows: 16 MiB.
 const MAX_BYTES: usize = 16 << 20;
@@ -85,16 +84,9 @@ impl State {
     }
 }
 
-/// About how many bytes an entry takes.
+/// About how many bytes an entry takes. Of the buckets of the map, half may be empty.
 fn size(row: &Row) -> usize {
-    let value = |value: &Option<Value>| match value {
-        Some(Value::Text(text)) => text.len(),
-        Some(Value::Blob(blob)) => blob.len(),
-        _ => 0,
-    };
-    let columns = row.columns.iter().map(|column| size_of_val(column) + value(column)).sum::<usize>();
-    // Of the buckets of the map, half may be empty.
-    2 * size_of::<(SessionId, Entry)>() + row.state.len() + columns + value(&row.user)
+    2 * size_of::<(SessionId, Entry)>() + row.heap_size()
 }
 
 impl Cache {

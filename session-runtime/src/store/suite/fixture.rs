@@ -83,6 +83,10 @@ impl<S: Store> TimedStore<S> {
         self.0.load(id, deadline()).await
     }
 
+    pub(super) async fn load_cached(&self, id: SessionId) -> Result<Option<Row>, StoreError> {
+        self.0.load_cached(id, deadline()).await
+    }
+
     pub(super) async fn insert(&self, row: Row) -> Result<(), StoreError> {
         self.0.insert(row, deadline()).await
     }

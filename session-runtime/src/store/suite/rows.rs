@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 
 use super::fixture::{
-    self, CheckResult, MAX_STATE, TimedStore, checks, ensure, ensure_bounded, full_row, hour, id, next, now,
-    of_user, replace, row, table,
+    self, CheckError, CheckResult, MAX_STATE, TimedStore, checks, ensure, ensure_bounded, full_row, hour, id,
+    next, now, of_user, replace, row, table,
 };
 use crate::clock::Timestamp;
 use crate::store::{Outcome, Row, Scope, Store, StoreError, Update};
@@ -33,6 +33,7 @@ pub(super) async fn check_store<S: Store + Clone>(open: &impl AsyncFn() -> S) ->
         one_of_concurrent_id_changes_of_one_row_wins,
         a_replaced_id_is_gone_for_every_call,
         delete_returns_whether_there_was_a_row,
+        a_cached_load_has_what_was_acknowledged,
         an_update_racing_a_deletion_leaves_no_row,
         an_id_change_racing_a_deletion_leaves_no_row_or_the_new_one,
         pruning_removes_only_expired_rows_and_respects_its_limit,
@@ -281,6 +282,29 @@ async fn delete_returns_whether_there_was_a_row<S: Store>(store: TimedStore<S>) 
     let again = row(1);
     store.insert(again.clone()).await?;
     ensure("the row", store.load(id(1)).await?, Some(again))
+}
+
+async fn a_cached_load_has_what_was_acknowledged<S: Store>(store: TimedStore<S>) -> CheckResult {
+    let cached = async |n, expected: Option<&Row>| {
+        // The second one may be answered from what the first one has read.
+        for _ in 0..2 {
+            ensure("the row", store.load_cached(id(n)).await?, expected.cloned())?;
+        }
+        Ok::<_, CheckError>(())
+    };
+    let stored = full_row(1);
+    cached(1, None).await?;
+    store.insert(stored.clone()).await?;
+    cached(1, Some(&stored)).await?;
+    let after = next(&stored);
+    ensure("the update", store.update(replace(&stored, Scope::Row, after.clone())).await?, Outcome::Stored)?;
+    cached(1, Some(&after)).await?;
+    let renamed = Row { id: id(2), ..next(&after) };
+    ensure("the new id", store.update(replace(&after, Scope::Row, renamed.clone())).await?, Outcome::Stored)?;
+    cached(1, None).await?;
+    cached(2, Some(&renamed)).await?;
+    ensure("whether it was deleted", store.delete(id(2)).await?, true)?;
+    cached(2, None).await
 }
 
 async fn an_update_racing_a_deletion_leaves_no_row<S: Store>(store: TimedStore<S>) -> CheckResult {

@@ -1,5 +1,6 @@
 //! Stores with one planted fault each: a checker that finds no planted fault proves nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,7 @@ enum Fault {
     NewestComesLast,
     LongStateLooksGood,
     TextIgnoresCase,
+    CachedRowIsOld,
 }
 
 #[derive(Clone)]
@@ -39,11 +41,12 @@ struct Faulty {
     store: MemoryStore,
     fault: Fault,
     update_lock: Arc<Mutex<()>>,
+    cached: Arc<Mutex<HashMap<SessionId, Row>>>,
 }
 
 impl Faulty {
     fn new(fault: Fault) -> Self {
-        Self { store: MemoryStore::new(), fault, update_lock: Arc::default() }
+        Self { store: MemoryStore::new(), fault, update_lock: Arc::default(), cached: Arc::default() }
     }
 
     /// Finds ids and deletes their rows in a second step, so that other calls run in between.
@@ -73,6 +76,12 @@ impl Store for Faulty {
             row.state.truncate(1_000);
         }
         Ok(loaded)
+    }
+
+    async fn load_cached(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
+        let loaded = self.load(id, deadline).await?;
+        let (Fault::CachedRowIsOld, Some(row)) = (self.fault, &loaded) else { return Ok(loaded) };
+        Ok(Some(self.cached.lock().await.entry(id).or_insert_with(|| row.clone()).clone()))
     }
 
     async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
@@ -204,6 +213,7 @@ async fn every_planted_fault_is_found() {
         (Fault::PagesOverlap, "pages follow one another"),
         (Fault::NewestComesLast, "the newest rows come first"),
         (Fault::LongStateLooksGood, "a long state is seen to be too long"),
+        (Fault::CachedRowIsOld, "a cached load has what was acknowledged"),
         (Fault::TextIgnoresCase, "text is compared byte for byte"),
     ] {
         let open = async || Faulty::new(fault);
