@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use session_runtime::builder::Protected;
 use session_runtime::{
-    Bind, Builder, Cleanup, Databag, Error, FormerCookie, Keyring, SameSite, Sessions, SqliteStore,
+    Bind, Builder, Cleanup, Databag, Error, FormerCookie, Keyring, SameSite, Sessions, SqliteStore, Token,
 };
 
 use crate::app::{COOKIE, Shop, ShopBuilder, key, shop, shop_with};
