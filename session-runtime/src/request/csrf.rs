@@ -2,7 +2,7 @@
 //!
 //! The token of a stored session is bound to its id. Without a stored session it is bound to a visitor's id, which the
 //! cookie carries: so a form costs no row. If the visitor's session is stored later, and no user has logged in, the cookie
-//! is bound to that session, so that forms in other tabs stay good. A log-in ends them.
+//! is bound to the id of that session, so that forms in other tabs stay good. A log-in changes the id and ends them.
 
 use std::cell::Cell;
 
@@ -34,7 +34,7 @@ struct Visitor {
 #[cfg(feature = "actix")]
 #[derive(Debug)]
 pub(crate) enum CsrfCookieUpdate {
-    Set(CsrfCookie),
+    Set(Box<CsrfCookie>),
     Remove,
 }
 
@@ -45,11 +45,10 @@ impl CsrfState {
         self.sent.set(cookie);
     }
 
-    /// Finds the visitor of the cookie, when the session is loaded. Nothing but its id is good for a session with a user.
+    /// Finds the visitor of the cookie, when the session is loaded.
     pub(super) fn begin<T: Databag>(&self, keys: &CsrfKeys, active: &Active<T>) {
         let session = active.stored.as_ref().map(|_| active.id);
         let visitor = self.sent.get().and_then(|cookie| keys.visitor(&cookie, session));
-        let visitor = visitor.filter(|_| !has_user(&active.bag));
         self.visitor.set(visitor.map(|id| Visitor { id, is_issued: false }));
         self.loaded.set(Some(active.id));
     }
@@ -66,8 +65,8 @@ impl CsrfState {
 
     /// Returns whether a token is good for the session `id` or for the visitor.
     pub(super) fn verify(&self, keys: &CsrfKeys, id: SessionId, submitted: &[u8]) -> bool {
-        let visitor = self.visitor.get().map(|visitor| visitor.id);
-        keys.verify(submitted, [Some(id), visitor].into_iter().flatten())
+        let visitor = self.visitor.get().map_or(id, |visitor| visitor.id);
+        keys.verify(submitted, &[id, visitor])
     }
 
     /// Like [`verify`](Self::verify), for the session that the request came with.
@@ -76,10 +75,12 @@ impl CsrfState {
         self.loaded.get().is_some_and(|id| self.verify(keys, id, submitted))
     }
 
-    /// Returns whether the session belongs to a user, as far as [`update`](Self::update) has to know it.
+    /// Forgets the visitor if a user has logged in, at the end of the request.
     #[cfg(feature = "actix")]
-    pub(super) fn ends_at_log_in<T: Databag>(&self, bag: &T) -> bool {
-        self.visitor.get().is_some() && has_user(bag)
+    pub(super) fn end_at_log_in<T: Databag>(&self, bag: &T) {
+        if self.visitor.get().is_some() && has_user(bag) {
+            self.visitor.set(None);
+        }
     }
 
     /// Returns what the answer does to the cookie. `known` is the id that the client's session cookie opens, and `cookie` what
@@ -89,27 +90,24 @@ impl CsrfState {
         &self,
         keys: &CsrfKeys,
         known: Option<SessionId>,
-        logs_in: bool,
         cookie: Option<&CookieUpdate>,
     ) -> Option<CsrfCookieUpdate> {
         let removal = || self.sent.get().map(|_| CsrfCookieUpdate::Remove);
         let visitor = self.visitor.get();
         let issued = || visitor.filter(|visitor| visitor.is_issued).map(|visitor| visitor.id);
-        let without_session = |id| CsrfCookieUpdate::Set(keys.cookie(id, None));
+        let set = |visitor, session| CsrfCookieUpdate::Set(Box::new(keys.cookie(visitor, session)));
         match cookie {
             Some(CookieUpdate::Set { token, .. }) => {
                 let id = token.session_id();
                 if known == Some(id) {
                     return None;
                 }
-                let begins = visitor.filter(|visitor| known.is_none() && !logs_in && visitor.id != id);
-                begins.map_or_else(removal, |visitor| {
-                    Some(CsrfCookieUpdate::Set(keys.cookie(visitor.id, Some(id))))
-                })
+                let begins = visitor.filter(|visitor| known.is_none() && visitor.id != id);
+                begins.map(|visitor| set(visitor.id, Some(id))).or_else(removal)
             }
-            Some(CookieUpdate::Remove) => issued().map(without_session).or_else(removal),
+            Some(CookieUpdate::Remove) => issued().map(|id| set(id, None)).or_else(removal),
             None if known.is_some() => None,
-            None => issued().map(without_session),
+            None => issued().map(|id| set(id, None)),
         }
     }
 }

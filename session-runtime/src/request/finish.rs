@@ -85,8 +85,6 @@ struct Ending {
     ends: bool,
     suppress_cookie: bool,
     is_in_cookie: bool,
-    /// Whether a session that begins has a user.
-    logs_in: bool,
 }
 
 impl Ending {
@@ -104,11 +102,10 @@ impl Ending {
         let cookie = update.or(earlier).filter(|update| {
             !self.suppress_cookie || self.is_in_cookie || self.known.is_none_or(|known| !update.opens(known))
         });
-        let csrf_cookie =
-            slot.csrf.update(&slot.engine.csrf, self.known, self.logs_in, cookie.as_ref()).filter(|_| {
-                // It serves the session's cookie, or a page.
-                cookie.is_some() || (!self.suppress_cookie && error.is_none())
-            });
+        let csrf_cookie = slot.csrf.update(&slot.engine.csrf, self.known, cookie.as_ref()).filter(|_| {
+            // It serves the session's cookie, or a page.
+            cookie.is_some() || (!self.suppress_cookie && error.is_none())
+        });
         FinishedSession { cookie, csrf_cookie, error }
     }
 }
@@ -169,8 +166,8 @@ impl<T: Databag> Slot<T> {
                     || (is_in_cookie && (!is_used || self.engine.only_touches(&held.active)))),
             is_unconfirmed: held.active.unconfirmed && !ends,
         };
-        let logs_in = self.csrf.ends_at_log_in(&held.active.bag);
-        let ending = Ending { known, ends, suppress_cookie, is_in_cookie, logs_in };
+        self.csrf.end_at_log_in(&held.active.bag);
+        let ending = Ending { known, ends, suppress_cookie, is_in_cookie };
         let stored = match decide(usage) {
             Finish::Touch if self.engine.is_to_be_touched(&held.active) => {
                 let slot = self.clone();

@@ -10,6 +10,7 @@ use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::error::PayloadError;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
+use actix_web::http::uri::Authority;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::future::LocalBoxFuture;
@@ -148,7 +149,7 @@ fn provenance(request: &HttpRequest) -> Provenance<'_> {
         fetch_site: only(headers, FETCH_SITE),
         origin: only(headers, ORIGIN),
         // HTTP/2 has the host in the URI, and so may a request of HTTP/1.1 (RFC 9112 §3.2.2).
-        host: request.uri().authority().map(|authority| authority.as_str()).or_else(host),
+        host: request.uri().authority().map(Authority::as_str).or_else(host),
     }
 }
 
