@@ -223,6 +223,7 @@ async fn a_user_that_is_set_without_log_in_ends_the_forms_too() {
         let cookie = browser.cookie(CSRF_COOKIE).expect("a visitor's cookie");
         assert_eq!(status(&browser, "/check", &token).await, 200, "{}", storage.name);
         browser.post("/become").await;
+        assert_eq!(status(&browser, "/check", &token).await, 403, "{}: as it is", storage.name);
         browser.set_cookie(CSRF_COOKIE, &cookie);
         assert_eq!(status(&browser, "/check", &token).await, 403, "{}", storage.name);
     }
