@@ -21,8 +21,8 @@ use actix_web::middleware::DefaultHeaders;
 use actix_web::{App, FromRequest, HttpRequest, HttpResponse, HttpServer, Responder, web};
 use serde::{Deserialize, Serialize};
 use session_runtime::{
-    AnyStore, Databag, LoggedIn, Session, SessionId, SessionMiddleware, Sessions, Snapshot, SqliteStore,
-    StoreError, Timestamp,
+    AnyStore, Csrf, Databag, LoggedIn, Session, SessionId, SessionMiddleware, Sessions, Snapshot,
+    SqliteStore, StoreError, Timestamp,
 };
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -94,7 +94,11 @@ async fn start() -> Result<(), Failure> {
     let sessions = sessions.build().await?;
 
     let server = HttpServer::new(move || {
-        App::new().wrap(SessionMiddleware::new(sessions.clone())).wrap(security_headers()).configure(routes)
+        App::new()
+            .wrap(Csrf::<ShopSession>::guard())
+            .wrap(SessionMiddleware::new(sessions.clone()))
+            .wrap(security_headers())
+            .configure(routes)
     });
     let bound = server.shutdown_timeout(5).bind(settings.addresses.as_slice());
     let server =
@@ -124,6 +128,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(web::resource("/devices").get(devices))
         .service(web::resource("/devices/revoke").post(revoke))
         .service(web::resource("/devices/revoke-others").post(revoke_others))
+        .service(web::resource("/api/csrf").get(api_csrf))
         .service(web::resource("/api/session").get(api_session))
         .service(web::resource("/api/devices").get(api_devices))
         .service(web::resource("/plain").get(plain));
@@ -135,6 +140,11 @@ async fn home(session: Session<ShopSession>) -> impl Responder {
 
 async fn api_session(session: Session<ShopSession>) -> impl Responder {
     HttpResponse::Ok().json(View::of(&session))
+}
+
+/// Returns a token for the header `X-CSRF-Token`. The session is not read, so a notice stays for the page that shows it.
+async fn api_csrf(session: Session<ShopSession>) -> String {
+    session.csrf_token()
 }
 
 /// Takes no session, so it makes no store call and sets no cookie.

@@ -32,7 +32,8 @@ pub(crate) fn devices(session: &Session<ShopSession>, devices: &[Snapshot<ShopSe
             "<strong>this one</strong>".to_owned()
         } else {
             format!(
-                r#"<form method="post" action="/devices/revoke"><button name="id" value="{id}">Sign out</button></form>"#
+                r#"<form method="post" action="/devices/revoke">{}<button name="id" value="{id}">Sign out</button></form>"#,
+                Token(session)
             )
         };
         let _ = write!(
@@ -48,8 +49,9 @@ pub(crate) fn devices(session: &Session<ShopSession>, devices: &[Snapshot<ShopSe
         r#"<section class="card wide"><h2>Where you are signed in</h2>
         <table><thead><tr><th>Session</th><th>Address</th><th>Signed in</th><th>Ends</th><th></th></tr></thead>
         <tbody>{rows}</tbody></table>
-        <form method="post" action="/devices/revoke-others"><button>Sign out everywhere else</button></form>
-        <p class="hint">Sign in as the same user in another browser, and it shows up here.</p></section>"#
+        <form method="post" action="/devices/revoke-others">{}<button>Sign out everywhere else</button></form>
+        <p class="hint">Sign in as the same user in another browser, and it shows up here.</p></section>"#,
+        Token(session)
     );
     page(Some(session), "Devices", &body)
 }
@@ -103,16 +105,17 @@ fn who(session: &Session<ShopSession>) -> String {
         let ends = format!("<dt>Ends</dt><dd>in {}</dd>", Span(until(session.expires())));
         ("stored and sealed", ends)
     };
+    let token = Token(session);
     let form = match session.user_id() {
-        Some(_) => {
-            r#"<form method="post" action="/logout"><button>Sign out</button></form>
+        Some(_) => format!(
+            r#"<form method="post" action="/logout">{token}<button>Sign out</button></form>
             <p class="hint"><a href="/devices">Where else are you signed in?</a></p>"#
-        }
-        None => {
-            r#"<form method="post" action="/login"><label>User <input name="user" type="number" step="1" value="7" required></label>
+        ),
+        None => format!(
+            r#"<form method="post" action="/login">{token}<label>User <input name="user" type="number" step="1" value="7" required></label>
             <button>Sign in</button></form>
             <p class="hint">Demo only: any number will do, and there is no password.</p>"#
-        }
+        ),
     };
     format!(
         "<section class=\"card\"><h2>You</h2><dl><dt>User</dt><dd>{}</dd><dt>Address</dt><dd>{}</dd>\
@@ -134,22 +137,24 @@ fn cart(session: &Session<ShopSession>) -> String {
     };
     format!(
         r#"<section class="card"><h2>Cart</h2>{lines}
-        <form method="post" action="/cart">
+        <form method="post" action="/cart">{}
         <label class="grow">What <input name="sku" list="goods" maxlength="{MAX_NAME}" value="tea" required></label>
         <label>How many <input name="qty" type="number" min="1" max="4294967295" value="1" required></label>
         <button>Add</button>
-        <datalist id="goods"><option>tea<option>coffee<option>mug<option>kettle</datalist></form></section>"#
+        <datalist id="goods"><option>tea<option>coffee<option>mug<option>kettle</datalist></form></section>"#,
+        Token(session)
     )
 }
 
 fn counter(session: &Session<ShopSession>) -> String {
     format!(
         r#"<section class="card"><h2>Counter</h2><p class="big">{}</p>
-        <form method="post"><button formaction="/count">Count</button>
+        <form method="post">{}<button formaction="/count">Count</button>
         <button formaction="/count-plain" class="quiet">Count plainly</button></form>
         <p class="hint"><code>session.update(|shop| shop.count += 1)</code> never loses a count;
         <code>session.count += 1</code> is stored as the last writer has it.</p></section>"#,
-        session.count()
+        session.count(),
+        Token(session)
     )
 }
 
@@ -160,12 +165,13 @@ fn preferences(session: &Session<ShopSession>) -> String {
     };
     format!(
         r#"<section class="card"><h2>Preferences</h2>
-        <form method="post" action="/theme"><button name="theme" value="{theme}">{label}</button></form>
-        <form method="post" action="/tenant"><label class="grow">Who you shop for <input name="tenant" maxlength="{MAX_NAME}" value="{}" placeholder="acme"></label>
+        <form method="post" action="/theme">{token}<button name="theme" value="{theme}">{label}</button></form>
+        <form method="post" action="/tenant">{token}<label class="grow">Who you shop for <input name="tenant" maxlength="{MAX_NAME}" value="{}" placeholder="acme"></label>
         <button>Set</button></form>
         <p class="hint">The tenant has a column of its own, where queries find it. Cart, theme and counter are
         sealed.</p></section>"#,
-        Text(session.tenant().unwrap_or_default())
+        Text(session.tenant().unwrap_or_default()),
+        token = Token(session)
     )
 }
 
@@ -175,6 +181,15 @@ fn since(time: SystemTime) -> Duration {
 
 fn until(time: SystemTime) -> Duration {
     time.duration_since(SystemTime::now()).unwrap_or_default()
+}
+
+/// The field of a form that shows that the form is ours.
+struct Token<'a>(&'a Session<ShopSession>);
+
+impl fmt::Display for Token<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, r#"<input type="hidden" name="csrf_token" value="{}">"#, self.0.csrf_token())
+    }
 }
 
 /// Text escaped for HTML, also within a quoted attribute.
@@ -236,6 +251,8 @@ impl fmt::Display for Span {
 mod tests {
     use std::collections::BTreeMap;
 
+    use session_runtime::Databag as _;
+
     use super::*;
 
     #[test]
@@ -253,6 +270,22 @@ mod tests {
         let page = home(&session);
         assert!(!page.contains("<script"), "{page}");
         assert_eq!(page.matches("&lt;script&gt;&#39;&quot;&amp;").count(), 3);
+    }
+
+    #[test]
+    fn each_form_has_a_token() {
+        let mut session = Session::for_test(ShopSession::defaults());
+        for user in [None, Some(7)] {
+            session.user_id = user;
+            for page in [home(&session), devices(&session, &[])] {
+                let forms: Vec<&str> = page.split("<form method=\"post\"").skip(1).collect();
+                assert!(!forms.is_empty());
+                for form in forms {
+                    let (_, rest) = form.split_once("name=\"csrf_token\" value=\"").expect("a token");
+                    assert!(session.verify_csrf(rest.split('"').next().expect("its end")), "{form}");
+                }
+            }
+        }
     }
 
     #[test]

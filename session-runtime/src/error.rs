@@ -81,6 +81,9 @@ pub enum Error {
         /// The field's stored name.
         field: &'static str,
     },
+    /// A request that changes something does not show that a page of this site has sent it. Answered 403; no handler ran.
+    #[error("the request may be forged by another site")]
+    Csrf(#[from] CsrfError),
     /// Other requests kept writing the session until the deadline. Answered 503.
     #[error("the session could not be written before the deadline: other requests kept writing it")]
     Contended,
@@ -152,6 +155,28 @@ pub enum Rejection {
     /// The client's user agent is not the one the session is bound to.
     #[error("the session is bound to another user agent")]
     UserAgent,
+}
+
+/// The reason why [`Csrf`](crate::Csrf) refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum CsrfError {
+    /// The browser says that a page of another origin has sent the request (`Sec-Fetch-Site`).
+    #[error("`Sec-Fetch-Site` names another origin")]
+    CrossSite,
+    /// The `Origin` is another one than that of the request.
+    #[error(
+        "the `Origin` is another one than that of the request; `trusted_origins` names those that may send forms"
+    )]
+    Origin,
+    /// There is no token, neither in the header `X-CSRF-Token` nor in the form's field `csrf_token`.
+    #[error(
+        "there is no CSRF token, neither in the header `X-CSRF-Token` nor in the form's field `csrf_token`"
+    )]
+    Missing,
+    /// The token is not one of this session: it is of another visitor, or from before a log-in, or made up.
+    #[error("the CSRF token is not one of this session")]
+    Token,
 }
 
 /// Shows an error with all its causes, for log lines.

@@ -50,6 +50,7 @@
 //! | lists, queries, ending other sessions, an operator's tasks | [`Sessions`], [`Find`] |
 //! | cookies, limits, proxies, callbacks | [`Builder`] |
 //! | keys and their rotation | [`Keyring`] |
+//! | forms, against requests that other sites forge | [`Csrf`], [`Session::csrf_token`] |
 //! | tests of handlers | [`Session::for_test`], [`TestRequestExt`] |
 //! | a test that fails when the layout of stored sessions changes | [`assert_schema!`] |
 //! | a store or a codec of your own | [`store`], [`Codec`] |
@@ -139,7 +140,7 @@ pub use clock::{Clock, Timestamp};
 pub use codec::{Bincode, Codec, CodecError, Framing, Json, MAX_DEPTH};
 pub use engine::config::Cleanup;
 pub use envelope::{KeyError, Keyring};
-pub use error::{Error, Rejection};
+pub use error::{CsrfError, Error, Rejection};
 #[cfg(feature = "actix")]
 pub use http::client_ip::ProxyHeader;
 #[cfg(feature = "actix")]
@@ -161,7 +162,7 @@ pub use store::{Directory, Store, StoreError};
 pub use token::{ParseSessionIdError, SessionId, Token, TokenSource};
 pub use value::{ColumnType, ColumnValue, Value};
 #[cfg(feature = "actix")]
-pub use web::{SessionMiddleware, TestRequestExt};
+pub use web::{Csrf, SessionMiddleware, TestRequestExt};
 
 pub use session_derive::{ColumnValue, Databag};
 

@@ -40,13 +40,16 @@ fn mode(path: impl AsRef<Path>) -> u32 {
 }
 
 #[test]
-fn a_visitor_who_only_reads_leaves_no_cookie_and_no_row() {
+fn a_visitor_who_only_reads_has_no_session() {
     let (folder, shop) = open_shop();
     let mut visitor = Visitor::of(&shop);
-    for path in ["/", "/plain", "/api/session"] {
+    for path in ["/plain", "/api/session"] {
         let answer = visitor.get(path);
         assert_eq!((answer.status, answer.set_cookie.len()), (200, 0), "{path}");
     }
+    // A page with forms sets the cookie that they need.
+    assert_eq!(visitor.get("/").set_cookie.len(), 1);
+    assert!(visitor.csrf_cookie.is_some() && visitor.cookie.is_none());
     assert_eq!(visitor.session()["is_new"], true);
     assert_eq!(rows(&folder), 0);
 }
@@ -89,6 +92,30 @@ fn a_form_of_a_browser_is_answered_with_a_redirect() {
     for (path, form) in forms {
         let answer = visitor.post(path, form);
         assert_eq!((answer.status, answer.location.as_deref()), (303, Some("/")), "{path}: {}", answer.body);
+    }
+}
+
+#[test]
+fn a_form_is_sent_with_the_token_of_its_page_only() {
+    let (folder, shop) = open_shop();
+    let [mut visitor, mut attacker] = [(); 2].map(|()| Visitor::of(&shop));
+    let token_in = |page: &str| {
+        let (_, rest) = page.split_once(r#"name="csrf_token" value=""#).expect("a form");
+        rest.split('"').next().expect("its end").to_owned()
+    };
+    let own = token_in(&visitor.get("/").body);
+    let others = token_in(&attacker.get("/").body);
+    for token in ["", &others, "x"] {
+        let answer = visitor.forge("/login", &format!("user=7&csrf_token={token}"));
+        assert_eq!((answer.status, answer.body.as_str()), (403, "Forbidden"), "{token}");
+    }
+    assert_eq!(visitor.forge("/login", "user=7").status, 403);
+    assert_eq!(rows(&folder), 0);
+    assert_eq!(visitor.forge("/login", &format!("user=7&csrf_token={own}")).status, 303);
+    for (page, path) in [("/", "/cart"), ("/devices", "/devices/revoke-others")] {
+        assert_eq!(visitor.forge(path, &format!("sku=tea&qty=1&csrf_token={own}")).status, 403, "{path}");
+        let token = token_in(&visitor.get(page).body);
+        assert_eq!(visitor.forge(path, &format!("sku=tea&qty=1&csrf_token={token}")).status, 303, "{path}");
     }
 }
 

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use actix_web::HttpResponse;
-use actix_web::http::header::{CACHE_CONTROL, VARY};
-use databag_tests::{Answer, ManualClock, Site};
-use session_runtime::{Cleanup, Databag, Persistence, SameSite, Session, Sessions, SqliteStore, Token};
+use actix_web::error::InternalError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use actix_web::test::TestRequest;
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use databag_tests::{Answer, Logs, ManualClock, Site};
+use session_runtime::{
+    Cleanup, Databag, FormerCookie, Persistence, SameSite, Session, Sessions, SqliteStore, Token,
+};
 
 use crate::app::{COOKIE, Shop, ShopBuilder, key, read_session, shop, shop_with, site};
 
@@ -257,6 +262,140 @@ async fn no_store_replaces_the_cache_headers_of_a_handler_and_vary_is_not_repeat
     assert_eq!(answer.all("cache-control"), ["no-store"]);
     assert_eq!(answer.all("vary"), ["Accept, Cookie"]);
     assert_eq!(site.browser().get("/any").await.all("vary"), ["Accept", "Cookie"]);
+}
+
+/// Caches obey these headers whatever `Cache-Control` says (RFC 9213 for the targeted ones).
+const CACHE_RULES: [&str; 9] = [
+    "CDN-Cache-Control",
+    "Cloudflare-CDN-Cache-Control",
+    "Vercel-CDN-Cache-Control",
+    "Netlify-CDN-Cache-Control",
+    "X-LiteSpeed-Cache-Control",
+    "Surrogate-Control",
+    "Edge-Control",
+    "X-Accel-Expires",
+    "Expires",
+];
+
+fn cached() -> HttpResponseBuilder {
+    let mut answer = HttpResponse::Ok();
+    answer.insert_header((CACHE_CONTROL, "public, max-age=600")).insert_header(("X-Cache-Controller", "a"));
+    for rule in CACHE_RULES {
+        answer.insert_header((rule, "max-age=600"));
+    }
+    answer
+}
+
+#[actix_web::test]
+async fn an_answer_with_a_cookie_has_no_header_that_makes_a_cache_keep_it() {
+    let world = shop().await;
+    let write = async |mut session: Session<Shop>| {
+        session.count += 1;
+        cached().finish()
+    };
+    let read = async |_: Session<Shop>| cached().finish();
+    let form = async |session: Session<Shop>| cached().body(session.csrf_token());
+    let fail = async |mut session: Session<Shop>| {
+        session.count += 1;
+        Err::<String, _>(InternalError::from_response(
+            "teapot",
+            cached().status(StatusCode::IM_A_TEAPOT).finish(),
+        ))
+    };
+    let site = site!(world.sessions; "/write" => write, "/form" => form, "/fail" => fail, "/read" => read,
+        "/plain" => async || cached().finish());
+    for path in ["/write", "/form", "/fail"] {
+        let answer = site.browser().get(path).await;
+        assert_eq!(answer.set_cookies().len(), 1, "{path}");
+        assert_eq!(answer.all("cache-control"), ["no-store"], "{path}");
+        assert_eq!(answer.all("x-cache-controller"), ["a"], "{path}");
+        for rule in CACHE_RULES {
+            assert_eq!(answer.all(rule).len(), 0, "{path} {rule}");
+        }
+    }
+    for path in ["/read", "/plain"] {
+        let answer = site.browser().get(path).await;
+        assert_eq!(answer.all("cache-control"), ["public, max-age=600"], "{path}");
+        for rule in CACHE_RULES {
+            assert_eq!(answer.all(rule), ["max-age=600"], "{path} {rule}");
+        }
+    }
+}
+
+/// Sets cookies by hand: those of the middleware, and others whose names are like theirs.
+fn by_hand() -> HttpResponseBuilder {
+    let mut answer = HttpResponse::Ok();
+    for cookie in [
+        "__Host-shop=x; Secure; Path=/",
+        "__Host-shop=y",
+        " __Host-shop =z",
+        "__Host-shop-csrf=x; Secure; Path=/",
+        "former=x",
+        "__Host-shop2=kept",
+        "shop=kept",
+        "__host-shop=kept",
+        "other=__Host-shop=kept",
+        "lang=kept; Path=/",
+    ] {
+        answer.append_header((SET_COOKIE, cookie));
+    }
+    answer
+}
+
+#[actix_web::test]
+async fn a_cookie_that_a_handler_sets_in_the_place_of_the_sessions_is_dropped() {
+    let names = |answer: &Answer| -> Vec<String> {
+        let cookies = answer.set_cookies();
+        cookies.iter().map(|cookie| cookie.split('=').next().unwrap_or_default().trim().to_owned()).collect()
+    };
+    let others = ["__Host-shop2", "shop", "__host-shop", "other", "lang"];
+    let world = shop_with(|builder| builder.former_cookie(FormerCookie::named("former"))).await;
+    let begin = async |mut session: Session<Shop>| {
+        session.count += 1;
+        by_hand().finish()
+    };
+    let form = async |session: Session<Shop>| by_hand().body(session.csrf_token());
+    let leave = async |mut session: Session<Shop>| {
+        session.log_out();
+        by_hand().finish()
+    };
+    let fail = async |mut session: Session<Shop>| {
+        session.log_in(8);
+        Err::<String, _>(InternalError::from_response(
+            "teapot",
+            by_hand().status(StatusCode::IM_A_TEAPOT).finish(),
+        ))
+    };
+    let site = site!(world.sessions; "/begin" => begin, "/form" => form, "/leave" => leave, "/fail" => fail,
+        "/read" => async |_: Session<Shop>| by_hand().finish());
+    let browser = site.browser();
+    let (logs, _guard) = Logs::of_this_thread();
+
+    let answer = site.call(browser.prepare(TestRequest::with_uri("/form"))).await;
+    let csrf = "__Host-shop-csrf";
+    let count = |answer: &Answer, name: &str| names(answer).iter().filter(|other| *other == name).count();
+    assert_eq!((count(&answer, csrf), count(&answer, COOKIE)), (1, 3), "the session has no cookie here");
+    for other in others {
+        assert_eq!(count(&answer, other), 1, "{other}");
+    }
+    assert!(answer.set_cookies().iter().any(|cookie| cookie.starts_with(csrf) && cookie.len() > 100));
+
+    for path in ["/begin", "/fail", "/leave"] {
+        let answer = site.call(browser.prepare(TestRequest::with_uri(path))).await;
+        for name in [COOKIE, "former"].iter().chain(&others) {
+            assert_eq!(count(&answer, name), 1, "{path} {name}: {:?}", answer.set_cookies());
+        }
+        let set = answer.set_cookies();
+        let own = set.iter().rfind(|cookie| cookie.starts_with("__Host-shop=")).expect("the session's");
+        assert!(own.contains("HttpOnly"), "{path} {own}");
+        if path != "/leave" {
+            browser.set_cookie(COOKIE, own["__Host-shop=".len()..].split(';').next().expect("a value"));
+        }
+    }
+    assert_eq!(logs.lines(&["WARN", "a handler sets a cookie"]).len(), 1, "{}", logs.text());
+
+    let answer = site.call(site.browser().prepare(TestRequest::with_uri("/read"))).await;
+    assert_eq!(answer.set_cookies().len(), 10, "the middleware sets none here");
 }
 
 #[actix_web::test]

@@ -286,34 +286,6 @@ async fn the_hooks_report_the_life_of_a_session() {
 }
 
 #[actix_web::test]
-async fn the_csrf_token_is_valid_until_the_id_changes() {
-    let world = shop().await;
-    let form = async |mut session: Session<Shop>| session.csrf_token();
-    let check = async |session: Session<Shop>, token: String| session.verify_csrf(&token).to_string();
-    let site = site!(world.sessions; "/form" => form, "/check" => check, "/login/{user}" => log_in);
-    let browser = site.browser();
-    let token = browser.get("/form").await.body;
-    assert_eq!(world.rows(), 1, "the token of a form needs a stored session");
-    let present = async |browser: &databag_tests::Browser, token: &str| {
-        let request = actix_web::test::TestRequest::post().uri("/check").set_payload(token.to_owned());
-        browser.send(request).await.body
-    };
-    assert_eq!(present(&browser, &token).await, "true");
-    assert_eq!(present(&browser, "").await, "false");
-    assert_eq!(present(&browser, &token[1..]).await, "false");
-    assert_eq!(
-        present(&site.browser(), &token).await,
-        "false",
-        "a visitor without a session has no valid token"
-    );
-    let other = site.browser();
-    let other_token = other.get("/form").await.body;
-    assert_eq!(present(&browser, &other_token).await, "false");
-    browser.post("/login/7").await;
-    assert_eq!(present(&browser, &token).await, "false");
-}
-
-#[actix_web::test]
 async fn a_new_session_has_the_declared_default() {
     // A field's `default` attribute replaces `Default::default()`.
     let world = shop().await;

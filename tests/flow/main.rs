@@ -6,6 +6,7 @@ mod binding;
 mod concurrency;
 mod cookie_store;
 mod cookies;
+mod csrf;
 mod damaged;
 mod disk;
 mod extractors;

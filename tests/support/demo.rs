@@ -201,13 +201,15 @@ impl Drop for Running {
     }
 }
 
-/// A visitor with a browser that stores and sends the cookie.
+/// A visitor with a browser that stores and sends the cookies.
 #[derive(Clone, Debug)]
 pub struct Visitor {
     agent: Agent,
     url: String,
-    /// `name=value`, as it is sent.
+    /// The session cookie, `name=value`, as it is sent.
     pub cookie: Option<String>,
+    /// The cookie of a visitor without a session, as it is sent.
+    pub csrf_cookie: Option<String>,
     /// The address that a proxy in between states.
     pub forwarded_for: Option<String>,
 }
@@ -218,13 +220,13 @@ impl Visitor {
         let config = Agent::config_builder();
         let config = config.http_status_as_error(false).max_redirects(0).timeout_global(Some(ANSWER_TIMEOUT));
         let agent = config.proxy(None).build().into();
-        Self { agent, url: shop.url().to_owned(), cookie: None, forwarded_for: None }
+        Self { agent, url: shop.url().to_owned(), cookie: None, csrf_cookie: None, forwarded_for: None }
     }
 
-    /// Visits another shop, or the same shop at another address, with the same cookie.
+    /// Visits another shop, or the same shop at another address, with the same cookies.
     pub fn moves_to(&mut self, shop: &Running) {
-        *self =
-            Self { cookie: self.cookie.take(), forwarded_for: self.forwarded_for.take(), ..Self::of(shop) };
+        let Self { cookie, csrf_cookie, forwarded_for, .. } = self.clone();
+        *self = Self { cookie, csrf_cookie, forwarded_for, ..Self::of(shop) };
     }
 
     /// Returns the secret that the cookie carries.
@@ -246,13 +248,32 @@ impl Visitor {
         self.send("GET", path, "text/html", None).expect("the shop answers")
     }
 
-    /// Sends a form as a browser does.
+    /// Sends a form as a browser does, with a new token.
     ///
     /// # Panics
     ///
     /// If there is no answer.
     pub fn post(&mut self, path: &str, form: &str) -> Answer {
+        let token = self.token_of_forms().expect("the shop answers");
+        self.forge(path, &format!("{form}&csrf_token={token}"))
+    }
+
+    /// Sends a form as it is.
+    ///
+    /// # Panics
+    ///
+    /// If there is no answer.
+    pub fn forge(&mut self, path: &str, form: &str) -> Answer {
         self.send("POST", path, "text/html", Some(form)).expect("the shop answers")
+    }
+
+    /// Gets a token for the next form.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer.
+    pub fn token_of_forms(&mut self) -> Result<String, ureq::Error> {
+        Ok(self.send("GET", "/api/csrf", "text/plain", None)?.body)
     }
 
     /// Sends a form as an API client does, and returns the session in the answer.
@@ -270,7 +291,8 @@ impl Visitor {
     ///
     /// If there is no answer.
     pub fn try_api(&mut self, path: &str, form: &str) -> Result<Answer, ureq::Error> {
-        self.send("POST", path, "application/json", Some(form))
+        let token = self.token_of_forms()?;
+        self.send("POST", path, "application/json", Some(&format!("{form}&csrf_token={token}")))
     }
 
     /// Returns the visitor's session.
@@ -291,7 +313,7 @@ impl Visitor {
     ) -> Result<Answer, ureq::Error> {
         let mut request =
             Request::builder().method(method).uri(format!("{}{path}", self.url)).header("accept", accept);
-        if let Some(cookie) = &self.cookie {
+        for cookie in [&self.cookie, &self.csrf_cookie].into_iter().flatten() {
             request = request.header("cookie", cookie);
         }
         if let Some(address) = &self.forwarded_for {
@@ -308,7 +330,9 @@ impl Visitor {
         for set in &answer.set_cookie {
             let (pair, attributes) = set.split_once(';').unwrap_or((set, ""));
             let removed = attributes.split(';').any(|attribute| attribute.trim() == "Max-Age=0");
-            self.cookie = (!removed).then(|| pair.to_owned());
+            let (name, _) = pair.split_once('=').unwrap_or((pair, ""));
+            let cookie = if name.ends_with("-csrf") { &mut self.csrf_cookie } else { &mut self.cookie };
+            *cookie = (!removed).then(|| pair.to_owned());
         }
         Ok(answer)
     }

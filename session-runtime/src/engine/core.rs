@@ -15,7 +15,7 @@ use crate::bag::encoding::{DecodeError, EncodeError, Fields};
 use crate::bag::record::{Layout, LayoutError};
 use crate::clock::{Clock, SkewGuardedClock, Timestamp, until};
 use crate::codec::Codec as _;
-use crate::envelope::{CsrfKey, OVERHEAD, Protection};
+use crate::envelope::{CsrfKeys, OVERHEAD, Protection};
 use crate::error::{Error, Rejection};
 use crate::store::{DynDirectory, Row, StoreError};
 use crate::token::{Token, TokenSource};
@@ -29,7 +29,7 @@ pub(crate) struct Engine {
     pub(crate) clock: SkewGuardedClock,
     tokens: Box<dyn TokenSource>,
     pub(super) locks: SessionLocks,
-    pub(crate) csrf: CsrfKey,
+    pub(crate) csrf: CsrfKeys,
 }
 
 /// What an [`Engine`] is made of besides its configuration and its store.
@@ -87,7 +87,7 @@ impl Engine {
         config.max_state_bytes = config.max_state_bytes.min(room);
         let context =
             Context { config, layout, defaults, place: backend.place(T::Codec::FRAMING, cookie), protection };
-        let csrf = context.protection.csrf_key();
+        let csrf = context.protection.csrf_keys(T::SCHEMA.name);
         let (clock, locks) = (SkewGuardedClock::new(clock), SessionLocks::default());
         Self { context, hooks, backend, directory, clock, tokens, locks, csrf }
     }

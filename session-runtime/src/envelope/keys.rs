@@ -98,6 +98,11 @@ impl Keyring {
         &self.keys[0]
     }
 
+    /// Returns the master keys' keys of CSRF tokens, the current one first.
+    pub(super) fn csrf_keys(&self) -> impl Iterator<Item = &Zeroizing<[u8; 32]>> {
+        self.keys.iter().map(Key::csrf)
+    }
+
     pub(super) fn find(&self, id: KeyId) -> Option<&Key> {
         self.keys.iter().find(|key| key.id() == id)
     }

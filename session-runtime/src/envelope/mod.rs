@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use self::aead::Purpose;
-pub(crate) use self::csrf::CsrfKey;
+pub(crate) use self::csrf::{CsrfCookie, CsrfKeys};
 pub(crate) use self::format::{Binding, OpenError};
 pub use self::keys::{KeyError, Keyring};
 use self::opened::OpenedEnvelopes;
@@ -190,11 +190,11 @@ impl Protection {
         }
     }
 
-    /// Returns the key of CSRF tokens. Without sealing it is random, and ends with this process.
-    pub(crate) fn csrf_key(&self) -> CsrfKey {
+    /// Returns the keys of a bag's CSRF tokens. Without sealing there is one, random, that ends with this process.
+    pub(crate) fn csrf_keys(&self, bag: &str) -> CsrfKeys {
         match self {
-            Self::Sealed(sealing) => CsrfKey::new(sealing.keyring.current().csrf().clone()),
-            Self::Plain => CsrfKey::random(),
+            Self::Sealed(sealing) => CsrfKeys::new(sealing.keyring.csrf_keys(), bag),
+            Self::Plain => CsrfKeys::random(),
         }
     }
 }

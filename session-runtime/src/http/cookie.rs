@@ -6,8 +6,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::bag::schema::{CookieSchema, SameSite};
+use crate::envelope::CsrfCookie;
 use crate::error::{Error, Rejection};
 use crate::token::{MAX_COOKIE, Token};
+
+/// What follows the name of the session cookie in the name of the CSRF cookie.
+const CSRF_SUFFIX: &str = "-csrf";
 
 /// The longest life of a cookie (RFC 6265bis §5.6.2).
 const MAX_AGE: Duration = Duration::from_hours(400 * 24);
@@ -28,6 +32,7 @@ pub(crate) struct CookieSettings {
 #[derive(Clone, Debug)]
 pub(crate) struct CookieFormat {
     settings: CookieSettings,
+    csrf_name: String,
     /// Everything after the value except `Max-Age`.
     attributes: String,
     /// The `Set-Cookie` of each former cookie, which removes it.
@@ -135,9 +140,10 @@ impl CookieSettings {
                 attributes.map_err(|refusal| Error::Config(format!("`former_cookie`: {refusal}")))?;
             Ok(removal(&former.name, &attributes))
         };
-        let others = self.former.iter().filter(|former| !former.is(&self));
+        let csrf = Self { name: format!("{}{CSRF_SUFFIX}", self.name), ..self.clone() };
+        let others = self.former.iter().filter(|former| !former.is(&self) && !former.is(&csrf));
         let removals = others.map(removal).collect::<Result<_, Error>>()?;
-        Ok(CookieFormat { attributes, removals, settings: self })
+        Ok(CookieFormat { attributes, removals, csrf_name: csrf.name, settings: self })
     }
 
     fn checked_attributes(&self) -> Result<String, String> {
@@ -183,7 +189,8 @@ impl CookieSettings {
         }
         let attributes = self.attributes();
         // Servers and proxies bound the whole of Set-Cookie too; all of them accept 4096.
-        if name.len() + Token::ENCODED_LEN > MAX_COOKIE || attributes.len() > MAX_COOKIE {
+        let longest = Token::ENCODED_LEN.max(CSRF_SUFFIX.len() + CsrfCookie::ENCODED_LEN);
+        if name.len() + longest > MAX_COOKIE || attributes.len() > MAX_COOKIE {
             return refuse(format!("the cookie {name:?} takes more than {MAX_COOKIE} bytes"));
         }
         Ok(attributes)
@@ -235,6 +242,16 @@ impl CookieFormat {
         removal(&self.settings.name, &self.attributes)
     }
 
+    /// Writes the value of the `Set-Cookie` header of the CSRF cookie, which ends with the browser.
+    pub(crate) fn csrf_set(&self, cookie: &CsrfCookie) -> String {
+        format!("{}={}{}", self.csrf_name, cookie.encode(), self.attributes)
+    }
+
+    /// Writes the value of the `Set-Cookie` header that removes the CSRF cookie.
+    pub(crate) fn csrf_removal(&self) -> String {
+        removal(&self.csrf_name, &self.attributes)
+    }
+
     /// Returns the values of the `Set-Cookie` headers that remove the former cookies.
     pub(crate) fn former_removals(&self) -> &[String] {
         &self.removals
@@ -245,32 +262,47 @@ impl CookieFormat {
         self.settings.former.iter().any(|former| former.is(&other.settings))
     }
 
-    /// Returns whether this is the name of the cookie or of a former one.
+    /// Returns whether this is the name of the cookie, of its CSRF cookie, or of a former one.
     pub(crate) fn is_name(&self, name: &[u8]) -> bool {
         let former = self.settings.former.iter().map(|former| &former.name);
-        former.chain([&self.settings.name]).any(|own| own.as_bytes() == name)
+        former.chain([&self.settings.name, &self.csrf_name]).any(|own| own.as_bytes() == name)
     }
 
-    /// Finds the token in the `Cookie` headers of a request. Names are compared as they are, never decoded
-    /// (CVE-2020-8184), and two cookies of the name are refused in either order.
+    /// Returns a name that a cookie of this format and one of the other both have.
+    pub(crate) fn shared_name(&self, other: &Self) -> Option<&str> {
+        let names = [other.name(), &other.csrf_name];
+        [self.name(), &self.csrf_name].into_iter().find(|name| names.contains(name))
+    }
+
+    /// Finds the token in the `Cookie` headers of a request. Two cookies of the name are refused in either order.
     pub(crate) fn find<'a>(
         &self,
         headers: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Option<Token>, Rejection> {
-        let mut found = None;
-        for pair in headers.flat_map(|header| header.split(|byte| *byte == b';')) {
-            // One space follows the semicolon; any other character belongs to the name.
-            let pair = pair.strip_prefix(b" ").unwrap_or(pair);
-            let Some(value) = pair.strip_prefix(self.settings.name.as_bytes()) else { continue };
-            let Some(value) = value.strip_prefix(b"=") else { continue };
-            if found.replace(value).is_some() {
-                return Err(Rejection::Duplicate);
-            }
-        }
-        let Some(value) = found else { return Ok(None) };
+        let Some(value) = find(&self.settings.name, headers)? else { return Ok(None) };
         let token = std::str::from_utf8(value).ok().and_then(Token::parse);
         token.map(Some).ok_or(Rejection::Malformed)
     }
+
+    /// Finds the CSRF cookie in the `Cookie` headers of a request. One that is sent twice, or has another form, is none.
+    pub(crate) fn find_csrf<'a>(&self, headers: impl Iterator<Item = &'a [u8]>) -> Option<CsrfCookie> {
+        find(&self.csrf_name, headers).ok().flatten().and_then(CsrfCookie::parse)
+    }
+}
+
+/// Finds a cookie. Names are compared as they are, never decoded (CVE-2020-8184).
+fn find<'a>(name: &str, headers: impl Iterator<Item = &'a [u8]>) -> Result<Option<&'a [u8]>, Rejection> {
+    let mut found = None;
+    for pair in headers.flat_map(|header| header.split(|byte| *byte == b';')) {
+        // One space follows the semicolon; any other character belongs to the name.
+        let pair = pair.strip_prefix(b" ").unwrap_or(pair);
+        let Some(value) = pair.strip_prefix(name.as_bytes()) else { continue };
+        let Some(value) = value.strip_prefix(b"=") else { continue };
+        if found.replace(value).is_some() {
+            return Err(Rejection::Duplicate);
+        }
+    }
+    Ok(found)
 }
 
 /// Returns whether a name begins with a prefix, as browsers compare it (RFC 6265bis §5.7).

@@ -1,7 +1,8 @@
-//! HTTP in strings: the settings, the cookie and the client's address. Names no web framework.
+//! HTTP in strings: the settings, the cookies, the client's address and the origin of a form. Names no web framework.
 
 pub(crate) mod client_ip;
 pub(crate) mod cookie;
+pub(crate) mod origin;
 
 use std::any::Any;
 use std::fmt;
@@ -9,6 +10,7 @@ use std::sync::Once;
 
 use self::client_ip::{ProxyHeader, TrustedProxies};
 use self::cookie::{CookieFormat, CookieSettings};
+use self::origin::Origins;
 use crate::bag::schema::CookieSchema;
 use crate::error::Error;
 
@@ -18,6 +20,7 @@ pub(crate) struct HttpSettings {
     pub(crate) trusted_proxies: Vec<String>,
     pub(crate) trusts_every_peer: bool,
     pub(crate) proxy_header: ProxyHeader,
+    pub(crate) trusted_origins: Vec<String>,
     pub(crate) login_redirect: Option<String>,
     /// A setting of the web framework's adapter, which alone knows its type.
     pub(crate) adapter: Option<Box<dyn Any + Send + Sync>>,
@@ -27,6 +30,7 @@ pub(crate) struct HttpSettings {
 pub(crate) struct HttpConfig {
     pub(crate) cookie: CookieFormat,
     pub(crate) proxies: TrustedProxies,
+    pub(crate) origins: Origins,
     pub(crate) login_redirect: Option<String>,
     pub(crate) adapter: Option<Box<dyn Any + Send + Sync>>,
     pub(crate) warnings: Warnings,
@@ -39,6 +43,7 @@ pub(crate) struct Warnings {
     pub(crate) silent_proxy: Once,
     pub(crate) unknown_address: Once,
     pub(crate) duplicate_cookie: Once,
+    pub(crate) replaced_cookie: Once,
 }
 
 impl HttpSettings {
@@ -48,6 +53,7 @@ impl HttpSettings {
             trusted_proxies: Vec::new(),
             trusts_every_peer: false,
             proxy_header: ProxyHeader::default(),
+            trusted_origins: Vec::new(),
             login_redirect: None,
             adapter: None,
         }
@@ -66,6 +72,7 @@ impl HttpSettings {
             )));
         }
         Ok(HttpConfig {
+            origins: Origins::new(&self.trusted_origins, self.cookie.secure)?,
             cookie: self.cookie.check()?,
             proxies: TrustedProxies::new(&self.trusted_proxies, self.trusts_every_peer, self.proxy_header)?,
             login_redirect: self.login_redirect,
@@ -75,6 +82,7 @@ impl HttpSettings {
                 silent_proxy: Once::new(),
                 unknown_address: Once::new(),
                 duplicate_cookie: Once::new(),
+                replaced_cookie: Once::new(),
             },
         })
     }

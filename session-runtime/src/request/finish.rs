@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
 
+use super::csrf::CsrfCookieUpdate;
 use super::slot::{Held, Loan, Slot, State, report};
 use crate::backend::Custody;
 use crate::bag::Databag;
@@ -16,6 +17,7 @@ use crate::token::SessionId;
 #[derive(Debug)]
 pub(crate) struct FinishedSession {
     pub(crate) cookie: Option<CookieUpdate>,
+    pub(crate) csrf_cookie: Option<CsrfCookieUpdate>,
     /// The error to answer in the handler's place.
     pub(crate) error: Option<Error>,
 }
@@ -86,8 +88,9 @@ struct Ending {
 }
 
 impl Ending {
-    fn finish(
+    fn finish<T>(
         self,
+        slot: &Slot<T>,
         stored: Result<Option<CookieUpdate>, Error>,
         earlier: Option<CookieUpdate>,
     ) -> FinishedSession {
@@ -99,7 +102,17 @@ impl Ending {
         let cookie = update.or(earlier).filter(|update| {
             !self.suppress_cookie || self.is_in_cookie || self.known.is_none_or(|known| !update.opens(known))
         });
-        FinishedSession { cookie, error }
+        let csrf_cookie = slot.csrf.update(&slot.engine.csrf, self.known, cookie.as_ref()).filter(|_| {
+            // It serves the session's cookie, or a page.
+            cookie.is_some() || (!self.suppress_cookie && error.is_none())
+        });
+        FinishedSession { cookie, csrf_cookie, error }
+    }
+}
+
+impl FinishedSession {
+    fn of(cookie: Option<CookieUpdate>, error: Option<Error>) -> Self {
+        Self { cookie, csrf_cookie: None, error }
     }
 }
 
@@ -108,9 +121,9 @@ impl<T: Databag> Slot<T> {
     /// the cookie only if the session would be lost without it.
     pub(crate) fn finish(self: &Rc<Self>, suppress_cookie: bool) -> Finishing {
         let finished = match self.state.replace(State::Finished(None)) {
-            State::Untouched | State::Finished(_) => FinishedSession { cookie: None, error: None },
+            State::Untouched | State::Finished(_) => FinishedSession::of(None, None),
             // No handler's answer is given for a session that could not be read.
-            State::LoadFailed => FinishedSession { cookie: None, error: Some(Error::NotLoaded) },
+            State::LoadFailed => FinishedSession::of(None, Some(Error::NotLoaded)),
             State::Lent(loan) => self.finish_lent(loan),
             State::Idle { held, cookie } => return self.finish_idle(held, cookie, suppress_cookie),
         };
@@ -125,10 +138,10 @@ impl<T: Databag> Slot<T> {
         ));
         report::<T>(None, &error, "could not store the session");
         let Some(id) = loan.ending else {
-            return FinishedSession { cookie: loan.cookie, error: Some(error) };
+            return FinishedSession::of(loan.cookie, Some(error));
         };
         let blocked: Result<(), Error> = self.engine.block_if_end_failed(true, id, Err(error));
-        FinishedSession { cookie: Some(CookieUpdate::Remove), error: blocked.err() }
+        FinishedSession::of(Some(CookieUpdate::Remove), blocked.err())
     }
 
     fn finish_idle(
@@ -153,6 +166,7 @@ impl<T: Databag> Slot<T> {
                     || (is_in_cookie && (!is_used || self.engine.only_touches(&held.active)))),
             is_unconfirmed: held.active.unconfirmed && !ends,
         };
+        self.csrf.end_at_log_in(&held.active.bag);
         let ending = Ending { known, ends, suppress_cookie, is_in_cookie };
         let stored = match decide(usage) {
             Finish::Touch if self.engine.is_to_be_touched(&held.active) => {
@@ -160,7 +174,7 @@ impl<T: Databag> Slot<T> {
                 return Finishing::Storing(Box::pin(async move {
                     let wait = slot.wait();
                     let touched = slot.engine.touch(&held.active, wait.deadline).await;
-                    ending.finish(Ok(touched), cookie)
+                    ending.finish(&slot, Ok(touched), cookie)
                 }));
             }
             Finish::Drop | Finish::Touch => Ok(None),
@@ -169,7 +183,8 @@ impl<T: Databag> Slot<T> {
                 plan => {
                     let slot = self.clone();
                     return Finishing::Storing(Box::pin(async move {
-                        ending.finish(slot.commit(held, plan).await, cookie)
+                        let stored = slot.commit(held, plan).await;
+                        ending.finish(&slot, stored, cookie)
                     }));
                 }
             },
@@ -187,7 +202,7 @@ impl<T: Databag> Slot<T> {
                 self.engine.block_if_end_failed(ends, id, Err(error))
             }
         };
-        Finishing::Done(ending.finish(stored, cookie))
+        Finishing::Done(ending.finish(self, stored, cookie))
     }
 
     async fn commit(

@@ -1,5 +1,6 @@
 //! The session during a request: taken out by extractors, given back when they are dropped, stored at the end.
 
+mod csrf;
 #[cfg(feature = "actix")]
 mod finish;
 mod session;
@@ -9,8 +10,10 @@ mod testing;
 pub use self::session::{LoggedIn, Session, SessionRef};
 
 #[cfg(feature = "actix")]
+pub(crate) use self::csrf::CsrfCookieUpdate;
+#[cfg(feature = "actix")]
 pub(crate) use self::finish::{FinishedSession, Finishing};
 #[cfg(feature = "actix")]
-pub(crate) use self::slot::{RequestToken, Slot};
+pub(crate) use self::slot::{RequestToken, RequestVisitor, Slot};
 #[cfg(feature = "actix")]
 pub(crate) use self::testing::slot_for_test;

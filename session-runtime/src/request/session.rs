@@ -234,19 +234,23 @@ impl<T: Databag> Session<T> {
         Ok(value)
     }
 
-    /// Returns the token for the forms of this session against cross-site request forgery: 43 characters of base64url.
-    /// It is valid until the session's id or the current key of the keyring changes. A new session is stored for it.
-    pub fn csrf_token(&mut self) -> String {
-        if self.is_new() {
-            self.intend(Intent::Keep);
-        }
-        self.slot.engine.csrf.token(self.held.active.id)
+    /// Returns a token for a form, against cross-site request forgery: 86 characters of base64url, others at each call. Write
+    /// it into a hidden field, `csrf_token`; [`Csrf`](crate::Csrf) and [`verify_csrf`](Self::verify_csrf) check it.
+    ///
+    /// It is good until the id of the session changes, also after a rotation of keys, as long as the old key is in the
+    /// keyring. Without a keyring it is good in this process only.
+    ///
+    /// Nothing is stored for a new visitor: a cookie of its own, named as the session's with `-csrf` at its end, carries what
+    /// the token is bound to. It is good until a user logs in. A handler that changes the id and shows a form in
+    /// one request calls [`save`](Self::save) in between.
+    pub fn csrf_token(&self) -> String {
+        self.slot.csrf.token(&self.slot.engine.csrf, &self.held.active)
     }
 
-    /// Returns whether a form carries the token of this session; compares in constant time. A session that is not
-    /// stored has no token.
+    /// Returns whether a form has a token of this session, or of this visitor; compares in constant time.
+    /// [`Csrf`](crate::Csrf) also checks where the form comes from.
     pub fn verify_csrf(&self, submitted: &str) -> bool {
-        !self.is_new() && self.slot.engine.csrf.verify(self.held.active.id, submitted)
+        self.slot.csrf.verify(&self.slot.engine.csrf, self.held.active.id, submitted.as_bytes())
     }
 
     fn intend(&mut self, intent: Intent) {
@@ -441,19 +445,34 @@ mod tests {
     struct Shop {
         #[databag(user_id)]
         user_id: Option<i64>,
+        visits: u32,
     }
 
     #[tokio::test]
     async fn a_csrf_token_of_a_new_visitor_stays_valid_after_rotate_log_out_and_destroy() {
         let asked: [fn(&mut Session<Shop>); 3] = [Session::rotate, Session::log_out, Session::destroy];
         for ask in asked {
-            let mut session = Session::for_test(Shop::defaults());
-            ask(&mut session);
-            let token = session.csrf_token();
-            ask(&mut session);
-            let again = session.csrf_token();
-            session.save().await.expect("stored");
-            assert!(session.verify_csrf(&token) && session.verify_csrf(&again));
+            for visits in [0, 1] {
+                let mut session = Session::for_test(Shop::defaults());
+                ask(&mut session);
+                let token = session.csrf_token();
+                ask(&mut session);
+                let again = session.csrf_token();
+                session.visits = visits;
+                session.save().await.expect("stored");
+                assert_eq!(session.is_new(), visits == 0, "a token needs no row");
+                assert!(session.verify_csrf(&token) && session.verify_csrf(&again));
+            }
         }
+    }
+
+    #[tokio::test]
+    async fn a_csrf_token_ends_with_the_id_of_its_session() {
+        let mut session = Session::for_test(Shop { user_id: None, visits: 1 });
+        session.save().await.expect("stored");
+        let token = session.csrf_token();
+        session.log_in(7);
+        session.save().await.expect("stored");
+        assert!(!session.verify_csrf(&token) && session.verify_csrf(&session.csrf_token()));
     }
 }

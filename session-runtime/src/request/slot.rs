@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::csrf::CsrfState;
 #[cfg(feature = "actix")]
 use crate::backend::Custody;
 use crate::bag::Databag;
@@ -26,6 +27,8 @@ use crate::engine::core::{CookieUpdate, Engine, Freshness};
 use crate::engine::load::Active;
 #[cfg(feature = "actix")]
 use crate::engine::load::{Client, LoadOutcome};
+#[cfg(feature = "actix")]
+use crate::envelope::CsrfCookie;
 #[cfg(feature = "actix")]
 use crate::error::Rejection;
 use crate::error::{Error, ErrorChain};
@@ -38,6 +41,7 @@ use crate::token::Token;
 pub(crate) struct Slot<T> {
     pub(crate) engine: Arc<Engine>,
     pub(super) state: RefCell<State<T>>,
+    pub(super) csrf: CsrfState,
     /// How long this request has waited for the store.
     waited: Cell<Duration>,
     /// Extractors of one handler run side by side; the session is loaded once.
@@ -124,6 +128,14 @@ impl Drop for Wait<'_> {
     }
 }
 
+/// What a request says of its visitor.
+#[cfg(feature = "actix")]
+pub(crate) struct RequestVisitor {
+    pub(crate) token: RequestToken,
+    pub(crate) client: Client,
+    pub(crate) csrf: Option<CsrfCookie>,
+}
+
 /// What a request has in the place of a token.
 #[cfg(feature = "actix")]
 pub(crate) enum RequestToken {
@@ -139,11 +151,20 @@ impl<T: Databag> Slot<T> {
     }
 
     pub(super) fn holding(engine: Arc<Engine>, active: Active<T>) -> Self {
-        Self::with(engine, State::Idle { held: Rc::new(Held::new(active, None)), cookie: None })
+        let csrf = CsrfState::default();
+        csrf.begin(&engine.csrf, &active);
+        let state = State::Idle { held: Rc::new(Held::new(active, None)), cookie: None };
+        Self { csrf, ..Self::with(engine, state) }
     }
 
     fn with(engine: Arc<Engine>, state: State<T>) -> Self {
-        Self { engine, state: RefCell::new(state), waited: Cell::default(), loading: Mutex::new(()) }
+        Self {
+            engine,
+            state: RefCell::new(state),
+            csrf: CsrfState::default(),
+            waited: Cell::default(),
+            loading: Mutex::new(()),
+        }
     }
 
     /// Begins to wait for the store. All calls of a request share the deadline; the time of its handler does not count.
@@ -212,7 +233,7 @@ impl<T: Databag> Slot<T> {
 #[cfg(feature = "actix")]
 impl<T: Databag> Slot<T> {
     /// Loads the session, unless that was done before.
-    pub(crate) async fn load(&self, request: impl FnOnce() -> (RequestToken, Client)) -> Result<(), Error> {
+    pub(crate) async fn load(&self, request: impl FnOnce() -> RequestVisitor) -> Result<(), Error> {
         let _alone = self.loading.lock().await;
         let is_loaded = match &*self.state.borrow() {
             State::Untouched | State::LoadFailed | State::Finished(None) => false,
@@ -221,7 +242,8 @@ impl<T: Databag> Slot<T> {
         if is_loaded {
             return Ok(());
         }
-        let (token, client) = request();
+        let RequestVisitor { token, client, csrf } = request();
+        self.csrf.receive(csrf);
         let token = match token {
             RequestToken::Absent => return self.begin(client),
             RequestToken::Unusable(rejection) => {
@@ -273,12 +295,18 @@ impl<T: Databag> Slot<T> {
     }
 
     fn put(&self, held: Held<T>) {
+        self.csrf.begin(&self.engine.csrf, &held.active);
         let mut state = self.state.borrow_mut();
         let held = Rc::new(held);
         *state = match *state {
             State::Finished(_) => State::Finished(Some(held)),
             _ => State::Idle { held, cookie: None },
         };
+    }
+
+    /// Returns whether a request, whose session is loaded, has submitted a token of its own.
+    pub(crate) fn verify_csrf(&self, submitted: &[u8]) -> bool {
+        self.csrf.verify_loaded(&self.engine.csrf, submitted)
     }
 
     fn note_failed_load(&self, id: SessionId, error: &Error) {

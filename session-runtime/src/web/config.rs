@@ -20,7 +20,7 @@ use crate::error::Rejection;
 use crate::http::HttpConfig;
 use crate::http::client_ip::{Hop, ProxyHeader};
 use crate::http::cookie::FormerCookie;
-use crate::request::RequestToken;
+use crate::request::{CsrfCookieUpdate, RequestToken, RequestVisitor};
 use crate::sessions::Sessions;
 use crate::token::Token;
 
@@ -33,8 +33,22 @@ pub(super) fn skips_cookie(http: &HttpConfig, request: &HttpRequest, head: &Resp
     skip.is_some_and(|skip| skip(request, head))
 }
 
+/// Finds out what a request says of its visitor, for sessions of the bag `T`.
+pub(super) fn visitor<T: Databag>(
+    http: &HttpConfig,
+    request: &HttpRequest,
+    config: &SessionConfig,
+) -> RequestVisitor {
+    let cookies = request.headers().get_all(COOKIE).map(HeaderValue::as_bytes);
+    RequestVisitor {
+        token: request_token(http, request.headers()),
+        client: client::<T>(http, request, config),
+        csrf: http.cookie.find_csrf(cookies),
+    }
+}
+
 /// Finds the token of a request.
-pub(super) fn request_token(http: &HttpConfig, headers: &HeaderMap) -> RequestToken {
+fn request_token(http: &HttpConfig, headers: &HeaderMap) -> RequestToken {
     match http.cookie.find(headers.get_all(COOKIE).map(HeaderValue::as_bytes)) {
         Ok(None) => RequestToken::Absent,
         Ok(Some(token)) => RequestToken::Present(token),
@@ -55,7 +69,7 @@ pub(super) fn request_token(http: &HttpConfig, headers: &HeaderMap) -> RequestTo
 }
 
 /// Finds the client of a request to sessions of the bag `T`.
-pub(super) fn client<T: Databag>(http: &HttpConfig, request: &HttpRequest, config: &SessionConfig) -> Client {
+fn client<T: Databag>(http: &HttpConfig, request: &HttpRequest, config: &SessionConfig) -> Client {
     let agent = config.bind_agent.then(|| {
         let agent = request.headers().get(USER_AGENT).map_or(&b""[..], |value| value.as_bytes());
         let hash: [u8; 32] = Sha256::digest(agent).into();
@@ -126,6 +140,14 @@ pub(super) fn set_cookies(http: &HttpConfig, update: &CookieUpdate, now: Timesta
     cookies
 }
 
+/// Writes the `Set-Cookie` header of the CSRF cookie.
+pub(super) fn csrf_cookie(http: &HttpConfig, update: &CsrfCookieUpdate) -> String {
+    match update {
+        CsrfCookieUpdate::Set(cookie) => http.cookie.csrf_set(cookie),
+        CsrfCookieUpdate::Remove => http.cookie.csrf_removal(),
+    }
+}
+
 /// Settings of sessions over HTTP.
 impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     /// Sets the cookie's name. With the prefix `__Host-` browsers let no other host, no path and no plain HTTP answer
@@ -145,7 +167,7 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     }
 
     /// Sets when requests that other sites cause carry the cookie. With [`SameSite::None`] a form on any site acts as the
-    /// visitor, unless each of your handlers checks [`verify_csrf`](crate::Session::verify_csrf).
+    /// visitor, unless [`Csrf`](crate::Csrf) guards all of them.
     pub fn same_site(self, same_site: SameSite) -> Self {
         self.set_http(|http| http.cookie.same_site = same_site)
     }
@@ -228,6 +250,15 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     /// they append to: they pass on the other one as the client has written it.
     pub fn proxy_header(self, header: ProxyHeader) -> Self {
         self.set_http(|http| http.proxy_header = header)
+    }
+
+    /// Names other origins whose pages may send forms to handlers that [`Csrf`](crate::Csrf) guards, such as
+    /// `https://app.example.com`, instead of those named before. A form needs a token all the same.
+    ///
+    /// Name the site's own origin if a proxy changes the `Host` of requests.
+    pub fn trusted_origins<I: AsRef<str>>(self, origins: impl IntoIterator<Item = I>) -> Self {
+        let origins = origins.into_iter().map(|origin| origin.as_ref().to_owned()).collect();
+        self.set_http(|http| http.trusted_origins = origins)
     }
 
     /// Redirects visitors who are not logged in to this location (303) where a handler asks for

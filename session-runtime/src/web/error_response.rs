@@ -21,6 +21,7 @@ impl ResponseError for Error {
             | Self::Unreadable(_)
             | Self::UnknownKey { .. }
             | Self::Contended => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Csrf(_) => StatusCode::FORBIDDEN,
             Self::Ended | Self::Conflict { .. } => StatusCode::CONFLICT,
             Self::Config(_)
             | Self::Key(_)

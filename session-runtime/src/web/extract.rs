@@ -7,7 +7,7 @@ use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 
-use super::config::{client, request_token};
+use super::config::visitor;
 use super::error_response::NotLoggedIn;
 use super::middleware::{Mounted, find_mounted, find_sessions};
 use crate::backend::access::Access;
@@ -17,11 +17,11 @@ use crate::request::{LoggedIn, Session, SessionRef, Slot};
 use crate::sessions::Sessions;
 
 /// Finds the slot of the request and loads the session into it.
-async fn loaded<T: Databag>(request: &HttpRequest) -> Result<Mounted<T>, Error> {
+pub(super) async fn loaded<T: Databag>(request: &HttpRequest) -> Result<Mounted<T>, Error> {
     let mounted = find_mounted::<T>(request)?;
     let Mounted { slot, http, .. } = &mounted;
     let config = &slot.engine.context.config;
-    slot.load(|| (request_token(http, request.headers()), client::<T>(http, request, config))).await?;
+    slot.load(|| visitor::<T>(http, request, config)).await?;
     Ok(mounted)
 }
 

@@ -21,7 +21,7 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::poll;
 use smallvec::SmallVec;
 
-use super::config::{set_cookies, skips_cookie};
+use super::config::{csrf_cookie, set_cookies, skips_cookie};
 use crate::backend::access::{Access, AccessKind};
 use crate::bag::Databag;
 use crate::engine::core::Engine;
@@ -140,7 +140,7 @@ where
             let unfinished = Unfinished { slot: slot.clone(), answered };
             let answer = answer.await;
             unfinished.answered.set(true);
-            finish(slot, &http, answer).await
+            finish(slot, http, answer).await
         })
     }
 }
@@ -217,7 +217,6 @@ fn mount<T: Databag>(
         extensions.insert(Slots::default());
     }
     let Slots { entries, answered } = extensions.get_mut().expect("inserted above");
-    let cookie = site.http.cookie.name();
     let bag = type_name::<T>();
     if entries.iter().any(|other| Arc::ptr_eq(&other.http, &site.http)) {
         return Err(Error::Usage(format!(
@@ -225,11 +224,12 @@ fn mount<T: Databag>(
              `App` or on one scope, not on both"
         )));
     }
-    if let Some(other) = entries.iter().find(|other| other.http.cookie.name() == cookie) {
+    if let Some((other, cookie)) =
+        entries.iter().find_map(|other| Some((other.bag, other.http.cookie.shared_name(&site.http.cookie)?)))
+    {
         return Err(Error::Usage(format!(
-            "the sessions of `{}` and of `{bag}` have the same cookie, `{cookie}`, so each would end the other: give them \
-             different names with `#[databag(cookie = \"..\")]`",
-            other.bag,
+            "the sessions of `{other}` and of `{bag}` have the same cookie, `{cookie}`, so each would end the other: give \
+             them different names with `#[databag(cookie = \"..\")]`",
         )));
     }
     if let Some(other) = entries
@@ -298,11 +298,11 @@ fn misconfigured(message: String) -> Error {
 /// Stores the session, and puts the result on the answer.
 async fn finish<T: Databag, B: MessageBody>(
     slot: Rc<Slot<T>>,
-    http: &HttpConfig,
+    http: Arc<HttpConfig>,
     answer: Result<ServiceResponse<B>, actix_web::Error>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let suppress_cookie = match &answer {
-        Ok(answer) => skips_cookie(http, answer.request(), answer.response().head()),
+        Ok(answer) => skips_cookie(&http, answer.request(), answer.response().head()),
         Err(_) => false,
     };
     let engine = slot.engine.clone();
@@ -332,10 +332,8 @@ async fn finish<T: Databag, B: MessageBody>(
 fn session_cookies<B>(answer: &ServiceResponse<B>) -> Vec<HeaderValue> {
     let extensions = answer.request().extensions();
     let entries = extensions.get::<Slots>().map_or(&[][..], |slots| &slots.entries[..]);
-    let is_session_cookie = |cookie: &&HeaderValue| {
-        let name = cookie.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default();
-        entries.iter().any(|entry| entry.http.cookie.is_name(name))
-    };
+    let is_session_cookie =
+        |cookie: &&HeaderValue| entries.iter().any(|entry| entry.http.cookie.is_name(cookie_name(cookie)));
     answer.headers().get_all(SET_COOKIE).filter(is_session_cookie).cloned().collect()
 }
 
@@ -353,28 +351,30 @@ async fn finish_to_the_end<T: Databag>(slot: Rc<Slot<T>>, suppress_cookie: bool)
         Poll::Ready(finished) => Some(finished),
         Poll::Pending => Some(actix_web::rt::spawn(storing).await.unwrap_or_else(|_| FinishedSession {
             cookie: None,
+            csrf_cookie: None,
             error: Some(Error::Usage("storing the session panicked".to_owned())),
         })),
     }
 }
 
 /// The headers of an answer that depend on the session.
-#[derive(Debug)]
 struct SessionHeaders {
+    http: Arc<HttpConfig>,
     set_cookies: Vec<HeaderValue>,
 }
 
 impl SessionHeaders {
-    fn of(http: &HttpConfig, engine: &Engine, finished: &FinishedSession) -> Self {
+    fn of(http: Arc<HttpConfig>, engine: &Engine, finished: &FinishedSession) -> Self {
         let update = finished.cookie.as_ref();
-        let cookies = update.map_or_else(Vec::new, |update| set_cookies(http, update, engine.now()));
+        let mut cookies = update.map_or_else(Vec::new, |update| set_cookies(&http, update, engine.now()));
+        cookies.extend(finished.csrf_cookie.as_ref().map(|update| csrf_cookie(&http, update)));
         let mut set_cookies: Vec<_> =
             cookies.iter().filter_map(|cookie| HeaderValue::from_str(cookie).ok()).collect();
         for cookie in &mut set_cookies {
             // It holds the token: the `Debug` of a sensitive value, in a log of answers or errors, does not show it.
             cookie.set_sensitive(true);
         }
-        Self { set_cookies }
+        Self { http, set_cookies }
     }
 
     fn write(&self, headers: &mut HeaderMap) {
@@ -386,14 +386,46 @@ impl SessionHeaders {
         if !headers.get_all(VARY).any(varies) {
             headers.append(VARY, HeaderValue::from_static("Cookie"));
         }
+        if self.set_cookies.is_empty() {
+            return;
+        }
+        // A cache that kept this answer would give one visitor's session to the next (CVE-2023-30861).
+        headers.retain(|name, value| {
+            if name == SET_COOKIE { !self.replaces(value) } else { !is_for_caches(name.as_str()) }
+        });
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         for cookie in &self.set_cookies {
             headers.append(SET_COOKIE, cookie.clone());
         }
-        if !self.set_cookies.is_empty() {
-            // A cache that kept this answer would give one visitor's session to the next (CVE-2023-30861).
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        }
     }
+
+    /// Returns whether the answer has a cookie of this name already. Of two a browser would keep the last one.
+    fn replaces(&self, cookie: &HeaderValue) -> bool {
+        let name = cookie_name(cookie);
+        let is_replaced = self.set_cookies.iter().any(|own| cookie_name(own) == name);
+        if is_replaced {
+            self.http.warnings.replaced_cookie.call_once(|| {
+                tracing::warn!(
+                    cookie = %String::from_utf8_lossy(name),
+                    "a handler sets a cookie that belongs to the session middleware, in an answer in which the middleware sets \
+                     it too: the handler's is dropped; give it another name, or change the session instead"
+                );
+            });
+        }
+        is_replaced
+    }
+}
+
+/// Returns the name in a `Set-Cookie` header (RFC 6265bis §5.6).
+fn cookie_name(header: &HeaderValue) -> &[u8] {
+    header.as_bytes().split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
+}
+
+/// Returns whether a header tells a cache to keep an answer, whatever `Cache-Control` says: the targeted ones of RFC 9213,
+/// such as `CDN-Cache-Control`, and those from before it.
+fn is_for_caches(header: &str) -> bool {
+    header.ends_with("-cache-control")
+        || ["surrogate-control", "edge-control", "x-accel-expires", "expires"].contains(&header)
 }
 
 /// An error of an inner service, and the session's headers for its answer.
