@@ -295,7 +295,7 @@ mod tests {
         let row = row(1, 100);
         let key = key(&row);
         let keys = || std::iter::once(key.as_slice());
-        let named = |world: &World| world.says(PushKind::Invalidate, names(&[key.clone()]));
+        let named = |world: &World| world.says(PushKind::Invalidate, names(std::slice::from_ref(&key)));
         let emptied = |world: &World| world.says(PushKind::Invalidate, vec![Value::Nil]);
         let written = |world: &World| drop(world.cache.change(keys()));
         let changes: [&dyn Fn(&World); 3] = [&named, &emptied, &written];
