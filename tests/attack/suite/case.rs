@@ -20,10 +20,6 @@ use super::target::Target;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rule(pub(crate) u8);
 
-impl Rule {
-    pub(crate) const LAST: u8 = 32;
-}
-
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "R{}", self.0)
@@ -110,7 +106,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// How long a case may take. It is a watchdog: an attack that hangs a worker takes for ever.
-const WATCHDOG: Duration = Duration::from_secs(60);
+const WATCHDOG: Duration = Duration::from_mins(1);
 
 /// Groups that are measured run alone, the others beside each other.
 static MEASURED: RwLock<()> = RwLock::new(());
@@ -119,7 +115,6 @@ static MEASURED: RwLock<()> = RwLock::new(());
 static SERVERS: [Mutex<()>; Kind::ALL.len()] = [const { Mutex::new(()) }; Kind::ALL.len()];
 
 /// Runs the cases of a group on a store.
-#[expect(clippy::await_holding_lock, reason = "each test has a runtime of its own")]
 pub(crate) async fn run(group: &str, kind: Kind, open: impl AsyncFn() -> Target) {
     let group = GROUPS.iter().find(|known| known.name == group).expect("it is listed");
     let _alone = group.is_measured.then(|| MEASURED.write().unwrap_or_else(PoisonError::into_inner));
@@ -140,6 +135,8 @@ pub(crate) async fn run(group: &str, kind: Kind, open: impl AsyncFn() -> Target)
             Ok(Err(panic)) => Err(message(panic.as_ref())),
             Err(_) => Err(format!("it still runs after {WATCHDOG:?}")),
         };
+        let errors = target.logs.lines(&["ERROR"]).join("\n    ");
+        let refused = refused.map_err(|why| format!("{why}\n    {errors}"));
         let refused = refused.and_then(|()| target.keeps_its_secrets());
         target.recover();
         let rules = case.rules.iter().map(Rule::to_string).collect::<Vec<_>>().join(" ");

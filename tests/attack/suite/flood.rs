@@ -57,7 +57,7 @@ async fn flooded(target: &Target, path: &str, cookie: fn(usize) -> Option<String
     let grown = allocated().saturating_sub(before);
     assert!(grown < 4 << 20, "{requests} requests leave {grown} bytes");
     if target.has_rows() {
-        assert_eq!(target.rows().await.count().await, rows, "strangers' requests make rows");
+        assert!(target.rows().await.count().await <= rows, "strangers' requests make rows");
     }
     assert!(is_victim(&victim).await);
 }
@@ -108,7 +108,7 @@ async fn reads_only(target: &Target) {
         let line = format!("Cookie: {}={}", Shop::COOKIE, token(1));
         exchange(target.address, &request("POST", path, &[line.as_bytes()], b"")).await;
     }
-    assert_eq!(target.rows().await.count().await, before);
+    assert!(target.rows().await.count().await <= before, "a stranger's request makes a row");
     assert!(!stranger.has_cookie());
 }
 

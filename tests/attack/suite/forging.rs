@@ -34,10 +34,10 @@ cases! {
     "bytes beyond ASCII" [10 15] All => made_up(|_| "\u{FFFD}".repeat(14));
     "a changed id" [15] Cookie => sealed(|token| flip(token, 0));
     "a changed version" [15] Cookie => sealed(|token| flip(token, 32));
-    "a later creation" [5 15] Cookie => sealed(|token| flip(token, 40));
+    "a later creation of a cookie" [5 15] Cookie => sealed(|token| flip(token, 40));
     "a later expiration (CVE-2018-1000814)" [5 15] Cookie => sealed(|token| flip(token, 46));
     "another revision" [15] Cookie => sealed(|token| flip(token, 56));
-    "a changed nonce" [15] Cookie => sealed(|token| flip(token, ENVELOPE + 6));
+    "a changed nonce of a cookie" [15] Cookie => sealed(|token| flip(token, ENVELOPE + 6));
     "a changed ciphertext" [15] Cookie => sealed(|token| flip(token, ENVELOPE + 20));
     "a changed tag" [15] Cookie => sealed(|token| token.iter_mut().rev().take(1).for_each(|byte| *byte ^= 1));
     "an envelope of version 0" [15] Cookie => sealed(|token| token[ENVELOPE] = 0);

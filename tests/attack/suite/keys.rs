@@ -9,6 +9,7 @@ use session_runtime::{Keyring, Rejection};
 use super::case::cases;
 use super::client::Visitor;
 use super::measure::sized;
+use super::record::{hex, unhex};
 use super::target::{Target, is_refused, is_victim, row_of, victim};
 
 cases! {
@@ -17,8 +18,8 @@ cases! {
     "a key of two bytes, repeated" [24] Any => weak(|| "abcd".repeat(16));
     "a key of 16 digits, four times" [24] Any => weak(|| "0123456789abcdef".repeat(4));
     "a key of 16 bytes, twice" [24] Any => weak(|| "8f1c73a5d9e204b6c85a17f3902e6bd4".repeat(2));
-    "a key that counts up" [24] Any => weak(|| (0..32).map(|n| format!("{n:02x}")).collect());
-    "a key that counts down" [24] Any => weak(|| (0..32).map(|n| format!("{:02x}", 255 - n)).collect());
+    "a key that counts up" [24] Any => weak(|| hex(&std::array::from_fn::<u8, 32, _>(|n| u8::try_from(n).unwrap_or(0))));
+    "a key that counts down" [24] Any => weak(|| hex(&std::array::from_fn::<u8, 32, _>(|n| 255 - u8::try_from(n).unwrap_or(0))));
     "a passphrase" [24] Any => weak(|| "correct horse battery staple, twice over".to_owned());
     "a passphrase in base64" [24] Any => weak(|| STANDARD.encode("correct horse battery staple, twice over"));
     "a passphrase in hexadecimal digits" [24] Any => weak(|| hex(b"correct horse battery staple !!!"));
@@ -47,16 +48,8 @@ cases! {
     "equal sessions have different states" [16] Rows => equal();
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn random() -> Vec<u8> {
-    let key = Keyring::generate();
-    key.as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap_or("00"), 16).unwrap_or(0))
-        .collect()
+    unhex(&Keyring::generate())
 }
 
 /// A key that can be guessed lets everyone sign in as anyone.

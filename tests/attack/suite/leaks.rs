@@ -8,6 +8,7 @@ use session_runtime::Keyring;
 use super::bags::{Bag as _, Shop};
 use super::case::cases;
 use super::client::{Reply, Visitor};
+use super::record::{hex, unhex};
 use super::stores::Setup;
 use super::target::{SECRET, Target, is_victim, row_of, victim};
 
@@ -229,7 +230,8 @@ async fn debug(target: &Target) {
     );
     if target.has_rows() {
         let condition = Shop::TENANT.eq("acme");
-        shown += &format!("{condition:?} {:?}", target.shop.find(Shop::TENANT.eq("acme")));
+        let found = target.shop.find(Shop::TENANT.eq("acme"));
+        shown = format!("{shown} {condition:?} {found:?}");
     }
     shows_nothing(target, &shown, &token.encode());
     assert!(!shown.contains(&snapshot.id().to_string()[..16]), "{shown}");
@@ -330,7 +332,7 @@ async fn version(_: &Target) {
     assert!(rusqlite::version_number() >= 3_051_003, "{}", rusqlite::version());
 }
 
-/// The variable that makes a process of this program hold a session: see [`hold_a_session`].
+/// The variable that makes a process of this program hold a session: see [`holds_a_session_if_told`].
 const CHILD: &str = "ATTACK_HOLDS_A_SESSION";
 /// What the child writes its token with, so that the pipe does not hold it.
 const MASK: u8 = 0x5A;
@@ -341,7 +343,7 @@ const MASK: u8 = 0x5A;
 async fn memory(_: &Target) {
     let program = std::env::current_exe().expect("this program");
     let mut child = Command::new(program)
-        .args(["holds_a_session_if_told", "--exact", "--nocapture"])
+        .args(["suite::leaks::holds_a_session_if_told", "--exact", "--nocapture"])
         .env(CHILD, "yes")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -350,11 +352,7 @@ async fn memory(_: &Target) {
     let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
     let masked = lines.find_map(|line| line.split_once("masked ").map(|(_, hex)| hex.to_owned()));
     let masked = masked.expect("the child has a session");
-    let hex = masked
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16));
-    let token: Vec<u8> = hex.map(|byte| byte.expect("hexadecimal digits") ^ MASK).collect();
+    let token: Vec<u8> = unhex(&masked).iter().map(|byte| byte ^ MASK).collect();
     let raw =
         base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &token).expect("base64url");
     let found = [count_in_memory(child.id(), &token), count_in_memory(child.id(), &raw)];
@@ -382,7 +380,8 @@ fn count_in_memory(process: u32, bytes: &[u8]) -> usize {
 }
 
 /// The child of [`memory`]. Without the variable it does nothing.
-pub(crate) async fn hold_a_session() {
+#[actix_web::test]
+async fn holds_a_session_if_told() {
     if std::env::var(CHILD).is_err() {
         return;
     }
@@ -392,13 +391,10 @@ pub(crate) async fn hold_a_session() {
         session_runtime::Sessions::<Shop>::builder(store).keyring(keyring).build().await.expect("builds");
     let bag = Shop { user_id: Some("victim".to_owned()), ..session_runtime::Databag::defaults() };
     let (token, snapshot) = sessions.create(bag).await.expect("stored");
-    let mut masked = String::new();
-    for byte in token.encode().bytes() {
-        masked += &format!("{:02x}", byte ^ MASK);
-    }
+    let masked: Vec<u8> = token.encode().bytes().map(|byte| byte ^ MASK).collect();
     assert!(sessions.load(&token).await.expect("answers").is_some());
     sessions.delete(snapshot.id()).await.expect("answers");
     drop((token, snapshot));
-    println!("masked {masked}");
+    println!("masked {}", hex(&masked));
     std::io::stdin().read_line(&mut String::new()).expect("the parent ends it");
 }

@@ -77,7 +77,8 @@ async fn ended_by(target: &Target, end: End) {
         End::Id => assert!(shop.delete(victim.id()).await.expect("it answers")),
         End::User => assert!(shop.revoke_user("victim").await.expect("it answers") > 0),
         End::Query => {
-            assert!(shop.find(super::bags::Shop::TENANT.eq("acme")).delete().await.expect("it answers") > 0)
+            let query = shop.find(super::bags::Shop::TENANT.eq("acme"));
+            assert!(query.delete().await.expect("it answers") > 0);
         }
         End::All => assert!(shop.clear().await.expect("it answers") > 0),
     }
@@ -218,7 +219,8 @@ async fn without_cookie(target: &Target) {
     let reply = stranger.does("/logout", "").await;
     assert!(reply.set_cookies().iter().all(|cookie| cookie.contains("Max-Age=0")), "{reply:?}");
     if target.has_rows() {
-        assert_eq!(target.rows().await.count().await, before);
+        // Deletions that were late may be made meanwhile.
+        assert!(target.rows().await.count().await <= before, "a log-out makes a row");
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! A group is a table of cases. Each names the rules that it proves and the stores that it applies to.
 
+#![allow(clippy::unused_async, reason = "a case is a future, whether it waits or not")]
+
 pub(crate) mod bags;
 pub(crate) mod case;
 pub(crate) mod client;
@@ -19,7 +21,7 @@ mod forms;
 mod grammar;
 mod injection;
 mod keys;
-pub(crate) mod leaks;
+mod leaks;
 mod logout;
 mod races;
 mod rollback;

@@ -6,6 +6,8 @@
 //! field   tag (4) | fingerprint (8) | flags (1) | length (LEB128) | value
 //! ```
 
+use std::fmt::Write as _;
+
 /// A state in the clear.
 pub(crate) struct PlainState {
     pub(crate) head: Vec<u8>,
@@ -78,4 +80,18 @@ fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 /// The tag of a stored name: FNV-1a.
 fn tag(name: &str) -> u32 {
     name.bytes().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// Writes bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Reads hexadecimal digits.
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    let digits = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
+    digits.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal digits")).collect()
 }
