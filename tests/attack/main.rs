@@ -3,25 +3,27 @@
 
 mod suite;
 
+use std::future::ready;
 use std::rc::Rc;
 
 use session_runtime::{Durability, MemoryStore, SqliteStore};
 
 use self::suite::case::{Kind, Rule, Stores};
 use self::suite::known_gaps::KNOWN_GAPS;
-use self::suite::stores::{Cookies, Switched};
+use self::suite::stores::{Cookies, Source};
 use self::suite::target::Target;
 use self::suite::{GROUPS, attack};
 
 async fn memory() -> Target {
-    Target::open(Kind::Memory, Rc::new(Switched::new(MemoryStore::new())), None).await
+    let store = MemoryStore::new();
+    Target::open(Kind::Memory, Source::open(move || ready(store.clone())).await, None).await
 }
 
 async fn sqlite() -> Target {
-    let folder = tempfile::tempdir().expect("a folder");
-    let store = SqliteStore::open(folder.path().join("attack.db")).expect("a database");
-    let store = Switched::new(store.durability(Durability::Normal));
-    Target::open(Kind::Sqlite, Rc::new(store), Some(Rc::new(folder))).await
+    let folder = Rc::new(tempfile::tempdir().expect("a folder"));
+    let path = folder.path().join("attack.db");
+    let open = move || SqliteStore::open(&path).expect("a database").durability(Durability::Normal);
+    Target::open(Kind::Sqlite, Source::open(move || ready(open())).await, Some(folder)).await
 }
 
 async fn cookie() -> Target {

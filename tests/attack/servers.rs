@@ -5,34 +5,38 @@
 
 mod suite;
 
-use std::rc::Rc;
-
 use databag_tests::server::url;
 use session_runtime::{MysqlStore, PostgresStore, RedisStore};
 
 use self::suite::attack;
 use self::suite::case::Kind;
-use self::suite::stores::Switched;
+use self::suite::stores::Source;
 use self::suite::target::Target;
 
 async fn postgres() -> Target {
-    let store = PostgresStore::connect(&url("POSTGRES_URL")).await.expect("the server answers");
-    Target::open(Kind::Postgres, Rc::new(Switched::new(store)), None).await
+    let store = Source::open(async || {
+        PostgresStore::connect(&url("POSTGRES_URL")).await.expect("the server answers")
+    });
+    Target::open(Kind::Postgres, store.await, None).await
 }
 
 async fn mariadb() -> Target {
-    let store = MysqlStore::connect(&url("MYSQL_URL")).await.expect("the server answers");
-    Target::open(Kind::MariaDb, Rc::new(Switched::new(store)), None).await
+    let store =
+        Source::open(async || MysqlStore::connect(&url("MYSQL_URL")).await.expect("the server answers"));
+    Target::open(Kind::MariaDb, store.await, None).await
 }
 
 async fn redis() -> Target {
-    let store = RedisStore::connect(&url("REDIS_URL")).await.expect("the server answers");
-    Target::open(Kind::Redis, Rc::new(Switched::new(store)), None).await
+    let store =
+        Source::open(async || RedisStore::connect(&url("REDIS_URL")).await.expect("the server answers"));
+    Target::open(Kind::Redis, store.await, None).await
 }
 
 async fn cluster() -> Target {
-    let store = RedisStore::connect(&url("REDIS_CLUSTER_URL")).await.expect("the cluster answers");
-    Target::open(Kind::Cluster, Rc::new(Switched::new(store)), None).await
+    let store = Source::open(async || {
+        RedisStore::connect(&url("REDIS_CLUSTER_URL")).await.expect("the cluster answers")
+    });
+    Target::open(Kind::Cluster, store.await, None).await
 }
 
 attack! { in_postgres: Postgres, crate::postgres }

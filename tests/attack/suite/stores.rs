@@ -63,6 +63,8 @@ pub(crate) trait Opener {
     /// The rows of the bag in the scope of this name.
     fn rows(&self, scope: &str) -> LocalBoxFuture<'_, Rc<dyn Rows>>;
     fn switch(&self) -> &Switch;
+    /// The same rows, as another process reaches them.
+    fn elsewhere(&self) -> LocalBoxFuture<'_, Rc<dyn Opener>>;
 }
 
 pub(crate) type Opening<'a, T> = LocalBoxFuture<'a, Result<Sessions<T>, Error>>;
@@ -118,8 +120,30 @@ macro_rules! bags {
     };
 }
 
-impl<S: Directory + Clone> Opener for Switched<S> {
-    bags!(Switched::clone);
+/// Makes a store.
+type Connect<S> = Rc<dyn Fn() -> LocalBoxFuture<'static, S>>;
+
+/// A store, and how another process makes one of the same rows.
+pub(crate) struct Source<S> {
+    store: Switched<S>,
+    connect: Connect<S>,
+}
+
+impl<S: Directory + Clone> Source<S> {
+    pub(crate) async fn open<F: Future<Output = S> + 'static>(
+        connect: impl Fn() -> F + 'static,
+    ) -> Rc<dyn Opener> {
+        Self::of(Rc::new(move || Box::pin(connect()))).await
+    }
+
+    async fn of(connect: Connect<S>) -> Rc<dyn Opener> {
+        let store = Switched { store: connect().await, switch: Switch::default() };
+        Rc::new(Self { store, connect })
+    }
+}
+
+impl<S: Directory + Clone> Opener for Source<S> {
+    bags!(|source: &Self| source.store.clone());
 
     fn rows(&self, scope: &str) -> LocalBoxFuture<'_, Rc<dyn Rows>> {
         let table = match scope {
@@ -128,14 +152,18 @@ impl<S: Directory + Clone> Opener for Switched<S> {
             _ => table::<Shop>(),
         };
         Box::pin(async move {
-            let mut store = self.store.clone();
+            let mut store = self.store.store.clone();
             store.prepare(&table, Duration::from_secs(10)).await.expect("the table is there");
             Rc::new(store) as Rc<dyn Rows>
         })
     }
 
     fn switch(&self) -> &Switch {
-        &self.switch
+        &self.store.switch
+    }
+
+    fn elsewhere(&self) -> LocalBoxFuture<'_, Rc<dyn Opener>> {
+        Box::pin(Self::of(self.connect.clone()))
     }
 }
 
@@ -152,6 +180,10 @@ impl Opener for Cookies {
 
     fn switch(&self) -> &Switch {
         &self.0
+    }
+
+    fn elsewhere(&self) -> LocalBoxFuture<'_, Rc<dyn Opener>> {
+        Box::pin(async { Rc::new(Self::default()) as Rc<dyn Opener> })
     }
 }
 
@@ -227,12 +259,6 @@ impl Switch {
 pub(crate) struct Switched<S> {
     store: S,
     switch: Switch,
-}
-
-impl<S> Switched<S> {
-    pub(crate) fn new(store: S) -> Self {
-        Self { store, switch: Switch::default() }
-    }
 }
 
 impl<S: Store> Store for Switched<S> {

@@ -45,11 +45,12 @@ impl Target {
         Self::start(kind, store, folder, Setup::default(), clock, Logs::default(), Rc::default()).await
     }
 
-    /// Opens another application on the same store, at the same time and with the same log.
+    /// Opens another application on the same rows, as another process does, at the same time and with the same log.
     pub(crate) async fn beside(&self, change: impl FnOnce(&mut Setup)) -> Self {
         let mut setup = self.setup.clone();
         change(&mut setup);
-        let (store, folder, clock) = (self.store.clone(), self.folder.clone(), self.parts.clock.clone());
+        let (store, folder, clock) =
+            (self.store.elsewhere().await, self.folder.clone(), self.parts.clock.clone());
         Self::start(self.kind, store, folder, setup, clock, self.logs.clone(), self.secrets.clone()).await
     }
 
