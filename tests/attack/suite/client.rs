@@ -52,7 +52,7 @@ impl Reply {
 
 /// Sends bytes over a connection of their own, and returns the answer; `None` if the server has closed it without one.
 pub(crate) async fn exchange(server: SocketAddr, bytes: &[u8]) -> Option<Reply> {
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const PATIENCE: Duration = Duration::from_mins(1);
     let exchange = async {
         let mut stream = TcpStream::connect(server).await.ok()?;
         // The server may answer and close before it has read everything.

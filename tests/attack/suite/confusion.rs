@@ -26,6 +26,7 @@ cases! {
     "a second type of the same name and table" [21] Rows => twin();
     "a row's state as a cookie (CVE-2022-46170)" [15 21] Rows => state_as_cookie();
     "a CSRF token of the shop's in the back office" [21 25] All => csrf();
+    "a cookie of another bag, under one name and key" [21] Cookie => same_name();
     "a cookie of another name, sealed under the same key" [21] Cookie => other_name();
 }
 
@@ -173,6 +174,16 @@ async fn csrf(target: &Target) {
     let token = shop.get("/csrf").await.body;
     assert_eq!(shop.put("/pay", &token).await.status, 200);
     assert_eq!(admin.put("/pay", &token).await.status, 403);
+}
+
+/// Two applications of one host whose cookies have one name: their bags tell them apart.
+async fn same_name(target: &Target) {
+    let setup = Setup { cookie: Some(Shop::COOKIE.to_owned()), ..target.setup.clone() };
+    let admin = target.store.admin(&setup, &target.parts).await.expect("it opens");
+    let bag = Admin { user_id: Some("victim".to_owned()), ..session_runtime::Databag::defaults() };
+    let (token, _) = admin.create(bag).await.expect("it is sealed");
+    assert!(admin.load(&token).await.expect("it answers").is_some());
+    is_refused(&Visitor::with(target, &token.encode()), Rejection::Tampered).await;
 }
 
 /// The cookie's name is sealed with it: a cookie of an app at another path does not open here.

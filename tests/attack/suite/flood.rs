@@ -32,7 +32,6 @@ cases! {
     "requests that end in the middle" [22] Any => cut();
     "a trigger that adds what was deleted" [31] Sqlite => trigger();
     "a view in the place of a table" [31] Sqlite => view();
-    "a schema that calls functions" [19 31] Sqlite => function();
 }
 
 fn token(number: usize) -> String {
@@ -229,18 +228,4 @@ async fn view(target: &Target) {
     raw.execute_batch("DROP VIEW attack_shop; ALTER TABLE real RENAME TO attack_shop").expect("it is SQL");
     assert_ne!(reply.status, 200, "a log-out through a view is acknowledged");
     assert!(opened.is_err(), "a view is accepted as the table");
-}
-
-/// A check in the schema calls what the application would not: it is not trusted.
-async fn function(target: &Target) {
-    let raw = raw(target);
-    raw.execute_batch("CREATE INDEX odd ON attack_shop (load_extension('x'))").ok();
-    let created =
-        raw.execute_batch("CREATE VIEW odd_view AS SELECT fts3_tokenizer('x'), load_extension('x')");
-    let victim = victim(target).await;
-    assert!(is_victim(&victim).await);
-    if created.is_ok() {
-        raw.execute_batch("DROP VIEW odd_view").expect("it is there");
-    }
-    raw.execute_batch("DROP INDEX IF EXISTS odd").expect("it is SQL");
 }

@@ -18,8 +18,8 @@ cases! {
     "a key of two bytes, repeated" [24] Any => weak(|| "abcd".repeat(16));
     "a key of 16 digits, four times" [24] Any => weak(|| "0123456789abcdef".repeat(4));
     "a key of 16 bytes, twice" [24] Any => weak(|| "8f1c73a5d9e204b6c85a17f3902e6bd4".repeat(2));
-    "a key that counts up" [24] Any => weak(|| hex(&std::array::from_fn::<u8, 32, _>(|n| u8::try_from(n).unwrap_or(0))));
-    "a key that counts down" [24] Any => weak(|| hex(&std::array::from_fn::<u8, 32, _>(|n| 255 - u8::try_from(n).unwrap_or(0))));
+    "a key that counts up" [24] Any => weak(|| hex(&(0..32).collect::<Vec<u8>>()));
+    "a key that counts down" [24] Any => weak(|| hex(&(224..=255).rev().collect::<Vec<u8>>()));
     "a passphrase" [24] Any => weak(|| "correct horse battery staple, twice over".to_owned());
     "a passphrase in base64" [24] Any => weak(|| STANDARD.encode("correct horse battery staple, twice over"));
     "a passphrase in hexadecimal digits" [24] Any => weak(|| hex(b"correct horse battery staple !!!"));

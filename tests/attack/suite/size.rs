@@ -32,12 +32,12 @@ cases! {
     "a row with an option that is neither" [22] Rows => claimed("pin", |_| vec![7]);
     "a row with bytes behind a value" [15 22] Rows => claimed("count", |value| [value, &[0; 9]].concat());
     "a row with a number that is too short" [22] Rows => claimed("count", |_| vec![253, 1]);
-    "a row with 100,000 unknown fields" [22] Rows => fields(|state| unknown(state, 4_000));
+    "a row with 4,000 unknown fields" [22] Rows => fields(|state| unknown(state, 4_000));
     "a row with a field twice" [15 22] Rows => doubled();
     "a row with a length beyond its end" [22] Rows =>
-        fields(|state| state.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0x7F]));
+        fields(|state| unfinished(state, &[0xFF, 0xFF, 0xFF, 0x7F]));
     "a row with a length of five digits" [22] Rows =>
-        fields(|state| state.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F]));
+        fields(|state| unfinished(state, &[0xFF, 0xFF, 0xFF, 0xFF, 0x0F]));
     "a row that ends in a field" [22] Rows => fields(|state| { state.pop(); });
     "a row of JSON that is 30,000 levels deep" [22] Rows =>
         json(|text| nested(text, "\"chain\":", &format!("{}1{}", "[".repeat(30_000), "]".repeat(30_000))));
@@ -124,6 +124,12 @@ fn unknown(state: &mut Vec<u8>, count: u32) {
         state.extend_from_slice(&field.to_be_bytes());
         state.extend_from_slice(&[0; 10]);
     }
+}
+
+/// Adds a field that ends with its length.
+fn unfinished(state: &mut Vec<u8>, length: &[u8]) {
+    state.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    state.extend_from_slice(length);
 }
 
 /// A second user behind the first: the columns agree with one of them.

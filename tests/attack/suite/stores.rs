@@ -38,7 +38,7 @@ impl Default for Setup {
             bind_agent: false,
             max_state: None,
             cookie: None,
-            deadline: Duration::from_secs(5),
+            deadline: Duration::from_secs(20),
         }
     }
 }
