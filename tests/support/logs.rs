@@ -15,17 +15,29 @@ impl Logs {
     /// Captures what this thread logs, until the guard is dropped.
     pub fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
         let logs = Self::default();
+        let guard = logs.capture();
+        (logs, guard)
+    }
+
+    /// Captures what this thread logs as well, until the guard is dropped.
+    pub fn capture(&self) -> tracing::subscriber::DefaultGuard {
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
             .with_ansi(false)
-            .with_writer(logs.clone())
+            .with_writer(self.clone())
             .finish();
-        (logs, tracing::subscriber::set_default(subscriber))
+        tracing::subscriber::set_default(subscriber)
     }
 
     /// Returns what was logged so far.
     pub fn text(&self) -> String {
         let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Returns what was logged so far, and forgets it.
+    pub fn take(&self) -> String {
+        let bytes = std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner));
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
