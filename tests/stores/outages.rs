@@ -256,6 +256,30 @@ macro_rules! every_pool {
                 futures_util::future::join_all((0..$store::MAX_CONNECTIONS).map(|_| load())).await;
             }
 
+            /// A worker of actix-web ends when a handler panics, and another one begins.
+            #[test]
+            fn connections_whose_runtime_has_ended_cost_no_call() {
+                let _turn = turn();
+                let runtime = || {
+                    let mut runtime = tokio::runtime::Builder::new_current_thread();
+                    runtime.enable_all().build().expect("a runtime")
+                };
+                let worker = runtime();
+                let store = worker.block_on(async {
+                    let mut store = $store::connect(&url($variable)).await.expect("the server answers");
+                    store.prepare(&table("ended"), DEADLINE).await.expect("the server answers");
+                    use_all_connections(&store).await;
+                    store
+                });
+                drop(worker);
+                runtime().block_on(async {
+                    for n in 1..4 {
+                        store.insert(row(n), soon()).await.expect("the server answers");
+                        assert!(store.load(row(n).id, soon()).await.expect("the server answers").is_some());
+                    }
+                });
+            }
+
             #[tokio::test]
             #[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
             async fn connections_that_are_closed_while_idle_cost_no_call() {

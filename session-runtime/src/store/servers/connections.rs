@@ -3,13 +3,14 @@
 //! A connection of the store's own is not asked whether it lives: that costs a round trip, and the call itself finds
 //! out. A connection that failed is dropped, and so are those that have been idle since it was taken.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::Pool;
 use sqlx::pool::PoolConnection;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::driver::{Connection, Failure, Options, SqlDriver};
@@ -48,9 +49,25 @@ pub(super) struct OwnConnections<D: SqlDriver> {
 }
 
 struct Idle<D: SqlDriver> {
+    owned: Owned<D>,
+    since: Instant,
+}
+
+/// A connection of the store's own. It works for calls of all runtimes, until the one that has made it ends.
+struct Owned<D: SqlDriver> {
     connection: Connection<D>,
     created: Instant,
-    since: Instant,
+    /// Is closed when that runtime has ended.
+    runtime_ended: oneshot::Sender<Infallible>,
+}
+
+impl<D: SqlDriver> Owned<D> {
+    fn new(connection: Connection<D>) -> Self {
+        let (runtime_ended, dropped) = oneshot::channel();
+        // The task ends with its runtime, or with the connection.
+        tokio::spawn(dropped);
+        Self { connection, created: Instant::now(), runtime_ended }
+    }
 }
 
 impl<D: SqlDriver> Connections<D> {
@@ -112,7 +129,7 @@ impl<D: SqlDriver> Connections<D> {
                 // A timeout polls its future before its clock, and no write may begin after the deadline.
                 Ok(Ok(_)) if Instant::now() >= deadline => return Err(Failure::NotConnected),
                 Ok(Ok(connection)) => {
-                    let held = Held::Own { own: Arc::clone(own), connection, created: Instant::now() };
+                    let held = Held::Own { own: Arc::clone(own), owned: Owned::new(connection) };
                     return Ok(Lease { held: Some(held), idle_since: None });
                 }
                 Ok(Err(error)) => Failure::Connect(error),
@@ -152,25 +169,27 @@ impl<D: SqlDriver> OwnConnections<D> {
 
     fn pop(self: &Arc<Self>) -> Option<Lease<D>> {
         let mut idle = self.idle();
-        let Idle { connection, created, since } = idle.pop()?;
+        idle.retain(|idle| !idle.owned.runtime_ended.is_closed());
+        let Idle { owned, since } = idle.pop()?;
         if since.elapsed() > MAX_IDLE {
             // The others have been idle for longer.
-            close(std::iter::once(connection).chain(idle.drain(..).map(|idle| idle.connection)));
+            let others = idle.drain(..).map(|idle| idle.owned.connection);
+            close(std::iter::once(owned.connection).chain(others));
             return None;
         }
-        let held = Held::Own { own: Arc::clone(self), connection, created };
+        let held = Held::Own { own: Arc::clone(self), owned };
         Some(Lease { held: Some(held), idle_since: Some(since) })
     }
 
-    fn push(&self, connection: Connection<D>, created: Instant) {
-        if created.elapsed() > MAX_AGE {
-            return close([connection]);
+    fn push(&self, owned: Owned<D>) {
+        if owned.created.elapsed() > MAX_AGE {
+            return close([owned.connection]);
         }
         let mut idle = self.idle();
         let outdated = idle.iter().take_while(|idle| idle.since.elapsed() > MAX_IDLE).count();
         let surplus = (idle.len() + 1).saturating_sub(self.max);
-        close(idle.drain(..outdated.max(surplus)).map(|idle| idle.connection));
-        idle.push(Idle { connection, created, since: Instant::now() });
+        close(idle.drain(..outdated.max(surplus)).map(|idle| idle.owned.connection));
+        idle.push(Idle { owned, since: Instant::now() });
     }
 }
 
@@ -192,7 +211,7 @@ pub(super) struct Lease<D: SqlDriver> {
 }
 
 enum Held<D: SqlDriver> {
-    Own { own: Arc<OwnConnections<D>>, connection: Connection<D>, created: Instant },
+    Own { own: Arc<OwnConnections<D>>, owned: Owned<D> },
     Pool(PoolConnection<D::Database>),
 }
 
@@ -203,7 +222,7 @@ impl<D: SqlDriver> Lease<D> {
 
     pub(super) fn connection(&mut self) -> &mut Connection<D> {
         match self.held.as_mut().expect("it is there until the lease ends") {
-            Held::Own { connection, .. } => connection,
+            Held::Own { owned, .. } => &mut owned.connection,
             Held::Pool(connection) => connection,
         }
     }
@@ -212,7 +231,7 @@ impl<D: SqlDriver> Lease<D> {
     pub(super) fn end<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
         if result.as_ref().err().is_none_or(Failure::leaves_connection_clean) {
             match self.held.take() {
-                Some(Held::Own { own, connection, created }) => own.push(connection, created),
+                Some(Held::Own { own, owned }) => own.push(owned),
                 // Dropping the connection would return it too, but without a timeout: the pool pings the connection,
                 // and counts it among its own until the answer is there (sqlx-core 0.9, pool/connection.rs).
                 Some(Held::Pool(mut connection)) => {
@@ -227,7 +246,7 @@ impl<D: SqlDriver> Lease<D> {
     /// Ends the work of start-up, whose connection has no statement timeout.
     pub(super) fn end_startup<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
         match self.held.take() {
-            Some(Held::Own { connection, .. }) if result.is_ok() => close([connection]),
+            Some(Held::Own { owned, .. }) if result.is_ok() => close([owned.connection]),
             held => {
                 self.held = held;
                 return self.end(result);
