@@ -29,6 +29,7 @@
 
 mod failure;
 mod fields;
+mod limited;
 mod link;
 mod lists;
 mod rename;
@@ -50,10 +51,9 @@ use self::link::{Connection, Link};
 use self::rows::Rows;
 use self::server::check_server;
 use self::url::START_UP_TIMEOUT;
-use super::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
+use super::{Directory, Filter, LimitedWrite, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
-use crate::value::Value;
 
 /// Sessions in Redis 6.2, Valkey 7.2, or later.
 ///
@@ -292,15 +292,13 @@ impl Store for RedisStore {
         self.within("prune expired rows", deadline, async |rows| rows.prune(now, limit).await).await
     }
 
-    async fn evict_oldest(
+    async fn write_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
+        write: LimitedWrite,
         deadline: Instant,
-    ) -> Result<Vec<SessionId>, StoreError> {
-        let operation = "end the oldest sessions of a user";
-        self.within(operation, deadline, async |rows| rows.evict_oldest(user, keep, now).await).await
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        let operation = "limit the sessions of a user";
+        self.within(operation, deadline, async |rows| rows.write_limited(&write).await).await
     }
 }
 

@@ -14,7 +14,7 @@ use crate::store::sql::owner::Owners;
 use crate::store::sql::rows::Rows;
 use crate::store::sql::table::{Question, TableCheck};
 use crate::store::sql::{Cells, Datum, filter};
-use crate::store::{Outcome, Row, Table, Update};
+use crate::store::{Outcome, Row, Table, Update, Write};
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
@@ -60,6 +60,36 @@ impl TableStatements {
         Ok(if exists { Outcome::Conflict } else { Outcome::Gone })
     }
 
+    /// Makes a write and then removes the rows of a [`Rows::surplus`], both or neither. It may be one of many changes of a
+    /// transaction, and a failure must not undo the others.
+    pub(super) fn write_limited(
+        &self,
+        connection: &Connection,
+        write: &Write,
+        surplus: &filter::Statement,
+    ) -> Result<(Outcome, Vec<SessionId>), Failure> {
+        let run = |sql| connection.prepare_cached(sql)?.execute([]);
+        run("SAVEPOINT limited")?;
+        let outcome = match write {
+            Write::Insert(row) => self.insert(connection, row).map(|()| Outcome::Stored),
+            Write::Update(update) => self.update(connection, update),
+        };
+        let written = match outcome {
+            Ok(Outcome::Stored) => {
+                Self::remove(connection, surplus).map(|removed| (Outcome::Stored, removed))
+            }
+            outcome => outcome.map(|outcome| (outcome, Vec::new())),
+        };
+        // Some errors have undone the whole transaction, and with it the savepoint.
+        if written.is_err() && !connection.is_autocommit() {
+            run("ROLLBACK TO limited")?;
+        }
+        if !connection.is_autocommit() {
+            run("RELEASE limited")?;
+        }
+        written
+    }
+
     pub(super) fn delete(&self, connection: &Connection, id: SessionId) -> Result<bool, Failure> {
         Ok(connection.prepare_cached(&self.rows.delete)?.execute([id.as_bytes()])? > 0)
     }
@@ -98,7 +128,7 @@ impl TableStatements {
         Ok(row.get::<_, i64>(0)?.cast_unsigned())
     }
 
-    /// Runs a [`Rows::remove`] or a [`Rows::evict_oldest`]. A row whose key is no session id is removed as well, but
+    /// Runs a [`Rows::remove`] or a [`Rows::surplus`]. A row whose key is no session id is removed as well, but
     /// has no id to return.
     pub(super) fn remove(
         connection: &Connection,
@@ -275,11 +305,11 @@ pub(super) static DIALECT: Dialect = Dialect {
         let Names { table, id, .. } = names;
         format!("DELETE FROM {table} WHERE {condition} RETURNING {id}")
     },
-    evict_oldest: |names, condition, keep| {
-        let Names { table, id, created, .. } = names;
+    surplus: |names, condition, order, keep| {
+        let Names { table, id, .. } = names;
         format!(
             "DELETE FROM {table} WHERE {id} IN (SELECT {id} FROM {table} WHERE {condition} \
-             ORDER BY {created} DESC, {id} DESC LIMIT -1 OFFSET {keep}) RETURNING {id}"
+             ORDER BY {order} LIMIT -1 OFFSET {keep}) RETURNING {id}"
         )
     },
     catalog: Catalog {
