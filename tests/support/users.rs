@@ -19,6 +19,7 @@ pub const COOKIE: &str = "limited";
 /// A bag with a limit.
 #[derive(Databag)]
 #[databag(table = "limited", cookie = "limited", max_per_user = 3)]
+#[derive(Debug)]
 pub struct Limited {
     /// The user.
     #[databag(user_id)]

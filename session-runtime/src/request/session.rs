@@ -510,4 +510,20 @@ mod tests {
             assert!(session.verify_csrf(&token) && session.verify_csrf(&again));
         }
     }
+    #[derive(crate::Databag)]
+    #[databag(max_per_user = 1)]
+    struct Few {
+        #[databag(user_id)]
+        user_id: Option<i64>,
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_limits_the_sessions_of_a_user_is_tested_without_a_store() {
+        let mut session = Session::for_test(Few { user_id: None });
+        session.log_in(7);
+        session.save().await.expect("stored");
+        let old = session.id();
+        session.rotate_and_end_others().await.expect("stored");
+        assert!(session.id() != old && session.user_id == Some(7));
+    }
 }

@@ -98,6 +98,16 @@ use crate::token::SessionId;
 ///
 /// With `+info` the store also checks the server's version and eviction policy; without it a warning says that it cannot.
 ///
+/// # Limits of a user
+///
+/// A log-in with `max_per_user`, and [`Session::rotate_and_end_others`](crate::Session::rotate_and_end_others), is one step on
+/// one server and behind sentinels: a script that reaches all rows of the user. It names its keys itself, so a server that is
+/// in fact a cluster, or a proxy in front of one, needs the URL of a cluster.
+///
+/// In a cluster the sessions of a user are in different slots, and it is several steps. The surplus sessions end first, and the new
+/// one begins then. So a user never has more usable sessions than allowed, and the newcomer stays until a later log-in ends it. But a
+/// log-in that fails, or a program that crashes between the steps, may have ended surplus sessions and begun none.
+///
 /// # Queries
 ///
 /// An index finds the sessions of a user. Every other query except the number of all live sessions reads all rows of the
