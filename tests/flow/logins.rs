@@ -449,7 +449,9 @@ async fn watched() -> (session_runtime::Sessions<users::Limited>, Watch, Events)
 #[actix_web::test]
 async fn a_log_in_that_is_not_stored_ends_no_session() {
     let (sessions, watch, ended) = watched().await;
-    let site = users::site(&sessions, &Gate::default()).await;
+    let gate = Gate::default();
+    gate.open();
+    let site = users::site(&sessions, &gate).await;
     let browsers: [_; users::MAX] = users::log_ins(&site, 7).await;
     let visitor = site.browser();
     visitor.post("/late").await;

@@ -159,7 +159,11 @@ enum Revocation {
 
 /// Logs the user in where one session is allowed, logs out, and returns the ids of the sessions that this has ended.
 async fn end_others<S: Store>(store: &S, user: &Value) -> Result<Vec<SessionId>, StoreError> {
-    let newcomer = with(row(u8::MAX), |it| it.user = Some(user.clone()));
+    let number = SystemTime::UNIX_EPOCH.elapsed().expect("a time after 1970").as_nanos().to_be_bytes();
+    let newcomer = with(row(u8::MAX), |it| {
+        it.id = SessionId::from_bytes([[u8::MAX; 16], number].concat().try_into().expect("32 bytes"));
+        it.user = Some(user.clone());
+    });
     let id = newcomer.id;
     let now = newcomer.created;
     let (outcome, ended) =

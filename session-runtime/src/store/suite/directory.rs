@@ -341,6 +341,7 @@ async fn parallel_limited_writes_never_leave_more<S: Directory>(store: TimedStor
 async fn a_session_is_removed_even_while_its_id_changes<S: Directory>(store: TimedStore<S>) -> CheckResult {
     for round in 0..60 {
         let mut stored = of_user(1_000 * round, 7);
+        let newcomer = of_user(1_000_000 + round, 7);
         store.insert(stored.clone()).await?;
         let is_removed = AtomicBool::new(false);
         let removal = async {
@@ -350,7 +351,7 @@ async fn a_session_is_removed_even_while_its_id_changes<S: Directory>(store: Tim
             }
             let removed = match round % 2 {
                 0 => store.remove(&is_user(7)).await,
-                _ => store.insert_limited(of_user(2_000_000, 7), 1).await.map(|(_, removed)| removed),
+                _ => store.insert_limited(newcomer.clone(), 1).await.map(|(_, removed)| removed),
             };
             is_removed.store(true, Ordering::Relaxed);
             removed
@@ -374,7 +375,7 @@ async fn a_session_is_removed_even_while_its_id_changes<S: Directory>(store: Tim
         };
         let (removed, last) = join(removal, changes).await;
         let (removed, last) = (removed?, last?);
-        store.delete(id(2_000_000)).await?;
+        store.delete(newcomer.id).await?;
         ensure("what is left of the user", store.ids(&is_user(7)).await?, Vec::new())?;
         ensure("the row", store.load(last).await?, None)?;
         ensure("what was removed", removed, vec![last])?;
