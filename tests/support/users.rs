@@ -148,6 +148,8 @@ pub async fn log_ins<const N: usize>(site: &Site, user: i64) -> [Browser; N] {
     let browsers = [(); N].map(|()| site.browser());
     for browser in &browsers {
         assert_eq!(browser.post(&format!("/login/{user}")).await.body, "in");
+        // They begin at different times.
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     browsers
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use sqlx::Database;
 use sqlx::error::DatabaseError;
 
-use super::limited::Limit;
 use crate::store::StoreError;
 use crate::store::sql::dialect::Dialect;
 use crate::store::sql::{Cells, Datum, Mismatch};
@@ -146,8 +145,8 @@ pub(super) struct Query<'a> {
     pub(super) types: &'a [ColumnType],
     /// Whether the connection keeps the statement prepared.
     pub(super) is_cached: bool,
-    /// What follows it in its transaction.
-    pub(super) limit: Option<Box<Limit<'a>>>,
+    /// The number of the lock that it needs, and the statement that follows it in its transaction.
+    pub(super) limit: Option<(i64, Box<Query<'a>>)>,
 }
 
 /// A value to bind; here `NULL` has a type too.
@@ -269,6 +268,14 @@ impl Failure {
             ErrorClass::Terminated => Self::Terminated(error),
             ErrorClass::ValueRefused => Self::ValueRefused { code, subject },
             ErrorClass::Other => Self::Sqlx(error),
+        }
+    }
+
+    /// Classifies an error within a transaction. The server undoes what is not committed.
+    pub(super) fn undone<D: SqlDriver>(error: sqlx::Error) -> Self {
+        match Self::of::<D>(error) {
+            Self::ConnectionLost(error) => Self::Terminated(error),
+            failure => failure,
         }
     }
 

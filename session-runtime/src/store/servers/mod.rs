@@ -23,7 +23,6 @@ use tokio::time::{sleep_until, timeout_at};
 
 use self::connections::{Connections, Lease};
 use self::driver::{Failure, Parameter, Query, SqlDriver};
-use self::limited::Limit;
 use self::startup::STARTUP_TIMEOUT;
 use super::sql::filter::Statement;
 use super::sql::rows::Rows;
@@ -232,7 +231,7 @@ impl<D: SqlDriver> SqlStore<D> {
                 (sql, typed(values, types))
             }
         };
-        let limit = Some(Box::new(Limit::new(name, write.row().user.as_ref(), surplus)));
+        let limit = Some((limited::user_lock(name, write.row().user.as_ref()), Box::new(surplus)));
         let query = Query { parameters, limit, ..Query::cached(sql, []) };
         let result = self.run(OPERATION, Call::Add, &query, deadline).await?;
         match &write.write {
@@ -402,9 +401,9 @@ impl<D: SqlDriver> SqlStore<D> {
     ) -> Result<QueryResult, Failure> {
         let connection = lease.connection();
         let rows = |rows| QueryResult { rows, ..QueryResult::default() };
-        if let Some(limit) = &query.limit {
-            let result = Box::pin(limit.write::<D>(connection, query, delete)).await;
-            return lease.end(result);
+        if let Some((lock, surplus)) = &query.limit {
+            let written = Box::pin(limited::write::<D>(connection, query, (*lock, surplus), delete)).await;
+            return lease.end(written.map(|(changed, rows)| QueryResult { rows, changed }));
         }
         let result = match call {
             Call::Fetch => D::fetch(connection, query).await.map(rows).map_err(Failure::of::<D>),

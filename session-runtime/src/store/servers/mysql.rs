@@ -14,7 +14,6 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, R
 
 use super::connections::Connections;
 use super::driver::{ErrorClass, Failure, Parameter, Query, ServerCheck, SqlDriver, Subject};
-use super::limited::undone;
 use super::url::{self, TlsMode, UrlParameters};
 use super::{SqlStore, delegate, failed, removed_id};
 use crate::clock::Timestamp;
@@ -219,8 +218,8 @@ impl SqlDriver for Driver {
         query: &Query<'_>,
         delete: &str,
     ) -> Result<Vec<Cells>, Failure> {
-        let mut transaction = connection.begin_with(BEGIN).await.map_err(undone::<Self>)?;
-        let removed = remove(&mut transaction, query, delete).await.map_err(undone::<Self>)?;
+        let mut transaction = connection.begin_with(BEGIN).await.map_err(Failure::undone::<Self>)?;
+        let removed = remove(&mut transaction, query, delete).await.map_err(Failure::undone::<Self>)?;
         transaction.commit().await.map_err(Failure::of::<Self>)?;
         Ok(removed)
     }
