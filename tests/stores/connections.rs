@@ -764,7 +764,7 @@ async fn every_call(store: &RedisStore) {
     let _ = store.find(&of_user(1), Page::newest(10), soon()).await;
     let _ = store.count(&Filter::LiveAt(now), soon()).await;
     let _ = store.prune(now.saturating_add(Duration::from_hours(2)), 1, soon()).await;
-    let others = LimitedWrite::new(Write::Insert(with(row(6), |it| it.user = one.user.clone())), 1, now);
+    let others = LimitedWrite::new(Write::Insert(with(row(6), |it| it.user.clone_from(&one.user))), 1, now);
     let _ = store.write_limited(others, soon()).await;
     let _ = store.remove(&of_user(4), soon()).await;
     let _ = store.delete(two.id, soon()).await;

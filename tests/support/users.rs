@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use actix_web::{App, HttpResponse, Responder, test, web};
 use futures_util::future::join_all;
 use session_runtime::{
-    Cleanup, Databag, Directory, Error, LoggedIn, Session, SessionId, SessionMiddleware, Sessions,
+    Cleanup, Databag, Directory, Error, LoggedIn, Session, SessionId, SessionMiddleware, Sessions, Snapshot,
 };
 
 use crate::{Browser, Gate, Site};
@@ -29,6 +29,10 @@ pub struct Limited {
 }
 
 /// Makes the sessions of a program whose clock is so many seconds ahead.
+///
+/// # Panics
+///
+/// If they cannot be built.
 pub async fn sessions<S: Directory>(store: S, ahead: i64) -> Sessions<Limited> {
     let clock = move || {
         let by = Duration::from_secs(ahead.unsigned_abs());
@@ -39,6 +43,10 @@ pub async fn sessions<S: Directory>(store: S, ahead: i64) -> Sessions<Limited> {
 }
 
 /// Makes a user that no other test has.
+///
+/// # Panics
+///
+/// After the year 2262.
 pub fn user() -> i64 {
     let nanos = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_nanos());
     i64::try_from(nanos).expect("a time of this century")
@@ -51,7 +59,7 @@ async fn log_in(sessions: &Sessions<Limited>, user: i64) -> SessionId {
 }
 
 async fn ids(sessions: &Sessions<Limited>, user: i64) -> Vec<SessionId> {
-    sessions.of_user(user).await.expect("it answers").iter().map(|session| session.id()).collect()
+    sessions.of_user(user).await.expect("it answers").iter().map(Snapshot::id).collect()
 }
 
 /// Forty log-ins of one user at the same time, by programs whose clocks differ. Half of them begin a session, and half continue
@@ -88,7 +96,7 @@ pub async fn parallel_log_ins<S: Directory>(open: impl AsyncFn() -> S, is_snapsh
             let again = join_all(found.iter().map(|id| programs[0].get(*id))).await;
             found.retain(|id| {
                 let is_there = |session: &Result<Option<_>, Error>| match session {
-                    Ok(Some(session)) => session_runtime::Snapshot::<Limited>::id(session) == *id,
+                    Ok(Some(session)) => Snapshot::id(session) == *id,
                     Ok(None) => false,
                     Err(error) => panic!("{error}"),
                 };
@@ -144,6 +152,10 @@ pub async fn site(sessions: &Sessions<Limited>, gate: &Gate) -> Site {
 }
 
 /// Returns browsers in which a user has logged in.
+///
+/// # Panics
+///
+/// If a log-in fails.
 pub async fn log_ins<const N: usize>(site: &Site, user: i64) -> [Browser; N] {
     let browsers = [(); N].map(|()| site.browser());
     for browser in &browsers {

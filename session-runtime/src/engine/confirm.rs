@@ -176,7 +176,9 @@ impl Engine {
         let write = LimitedWrite::new(write, max, self.now());
         let sent = self.backend.write_limited(write, deadline.into_std());
         let (outcome, ended) = within(deadline, "limit the sessions of a user", sent).await?;
-        ended.into_iter().for_each(|id| self.note_ended(id));
+        for id in ended {
+            self.note_ended(id);
+        }
         Ok(outcome)
     }
 
