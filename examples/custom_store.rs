@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable, StorageError, TableDefinition};
 use serde::{Deserialize, Serialize};
 use session_runtime::store::{
-    ColumnRef, Comparison, Filter, Order, Outcome, Page, Row, Table, TableColumn, Update,
+    ColumnRef, Comparison, Filter, LimitedWrite, Order, Outcome, Page, Row, Table, TableColumn, Update, Write,
 };
 use session_runtime::{
     Databag, Directory, Keyring, SessionId, Sessions, Store, StoreError, Timestamp, Value,
@@ -152,18 +152,7 @@ impl Store for RedbStore {
     }
 
     async fn update(&self, update: Update, deadline: Instant) -> Result<Outcome, StoreError> {
-        self.write("update a row", deadline, move |writing| {
-            let Some((old, columns)) = get(writing.table, &writing.rows, update.id)? else {
-                return Ok(Outcome::Gone);
-            };
-            if old.revision != update.expected {
-                return Ok(Outcome::Conflict);
-            }
-            writing.remove(&old)?;
-            writing.put(update.row, columns)?;
-            Ok(Outcome::Stored)
-        })
-        .await
+        self.write("update a row", deadline, move |writing| writing.update(update)).await
     }
 
     async fn delete(&self, id: SessionId, deadline: Instant) -> Result<bool, StoreError> {
@@ -187,22 +176,32 @@ impl Store for RedbStore {
         .await
     }
 
-    async fn evict_oldest(
+    async fn write_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
+        limited: LimitedWrite,
         deadline: Instant,
-    ) -> Result<Vec<SessionId>, StoreError> {
-        let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
-        let live = Filter::And(Box::new(of_user), Box::new(Filter::LiveAt(now)));
-        self.write("evict the oldest sessions of a user", deadline, move |writing| {
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        let Row { id: new, user, .. } = limited.row().clone();
+        let Some(user) = user else { return Err(StoreError::new("limit a user", "the row has no user")) };
+        let (now, others) = (limited.now, limited.others() as usize);
+        // One transaction: both the write and the removal, or neither.
+        self.write("limit the sessions of a user", deadline, move |writing| {
+            let outcome = match limited.write {
+                Write::Insert(row) => writing.put(row, BTreeMap::new()).map(|()| Outcome::Stored)?,
+                Write::Update(update) => writing.update(update)?,
+            };
+            if outcome != Outcome::Stored {
+                return Ok((outcome, Vec::new()));
+            }
+            let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user);
             let mut rows =
-                select(writing.table, &writing.rows, &live, None)?.collect::<Result<Vec<_>, _>>()?;
-            rows.sort_by_key(|row| Reverse((row.created, row.id)));
-            let surplus = rows.split_off(rows.len().min(keep as usize));
+                select(writing.table, &writing.rows, &of_user, None)?.collect::<Result<Vec<_>, _>>()?;
+            // The new row stays, whatever its time says.
+            rows.retain(|row| row.id != new);
+            rows.sort_by_key(|row| Reverse((row.expiration > now, row.created, row.id)));
+            let surplus = rows.split_off(rows.len().min(others));
             surplus.iter().try_for_each(|row| writing.remove(row))?;
-            Ok(surplus.iter().map(|row| row.id).collect())
+            Ok((outcome, surplus.iter().map(|row| row.id).collect()))
         })
         .await
     }
@@ -289,6 +288,18 @@ impl Writing<'_> {
         }
         self.ends.insert((row.expiration.as_millis(), id), ())?;
         Ok(())
+    }
+
+    fn update(&mut self, update: Update) -> Result<Outcome, BoxError> {
+        let Some((old, columns)) = get(self.table, &self.rows, update.id)? else {
+            return Ok(Outcome::Gone);
+        };
+        if old.revision != update.expected {
+            return Ok(Outcome::Conflict);
+        }
+        self.remove(&old)?;
+        self.put(update.row, columns)?;
+        Ok(Outcome::Stored)
     }
 
     fn remove(&mut self, row: &Row) -> Result<(), BoxError> {

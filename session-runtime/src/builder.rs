@@ -191,7 +191,8 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set(|settings| settings.hooks.rotated = Box::new(hook))
     }
 
-    /// Sets a callback for each session that is ended, except by expiry.
+    /// Sets a callback for each session that is ended, except by expiry. For the sessions that a log-in ends because of
+    /// `max_per_user` it is not called if the store's answer to that log-in was lost.
     pub fn on_deleted(self, hook: impl Fn(SessionId) + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.hooks.deleted = Box::new(hook))
     }

@@ -1,10 +1,10 @@
 //! Log-in, log-out and every other end of a token.
 
 use actix_web::web;
-use databag_tests::{Call, Gate};
-use session_runtime::{Databag, Session, SessionId};
+use databag_tests::{Call, Fault, Gate, Watch, Watched, users};
+use session_runtime::{Cleanup, Databag, MemoryStore, Session, SessionId, SqliteStore};
 
-use crate::app::{COOKIE, Shop, Theme, id, log_in, log_out, read_session, shop, site, token};
+use crate::app::{COOKIE, Events, Shop, Theme, id, log_in, log_out, read_session, shop, site, token};
 
 /// Checks that an old cookie is anonymous.
 async fn assert_ended(world: &crate::app::World, old: &databag_tests::Browser) {
@@ -358,5 +358,170 @@ async fn a_log_out_whose_session_another_process_renamed_is_not_answered_with_su
             elsewhere.update(session, |shop| shop.user_id = Some(8)).await.expect("stored");
         });
         assert_eq!(browser.post("/logout").await.status, 409, "{call:?}");
+    }
+}
+
+#[actix_web::test]
+async fn parallel_log_ins_leave_as_many_sessions_as_allowed() {
+    for is_memory in [true, false] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sessions = if is_memory {
+            users::sessions(MemoryStore::new(), 0).await
+        } else {
+            let store = SqliteStore::open(folder.path().join("users.db")).expect("a database");
+            users::sessions(store, 0).await
+        };
+        let site = users::site(&sessions, &Gate::default()).await;
+        let browsers: Vec<_> = (0..40).map(|_| site.browser()).collect();
+        let log_ins = futures_util::future::join_all(browsers.iter().map(|browser| browser.post("/login/7")));
+        let most = async {
+            let mut most = 0;
+            loop {
+                most = most.max(sessions.of_user(7).await.expect("it answers").len());
+                tokio::task::yield_now().await;
+                if browsers.iter().all(|browser| browser.cookie(users::COOKIE).is_some()) {
+                    break most;
+                }
+            }
+        };
+        let (answers, most) = tokio::join!(log_ins, most);
+        assert!(answers.iter().all(|answer| answer.status == 200), "the log-in of each succeeds");
+        assert!(most <= users::MAX, "{most} sessions at one time");
+        let mut live = 0;
+        for browser in &browsers {
+            live += usize::from(browser.get("/user").await.body == "Some(7)");
+        }
+        assert_eq!((live, sessions.count_all().await.expect("it answers")), (users::MAX, users::MAX as u64));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_with_different_clocks_leave_as_many_sessions_as_allowed() {
+    let store = MemoryStore::new();
+    users::parallel_log_ins(async || store.clone(), true).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    // Each opens the file by itself, as a program does.
+    let open = async || SqliteStore::open(folder.path().join("users.db")).expect("a database");
+    users::parallel_log_ins(open, true).await;
+}
+
+/// A store that a test controls, with sessions that log what has ended.
+async fn watched() -> (session_runtime::Sessions<users::Limited>, Watch, Events) {
+    let (store, watch) = Watched::new(SqliteStore::in_memory().expect("there is memory"));
+    let ended = Events::default();
+    let note = {
+        let ended = ended.clone();
+        move |id: SessionId| ended.note(format!("{id:?}"))
+    };
+    let sessions = session_runtime::Sessions::<users::Limited>::builder(store).danger_plaintext();
+    let sessions = sessions.cleanup(Cleanup::Never).deadline(std::time::Duration::from_millis(500));
+    (sessions.on_deleted(note).build().await.expect("good settings"), watch, ended)
+}
+
+#[actix_web::test]
+async fn a_log_in_that_is_not_stored_ends_no_session() {
+    let (sessions, watch, ended) = watched().await;
+    let gate = Gate::default();
+    gate.open();
+    let site = users::site(&sessions, &gate).await;
+    let browsers: [_; users::MAX] = users::log_ins(&site, 7).await;
+    let visitor = site.browser();
+    visitor.post("/late").await;
+    let visitors = [site.browser(), visitor];
+    for (call, visitor) in [Call::Insert, Call::Update].into_iter().zip(&visitors) {
+        watch.fail(call, Fault::Down);
+        let answer = visitor.post("/login/7").await;
+        assert_eq!((answer.status.as_u16(), answer.set_cookies()), (503, Vec::new()), "{call:?}");
+        watch.heal();
+        for browser in &browsers {
+            assert_eq!(browser.get("/user").await.body, "Some(7)");
+        }
+    }
+    assert!(ended.take().is_empty());
+    // A lost answer is looked for.
+    let before = watch.calls();
+    watch.fail_next(Call::Insert, Fault::AnswerLost);
+    assert_eq!(visitors[0].post("/login/7").await.status, 200);
+    assert_eq!(watch.calls() - before, 2, "the write, and what became of it");
+    assert_eq!(sessions.of_user(7).await.expect("it answers").len(), users::MAX);
+    let oldest = id_of(&browsers[1]);
+    assert_eq!(visitors[0].post("/login/7").await.status, 200, "this session continues");
+    assert!(ended.take().is_empty());
+    assert_eq!(site.browser().post("/login/7").await.status, 200);
+    assert_eq!(ended.take(), [format!("{oldest:?}")]);
+}
+
+fn id_of(browser: &databag_tests::Browser) -> SessionId {
+    let token = browser.cookie(users::COOKIE).expect("a cookie");
+    session_runtime::Token::parse(&token).expect("a token").session_id()
+}
+
+#[actix_web::test]
+async fn a_log_in_costs_one_write_with_a_limit_and_without() {
+    let world = shop().await;
+    let (sessions, watch, _) = watched().await;
+    let site = users::site(&sessions, &Gate::default()).await;
+    for (browser, watch) in [(world.browser(), &world.watch), (site.browser(), &watch)] {
+        for _ in 0..2 {
+            let before = (watch.calls(), watch.writes());
+            let loads = usize::from(browser.cookie(COOKIE).or(browser.cookie(users::COOKIE)).is_some());
+            browser.post("/login/7").await;
+            assert_eq!((watch.calls() - before.0, watch.writes() - before.1), (1 + loads, 1));
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_changed_password_ends_all_other_sessions() {
+    users::password_change(MemoryStore::new()).await;
+    users::password_change(SqliteStore::in_memory().expect("there is memory")).await;
+}
+
+#[actix_web::test]
+async fn a_changed_password_is_answered_503_unless_all_has_happened() {
+    let (sessions, watch, ended) = watched().await;
+    let site = users::site(&sessions, &Gate::default()).await;
+    let [changing, other] = users::log_ins(&site, 7).await;
+    let old = id_of(&changing);
+    watch.fail(Call::Update, Fault::Down);
+    let answer = changing.post("/password").await;
+    assert_eq!((answer.status.as_u16(), answer.set_cookies()), (503, Vec::new()));
+    watch.heal();
+    assert_eq!((id_of(&changing), ended.take()), (old, Vec::new()));
+    for browser in [&changing, &other] {
+        assert_eq!(browser.get("/user").await.body, "Some(7)");
+    }
+    watch.fail_next(Call::Update, Fault::AnswerLost);
+    assert_eq!(changing.post("/password").await.status, 200);
+    assert_ne!(id_of(&changing), old);
+    assert_eq!(
+        (changing.get("/user").await.body, other.get("/user").await.body),
+        ("Some(7)".into(), "None".into())
+    );
+    let [other] = users::log_ins(&site, 7).await;
+    assert_eq!(changing.post("/password").await.status, 200);
+    assert_eq!(ended.take(), [format!("{:?}", id_of(&other))]);
+    // A new session in the same request.
+    let enter = async |mut session: Session<users::Limited>| {
+        session.log_in(7);
+        session.rotate_and_end_others().await.map(|()| "in")
+    };
+    let reset = site!(sessions; "/reset" => enter).browser();
+    assert_eq!(reset.post("/reset").await.status, 200);
+    assert_eq!(sessions.of_user(7).await.expect("it answers").len(), 1);
+}
+
+/// Two browsers change the password at the same time: one session is left at most.
+#[actix_web::test]
+async fn of_two_changes_of_the_password_at_once_one_session_is_left() {
+    let (sessions, _, _) = watched().await;
+    let site = users::site(&sessions, &Gate::default()).await;
+    for _ in 0..20 {
+        let [one, two] = users::log_ins(&site, 7).await;
+        let (one, two) = tokio::join!(one.post("/password"), two.post("/password"));
+        let mut statuses = [one.status.as_u16(), two.status.as_u16()];
+        statuses.sort_unstable();
+        assert!(statuses[0] == 200 && [200, 401, 409].contains(&statuses[1]), "{statuses:?}");
+        assert_eq!(sessions.of_user(7).await.expect("it answers").len(), 1);
     }
 }

@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant as StdInstant};
 
 use databag_tests::Random;
-use session_runtime::store::{Filter, Page};
-use session_runtime::store::{Outcome, Row, Update};
-use session_runtime::{Directory, MemoryStore, SessionId, Store, StoreError, Timestamp, Value};
+use session_runtime::store::{Filter, LimitedWrite, Outcome, Page, Row, Update};
+use session_runtime::{Directory, MemoryStore, SessionId, Store, StoreError, Timestamp};
 
 use tokio::time::Instant;
 
@@ -243,14 +242,12 @@ impl Store for SimStore {
         self.call(async || self.rows.prune(now, limit, deadline).await).await
     }
 
-    async fn evict_oldest(
+    async fn write_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
+        write: LimitedWrite,
         deadline: StdInstant,
-    ) -> Result<Vec<SessionId>, StoreError> {
-        self.call(async || self.rows.evict_oldest(user, keep, now, deadline).await).await
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        self.call(async || self.rows.write_limited(write, deadline).await).await
     }
 }
 

@@ -15,7 +15,9 @@ use databag_tests::server::{self, Server, address, url};
 use futures_util::future::join_all;
 use redis::FromRedisValue as _;
 use redis::aio::{ConnectionManager, MultiplexedConnection};
-use session_runtime::store::{ColumnRef, Comparison, Filter, Outcome, Page, Row, Scope, Update};
+use session_runtime::store::{
+    ColumnRef, Comparison, Filter, LimitedWrite, Outcome, Page, Row, Scope, Update, Write,
+};
 use session_runtime::{AnyStore, Databag, Directory, RedisStore, Sessions, Store, Timestamp, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -773,7 +775,8 @@ async fn every_call(store: &RedisStore) {
     let _ = store.find(&of_user(1), Page::newest(10), soon()).await;
     let _ = store.count(&Filter::LiveAt(now), soon()).await;
     let _ = store.prune(now.saturating_add(Duration::from_hours(2)), 1, soon()).await;
-    let _ = store.evict_oldest(&Value::Integer(1), 0, now, soon()).await;
+    let others = LimitedWrite::new(Write::Insert(with(row(6), |it| it.user.clone_from(&one.user))), 1, now);
+    let _ = store.write_limited(others, soon()).await;
     let _ = store.remove(&of_user(4), soon()).await;
     let _ = store.delete(two.id, soon()).await;
     let _ = store.health(soon()).await;

@@ -5,10 +5,10 @@
 use std::time::{Instant, SystemTime};
 
 use databag_tests::rows::{row, soon, table, touch, with};
-use databag_tests::server;
+use databag_tests::{server, users};
 use futures_util::TryStreamExt as _;
 use session_runtime::store::{
-    ColumnRef, Comparison, Filter, Outcome, Page, Scope, Table, TableColumn, Update,
+    ColumnRef, Comparison, Filter, LimitedWrite, Outcome, Page, Scope, Table, TableColumn, Update, Write,
 };
 use session_runtime::{
     ColumnType, Databag, Directory, Error, Keyring, MysqlStore, PostgresStore, RedisStore, SessionId,
@@ -154,7 +154,22 @@ async fn meanwhile<T: Send + 'static>(
 enum Revocation {
     ByUser,
     OfAll,
-    Trimming,
+    Limit,
+}
+
+/// Logs the user in where one session is allowed, logs out, and returns the ids of the sessions that this has ended.
+async fn end_others<S: Store>(store: &S, user: &Value) -> Result<Vec<SessionId>, StoreError> {
+    let number = SystemTime::UNIX_EPOCH.elapsed().expect("a time after 1970").as_nanos().to_be_bytes();
+    let newcomer = with(row(u8::MAX), |it| {
+        it.id = SessionId::from_bytes([[u8::MAX; 16], number].concat().try_into().expect("32 bytes"));
+        it.user = Some(user.clone());
+    });
+    let id = newcomer.id;
+    let now = newcomer.created;
+    let (outcome, ended) =
+        store.write_limited(LimitedWrite::new(Write::Insert(newcomer), 1, now), soon()).await?;
+    assert_eq!((outcome, store.delete(id, soon()).await?), (Outcome::Stored, true));
+    Ok(ended)
 }
 
 /// Changes the id of a session repeatedly while the session is revoked, in hundreds of rounds.
@@ -188,7 +203,7 @@ async fn misses_none<S: Directory + Clone>(mut store: S) {
             }
             4
         };
-        let way = [Revocation::ByUser, Revocation::Trimming, Revocation::OfAll][round as usize % 3];
+        let way = [Revocation::ByUser, Revocation::Limit, Revocation::OfAll][round as usize % 3];
         let revocation = async {
             // After some time, or after some of the new ids.
             match round % 8 {
@@ -198,7 +213,7 @@ async fn misses_none<S: Directory + Clone>(mut store: S) {
             match way {
                 Revocation::ByUser => store.remove(&of_user, soon()).await,
                 Revocation::OfAll => store.remove(&Filter::All, soon()).await,
-                Revocation::Trimming => store.evict_oldest(&user, 0, SystemTime::now().into(), soon()).await,
+                Revocation::Limit => end_others(&store, &user).await,
             }
         };
         let (renamed, revoked) = tokio::join!(rotation, revocation);
@@ -338,6 +353,17 @@ macro_rules! every_store {
             suite::run(store).await;
         }
 
+        #[tokio::test(flavor = "multi_thread")]
+        async fn parallel_log_ins_leave_as_many_sessions_as_allowed() {
+            let is_snapshot = !std::any::type_name::<$store>().ends_with("RedisStore");
+            users::parallel_log_ins(store, is_snapshot).await;
+        }
+
+        #[actix_web::test]
+        async fn a_changed_password_ends_all_other_sessions() {
+            users::password_change(store().await).await;
+        }
+
         #[tokio::test]
         async fn a_write_whose_deadline_has_passed_is_not_made() {
             makes_no_late_write(store().await).await;
@@ -460,7 +486,7 @@ macro_rules! every_store_of_tables {
                 let other = store.clone();
                 let ending = meanwhile(async move {
                     match is_trim {
-                        true => other.evict_oldest(&Value::Integer(7), 0, row(7).created, soon()).await,
+                        true => end_others(&other, &Value::Integer(7)).await,
                         false => other.remove(&is_user(7), soon()).await,
                     }
                 })
@@ -487,7 +513,7 @@ macro_rules! every_store_of_tables {
                 let other = store.clone();
                 let ending = meanwhile(async move {
                     match is_trim {
-                        true => other.evict_oldest(&Value::Integer(7), 0, row(7).created, soon()).await,
+                        true => end_others(&other, &Value::Integer(7)).await,
                         false => other.remove(&is_user(7), soon()).await,
                     }
                 })
@@ -522,7 +548,9 @@ macro_rules! every_store_of_tables {
                 let change = rename(&table, 7, to).await;
                 let other = store.clone();
                 let trim = meanwhile(async move {
-                    other.evict_oldest(&Value::Integer(7), 1, row(7).created, soon()).await
+                    let newcomer = with(row(20), |it| it.user = Some(Value::Integer(7)));
+                    let write = LimitedWrite::new(Write::Insert(newcomer), 2, row(7).created);
+                    other.write_limited(write, soon()).await.map(|(_, ended)| ended)
                 })
                 .await;
                 change.commit().await.expect("the server answers");
@@ -743,8 +771,10 @@ macro_rules! every_store_of_tables {
                 }
             }
             let nobody = Value::Text("a\0b".to_owned());
-            let ended = store.evict_oldest(&nobody, 0, row(1).created, soon()).await.expect("it answers");
-            assert!(ended.is_empty(), "{ended:?}");
+            match end_others(&store, &nobody).await {
+                Ok(ended) => assert!(ended.is_empty(), "{ended:?}"),
+                Err(error) => assert!(error.is_refused(), "{}", shown(&error)),
+            }
         }
 
         #[tokio::test]
@@ -1391,7 +1421,8 @@ mod redis {
     /// The id changes after it was read from a list, and before its row is.
     #[tokio::test]
     async fn a_session_whose_id_changes_after_it_was_listed_is_revoked() {
-        for way in [Revocation::ByUser, Revocation::OfAll, Revocation::Trimming] {
+        // A limited write reads no list.
+        for of_user in [true, false] {
             let server = server::address(&server::url("REDIS_URL"));
             let table = table("listed");
             let (old, new) = (
@@ -1423,17 +1454,12 @@ mod redis {
             );
             let mut store = RedisStore::connect(&format!("redis://{url}")).await.expect("the server answers");
             store.prepare(&table, DEADLINE).await.expect("it is ready");
-            let user = Value::Integer(200);
-            let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
+            let filter = if of_user { is_user(200) } else { Filter::All };
             store.insert(old.clone(), soon()).await.expect("it fits");
             armed.store(true, Ordering::SeqCst);
-            let revoked = match way {
-                Revocation::ByUser => store.remove(&of_user, soon()).await,
-                Revocation::OfAll => store.remove(&Filter::All, soon()).await,
-                Revocation::Trimming => store.evict_oldest(&user, 0, SystemTime::now().into(), soon()).await,
-            };
-            assert!(!armed.load(Ordering::SeqCst), "{way:?}: the id was not listed");
-            assert_eq!(revoked.expect("it answers"), [new.id], "{way:?}");
+            let revoked = store.remove(&filter, soon()).await;
+            assert!(!armed.load(Ordering::SeqCst), "{filter:?}: the id was not listed");
+            assert_eq!(revoked.expect("it answers"), [new.id], "{filter:?}");
         }
     }
 
@@ -1800,8 +1826,9 @@ mod redis {
         store.insert(of_2(3), soon()).await.expect_err("the server refuses a part of it");
         store.insert(of_2(4), soon()).await.expect("it fits");
         let now = SystemTime::now().into();
-        let trimmed = store.evict_oldest(&Value::Integer(2), 2, now, soon()).await.expect("it answers");
-        assert_eq!(trimmed, []);
+        let write = LimitedWrite::new(Write::Insert(of_2(5)), 3, now);
+        let limited = store.write_limited(write, soon()).await.expect("it fits");
+        assert_eq!(limited, (Outcome::Stored, Vec::new()));
         let found = store.find(&is_user(2), Page::new(None, 9), soon()).await.expect("it answers");
         assert!(found.iter().any(|found| found.id == row(4).id), "{found:?}");
         // What the server has stored of a refused row can be revoked.

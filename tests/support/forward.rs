@@ -11,7 +11,7 @@
 /// }
 ///
 /// impl Store for Forgetful {
-///     databag_tests::forward!(rows: prepare, load, insert, delete, prune, evict_oldest);
+///     databag_tests::forward!(rows: prepare, load, insert, delete, prune, write_limited);
 ///
 ///     async fn update(&self, _: Update, _: std::time::Instant) -> Result<Outcome, StoreError> {
 ///         Ok(Outcome::Stored)
@@ -95,15 +95,16 @@ macro_rules! forward {
             ::session_runtime::Store::prune(&self.$field, now, limit, deadline).await
         }
     };
-    (@evict_oldest $field:tt) => {
-        async fn evict_oldest(
+    (@write_limited $field:tt) => {
+        async fn write_limited(
             &self,
-            user: &::session_runtime::Value,
-            keep: u32,
-            now: ::session_runtime::Timestamp,
+            write: ::session_runtime::store::LimitedWrite,
             deadline: ::std::time::Instant,
-        ) -> Result<Vec<::session_runtime::SessionId>, ::session_runtime::StoreError> {
-            ::session_runtime::Store::evict_oldest(&self.$field, user, keep, now, deadline).await
+        ) -> Result<
+            (::session_runtime::store::Outcome, Vec<::session_runtime::SessionId>),
+            ::session_runtime::StoreError,
+        > {
+            ::session_runtime::Store::write_limited(&self.$field, write, deadline).await
         }
     };
     (@find $field:tt) => {

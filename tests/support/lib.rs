@@ -12,6 +12,7 @@ mod random;
 pub mod rows;
 #[cfg(feature = "servers")]
 pub mod server;
+pub mod users;
 mod watched;
 
 pub use browser::{Answer, Browser, Site};

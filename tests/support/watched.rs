@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use session_runtime::store::{Filter, Outcome, Page, Row, Update};
-use session_runtime::{Directory, SessionId, SqliteStore, Store, StoreError, Timestamp, Value};
+use session_runtime::store::{Filter, LimitedWrite, Outcome, Page, Row, Update, Write};
+use session_runtime::{Directory, SessionId, SqliteStore, Store, StoreError, Timestamp};
 use tokio::sync::Semaphore;
 
 /// A call of a store.
@@ -269,14 +269,17 @@ impl Store for Watched {
         self.watch.guard(Call::Prune, self.store.prune(now, limit, deadline)).await
     }
 
-    async fn evict_oldest(
+    /// Counts as the write that it is.
+    async fn write_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
+        write: LimitedWrite,
         deadline: Instant,
-    ) -> Result<Vec<SessionId>, StoreError> {
-        self.watch.guard(Call::Remove, self.store.evict_oldest(user, keep, now, deadline)).await
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        let call = match write.write {
+            Write::Insert(_) => Call::Insert,
+            Write::Update(_) => Call::Update,
+        };
+        self.watch.guard(call, self.store.write_limited(write, deadline)).await
     }
 }
 

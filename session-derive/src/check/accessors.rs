@@ -11,7 +11,7 @@ use crate::errors::Errors;
 use crate::model::GeneratedNames;
 
 /// The methods of `Session`. The tests compare them with its source.
-const SESSION_METHODS: [&str; 14] = [
+const SESSION_METHODS: [&str; 15] = [
     "id",
     "is_new",
     "created",
@@ -19,6 +19,7 @@ const SESSION_METHODS: [&str; 14] = [
     "log_in",
     "log_out",
     "rotate",
+    "rotate_and_end_others",
     "destroy",
     "remember",
     "save",

@@ -17,9 +17,8 @@ use crate::bag::Projection;
 use crate::clock::Timestamp;
 use crate::codec::Framing;
 use crate::envelope::Place;
-use crate::store::{Outcome, Row, StoreFuture, Table, Update};
+use crate::store::{LimitedWrite, Outcome, Row, StoreError, StoreFuture, Table, Update};
 use crate::token::{MAX_COOKIE, SessionId, Token};
-use crate::value::Value;
 
 const VERSION: u8 = 1;
 const ID_LEN: usize = size_of::<SessionId>();
@@ -135,14 +134,9 @@ impl Backend for SealedCookies {
         Box::pin(ready(Ok(0)))
     }
 
-    fn evict_oldest<'a>(
-        &'a self,
-        _: &'a Value,
-        _: u32,
-        _: Timestamp,
-        _: Instant,
-    ) -> StoreFuture<'a, Vec<SessionId>> {
-        Box::pin(ready(Ok(Vec::new())))
+    fn write_limited(&self, _: LimitedWrite, _: Instant) -> StoreFuture<'_, (Outcome, Vec<SessionId>)> {
+        let cause = "they are in the cookies of their visitors, which cannot be counted";
+        Box::pin(ready(Err(StoreError::refused("end the other sessions of a user", None, cause))))
     }
 
     fn block(&self, id: SessionId) {

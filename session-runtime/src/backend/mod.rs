@@ -16,9 +16,8 @@ use crate::bag::Projection;
 use crate::clock::Timestamp;
 use crate::codec::Framing;
 use crate::envelope::Place;
-use crate::store::{DynDirectory, Outcome, Row, StoreFuture, Update};
+use crate::store::{DynDirectory, LimitedWrite, Outcome, Row, StoreFuture, Update};
 use crate::token::{SessionId, Token};
-use crate::value::Value;
 
 use self::tombstones::Tombstones;
 
@@ -46,13 +45,11 @@ pub(crate) trait Backend: Send + Sync {
 
     fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> StoreFuture<'_, u64>;
 
-    fn evict_oldest<'a>(
-        &'a self,
-        user: &'a Value,
-        keep: u32,
-        now: Timestamp,
+    fn write_limited(
+        &self,
+        write: LimitedWrite,
         deadline: Instant,
-    ) -> StoreFuture<'a, Vec<SessionId>>;
+    ) -> StoreFuture<'_, (Outcome, Vec<SessionId>)>;
 
     /// Refuses a session in this process whose deletion failed.
     fn block(&self, id: SessionId);

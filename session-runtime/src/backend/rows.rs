@@ -9,9 +9,8 @@ use crate::bag::Projection;
 use crate::clock::Timestamp;
 use crate::codec::Framing;
 use crate::envelope::Place;
-use crate::store::{DynStore, Outcome, Row, StoreFuture, Update};
+use crate::store::{DynStore, LimitedWrite, Outcome, Row, StoreFuture, Update};
 use crate::token::{SessionId, Token};
-use crate::value::Value;
 
 pub(crate) struct StoredRows {
     store: Arc<dyn DynStore>,
@@ -59,14 +58,12 @@ impl Backend for StoredRows {
         self.store.prune(now, limit, deadline)
     }
 
-    fn evict_oldest<'a>(
-        &'a self,
-        user: &'a Value,
-        keep: u32,
-        now: Timestamp,
+    fn write_limited(
+        &self,
+        write: LimitedWrite,
         deadline: Instant,
-    ) -> StoreFuture<'a, Vec<SessionId>> {
-        self.store.evict_oldest(user, keep, now, deadline)
+    ) -> StoreFuture<'_, (Outcome, Vec<SessionId>)> {
+        self.store.write_limited(write, deadline)
     }
 
     fn block(&self, id: SessionId) {

@@ -41,6 +41,8 @@ pub(crate) struct RowWrite {
     pub(crate) scope: Scope,
     /// The random token of the session, if it has a new one.
     pub(crate) token: Option<Token>,
+    /// How many sessions the user may have after this write, if it ends the others.
+    pub(crate) max_per_user: Option<u32>,
     pub(crate) stored: Stored,
     pub(crate) base: Fields,
 }
@@ -288,6 +290,13 @@ impl PendingRecord {
             }
             _ => Scope::Row,
         };
+        let max_per_user = match expiry {
+            _ if self.projection.user.is_none() => None,
+            _ if active.ends_others => Some(1),
+            // A log-in. Any other write leaves the user as many sessions as before.
+            ExpiryUpdate::Restart => T::SCHEMA.max_per_user,
+            ExpiryUpdate::Extend => None,
+        };
         let row = Row {
             id,
             state,
@@ -300,6 +309,6 @@ impl PendingRecord {
             damaged: None,
         };
         let stored = Stored { created, expiration, revision, projection: self.projection, header, preserved };
-        Ok(Box::new(RowWrite { row, scope, token, stored, base: self.fields }))
+        Ok(Box::new(RowWrite { row, scope, token, max_per_user, stored, base: self.fields }))
     }
 }

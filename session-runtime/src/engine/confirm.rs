@@ -17,7 +17,7 @@ use crate::backend::Reloaded;
 use crate::clock::until;
 use crate::envelope::Protection;
 use crate::error::Error;
-use crate::store::{Outcome, Row, Scope, Update};
+use crate::store::{self, LimitedWrite, Outcome, Row, Scope, Update};
 use crate::token::SessionId;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -25,13 +25,17 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// A row on its way to the store.
 enum Write<'a> {
-    Insert(&'a Row),
+    Insert {
+        row: &'a Row,
+        max_per_user: Option<u32>,
+    },
     /// In the place of the row of this id and revision.
     Update {
         id: SessionId,
         expected: i64,
         scope: Scope,
         row: &'a Row,
+        max_per_user: Option<u32>,
     },
 }
 
@@ -47,14 +51,14 @@ pub(super) enum Effort {
 impl Write<'_> {
     fn row(&self) -> &Row {
         match self {
-            Self::Insert(row) | Self::Update { row, .. } => row,
+            Self::Insert { row, .. } | Self::Update { row, .. } => row,
         }
     }
 
     /// Returns whether the row gets a new id, which only this write can have stored.
     fn is_under_new_id(&self) -> bool {
         match self {
-            Self::Insert(_) => true,
+            Self::Insert { .. } => true,
             Self::Update { id, row, .. } => *id != row.id,
         }
     }
@@ -66,9 +70,14 @@ impl Engine {
     /// # Errors
     ///
     /// If the store refuses it, or it is not known whether the row is stored.
-    pub(super) async fn insert_row(&self, row: &Row, deadline: Instant) -> Result<(), Error> {
+    pub(super) async fn insert_row(
+        &self,
+        RowWrite { row, max_per_user, .. }: &RowWrite,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let write = Write::Insert { row, max_per_user: *max_per_user };
         // Boxed: the futures of all callers stay small.
-        Box::pin(self.write(&Write::Insert(row), Effort::Once, deadline)).await.map(drop)
+        Box::pin(self.write(&write, Effort::Once, deadline)).await.map(drop)
     }
 
     /// Replaces a row.
@@ -79,11 +88,11 @@ impl Engine {
     pub(super) async fn update_row(
         &self,
         (id, expected): (SessionId, i64),
-        RowWrite { row, scope, .. }: &RowWrite,
+        RowWrite { row, scope, max_per_user, .. }: &RowWrite,
         effort: Effort,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        let write = Write::Update { id, expected, scope: *scope, row };
+        let write = Write::Update { id, expected, scope: *scope, row, max_per_user: *max_per_user };
         Box::pin(self.write(&write, effort, deadline)).await
     }
 
@@ -145,15 +154,32 @@ impl Engine {
     async fn send(&self, write: &Write<'_>, deadline: Instant) -> Result<Outcome, Error> {
         let (backend, end) = (&self.backend, deadline.into_std());
         match *write {
-            Write::Insert(row) => {
+            Write::Insert { row, max_per_user: None } => {
                 within(deadline, "insert a row", backend.insert(row.clone(), end)).await?;
                 Ok(Outcome::Stored)
             }
-            Write::Update { id, expected, scope, row } => {
+            Write::Insert { row, max_per_user: Some(max) } => {
+                self.send_limited(store::Write::Insert(row.clone()), max, deadline).await
+            }
+            Write::Update { id, expected, scope, row, max_per_user } => {
                 let update = Update { id, expected, scope, row: row.clone() };
-                within(deadline, "update a row", backend.replace(update, end)).await
+                match max_per_user {
+                    None => within(deadline, "update a row", backend.replace(update, end)).await,
+                    Some(max) => self.send_limited(store::Write::Update(update), max, deadline).await,
+                }
             }
         }
+    }
+
+    /// Sends a write that ends surplus sessions of its user, and notes which. If the answer is lost, it is not known which.
+    async fn send_limited(&self, write: store::Write, max: u32, deadline: Instant) -> Result<Outcome, Error> {
+        let write = LimitedWrite::new(write, max, self.now());
+        let sent = self.backend.write_limited(write, deadline.into_std());
+        let (outcome, ended) = within(deadline, "limit the sessions of a user", sent).await?;
+        for id in ended {
+            self.note_ended(id);
+        }
+        Ok(outcome)
     }
 
     /// Finds out what became of a write.
@@ -187,7 +213,7 @@ impl Engine {
         if let Some(outcome) = self.look_for(write, deadline).await? {
             return Ok(outcome);
         }
-        if matches!(write, Write::Insert(_)) {
+        if matches!(write, Write::Insert { .. }) {
             return Err(Error::Unconfirmed);
         }
         is_sent_again.store(true, Ordering::Relaxed);

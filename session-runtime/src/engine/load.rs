@@ -37,6 +37,8 @@ pub(crate) struct Active<T> {
     pub(crate) base: Fields,
     pub(crate) remembered: bool,
     pub(crate) intent: Intent,
+    /// Whether the next write ends all other sessions of the user.
+    pub(crate) ends_others: bool,
     pub(crate) client: Client,
     /// The flash values that this request received, as far as the handler has set no others.
     pub(super) flash: Vec<(usize, Vec<u8>)>,
@@ -83,6 +85,7 @@ impl<T: Databag> Active<T> {
             stored: None,
             remembered,
             intent: Intent::Continue,
+            ends_others: false,
             client,
             flash: Vec::new(),
             unconfirmed: false,
@@ -202,6 +205,7 @@ pub(crate) fn open<T: Databag>(
         base: loaded.fields,
         remembered: loaded.header.remembered,
         intent: Intent::Continue,
+        ends_others: false,
         client: client.unwrap_or(Client { ip: projection.ip, agent: loaded.header.agent }),
         stored: Some(Stored {
             created: row.created,

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::commit::{Plan, RowWrite, plan, readable_fields};
 use super::confirm::Effort;
-use super::core::{CookieUpdate, Engine, best_effort, not_read_back, within};
+use super::core::{CookieUpdate, Engine, not_read_back, within};
 use super::load::{Active, Intent, LoadOutcome, Stored};
 use super::session_locks::SessionLockGuard;
 use crate::backend::Reloaded;
@@ -17,7 +17,6 @@ use crate::clock::{Timestamp, until};
 use crate::error::{Error, ErrorChain, Rejection};
 use crate::store::{Outcome, Update};
 use crate::token::{SessionId, Token};
-use crate::value::Value;
 
 /// When the session that an update begins with was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,7 +225,7 @@ impl Engine {
             Plan::Keep => Ok(CommitOutcome::Done(None)),
             Plan::Create(write) => {
                 Box::pin(self.insert(active, &write, deadline)).await?;
-                Ok(CommitOutcome::Done(Box::pin(self.adopt_and_evict(active, write, deadline)).await))
+                Ok(CommitOutcome::Done(self.adopt(active, write)))
             }
             Plan::Touch(write) => match self.touch_row(active, &write, deadline).await {
                 Ok(Outcome::Conflict) => Ok(CommitOutcome::Conflict),
@@ -276,7 +275,7 @@ impl Engine {
                     self.backend.tombstones().note(old, Tombstone::RenamedTo(new));
                     (self.hooks.rotated)(old, new);
                 }
-                Ok(CommitOutcome::Done(self.adopt_and_evict(active, write, deadline).await))
+                Ok(CommitOutcome::Done(self.adopt(active, write)))
             }
             Outcome::Conflict => Ok(CommitOutcome::Conflict),
             // After the session has ended, what the bag holds now begins another one.
@@ -336,7 +335,7 @@ impl Engine {
         deadline: Instant,
     ) -> Result<(), Error> {
         active.unconfirmed = true;
-        self.insert_row(&write.row, deadline).await?;
+        self.insert_row(write, deadline).await?;
         (self.hooks.started)(write.row.id);
         Ok(())
     }
@@ -366,32 +365,6 @@ impl Engine {
         within(deadline, "update a row", replace)
     }
 
-    async fn adopt_and_evict<T: Databag>(
-        &self,
-        active: &mut Active<T>,
-        write: Box<RowWrite>,
-        deadline: Instant,
-    ) -> Option<CookieUpdate> {
-        let user = write.row.user.clone();
-        let update = self.adopt(active, write);
-        self.evict_oldest::<T>(user.as_ref(), deadline).await;
-        update
-    }
-
-    /// Ends the oldest sessions of a user who has more than the bag allows. Best effort: the log-in that exceeded the
-    /// limit has succeeded, and the next one tries again.
-    async fn evict_oldest<T: Databag>(&self, user: Option<&Value>, deadline: Instant) {
-        let (Some(keep), Some(user)) = (T::SCHEMA.max_per_user, user) else { return };
-        let deadline = best_effort(deadline);
-        let evict = self.backend.evict_oldest(user, keep, self.now(), deadline.into_std());
-        match within(deadline, "end the oldest sessions of a user", evict).await {
-            Ok(evicted) => evicted.into_iter().for_each(|id| self.note_ended(id)),
-            Err(error) => {
-                tracing::warn!(error = %ErrorChain(&error), "could not end the oldest sessions of a user");
-            }
-        }
-    }
-
     /// Refuses a session that was to end, if the store did not end it.
     pub(crate) fn block_if_end_failed<R>(
         &self,
@@ -418,6 +391,7 @@ impl Engine {
         active.base = write.base;
         active.stored = Some(write.stored);
         active.intent = Intent::Continue;
+        active.ends_others = false;
         let token = active.token.clone().filter(|_| is_changed);
         set_cookie(token, active.remembered, write.row.expiration)
     }

@@ -274,35 +274,39 @@ impl CookieFormat {
         [self.name(), &self.csrf_name].into_iter().find(|name| names.contains(name))
     }
 
-    /// Finds the token in the `Cookie` headers of a request. Two cookies of the name are refused in either order.
-    pub(crate) fn find<'a>(
-        &self,
-        headers: impl Iterator<Item = &'a [u8]>,
-    ) -> Result<Option<Token>, Rejection> {
-        let Some(value) = find(&self.settings.name, headers)? else { return Ok(None) };
-        let token = std::str::from_utf8(value).ok().and_then(Token::parse);
-        token.map(Some).ok_or(Rejection::Malformed)
-    }
-
-    /// Finds the CSRF cookie in the `Cookie` headers of a request. One that is sent twice, or has another form, is none.
-    pub(crate) fn find_csrf<'a>(&self, headers: impl Iterator<Item = &'a [u8]>) -> Option<CsrfCookie> {
-        find(&self.csrf_name, headers).ok().flatten().and_then(CsrfCookie::parse)
+    /// Finds the cookies in the `Cookie` headers of a request. Names are compared as they are, never decoded
+    /// (CVE-2020-8184). Two session cookies are refused in either order; a CSRF cookie that is sent twice, or has another
+    /// form, is none.
+    pub(crate) fn find<'a>(&self, headers: impl Iterator<Item = &'a [u8]>) -> Found {
+        let (mut token, mut csrf) = ([None; 2], [None; 2]);
+        for pair in headers.flat_map(|header| header.split(|byte| *byte == b';')) {
+            // One space follows the semicolon; any other character belongs to the name.
+            let pair = pair.strip_prefix(b" ").unwrap_or(pair);
+            let Some(rest) = pair.strip_prefix(self.settings.name.as_bytes()) else { continue };
+            let csrf_value = |rest: &'a [u8]| rest.strip_prefix(CSRF_SUFFIX.as_bytes())?.strip_prefix(b"=");
+            if let Some(value) = rest.strip_prefix(b"=") {
+                token = [Some(value), token[0]];
+            } else if let Some(value) = csrf_value(rest) {
+                csrf = [Some(value), csrf[0]];
+            }
+        }
+        let token = match token {
+            [_, Some(_)] => Err(Rejection::Duplicate),
+            [None, None] => Ok(None),
+            [Some(value), None] => {
+                let token = std::str::from_utf8(value).ok().and_then(Token::parse);
+                token.map(Some).ok_or(Rejection::Malformed)
+            }
+        };
+        let csrf = if let [Some(value), None] = csrf { CsrfCookie::parse(value) } else { None };
+        Found { token, csrf }
     }
 }
 
-/// Finds a cookie. Names are compared as they are, never decoded (CVE-2020-8184).
-fn find<'a>(name: &str, headers: impl Iterator<Item = &'a [u8]>) -> Result<Option<&'a [u8]>, Rejection> {
-    let mut found = None;
-    for pair in headers.flat_map(|header| header.split(|byte| *byte == b';')) {
-        // One space follows the semicolon; any other character belongs to the name.
-        let pair = pair.strip_prefix(b" ").unwrap_or(pair);
-        let Some(value) = pair.strip_prefix(name.as_bytes()) else { continue };
-        let Some(value) = value.strip_prefix(b"=") else { continue };
-        if found.replace(value).is_some() {
-            return Err(Rejection::Duplicate);
-        }
-    }
-    Ok(found)
+/// The cookies of a request.
+pub(crate) struct Found {
+    pub(crate) token: Result<Option<Token>, Rejection>,
+    pub(crate) csrf: Option<CsrfCookie>,
 }
 
 /// Returns whether a name begins with a prefix, as browsers compare it (RFC 6265bis §5.7).
@@ -357,7 +361,7 @@ mod tests {
     }
 
     fn find(headers: &[&str]) -> Result<Option<String>, Rejection> {
-        let token = format().find(headers.iter().map(|header| header.as_bytes()))?;
+        let token = format().find(headers.iter().map(|header| header.as_bytes())).token?;
         Ok(token.map(|token| token.encode().to_string()))
     }
 
@@ -485,7 +489,7 @@ mod tests {
             assert_eq!(find(headers), Ok(Some(value.to_string())), "{headers:?}");
         }
         let latin = [&b"a=\xe9\xff; "[..], pair.as_bytes()].concat();
-        assert!(matches!(format().find([&*latin].into_iter()), Ok(Some(_))));
+        assert!(matches!(format().find([&*latin].into_iter()).token, Ok(Some(_))));
     }
 
     #[test]

@@ -142,6 +142,60 @@ impl<T: Databag> Session<T> {
         }
     }
 
+    /// Ends all other sessions of the user, and continues this one under a new id, now and in one step: call it when the
+    /// user's password has changed (ASVS 5.0 §7.4.3, §7.2.4). After `Ok` no other session of the user opens, and neither does
+    /// the old token of this one; requests in flight store nothing there.
+    ///
+    /// Store the new password first. A log-in that has checked the old one, and stores its session before this call does, is
+    /// ended by it. One that stores it later is not: let the handler of the log-in [`save`](Self::save) the session and then
+    /// compare the stored password with the one it has checked; if they differ, it calls [`destroy`](Self::destroy). One of
+    /// the two finds the other, whichever is first.
+    ///
+    /// What this request has changed so far is stored too. Without a user this is [`rotate`](Self::rotate) and
+    /// [`save`](Self::save). `on_deleted` is called for each session that has ended, unless the answer of the store was lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`save`](Self::save); answered 503 if the store fails. Then nothing has happened, or all of it if the answer of the
+    /// store was lost; in a cluster of Redis the others may have ended. This session opens by the cookie that the client has,
+    /// unless all of it has happened. The call can be repeated by the next request.
+    ///
+    /// [`Error::Usage`] if the sessions are in the cookies of their visitors; [`StoreError::is_refused`] for a store without
+    /// [`Store::write_limited`].
+    ///
+    /// [`StoreError::is_refused`]: crate::StoreError::is_refused
+    /// [`Store::write_limited`]: crate::Store::write_limited
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_runtime::{Databag, Error, LoggedIn};
+    /// # #[derive(Databag)]
+    /// # struct Shop { #[databag(user_id)] user_id: Option<i64> }
+    /// # async fn store_password(_: i64, _: &str) -> Result<(), Error> { Ok(()) }
+    /// async fn change_password(mut session: LoggedIn<Shop>, password: String) -> Result<&'static str, Error> {
+    ///     store_password(session.user(), &password).await?;
+    ///     session.rotate_and_end_others().await?;
+    ///     Ok("changed")
+    /// }
+    /// # let _ = change_password;
+    /// ```
+    pub async fn rotate_and_end_others(&mut self) -> Result<(), Error>
+    where
+        T: HasUser,
+    {
+        self.slot.engine.require_rows()?;
+        let intent = self.held.active.intent;
+        self.rotate();
+        self.active_mut().ends_others = true;
+        let saved = self.save().await;
+        if saved.is_err() {
+            let active = self.active_mut();
+            (active.intent, active.ends_others) = (intent, false);
+        }
+        saved
+    }
+
     /// Sets whether the cookie outlives the browser, as "remember me" does. Without this call `persistence` decides. The limits
     /// of the session do not change.
     pub fn remember(&mut self, remember: bool) {
@@ -474,5 +528,22 @@ mod tests {
         session.log_in(7);
         session.save().await.expect("stored");
         assert!(!session.verify_csrf(&token) && session.verify_csrf(&session.csrf_token()));
+    }
+
+    #[derive(crate::Databag)]
+    #[databag(max_per_user = 1)]
+    struct Few {
+        #[databag(user_id)]
+        user_id: Option<i64>,
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_limits_the_sessions_of_a_user_is_tested_without_a_store() {
+        let mut session = Session::for_test(Few { user_id: None });
+        session.log_in(7);
+        session.save().await.expect("stored");
+        let old = session.id();
+        session.rotate_and_end_others().await.expect("stored");
+        assert!(session.id() != old && session.user_id == Some(7));
     }
 }

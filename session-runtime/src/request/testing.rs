@@ -14,7 +14,7 @@ use crate::engine::core::{BagEncoding, Engine, Parts, os_token};
 use crate::engine::hooks::Hooks;
 use crate::engine::load::{Active, Client};
 use crate::envelope::Protection;
-use crate::store::{Outcome, Row, Store, StoreError, Table, Update};
+use crate::store::{LimitedWrite, Outcome, Row, Store, StoreError, Table, Update, Write};
 use crate::token::SessionId;
 
 /// Makes a slot that holds a new session with this content.
@@ -75,6 +75,19 @@ impl Store for OneRow {
             }
             _ => Ok(Outcome::Gone),
         }
+    }
+
+    /// There is no other session of the user.
+    async fn write_limited(
+        &self,
+        limited: LimitedWrite,
+        deadline: Instant,
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        let outcome = match limited.write {
+            Write::Insert(row) => self.insert(row, deadline).await.map(|()| Outcome::Stored)?,
+            Write::Update(update) => self.update(update, deadline).await?,
+        };
+        Ok((outcome, Vec::new()))
     }
 
     async fn delete(&self, _: SessionId, _: Instant) -> Result<bool, StoreError> {

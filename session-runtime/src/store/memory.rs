@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::filter::matches;
-use super::{Directory, Filter, Order, Outcome, Page, Row, Store, StoreError, Table, Update};
+use super::{
+    Directory, Filter, LimitedWrite, Order, Outcome, Page, Row, Store, StoreError, Table, Update, Write,
+};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
-use crate::value::Value;
 
 /// Keeps sessions in the memory of this process: for tests, and for sessions that may end with it. Clones share their
 /// sessions.
@@ -116,32 +117,11 @@ impl Store for MemoryStore {
     }
 
     async fn insert(&self, row: Row, _: Instant) -> Result<(), StoreError> {
-        let mut rows = self.rows();
-        if rows.by_id.contains_key(&row.id) {
-            return Err(StoreError::new("insert a row", "there is a row of this id"));
-        }
-        // The creation time of the new session is the current time of the sessions' clock.
-        if rows.by_id.len() >= self.capacity && rows.prune(row.created, usize::MAX) == 0 {
-            return Err(StoreError::new("insert a row", "the memory store is full"));
-        }
-        rows.put(row);
-        Ok(())
+        self.rows().insert(row, self.capacity)
     }
 
     async fn update(&self, update: Update, _: Instant) -> Result<Outcome, StoreError> {
-        let mut rows = self.rows();
-        match rows.by_id.get(&update.id) {
-            None => Ok(Outcome::Gone),
-            Some(row) if row.revision != update.expected => Ok(Outcome::Conflict),
-            Some(_) if update.row.id != update.id && rows.by_id.contains_key(&update.row.id) => {
-                Err(StoreError::new("update a row", "there is a row of the new id"))
-            }
-            Some(_) => {
-                rows.take(update.id);
-                rows.put(update.row);
-                Ok(Outcome::Stored)
-            }
-        }
+        self.rows().update(update)
     }
 
     async fn delete(&self, id: SessionId, _: Instant) -> Result<bool, StoreError> {
@@ -152,23 +132,29 @@ impl Store for MemoryStore {
         Ok(self.rows().prune(now, usize::try_from(limit).unwrap_or(usize::MAX)))
     }
 
-    async fn evict_oldest(
+    async fn write_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
+        limited: LimitedWrite,
         _: Instant,
-    ) -> Result<Vec<SessionId>, StoreError> {
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        let (user, id, others) = (limited.row().user.clone(), limited.row().id, limited.others());
         let mut rows = self.rows();
-        let live = rows.by_id.values().filter(|row| row.expiration > now && row.user.as_ref() == Some(user));
-        let mut live: Vec<_> = live.map(|row| (row.created, row.id)).collect();
-        live.sort_unstable_by(|one, other| other.cmp(one));
-        let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-        let evicted: Vec<_> = live.into_iter().skip(keep).map(|(_, id)| id).collect();
-        for id in &evicted {
+        let outcome = match limited.write {
+            Write::Insert(row) => rows.insert(row, self.capacity).map(|()| Outcome::Stored)?,
+            Write::Update(update) => rows.update(update)?,
+        };
+        let mut surplus = Vec::new();
+        if outcome == Outcome::Stored {
+            let of_user = rows.by_id.values().filter(|row| row.user == user && row.id != id);
+            surplus.extend(of_user.map(|row| (row.expiration > limited.now, row.created, row.id)));
+            surplus.sort_unstable_by(|one, other| other.cmp(one));
+            surplus.drain(..surplus.len().min(usize::try_from(others).unwrap_or(usize::MAX)));
+        }
+        let surplus: Vec<_> = surplus.into_iter().map(|(_, _, id)| id).collect();
+        for id in &surplus {
             rows.take(*id);
         }
-        Ok(evicted)
+        Ok((outcome, surplus))
     }
 }
 
@@ -208,6 +194,33 @@ impl Directory for MemoryStore {
 }
 
 impl Rows {
+    fn insert(&mut self, row: Row, capacity: usize) -> Result<(), StoreError> {
+        if self.by_id.contains_key(&row.id) {
+            return Err(StoreError::new("insert a row", "there is a row of this id"));
+        }
+        // The creation time of the new session is the current time of the sessions' clock.
+        if self.by_id.len() >= capacity && self.prune(row.created, usize::MAX) == 0 {
+            return Err(StoreError::new("insert a row", "the memory store is full"));
+        }
+        self.put(row);
+        Ok(())
+    }
+
+    fn update(&mut self, update: Update) -> Result<Outcome, StoreError> {
+        match self.by_id.get(&update.id) {
+            None => Ok(Outcome::Gone),
+            Some(row) if row.revision != update.expected => Ok(Outcome::Conflict),
+            Some(_) if update.row.id != update.id && self.by_id.contains_key(&update.row.id) => {
+                Err(StoreError::new("update a row", "there is a row of the new id"))
+            }
+            Some(_) => {
+                self.take(update.id);
+                self.put(update.row);
+                Ok(Outcome::Stored)
+            }
+        }
+    }
+
     fn put(&mut self, row: Row) {
         self.by_expiration.insert((row.expiration, row.id));
         self.by_id.insert(row.id, row);
@@ -232,6 +245,7 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::Value;
 
     #[tokio::test]
     async fn it_keeps_the_promises_of_a_store() {

@@ -137,6 +137,46 @@ pub enum Outcome {
     Gone,
 }
 
+/// A write that gives a user one more session, or leaves the user no other one: see [`Store::write_limited`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LimitedWrite {
+    /// The write. Its row has a user.
+    pub write: Write,
+    /// How many rows the user may have after it, this one included: at least 1.
+    pub max: u32,
+    /// The current time of the caller.
+    pub now: Timestamp,
+}
+
+/// A row on its way to a store.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// As [`Store::insert`] adds it.
+    Insert(Row),
+    /// As [`Store::update`] makes it, [`Scope::Row`].
+    Update(Update),
+}
+
+impl LimitedWrite {
+    /// Makes a write after which the user of the row has at most `max` rows.
+    pub fn new(write: Write, max: u32, now: Timestamp) -> Self {
+        Self { write, max, now }
+    }
+
+    /// Returns the row that is written.
+    pub fn row(&self) -> &Row {
+        match &self.write {
+            Write::Insert(row) | Write::Update(Update { row, .. }) => row,
+        }
+    }
+
+    /// Returns how many other rows of the user stay.
+    pub fn others(&self) -> u32 {
+        self.max.saturating_sub(1)
+    }
+}
+
 /// The table of a bag. A store quotes every name, because names are not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -485,21 +525,33 @@ pub trait Store: Send + Sync + 'static {
         async { Ok(0) }
     }
 
-    /// Removes the rows of a user that are live at `now`, except the `keep` that began last, and returns their ids. A store
-    /// that cannot find the rows of a user does nothing.
+    /// Makes a write and removes the user's surplus rows, in one step: both happen or neither, and no call ever finds more
+    /// than [`LimitedWrite::max`] rows of a user, if all rows of that user are written so. Writes of one user that
+    /// arrive at the same time, from any process, are made one after the other.
+    ///
+    /// The row that is written stays, whatever its `created` is: the clocks of two writers may differ. Of the user's
+    /// other rows, [`LimitedWrite::others`] stay: first those whose `expiration` is later than `now`, of these the ones
+    /// with the latest `created`, of these the ones with the greatest id. A row whose id is changed meanwhile is counted
+    /// once.
+    ///
+    /// Returns the outcome of the write, and the ids of the rows that were removed, none unless [`Outcome::Stored`]. A
+    /// store that cannot find the rows of a user refuses every call, as the default does: a bag without `max_per_user`
+    /// makes none, unless it calls [`Session::rotate_and_end_others`](crate::Session::rotate_and_end_others).
     ///
     /// # Errors
     ///
-    /// If the store cannot answer.
-    fn evict_oldest(
+    /// As those of [`insert`](Store::insert) and [`update`](Store::update). It is then unknown whether both happened or
+    /// neither.
+    fn write_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
+        write: LimitedWrite,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Vec<SessionId>, StoreError>> + Send {
-        let _ = (user, keep, now, deadline);
-        async { Ok(Vec::new()) }
+    ) -> impl Future<Output = Result<(Outcome, Vec<SessionId>), StoreError>> + Send {
+        let _ = (write, deadline);
+        async {
+            let cause = "it does not count the sessions of a user: implement `Store::write_limited`";
+            Err(StoreError::refused("limit the sessions of a user", None, cause))
+        }
     }
 }
 
@@ -679,13 +731,11 @@ pub(crate) trait DynStore: Send + Sync {
     fn update(&self, update: Update, deadline: Instant) -> StoreFuture<'_, Outcome>;
     fn delete(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, bool>;
     fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> StoreFuture<'_, u64>;
-    fn evict_oldest<'a>(
-        &'a self,
-        user: &'a Value,
-        keep: u32,
-        now: Timestamp,
+    fn write_limited(
+        &self,
+        write: LimitedWrite,
         deadline: Instant,
-    ) -> StoreFuture<'a, Vec<SessionId>>;
+    ) -> StoreFuture<'_, (Outcome, Vec<SessionId>)>;
 }
 
 impl<S: Store> DynStore for S {
@@ -713,14 +763,12 @@ impl<S: Store> DynStore for S {
         Box::pin(Store::prune(self, now, limit, deadline))
     }
 
-    fn evict_oldest<'a>(
-        &'a self,
-        user: &'a Value,
-        keep: u32,
-        now: Timestamp,
+    fn write_limited(
+        &self,
+        write: LimitedWrite,
         deadline: Instant,
-    ) -> StoreFuture<'a, Vec<SessionId>> {
-        Box::pin(Store::evict_oldest(self, user, keep, now, deadline))
+    ) -> StoreFuture<'_, (Outcome, Vec<SessionId>)> {
+        Box::pin(Store::write_limited(self, write, deadline))
     }
 }
 

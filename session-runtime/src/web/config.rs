@@ -19,7 +19,7 @@ use crate::engine::load::Client;
 use crate::error::Rejection;
 use crate::http::HttpConfig;
 use crate::http::client_ip::{Hop, ProxyHeader};
-use crate::http::cookie::FormerCookie;
+use crate::http::cookie::{FormerCookie, Found};
 use crate::request::{CsrfCookieUpdate, RequestToken, RequestVisitor};
 use crate::sessions::Sessions;
 use crate::token::Token;
@@ -39,17 +39,14 @@ pub(super) fn visitor<T: Databag>(
     request: &HttpRequest,
     config: &SessionConfig,
 ) -> RequestVisitor {
-    let cookies = request.headers().get_all(COOKIE).map(HeaderValue::as_bytes);
-    RequestVisitor {
-        token: request_token(http, request.headers()),
-        client: client::<T>(http, request, config),
-        csrf: http.cookie.find_csrf(cookies),
-    }
+    let Found { token, csrf } =
+        http.cookie.find(request.headers().get_all(COOKIE).map(HeaderValue::as_bytes));
+    RequestVisitor { token: request_token(http, token), client: client::<T>(http, request, config), csrf }
 }
 
-/// Finds the token of a request.
-fn request_token(http: &HttpConfig, headers: &HeaderMap) -> RequestToken {
-    match http.cookie.find(headers.get_all(COOKIE).map(HeaderValue::as_bytes)) {
+/// Says once in the log if a request has two tokens.
+fn request_token(http: &HttpConfig, found: Result<Option<Token>, Rejection>) -> RequestToken {
+    match found {
         Ok(None) => RequestToken::Absent,
         Ok(Some(token)) => RequestToken::Present(token),
         Err(rejection) => {

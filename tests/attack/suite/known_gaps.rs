@@ -1,4 +1,4 @@
-//! Attacks that succeed today. A gap that is closed fails the suite until it is taken off this list.
+//! Attacks that succeed. A gap that is closed fails the suite until it is taken off this list.
 
 use super::case::{Kind, Stores};
 
@@ -24,22 +24,10 @@ pub(crate) const KNOWN_GAPS: &[(&str, Stores, Succeeds)] = &[
     ("63 hexadecimal digits", Stores::Any, Always),
     ("96 hexadecimal digits", Stores::Any, Always),
     ("128 hexadecimal digits", Stores::Any, Always),
-    // R25: tokens of forms are not masked, end with their key, and need a row.
-    ("two pages show one token (BREACH)", Stores::All, Always),
-    ("a form under an older key", Stores::All, Always),
-    ("a page with a form makes no row", Stores::Rows, Always),
-    // R26: the limit of a user's sessions is a second step after the insert, and goes by the clock.
-    ("a log-in by a clock that is 5 seconds behind", Stores::Rows, Always),
-    ("ten log-ins of one user at the same time", Stores::Rows, Sometimes),
     // R28: the presets hold less than they say.
     ("production without the prefix", Stores::Any, Always),
     ("production with the lesser prefix", Stores::Any, Always),
     ("development for a stranger", Stores::Any, Always),
-    // R30: a handler's own cookie of the name, and caches at the edge.
-    ("one Set-Cookie of the name, also if the handler sets one", Stores::All, Always),
-    ("a cache at the edge keeps what the handler wants cached", Stores::All, Always),
-    // R31: triggers run.
-    ("a trigger that adds what was deleted", Stores::Sqlite, Always),
     // R32: what is secret is shown, or stays in memory.
     ("Debug of a row and its values", Stores::Rows, Always),
     ("the memory of a process after a session's end", Stores::Any, Always),

@@ -15,7 +15,7 @@ use crate::token::SessionId;
 use crate::value::Value;
 
 /// How many calls one listing makes at a time.
-const CONCURRENT_CALLS: usize = 32;
+pub(super) const CONCURRENT_CALLS: usize = 32;
 
 /// The number of shards of a table, by the first byte of the ids.
 const SHARDS: usize = 256;
@@ -44,23 +44,6 @@ impl Rows<'_> {
             }
         }
         Ok(pruned as u64)
-    }
-
-    pub(super) async fn evict_oldest(
-        &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
-    ) -> Result<Vec<SessionId>, Failure> {
-        let (keep, mut kept, mut surplus) = (keep as usize, BTreeSet::new(), Vec::new());
-        for ids in self.ids_of(user).await?.chunks(CONCURRENT_CALLS) {
-            let rows = self.follow_all(ids, user).await?;
-            kept.extend(rows.into_iter().filter(|row| row.expiration > now).map(|row| (row.created, row.id)));
-            while kept.len() > keep {
-                surplus.extend(kept.pop_first().map(|(_, id)| id));
-            }
-        }
-        self.revoke_all(&surplus, |row| row.user.as_ref() == Some(user)).await
     }
 
     pub(super) async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Failure> {
@@ -332,7 +315,7 @@ impl FirstRows {
     }
 }
 
-fn parse_id(id: &[u8]) -> Option<SessionId> {
+pub(super) fn parse_id(id: &[u8]) -> Option<SessionId> {
     str::from_utf8(id).ok()?.parse().ok()
 }
 

@@ -29,6 +29,7 @@
 
 mod failure;
 mod fields;
+mod limited;
 mod link;
 mod lists;
 mod near_cache;
@@ -52,10 +53,9 @@ use self::near_cache::NearCache;
 use self::rows::Rows;
 use self::server::check_server;
 use self::url::START_UP_TIMEOUT;
-use super::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
+use super::{Directory, Filter, LimitedWrite, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
-use crate::value::Value;
 
 /// Sessions in Redis 6.2, Valkey 7.2, or later.
 ///
@@ -99,6 +99,16 @@ use crate::value::Value;
 /// | a database other than 0 in the URL | `+select` |
 ///
 /// With `+info` the store also checks the server's version and eviction policy; without it a warning says that it cannot.
+///
+/// # Limits of a user
+///
+/// A log-in with `max_per_user`, and [`Session::rotate_and_end_others`](crate::Session::rotate_and_end_others), is one step on
+/// one server and behind sentinels: a script that reaches all rows of the user. It names its keys itself, so a server that is
+/// in fact a cluster, or a proxy in front of one, needs the URL of a cluster.
+///
+/// In a cluster the sessions of a user are in different slots, and it is several steps. The surplus sessions end first, and the new
+/// one begins then. So a user never has more usable sessions than allowed, and the newcomer stays until a later log-in ends it. But a
+/// log-in that fails, or a program that crashes between the steps, may have ended surplus sessions and begun none.
 ///
 /// # Queries
 ///
@@ -354,15 +364,13 @@ impl Store for RedisStore {
         self.within("prune expired rows", deadline, async |rows| rows.prune(now, limit).await).await
     }
 
-    async fn evict_oldest(
+    async fn write_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
+        write: LimitedWrite,
         deadline: Instant,
-    ) -> Result<Vec<SessionId>, StoreError> {
-        let operation = "end the oldest sessions of a user";
-        self.within(operation, deadline, async |rows| rows.evict_oldest(user, keep, now).await).await
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        let operation = "limit the sessions of a user";
+        self.within(operation, deadline, async |rows| rows.write_limited(&write).await).await
     }
 }
 

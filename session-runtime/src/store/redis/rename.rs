@@ -22,8 +22,12 @@
 
 use super::failure::Failure;
 use super::fields::{self, CallId, Completion, Kept, Stored};
+use super::limited::Limit;
 use super::link::Call;
-use super::rows::{LAST_EXPIRY, MARK_LIFETIME, Rows, ScriptReply, key_expiry, reply, reply_with_values};
+use super::lists::parse_id;
+use super::rows::{
+    LAST_EXPIRY, MARK_LIFETIME, MARKS, Rows, ScriptReply, key_expiry, reply, reply_with_values,
+};
 use super::scripts;
 use crate::store::{Outcome, Row, Update};
 use crate::token::SessionId;
@@ -36,55 +40,93 @@ const MAX_RENAMES: u32 = 100;
 impl Rows<'_> {
     /// Changes the id of a row.
     pub(super) async fn rename(&self, update: &Update) -> Result<Outcome, Failure> {
-        let Update { id: old, row, .. } = update;
-        match self.insert_row(row, Some(*old)).await {
+        self.begin_rename(update, self.insert_row(&update.row, Some(update.id))).await?;
+        let (outcome, user, _) = self.commit_rename(update, None).await?;
+        self.end_rename(update, outcome, user.as_ref()).await?;
+        Ok(outcome)
+    }
+
+    /// Makes step 1: `insert` inserts the new row.
+    pub(super) async fn begin_rename(
+        &self,
+        Update { id: old, row, .. }: &Update,
+        insert: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        match insert.await {
             // This rename was sent before, and came so far or further. Its other steps are confirmed by replicas too.
             Err(Failure::Taken) => match (self.look_up(row.id).await?, self.look_up(*old).await?) {
                 (Stored::Pending(from, _), _) if from == *old => {}
                 (Stored::Row(_), Stored::Moved(to, _)) if to == row.id => {}
                 _ => return Err(Failure::Taken),
             },
-            inserted => inserted?,
+            inserted => return inserted,
         }
-        let (outcome, user) = self.commit_rename(update).await?;
-        if outcome == Outcome::Stored {
-            self.complete_rename(*old, row.id, user.as_ref()).await?;
-        } else {
-            let abort = Call::script(&scripts::ABORT_RENAME, &self.keys(row.id))
-                .value(old.as_bytes())
-                .value(MARK_LIFETIME.as_millis().to_string());
-            self.ask::<redis::Value>(abort).await?;
-        }
-        Ok(outcome)
+        Ok(())
     }
 
-    /// Replaces the old row by a mark, and returns the user that it had.
-    async fn commit_rename(&self, update: &Update) -> Result<(Outcome, Option<Value>), Failure> {
+    /// Makes step 3 of a rename that has committed, and takes step 1 of another one back.
+    pub(super) async fn end_rename(
+        &self,
+        Update { id: old, row, .. }: &Update,
+        outcome: Outcome,
+        user: Option<&Value>,
+    ) -> Result<(), Failure> {
+        if outcome == Outcome::Stored {
+            return self.complete_rename(*old, row.id, user).await;
+        }
+        let abort = Call::script(&scripts::ABORT_RENAME, &self.keys(row.id))
+            .value(old.as_bytes())
+            .value(MARK_LIFETIME.as_millis().to_string());
+        self.ask::<redis::Value>(abort).await.map(drop)
+    }
+
+    /// Replaces the old row by a mark, and returns the user that it had. With a limit it removes the surplus rows of the new
+    /// row's user in the same step, and returns their ids.
+    pub(super) async fn commit_rename(
+        &self,
+        update: &Update,
+        limit: Option<&Limit>,
+    ) -> Result<(Outcome, Option<Value>, Vec<SessionId>), Failure> {
         let Update { id: old, row, .. } = update;
+        let [key, list] = self.keys(*old);
         let mut kept = Kept::default();
         loop {
-            let commit = Call::script(&scripts::COMMIT_RENAME, &self.keys(*old))
+            let commit = match limit {
+                None => Call::script(&scripts::COMMIT_RENAME, &[key.clone(), list.clone()]),
+                Some(limit) => {
+                    let keys = [key.clone(), list.clone(), limit.set.clone()];
+                    Call::script(&scripts::COMMIT_RENAME_AND_EVICT, &keys)
+                }
+            };
+            let commit = commit
                 .value(update.expected.to_be_bytes())
                 .value(row.id.as_bytes())
                 .value(key_expiry(row.expiration))
                 .value(fields::most_bytes(self.table).to_string())
                 .value(if self.table.user.is_some() { b"-" } else { kept.user.as_slice() })
                 .value(&kept.columns);
+            let commit = match limit {
+                None => commit,
+                Some(limit) => limit.values.iter().fold(commit, Call::value).value(row.id.to_string()),
+            };
             let commit = fields::column_names(self.table).fold(commit, Call::value);
             let answer = self.write(&[commit]).await?.values.pop();
             match reply_with_values(answer.unwrap_or(redis::Value::Nil))? {
                 (ScriptReply::Stored, user) => {
-                    return Ok((Outcome::Stored, user.first().and_then(|user| fields::decode(user))));
+                    let mut values = user.into_iter();
+                    let user = values.next().and_then(|user| fields::decode(&user));
+                    let removed = values.filter_map(|id| parse_id(&id)).collect();
+                    return Ok((Outcome::Stored, user, removed));
                 }
                 (ScriptReply::More, more) => {
                     let [user, columns] = more.try_into().unwrap_or_default();
                     kept = Kept { user, columns };
                     self.complement(update, &kept).await?;
                 }
-                (ScriptReply::Conflict, _) => return Ok((Outcome::Conflict, None)),
+                (ScriptReply::Conflict, _) => return Ok((Outcome::Conflict, None, Vec::new())),
                 // An earlier rename has given the row this id.
                 (ScriptReply::From(from), _) if self.has_committed(from, *old).await? => {}
-                _ => return Ok((Outcome::Gone, None)),
+                _ => return Ok((Outcome::Gone, None, Vec::new())),
             }
         }
     }
@@ -183,7 +225,7 @@ impl Rows<'_> {
                 Some(row) if is_matching(&row) => id = row.id,
                 _ => return Ok(None),
             }
-            match self.take(id).await? {
+            match self.take(id, MARKS).await? {
                 ScriptReply::Stored => return Ok(Some(id)),
                 ScriptReply::To(to) => id = to,
                 // It was renamed since it was read.

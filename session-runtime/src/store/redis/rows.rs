@@ -22,6 +22,12 @@ const CLOCK_SKEW: Duration = Duration::from_mins(5);
 /// How long a mark stays that only calls in flight need: longer than calls take.
 pub(super) const MARK_LIFETIME: Duration = Duration::from_mins(1);
 
+/// The first bytes of what is no usable row: marks, and a row that is not usable yet.
+pub(super) const MARKS: &str = "agmcp";
+
+/// The same without a row that is not usable yet.
+pub(super) const ONLY_MARKS: &str = "agmc";
+
 /// The rows of a table, for one call.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
@@ -170,33 +176,52 @@ impl Rows<'_> {
         self.insert_row(row, None).await
     }
 
-    /// Inserts a row, marked if it is being renamed from another id. If it cannot be stored, its id may stay in the set of
-    /// its user: another sending may have stored it, or the server a part of it.
-    pub(super) async fn insert_row(&self, row: &Row, from: Option<SessionId>) -> Result<(), Failure> {
+    /// Makes the call that inserts a row, marked if it is not usable yet: with the id that it is being renamed from, or its
+    /// own.
+    pub(super) fn insert_call(&self, row: &Row, from: Option<SessionId>) -> Result<Call, Failure> {
         let call = call_id();
-        let insert = Call::script(&scripts::INSERT, &self.keys(row.id))
+        Ok(Call::script(&scripts::INSERT, &self.keys(row.id))
             .value(call)
             .value(fields::write(self.table, row, call, from, &Kept::default())?)
             .value(score(row.expiration))
             .value(key_expiry(row.expiration))
-            .value(CLOCK_SKEW.as_millis().to_string());
+            .value(CLOCK_SKEW.as_millis().to_string()))
+    }
+
+    /// Inserts a row, as [`insert_call`](Self::insert_call) says. If it cannot be stored, its id may stay in the set of
+    /// its user: another sending may have stored it, or the server a part of it.
+    pub(super) async fn insert_row(&self, row: &Row, from: Option<SessionId>) -> Result<(), Failure> {
+        self.insert_row_then(row, from, None).await.map(drop)
+    }
+
+    /// The same, and sends another call in the same trip, whose answer it returns.
+    pub(super) async fn insert_row_then(
+        &self,
+        row: &Row,
+        from: Option<SessionId>,
+        next: Option<Call>,
+    ) -> Result<Option<redis::Value>, Failure> {
+        let insert = self.insert_call(row, from)?;
         let index = self.index_call(row);
-        let calls: Vec<_> = index.into_iter().chain([insert]).collect();
+        let has_next = next.is_some();
+        let mut calls: Vec<_> = index.into_iter().chain([insert]).chain(next).collect();
         let mut answers = self.write(&calls).await?.values;
+        let next = if has_next && answers.len() == calls.len() { answers.pop() } else { None };
+        calls.truncate(calls.len() - usize::from(has_next));
         let inserted = if answers.len() == calls.len() { answers.pop().map(reply) } else { None };
         if let Some(Err(refusal)) = answers.pop().map(reply) {
             if matches!(inserted, Some(Ok(ScriptReply::Stored))) {
-                self.ask::<redis::Value>(self.delete_call(row.id)).await?;
+                self.ask::<redis::Value>(self.delete_call(row.id, MARKS)).await?;
             }
             return Err(refusal);
         }
         match inserted.transpose()? {
-            Some(ScriptReply::Stored) => Ok(()),
+            Some(ScriptReply::Stored) => Ok(next),
             _ => Err(Failure::Taken),
         }
     }
 
-    fn index_call(&self, row: &Row) -> Option<Call> {
+    pub(super) fn index_call(&self, row: &Row) -> Option<Call> {
         let user = row.user.as_ref().filter(|_| self.table.user.is_some())?;
         Some(self.index_under(user, row))
     }
@@ -256,13 +281,13 @@ impl Rows<'_> {
     }
 
     pub(super) async fn delete(&self, id: SessionId) -> Result<bool, Failure> {
-        Ok(self.take(id).await? == ScriptReply::Stored)
+        Ok(self.take(id, MARKS).await? == ScriptReply::Stored)
     }
 
-    /// Removes a row, or returns what is in its place.
-    pub(super) async fn take(&self, id: SessionId) -> Result<ScriptReply, Failure> {
+    /// Removes a row, or returns what is in its place: one of these marks.
+    pub(super) async fn take(&self, id: SessionId, marks: &str) -> Result<ScriptReply, Failure> {
         loop {
-            let answer = self.write(&[self.delete_call(id)]).await?.values.pop();
+            let answer = self.write(&[self.delete_call(id, marks)]).await?.values.pop();
             match reply_with_values(answer.unwrap_or(redis::Value::Nil))? {
                 (ScriptReply::Stored, user) => {
                     if let Some(user) = user.first().and_then(|user| fields::decode(user)) {
@@ -276,10 +301,10 @@ impl Rows<'_> {
         }
     }
 
-    fn delete_call(&self, id: SessionId) -> Call {
+    fn delete_call(&self, id: SessionId, marks: &str) -> Call {
         let call = Call::script(&scripts::DELETE, &self.keys(id)).value(call_id());
         let call = call.value(MARK_LIFETIME.as_millis().to_string());
-        call.value(fields::most_bytes(self.table).to_string())
+        call.value(fields::most_bytes(self.table).to_string()).value(marks)
     }
 }
 
@@ -318,7 +343,7 @@ pub(super) fn reply_with_values(answer: redis::Value) -> Result<(ScriptReply, Ve
 }
 
 /// Makes the id of a call: the same call sent again has the same one.
-fn call_id() -> CallId {
+pub(super) fn call_id() -> CallId {
     /// Random, so that no other process has it.
     static PROCESS: LazyLock<[u8; 8]> = LazyLock::new(|| {
         let mut number = [0; 8];

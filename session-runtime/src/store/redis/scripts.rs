@@ -58,8 +58,59 @@ macro_rules! unknown_columns {
     };
 }
 
+/// Defines `evict`: it removes the surplus rows of a user, which may be in any slot, and adds their ids to a reply.
+///
+/// Its values are those of a script from a number on: the start of every key, the user, how many other rows stay, the time,
+/// the id of this call, how long a mark stays. A row that is being renamed counts if it is usable.
+macro_rules! evict {
+    () => {
+        r"
+        local function evict(set, stays, first, reply)
+            local prefix, user, others, time, call, lifetime = unpack(ARGV, first, first + 5)
+            local function list(id) return prefix .. string.sub(id, 1, 2) .. '}' end
+            local function hex(bytes)
+                return (string.gsub(bytes, '.', function(c) return string.format('%02x', string.byte(c)) end))
+            end
+            local function read(id, last)
+                local there = redis.pcall('GETRANGE', list(id) .. ':' .. id, 0, last)
+                return type(there) == 'string' and there or ''
+            end
+            local rows = {}
+            for _, id in ipairs(redis.call('ZRANGE', set, 0, -1)) do
+                local there = id == stays and '' or read(id, 172 + #user)
+                local kind, row = string.sub(there, 1, 1), there
+                if kind == 'p' then
+                    local mark = read(hex(string.sub(there, 14, 45)), 44)
+                    local is_renamed = string.find(mark, '^[mc]') and hex(string.sub(mark, 14, 45)) == id
+                    kind, row = is_renamed and 'r' or 'p', string.sub(there, 33)
+                end
+                if kind == 'r' and #row >= 141 and struct.unpack('>I4', row, 134) == #user
+                    and string.sub(row, 142, 141 + #user) == user then
+                    local live = struct.unpack('>i8', row, 118) > tonumber(time)
+                    local created = struct.unpack('>i8', row, 126)
+                    rows[#rows + 1] = { id = id, call = string.sub(there, 2, 13), live = live, created = created }
+                end
+            end
+            table.sort(rows, function(a, b)
+                if a.live ~= b.live then return a.live end
+                if a.created ~= b.created then return a.created > b.created end
+                return a.id > b.id
+            end)
+            for n = others + 1, #rows do
+                local id = rows[n].id
+                redis.call('ZREM', list(id), id)
+                redis.call('SET', list(id) .. ':' .. id, 'g' .. rows[n].call .. call .. user, 'PX', lifetime)
+                redis.call('ZREM', set, id)
+                reply[#reply + 1] = id
+            end
+            return reply
+        end
+        "
+    };
+}
+
 /// Adds an id to the sessions of a user, and keeps the set for as long as its last entry. Entries that expired long ago
-/// are removed, so that the set of a daily visitor does not grow.
+/// are removed, so that the set of a daily visitor does not grow. With one value more it returns all ids of the set.
 ///
 /// Keys: the user's set. Values: id, expiration, how long a row outlives its expiration, the last time at which a key can
 /// expire.
@@ -71,7 +122,10 @@ pub(super) static INDEX_USER: Script = Script::new(
     redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', ends))
     local now = ends - redis.call('PTTL', KEYS[1])
     redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[3]))
-    return 'stored'
+    if not ARGV[5] then return 'stored' end
+    local ids = redis.call('ZRANGE', KEYS[1], 0, -1)
+    table.insert(ids, 1, 'stored')
+    return ids
     ",
 );
 
@@ -144,43 +198,86 @@ pub(super) static UPDATE: Script = Script::new(concat!(
     ",
 ));
 
-/// Step 2 of a rename: replaces a row of the expected revision by a mark, and returns its user. The list keeps the old id
+/// Makes a row usable that waits for its surplus, marked with its own id, and removes the surplus rows of its user.
+///
+/// Keys: row, list, the user's set. Values: the id, six for `evict`.
+pub(super) static ADMIT: Script = Script::new(concat!(
+    evict!(),
+    r"
+    local there = redis.call('GETRANGE', KEYS[1], 0, 44)
+    local id = string.sub(KEYS[1], #KEYS[2] + 2)
+    if string.sub(there, 1, 1) == 'r' then redis.call('SETRANGE', KEYS[1], 0, 'r') end
+    if string.sub(there, 1, 1) ~= 'p' or string.sub(there, 14, 45) ~= ARGV[1]
+        or not redis.call('ZSCORE', KEYS[3], id) then
+        return { 'gone' }
+    end
+    local row = 'r' .. string.sub(there, 2, 13) .. redis.call('GETRANGE', KEYS[1], 45, -1)
+    redis.call('SET', KEYS[1], row, 'KEEPTTL')
+    return evict(KEYS[3], id, 2, { 'stored' })
+    ",
+));
+
+/// Defines `commit`, which is step 2 of a rename: it replaces a row of the expected revision by a mark, and returns its user. The list keeps the old id
 /// for as long as the mark is there, with a negative score.
 ///
 /// If the row has more than the new one was given, it returns that first, and changes nothing: the user if the program knows
 /// of none, and the columns that the program does not know. What is longer than a row can have is not looked at.
 ///
-/// Keys: row, list. Values: the expected revision, the new id, when the mark expires, how many bytes a row can have, the
-/// user that the new row was given, or `-` if the program knows users, the columns that it was given, and the names of all
-/// columns that the program knows.
-pub(super) static COMMIT_RENAME: Script = Script::new(concat!(
-    r"
-    local there = redis.call('GETRANGE', KEYS[1], 0, 140)
-    local kind = string.sub(there, 1, 1)
-    if (kind == 'm' or kind == 'c') and string.sub(there, 14, 45) == ARGV[2] then
-        redis.call('SETRANGE', KEYS[1], 0, kind)
-        return { 'stored', redis.call('GETRANGE', KEYS[1], 45, 44 + ARGV[4]) }
-    end
-    if kind ~= 'r' then return #there < 45 and 'gone' or string.sub(there, 1, 45) end
-    if string.sub(there, 110, 117) ~= ARGV[1] then return 'conflict' end
-    local user, columns = '', ''
-    local a, b, c, d, e, f, g, h = string.byte(there, 134, 141)
-    if h then
-        local first = ((a * 256 + b) * 256 + c) * 256 + d
-        local both = first + ((e * 256 + f) * 256 + g) * 256 + h
-        if both <= tonumber(ARGV[4]) then
-            columns = redis.call('GETRANGE', KEYS[1], 141, 140 + both)
-            user, columns = string.sub(columns, 1, first), string.sub(columns, first + 1)
+/// Its values are the first ones of a script: the expected revision, the new id, when the mark expires, how many bytes a row
+/// can have, the user that the new row was given, or `-` if the program knows users, the columns that it was given; and, from
+/// a number on, the names of all columns that the program knows.
+macro_rules! commit_rename {
+    ($names:literal) => {
+        concat!(
+            unknown_columns!(),
+            r"
+        local is_new = false
+        local function commit()
+            local there = redis.call('GETRANGE', KEYS[1], 0, 140)
+            local kind = string.sub(there, 1, 1)
+            if (kind == 'm' or kind == 'c') and string.sub(there, 14, 45) == ARGV[2] then
+                redis.call('SETRANGE', KEYS[1], 0, kind)
+                return { 'stored', redis.call('GETRANGE', KEYS[1], 45, 44 + ARGV[4]) }
+            end
+            if kind ~= 'r' then return #there < 45 and 'gone' or string.sub(there, 1, 45) end
+            if string.sub(there, 110, 117) ~= ARGV[1] then return 'conflict' end
+            local user, columns = '', ''
+            local a, b, c, d, e, f, g, h = string.byte(there, 134, 141)
+            if h then
+                local first = ((a * 256 + b) * 256 + c) * 256 + d
+                local both = first + ((e * 256 + f) * 256 + g) * 256 + h
+                if both <= tonumber(ARGV[4]) then
+                    columns = redis.call('GETRANGE', KEYS[1], 141, 140 + both)
+                    user, columns = string.sub(columns, 1, first), string.sub(columns, first + 1)
+                end
+            end
+            columns = unknown(columns, ", $names, r")
+            if columns ~= ARGV[6] or ARGV[5] ~= '-' and ARGV[5] ~= user then return { 'more', user, columns } end
+            redis.call('SET', KEYS[1], 'm' .. string.sub(there, 2, 13) .. ARGV[2] .. user, 'PXAT', ARGV[3])
+            redis.call('ZADD', KEYS[2], '-' .. ARGV[3], string.sub(KEYS[1], #KEYS[2] + 2))
+            is_new = true
+            return { 'stored', user }
         end
-    end
-    ",
-    unknown_columns!(),
+            "
+        )
+    };
+}
+
+/// Step 2 of a rename.
+///
+/// Keys: row, list. Values: those of `commit`, which has the names of columns from the seventh on.
+pub(super) static COMMIT_RENAME: Script = Script::new(concat!(commit_rename!("7"), "return commit()"));
+
+/// Step 2 of a rename, after which its user has no surplus rows. Returns their ids after the user of the row.
+///
+/// Keys: row, list, the set of the new row's user. Values: those of `commit`, which has the names of columns from the
+/// fourteenth on; from the seventh on six for `evict`, and the new id as text.
+pub(super) static COMMIT_RENAME_AND_EVICT: Script = Script::new(concat!(
+    commit_rename!("14"),
+    evict!(),
     r"
-    columns = unknown(columns, 7)
-    if columns ~= ARGV[6] or ARGV[5] ~= '-' and ARGV[5] ~= user then return { 'more', user, columns } end
-    redis.call('SET', KEYS[1], 'm' .. string.sub(there, 2, 13) .. ARGV[2] .. user, 'PXAT', ARGV[3])
-    redis.call('ZADD', KEYS[2], '-' .. ARGV[3], string.sub(KEYS[1], #KEYS[2] + 2))
-    return { 'stored', user }
+    local reply = commit()
+    return is_new and evict(KEYS[3], ARGV[13], 7, reply) or reply
     ",
 ));
 
@@ -250,23 +347,27 @@ pub(super) static ABORT_RENAME: Script = Script::new(
 /// Replaces a row by a mark that stays for a while, and returns its user. A key that is no string, which another program
 /// has written, is removed like a row. A user that is longer than a row can have is not read: its entry stays.
 ///
-/// Keys: row, list. Values: the id of this call, how long the mark stays, how many bytes a row can have.
+/// Keys: row, list. Values: the id of this call, how long the mark stays, how many bytes a row can have, and what is no row: the
+/// first bytes of marks, and that of a row that is being renamed unless it is removed too.
 pub(super) static DELETE: Script = Script::new(
     r"
     local there, user = '', ''
     if redis.call('TYPE', KEYS[1]).ok == 'string' then
-        there = redis.call('GETRANGE', KEYS[1], 0, 136)
+        there = redis.call('GETRANGE', KEYS[1], 0, 168)
         local kind = string.sub(there, 1, 1)
+        local at = kind == 'p' and 32 or 0
         if kind == 'g' and string.sub(there, 14, 25) == ARGV[1] then
             redis.call('ZREM', KEYS[2], '')
             redis.call('SETRANGE', KEYS[1], 0, 'g')
             return { 'stored', redis.call('GETRANGE', KEYS[1], 25, 24 + ARGV[3]) }
         end
-        local is_mark = string.find(#there < 45 and 'ag' or 'agmcp', kind, 1, true)
+        local is_mark = string.find(#there < 45 and 'ag' or ARGV[4], kind, 1, true)
         if is_mark then return string.sub(there, 1, 45) end
-        local a, b, c, d = string.byte(there, 134, 137)
+        local a, b, c, d = string.byte(there, 134 + at, 137 + at)
         local length = d and ((a * 256 + b) * 256 + c) * 256 + d or 0
-        if length <= tonumber(ARGV[3]) then user = redis.call('GETRANGE', KEYS[1], 141, 140 + length) end
+        if length <= tonumber(ARGV[3]) then
+            user = redis.call('GETRANGE', KEYS[1], 141 + at, 140 + at + length)
+        end
     end
     redis.call('ZREM', KEYS[2], string.sub(KEYS[1], #KEYS[2] + 2))
     if redis.call('DEL', KEYS[1]) == 0 then return 'gone' end

@@ -44,14 +44,34 @@ pub(super) trait SqlDriver: Send + Sync + 'static {
         query: &Query<'_>,
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
-    /// Removes the rows of a statement made by [`Dialect::remove`] or [`Dialect::evict_oldest`], all or none, and
-    /// returns their ids. A row that matches all the time is removed even if its id changes meanwhile. `delete` is a
-    /// statement that removes rows, up to the list of their ids.
+    /// Removes the rows of a statement made by [`Dialect::remove`], all or none, and returns their ids. A row that matches
+    /// all the time is removed even if its id changes meanwhile. `delete` is a statement that removes rows, up to the
+    /// list of their ids.
     fn remove(
         connection: &mut Connection<Self>,
         query: &Query<'_>,
         delete: &str,
     ) -> impl Future<Output = Result<Vec<Cells>, Failure>> + Send;
+
+    /// The same within a transaction, also for a statement made by [`Dialect::surplus`].
+    fn remove_within(
+        connection: &mut Connection<Self>,
+        query: &Query<'_>,
+        delete: &str,
+    ) -> impl Future<Output = Result<Vec<Cells>, sqlx::Error>> + Send;
+
+    /// Returns statements that take the lock of a number and begin a transaction, which reads what is committed when each of
+    /// its statements begins. They return 1 if the lock is taken.
+    fn begin_locked(number: i64) -> String;
+
+    /// Returns statements that end such a transaction by `COMMIT` or `ROLLBACK`, and release its lock.
+    fn end_locked(end: &str, number: i64) -> String;
+
+    /// Runs statements without values in one round trip, and returns whether they return a row of 1.
+    fn run(
+        connection: &mut Connection<Self>,
+        statements: String,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
     /// Returns the server's code of an error and what it means.
     fn classify(error: &dyn DatabaseError) -> (String, ErrorClass);
@@ -125,6 +145,8 @@ pub(super) struct Query<'a> {
     pub(super) types: &'a [ColumnType],
     /// Whether the connection keeps the statement prepared.
     pub(super) is_cached: bool,
+    /// The number of the lock that it needs, and the statement that follows it in its transaction.
+    pub(super) limit: Option<(i64, Box<Query<'a>>)>,
 }
 
 /// A value to bind; here `NULL` has a type too.
@@ -138,7 +160,7 @@ impl<'a> Query<'a> {
     /// A statement that every call of its kind sends.
     pub(super) fn cached(sql: &Arc<str>, values: impl IntoIterator<Item = Datum<'a>>) -> Self {
         let parameters = values.into_iter().map(Parameter::Value).collect();
-        Self { sql: sql.clone(), parameters, types: &[], is_cached: true }
+        Self { sql: sql.clone(), parameters, types: &[], is_cached: true, limit: None }
     }
 
     /// A statement that is made for one call.
@@ -148,7 +170,7 @@ impl<'a> Query<'a> {
         types: &'a [ColumnType],
     ) -> Self {
         let parameters = values.into_iter().map(Parameter::Value).collect();
-        Self { sql: sql.into(), parameters, types, is_cached: false }
+        Self { sql: sql.into(), parameters, types, is_cached: false, limit: None }
     }
 }
 
@@ -178,6 +200,8 @@ pub(super) enum Failure {
     RolledBack(String),
     #[error("there is a row of this id")]
     DuplicateId,
+    #[error("other log-ins of the user have held the user's lock for too long")]
+    UserLocked,
     #[error("the URL does not begin with `{0}://`")]
     Scheme(&'static str),
     /// As [`ServerCheck::settings`] says.
@@ -244,6 +268,14 @@ impl Failure {
             ErrorClass::Terminated => Self::Terminated(error),
             ErrorClass::ValueRefused => Self::ValueRefused { code, subject },
             ErrorClass::Other => Self::Sqlx(error),
+        }
+    }
+
+    /// Classifies an error within a transaction. The server undoes what is not committed.
+    pub(super) fn undone<D: SqlDriver>(error: sqlx::Error) -> Self {
+        match Self::of::<D>(error) {
+            Self::ConnectionLost(error) => Self::Terminated(error),
+            failure => failure,
         }
     }
 

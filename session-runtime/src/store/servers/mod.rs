@@ -5,6 +5,7 @@
 
 mod connections;
 mod driver;
+mod limited;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
 #[cfg(feature = "postgres")]
@@ -27,7 +28,7 @@ use super::sql::filter::Statement;
 use super::sql::rows::Rows;
 use super::sql::table::Limits;
 use super::sql::{Cells, Datum, Mismatch, required_columns};
-use super::{Filter, Outcome, Page, Row, StoreError, Table, Update};
+use super::{Filter, LimitedWrite, Outcome, Page, Row, StoreError, Table, Update, Write};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
@@ -49,6 +50,8 @@ struct SqlStore<D: SqlDriver> {
 
 /// A table that is ready.
 struct Prepared {
+    /// The table's name.
+    name: String,
     /// The column of the primary key.
     id: String,
     rows: Rows,
@@ -67,7 +70,7 @@ enum Call {
     Repeat,
     /// Changes one row or none. Made twice, at most one of the two changes a row.
     Change,
-    /// Adds a row, which may be gone again when the statement is made a second time.
+    /// Adds a row, which may be gone again when the statement is made a second time, or makes a write that removes others.
     Add,
     /// Removes rows and returns their ids, which a second one could not return again.
     Remove,
@@ -128,6 +131,7 @@ impl<D: SqlDriver> SqlStore<D> {
         self.connections.raise_statement_timeout(timeout);
         let quoted = |name: &str| D::DIALECT.quoted(name);
         self.table = Some(Arc::new(Prepared {
+            name: table.name.clone(),
             id: table.id.clone(),
             rows: Rows::new(D::DIALECT, table).with_limits(limits),
             types: required_columns(table).map(|column| column.ty).collect(),
@@ -180,8 +184,18 @@ impl<D: SqlDriver> SqlStore<D> {
         if self.run(OPERATION, Call::Change, &query, deadline).await?.changed > 0 {
             return Ok(Outcome::Stored);
         }
-        let query = Query::cached(&rows.exists, [id_datum(&update.id)]);
-        let found = self.run(OPERATION, Call::Fetch, &query, deadline).await?;
+        self.not_updated(OPERATION, update.id, deadline).await
+    }
+
+    /// Returns why an update has changed no row.
+    async fn not_updated(
+        &self,
+        operation: &'static str,
+        id: SessionId,
+        deadline: Instant,
+    ) -> Result<Outcome, StoreError> {
+        let query = Query::cached(&self.prepared(operation)?.rows.exists, [id_datum(&id)]);
+        let found = self.run(operation, Call::Fetch, &query, deadline).await?;
         Ok(if found.rows.is_empty() { Outcome::Gone } else { Outcome::Conflict })
     }
 
@@ -198,16 +212,34 @@ impl<D: SqlDriver> SqlStore<D> {
         Ok(self.run(OPERATION, Call::Repeat, &query, deadline).await?.changed)
     }
 
-    async fn evict_oldest(
+    async fn write_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
+        write: LimitedWrite,
         deadline: Instant,
-    ) -> Result<Vec<SessionId>, StoreError> {
-        const OPERATION: &str = "evict the oldest sessions of a user";
-        let statement = self.prepared(OPERATION)?.rows.evict_oldest(user, keep, now);
-        self.run_remove(OPERATION, statement, deadline).await
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        const OPERATION: &str = "limit the sessions of a user";
+        let Prepared { name, rows, types, .. } = self.prepared(OPERATION)?;
+        let Statement { sql, values } = rows.surplus(&write).map_err(failed(OPERATION))?;
+        let surplus = Query {
+            is_cached: true,
+            ..Query::once(sql, values.iter().map(Datum::from), &[ColumnType::Blob])
+        };
+        let (sql, parameters) = match &write.write {
+            Write::Insert(row) => (&rows.insert, typed(rows.values(row).map_err(failed(OPERATION))?, types)),
+            Write::Update(update) => {
+                let (sql, values) = rows.update(update).map_err(failed(OPERATION))?;
+                (sql, typed(values, types))
+            }
+        };
+        let limit = Some((limited::user_lock(name, write.row().user.as_ref()), Box::new(surplus)));
+        let query = Query { parameters, limit, ..Query::cached(sql, []) };
+        let result = self.run(OPERATION, Call::Add, &query, deadline).await?;
+        match &write.write {
+            Write::Update(update) if result.changed == 0 => {
+                Ok((self.not_updated(OPERATION, update.id, deadline).await?, Vec::new()))
+            }
+            _ => Ok((Outcome::Stored, result.rows.iter().filter_map(removed_id).collect())),
+        }
     }
 
     async fn find(&self, filter: &Filter, page: Page, deadline: Instant) -> Result<Vec<Row>, StoreError> {
@@ -369,6 +401,10 @@ impl<D: SqlDriver> SqlStore<D> {
     ) -> Result<QueryResult, Failure> {
         let connection = lease.connection();
         let rows = |rows| QueryResult { rows, ..QueryResult::default() };
+        if let Some((lock, surplus)) = &query.limit {
+            let written = Box::pin(limited::write::<D>(connection, query, (*lock, surplus), delete)).await;
+            return lease.end(written.map(|(changed, rows)| QueryResult { rows, changed }));
+        }
         let result = match call {
             Call::Fetch => D::fetch(connection, query).await.map(rows).map_err(Failure::of::<D>),
             Call::Remove => Box::pin(D::remove(connection, query, delete)).await.map(rows),
@@ -457,14 +493,12 @@ macro_rules! delegate {
                 self.0.prune(now, limit, deadline).await
             }
 
-            async fn evict_oldest(
+            async fn write_limited(
                 &self,
-                user: &Value,
-                keep: u32,
-                now: Timestamp,
+                write: LimitedWrite,
                 deadline: Instant,
-            ) -> Result<Vec<SessionId>, StoreError> {
-                self.0.evict_oldest(user, keep, now, deadline).await
+            ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+                self.0.write_limited(write, deadline).await
             }
         }
 

@@ -19,7 +19,7 @@ use super::{SqlStore, delegate, failed, removed_id};
 use crate::clock::Timestamp;
 use crate::store::sql::dialect::{Catalog, Dialect, MaxLength, Names};
 use crate::store::sql::{Cells, ColumnRole, Datum};
-use crate::store::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
+use crate::store::{Directory, Filter, LimitedWrite, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
@@ -30,7 +30,9 @@ use crate::value::{ColumnType, Value};
 ///
 /// A load, an insert, a deletion or an update that finds its row costs one round trip on an open connection; an update
 /// that does not find it costs one more, and so do the first use of a statement on a connection and an insert after a
-/// second without calls. Lists and removals by a filter cost more.
+/// second without calls. A log-in with `max_per_user` costs six, or five if it ends no session: it takes a lock of the user by
+/// `GET_LOCK`, and is one transaction. That lock is one of a server: programs that write to several servers of a Galera
+/// cluster or a replication group need one server for such log-ins. Lists and removals by a filter cost more.
 ///
 /// A connection that broke or fell silent while it was idle is replaced within the call: after half of the time to the
 /// deadline at the latest, if that is 200 milliseconds or more. A new row is not sent twice, and a deletion or an update
@@ -216,15 +218,32 @@ impl SqlDriver for Driver {
         query: &Query<'_>,
         delete: &str,
     ) -> Result<Vec<Cells>, Failure> {
-        // The server undoes what is not committed.
-        let undone = |error| match Failure::of::<Self>(error) {
-            Failure::ConnectionLost(error) => Failure::Terminated(error),
-            failure => failure,
-        };
-        let mut transaction = connection.begin_with(BEGIN).await.map_err(undone)?;
-        let removed = remove(&mut transaction, query, delete).await.map_err(undone)?;
+        let mut transaction = connection.begin_with(BEGIN).await.map_err(Failure::undone::<Self>)?;
+        let removed = remove(&mut transaction, query, delete).await.map_err(Failure::undone::<Self>)?;
         transaction.commit().await.map_err(Failure::of::<Self>)?;
         Ok(removed)
+    }
+
+    async fn remove_within(
+        connection: &mut MySqlConnection,
+        query: &Query<'_>,
+        delete: &str,
+    ) -> Result<Vec<Cells>, sqlx::Error> {
+        remove(connection, query, delete).await
+    }
+
+    /// The server waits for the lock as long as for the lock of a row.
+    fn begin_locked(number: i64) -> String {
+        format!("SELECT CAST(GET_LOCK('databag {number}', @@innodb_lock_wait_timeout) AS SIGNED); {BEGIN}")
+    }
+
+    fn end_locked(end: &str, number: i64) -> String {
+        format!("{end}; DO RELEASE_LOCK('databag {number}')")
+    }
+
+    async fn run(connection: &mut MySqlConnection, statements: String) -> Result<bool, sqlx::Error> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(statements)).fetch_all(connection).await?;
+        Ok(rows.last().is_some_and(|row| row.try_get::<i64, _>(0).is_ok_and(|taken| taken == 1)))
     }
 
     fn classify(error: &dyn DatabaseError) -> (String, ErrorClass) {
@@ -392,10 +411,10 @@ static DIALECT: Dialect = Dialect {
         let Names { table, id, .. } = names;
         format!("SELECT {id} FROM {table} WHERE {condition}")
     },
-    evict_oldest: |names, condition, keep| {
-        let Names { table, id, created, .. } = names;
+    surplus: |names, condition, order, keep| {
+        let Names { table, id, .. } = names;
         format!(
-            "SELECT {id} FROM {table} WHERE {condition} ORDER BY {created} DESC, {id} DESC \
+            "SELECT {id} FROM {table} WHERE {condition} ORDER BY {order} \
              LIMIT 18446744073709551615 OFFSET {keep}"
         )
     },

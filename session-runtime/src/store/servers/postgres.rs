@@ -17,7 +17,7 @@ use super::{SqlStore, delegate, failed};
 use crate::clock::Timestamp;
 use crate::store::sql::dialect::{Catalog, Dialect, MaxLength, Names};
 use crate::store::sql::{Cells, Datum};
-use crate::store::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
+use crate::store::{Directory, Filter, LimitedWrite, Outcome, Page, Row, Store, StoreError, Table, Update};
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
@@ -28,7 +28,8 @@ use crate::value::{ColumnType, Value};
 ///
 /// A load, an insert, a deletion or an update that finds its row costs one round trip on an open connection; an update
 /// that does not find it costs one more, and so do the first use of a statement on a connection and an insert after a
-/// second without calls. Lists and removals by a filter cost more.
+/// second without calls. A log-in with `max_per_user` costs four: it takes an advisory lock of the user, and is one transaction.
+/// Lists and removals by a filter cost more.
 ///
 /// A connection that broke or fell silent while it was idle is replaced within the call: after half of the time to the
 /// deadline at the latest, if that is 200 milliseconds or more. A new row is not sent twice, and a deletion or an update
@@ -227,6 +228,27 @@ impl SqlDriver for Driver {
         Self::fetch(connection, query).await.map_err(Failure::of::<Self>)
     }
 
+    async fn remove_within(
+        connection: &mut PgConnection,
+        query: &Query<'_>,
+        _: &str,
+    ) -> Result<Vec<Cells>, sqlx::Error> {
+        Self::fetch(connection, query).await
+    }
+
+    fn begin_locked(number: i64) -> String {
+        format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT 1::bigint FROM pg_advisory_xact_lock({number})")
+    }
+
+    fn end_locked(end: &str, _: i64) -> String {
+        end.to_owned()
+    }
+
+    async fn run(connection: &mut PgConnection, statements: String) -> Result<bool, sqlx::Error> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(statements)).fetch_all(connection).await?;
+        Ok(rows.last().is_some_and(|row| row.try_get::<i64, _>(0).is_ok_and(|taken| taken == 1)))
+    }
+
     fn classify(error: &dyn DatabaseError) -> (String, ErrorClass) {
         let code = error.code().unwrap_or_default();
         let class = class(&code);
@@ -346,12 +368,13 @@ static DIALECT: Dialect = Dialect {
         let Names { table, id, .. } = names;
         format!("DELETE FROM {table} WHERE {condition} RETURNING {id}")
     },
-    // The subquery selects the rows that stay, and locks them, so that their ids do not change meanwhile.
-    evict_oldest: |names, condition, keep| {
-        let Names { table, id, created, .. } = names;
+    // The subquery selects the rows that stay, as they were when the statement began. So it knows them by the ids by which
+    // the statement finds them.
+    surplus: |names, condition, order, keep| {
+        let Names { table, id, .. } = names;
         format!(
             "DELETE FROM {table} WHERE {condition} AND {id} <> ALL(ARRAY(SELECT {id} FROM {table} \
-             WHERE {condition} ORDER BY {created} DESC, {id} DESC LIMIT {keep} FOR UPDATE)) RETURNING {id}"
+             WHERE {condition} ORDER BY {order} LIMIT {keep})) RETURNING {id}"
         )
     },
     catalog: Catalog {

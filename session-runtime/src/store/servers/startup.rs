@@ -112,7 +112,7 @@ async fn owner<D: SqlDriver>(
 
 /// Takes the lock of a table, and returns its number.
 async fn lock<D: SqlDriver>(connection: &mut Connection<D>, table: &str) -> Result<i64, Failure> {
-    let number = lock_number(table);
+    let number = lock_number(table.as_bytes());
     let mut lock = (D::SERVER.lock)(number);
     let last = lock.pop().unwrap_or_default();
     within(STARTUP_TIMEOUT, run::<D>(connection, lock)).await?;
@@ -170,11 +170,10 @@ async fn within<T, F: Into<Failure>>(
     }
 }
 
-/// The number of a table's lock, for servers whose locks have numbers (FNV-1a). Two tables with the same number wait
-/// for each other.
-fn lock_number(table: &str) -> i64 {
-    let hash = table.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+/// The number of a lock, for servers whose locks have numbers (FNV-1a). Two locks with the same number are one.
+pub(super) fn lock_number(name: &[u8]) -> i64 {
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     });
     hash.cast_signed()
 }

@@ -45,9 +45,8 @@ pub(in crate::store) struct Dialect {
     pub(in crate::store) prune: fn(&Names, &str, &str) -> String,
     /// Removes or selects the rows of a condition, and returns their ids.
     pub(in crate::store) remove: fn(&Names, &str) -> String,
-    /// The same for all rows of a condition but the last ones by creation and id; with the parameter of how many
-    /// stay.
-    pub(in crate::store) evict_oldest: fn(&Names, &str, &str) -> String,
+    /// The same for all rows of a condition but the first ones in an order; with the parameter of how many stay.
+    pub(in crate::store) surplus: fn(&Names, &str, &str, &str) -> String,
     pub(in crate::store) catalog: Catalog,
 }
 

@@ -41,11 +41,9 @@ impl<'a> StatementBuilder<'a> {
         self.push_value(Value::Blob(id.as_bytes().to_vec()));
     }
 
-    /// Puts the text so far, which is a condition, into a statement; `value` is its last parameter.
-    pub(super) fn wrap(&mut self, value: Option<Value>, statement: impl FnOnce(&str, &str) -> String) {
-        self.values.extend(value);
-        let parameter = (self.dialect.parameter)(self.values.len());
-        self.sql = statement(&self.sql, &parameter);
+    /// Takes the text so far out, to be put into a statement. Its parameters stay the first ones.
+    pub(super) fn take(&mut self) -> String {
+        std::mem::take(&mut self.sql)
     }
 
     pub(super) fn finish(self) -> Result<Statement, Mismatch> {

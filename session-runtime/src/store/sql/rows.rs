@@ -8,7 +8,9 @@ use super::table::Limits;
 use super::{ColumnRole, Datum, Mismatch, required_columns};
 use crate::clock::Timestamp;
 use crate::store::damage::Damage;
-use crate::store::{ColumnRef, Comparison, Filter, Order, Page, Row, Scope, Table, TableColumn, Update};
+use crate::store::{
+    ColumnRef, Comparison, Filter, LimitedWrite, Order, Page, Row, Scope, Table, TableColumn, Update,
+};
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
@@ -235,23 +237,26 @@ impl Rows {
     pub(in crate::store) fn remove(&self, filter: &Filter) -> Result<Statement, Mismatch> {
         let mut statement = self.begin("");
         statement.push_filter(filter)?;
-        statement.wrap(None, |condition, _| (self.dialect.remove)(&self.names, condition));
+        let condition = statement.take();
+        statement.push(&(self.dialect.remove)(&self.names, &condition));
         statement.finish()
     }
 
-    /// Removes the live rows of a user but for the `keep` that began last, as [`Dialect::evict_oldest`] does.
-    pub(in crate::store) fn evict_oldest(
-        &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
-    ) -> Result<Statement, Mismatch> {
-        let user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
+    /// Removes the surplus rows of the user of a write that was made, as [`Dialect::surplus`] does.
+    pub(in crate::store) fn surplus(&self, write: &LimitedWrite) -> Result<Statement, Mismatch> {
+        let Names { id, created, expiration, .. } = &self.names;
         let mut statement = self.begin("");
-        statement.push_filter(&Filter::And(Box::new(user), Box::new(Filter::LiveAt(now))))?;
-        statement.wrap(Some(Value::Integer(keep.into())), |condition, keep| {
-            (self.dialect.evict_oldest)(&self.names, condition, keep)
-        });
+        let Some(user) = &write.row().user else { return Err(Mismatch::NoColumn(ColumnRef::User)) };
+        let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
+        let other = Filter::Not(Box::new(Filter::Id(write.row().id)));
+        statement.push_filter(&Filter::And(Box::new(of_user), Box::new(other)))?;
+        let condition = statement.take();
+        statement.push_value(Value::Integer(write.now.as_millis()));
+        let is_live = format!("{expiration} > {}", statement.take());
+        statement.push_value(Value::Integer(write.others().into()));
+        let others = statement.take();
+        let order = format!("{is_live} DESC, {created} DESC, {id} DESC");
+        statement.push(&(self.dialect.surplus)(&self.names, &condition, &order, &others));
         statement.finish()
     }
 

@@ -14,7 +14,7 @@ use crate::store::sql::owner::Owners;
 use crate::store::sql::rows::Rows;
 use crate::store::sql::table::{Question, TableCheck};
 use crate::store::sql::{Cells, Datum, filter};
-use crate::store::{Outcome, Row, Table, Update};
+use crate::store::{Outcome, Row, Table, Update, Write};
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
@@ -26,6 +26,8 @@ pub(super) struct TableStatements {
     pub(super) number: u64,
     pub(super) rows: Rows,
     probe: String,
+    /// The start of a statement that selects the rows to remove.
+    select_id: String,
 }
 
 impl TableStatements {
@@ -33,7 +35,8 @@ impl TableStatements {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         let probe = format!("SELECT 1 FROM {} LIMIT 1", DIALECT.quoted(&table.name));
-        Self { number, rows: Rows::new(&DIALECT, table), probe }
+        let select_id = format!("SELECT {}", DIALECT.quoted(&table.id));
+        Self { number, rows: Rows::new(&DIALECT, table), probe, select_id }
     }
 
     pub(super) fn load(&self, connection: &Connection, id: SessionId) -> Result<Option<Row>, Failure> {
@@ -58,6 +61,34 @@ impl TableStatements {
         }
         let exists = connection.prepare_cached(&self.rows.exists)?.exists([update.id.as_bytes()])?;
         Ok(if exists { Outcome::Conflict } else { Outcome::Gone })
+    }
+
+    /// Makes a write and then removes the rows of a [`Rows::surplus`], both or neither. It may be one of many changes of a
+    /// transaction, and a failure must not undo the others.
+    pub(super) fn write_limited(
+        &self,
+        connection: &Connection,
+        write: &Write,
+        surplus: &filter::Statement,
+    ) -> Result<(Outcome, Vec<SessionId>), Failure> {
+        let run = |sql| connection.prepare_cached(sql)?.execute([]);
+        run("SAVEPOINT limited")?;
+        let outcome = match write {
+            Write::Insert(row) => self.insert(connection, row).map(|()| Outcome::Stored),
+            Write::Update(update) => self.update(connection, update),
+        };
+        let written = match outcome {
+            Ok(Outcome::Stored) => self.remove(connection, surplus).map(|removed| (Outcome::Stored, removed)),
+            outcome => outcome.map(|outcome| (outcome, Vec::new())),
+        };
+        // Some errors have undone the whole transaction, and with it the savepoint.
+        if written.is_err() && !connection.is_autocommit() {
+            run("ROLLBACK TO limited")?;
+        }
+        if !connection.is_autocommit() {
+            run("RELEASE limited")?;
+        }
+        written
     }
 
     pub(super) fn delete(&self, connection: &Connection, id: SessionId) -> Result<bool, Failure> {
@@ -98,18 +129,23 @@ impl TableStatements {
         Ok(row.get::<_, i64>(0)?.cast_unsigned())
     }
 
-    /// Runs a [`Rows::remove`] or a [`Rows::evict_oldest`]. A row whose key is no session id is removed as well, but
+    /// Runs a [`Rows::remove`] or a [`Rows::surplus`]. A row whose key is no session id is removed as well, but
     /// has no id to return.
+    ///
+    /// It selects the ids first: `DELETE .. RETURNING` would read each row as a whole.
     pub(super) fn remove(
+        &self,
         connection: &Connection,
         statement: &filter::Statement,
     ) -> Result<Vec<SessionId>, Failure> {
-        let mut statement = prepare(connection, statement)?;
-        let mut rows = statement.raw_query();
+        let mut select = prepare(connection, statement)?;
+        let mut rows = select.raw_query();
         let mut removed = Vec::new();
         while let Some(row) = rows.next()? {
             removed.extend(datum(row.get_ref(0)?).and_then(|datum| datum.id()));
         }
+        let sql = statement.sql.replacen(&self.select_id, "DELETE", 1);
+        prepare(connection, &filter::Statement { sql, values: statement.values.clone() })?.raw_execute()?;
         Ok(removed)
     }
 
@@ -273,13 +309,13 @@ pub(super) static DIALECT: Dialect = Dialect {
     },
     remove: |names, condition| {
         let Names { table, id, .. } = names;
-        format!("DELETE FROM {table} WHERE {condition} RETURNING {id}")
+        format!("SELECT {id} FROM {table} WHERE {condition}")
     },
-    evict_oldest: |names, condition, keep| {
-        let Names { table, id, created, .. } = names;
+    surplus: |names, condition, order, keep| {
+        let Names { table, id, .. } = names;
         format!(
-            "DELETE FROM {table} WHERE {id} IN (SELECT {id} FROM {table} WHERE {condition} \
-             ORDER BY {created} DESC, {id} DESC LIMIT -1 OFFSET {keep}) RETURNING {id}"
+            "SELECT {id} FROM {table} WHERE {id} IN (SELECT {id} FROM {table} WHERE {condition} \
+             ORDER BY {order} LIMIT -1 OFFSET {keep})"
         )
     },
     catalog: Catalog {

@@ -30,10 +30,9 @@ pub use self::file::Durability;
 use self::file::{File, Link, STARTUP_TIMEOUT};
 use self::reader::Readers;
 use self::writer::{Affected, WriteOptions, Writer};
-use super::{Directory, Filter, Outcome, Page, Row, Store, StoreError, Table, Update};
+use super::{Directory, Filter, LimitedWrite, Outcome, Page, Row, Store, StoreError, Table, Update, Write};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
-use crate::value::Value;
 
 /// Listings take long, and few run at the same time.
 const LISTING_CONNECTIONS: usize = 2;
@@ -309,20 +308,22 @@ impl Store for SqliteStore {
         .await
     }
 
-    async fn evict_oldest(
+    async fn write_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
+        limited: LimitedWrite,
         deadline: Instant,
-    ) -> Result<Vec<SessionId>, StoreError> {
-        const OPERATION: &str = "evict the oldest sessions of a user";
-        let statement = self.statements(OPERATION)?.rows.evict_oldest(user, keep, now);
-        let statement = statement.map_err(failed(OPERATION))?;
-        let evict = move |_: &TableStatements, connection: &Connection| {
-            TableStatements::remove(connection, &statement)
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        const OPERATION: &str = "limit the sessions of a user";
+        let surplus = self.statements(OPERATION)?.rows.surplus(&limited).map_err(failed(OPERATION))?;
+        let old = match &limited.write {
+            Write::Insert(_) => None,
+            Write::Update(update) => Some(update.id),
         };
-        self.write(OPERATION, Affected::Any, deadline, evict).await
+        let affected = Affected::Rows([old, Some(limited.row().id)]);
+        self.write(OPERATION, affected, deadline, move |statements, connection| {
+            statements.write_limited(connection, &limited.write, &surplus)
+        })
+        .await
     }
 }
 
@@ -349,8 +350,8 @@ impl Directory for SqliteStore {
     async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
         const OPERATION: &str = "remove rows";
         let statement = self.statements(OPERATION)?.rows.remove(filter).map_err(failed(OPERATION))?;
-        let remove = move |_: &TableStatements, connection: &Connection| {
-            TableStatements::remove(connection, &statement)
+        let remove = move |statements: &TableStatements, connection: &Connection| {
+            statements.remove(connection, &statement)
         };
         self.write(OPERATION, Affected::Any, deadline, remove).await
     }

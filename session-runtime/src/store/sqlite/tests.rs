@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::store::{ColumnRef, Comparison, Scope, TableColumn};
 use crate::value::ColumnType;
+use crate::value::Value;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 

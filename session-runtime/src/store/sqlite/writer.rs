@@ -142,8 +142,8 @@ impl Writer {
 
     /// Makes a change and returns when it is committed.
     ///
-    /// The change is made even if the future is dropped. `make` must change the database by one statement, so that a
-    /// failure undoes all of it.
+    /// The change is made even if the future is dropped. `make` must change the database by one statement, or
+    /// within a savepoint, so that a failure undoes all of it.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         options: WriteOptions,

@@ -1,16 +1,17 @@
 //! The checks of a directory: filters, pages, and calls for many rows.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
 
 use super::fixture::{
     self, CheckResult, MAX_STATE, TENANT, TimedStore, checks, ensure, ensure_bounded, hour, id, is_user,
     next, now, of_user, replace, row,
 };
 use crate::clock::Timestamp;
-use crate::store::{ColumnRef, Comparison, Directory, Filter, Outcome, Page, Row, Scope, StoreError};
+use crate::store::{ColumnRef, Comparison, Directory, Filter, Outcome, Page, Row, Scope, StoreError, Write};
 use crate::value::Value;
 
 /// Runs the checks, and returns the messages of those that fail.
@@ -23,7 +24,11 @@ pub(super) async fn check_directory<S: Directory + Clone>(open: &impl AsyncFn() 
         the_newest_rows_come_first,
         a_long_state_is_seen_to_be_too_long_in_a_list,
         removing_returns_the_ids_of_the_removed_rows,
-        evicting_removes_the_sessions_that_began_first,
+        a_limited_write_removes_the_rows_that_began_first,
+        the_row_of_a_limited_write_stays,
+        a_limited_update_renames_and_removes_in_one_step,
+        a_limited_write_that_fails_removes_nothing,
+        parallel_limited_writes_never_leave_more,
         a_session_is_removed_even_while_its_id_changes,
         the_sessions_of_a_user_are_found_after_every_change,
         a_working_store_passes_its_health_check,
@@ -188,34 +193,155 @@ async fn removing_returns_the_ids_of_the_removed_rows<S: Directory>(store: Timed
     ensure("what is left", store.count(&Filter::All).await?, 0)
 }
 
-async fn evicting_removes_the_sessions_that_began_first<S: Directory>(store: TimedStore<S>) -> CheckResult {
-    let now = now();
-    let at = |millis: i64| Timestamp::from_millis(now.as_millis() + millis);
+/// Makes a time some minutes from now.
+fn at(minutes: i64) -> Timestamp {
+    Timestamp::from_millis(now().as_millis() + 60_000 * minutes)
+}
+
+async fn a_limited_write_removes_the_rows_that_began_first<S: Directory>(
+    store: TimedStore<S>,
+) -> CheckResult {
+    let same = at(-30);
     // Of two that began at the same time, the one with the greater id stays.
     for (n, user, created, expiration) in [
-        (1, 7, -40, 60_000),
-        (2, 7, -30, 60_000),
-        (3, 7, -30, 60_000),
-        (4, 7, -10, 60_000),
-        (5, 7, -5, 0),
-        (6, 8, -50, 60_000),
+        (1, 7, at(-40), at(60)),
+        (2, 7, same, at(60)),
+        (3, 7, same, at(60)),
+        (4, 7, at(-10), at(60)),
+        (5, 7, at(-5), at(-1)),
+        (6, 8, at(-50), at(60)),
     ] {
-        store.insert(Row { created: at(created), expiration: at(expiration), ..of_user(n, user) }).await?;
+        store.insert(Row { created, expiration, ..of_user(n, user) }).await?;
     }
-    let user = Value::Integer(7);
-    let mut evicted = store.evict_oldest(&user, 2, now).await?;
-    evicted.sort();
-    ensure("what was evicted", evicted, vec![id(1), id(2)])?;
-    ensure("what is evicted again", store.evict_oldest(&user, 2, now).await?, Vec::new())?;
-    let live = Filter::LiveAt(now);
-    ensure("the live rows", store.ids(&live).await?, vec![id(3), id(4), id(6)])
+    let removed = store.insert_limited(of_user(10, 7), 3).await?;
+    ensure("what was removed", removed, (Outcome::Stored, vec![id(1), id(2), id(5)]))?;
+    ensure("the rows", store.ids(&Filter::All).await?, [3, 4, 6, 10].map(id).to_vec())?;
+    let removed = store.insert_limited(of_user(11, 7), 5).await?;
+    ensure("what was removed within the limit", removed, (Outcome::Stored, Vec::new()))?;
+    let removed = store.insert_limited(of_user(12, 7), 1).await?;
+    ensure("what was removed of all", removed, (Outcome::Stored, [3, 4, 10, 11].map(id).to_vec()))?;
+    ensure("the rows", store.ids(&Filter::All).await?, vec![id(6), id(12)])
+}
+
+/// The clocks of two writers differ.
+async fn the_row_of_a_limited_write_stays<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    for (n, minutes) in [(1, 0), (2, -5), (3, 5), (4, -5), (5, 0), (6, -5)] {
+        let (outcome, _) = store.insert_limited(Row { created: at(minutes), ..of_user(n, 7) }, 2).await?;
+        ensure("the outcome", outcome, Outcome::Stored)?;
+        let is_there = store.load(id(n)).await?.is_some();
+        ensure(&format!("whether row {n} is there, begun {minutes} minutes from now"), is_there, true)?;
+        ensure("the number of rows", store.count(&is_user(7)).await?, u64::from(n > 1) + 1)?;
+    }
+    // The other one is the one that began last, as far as the clocks tell.
+    ensure("the rows", store.ids(&is_user(7)).await?, vec![id(3), id(6)])
+}
+
+async fn a_limited_update_renames_and_removes_in_one_step<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    for n in 1..=3 {
+        store.insert(Row { created: at(-i64::try_from(n)?), ..of_user(n, 7) }).await?;
+    }
+    let visitor = row(4);
+    store.insert(visitor.clone()).await?;
+    let log_in = |old: &Row, n| {
+        let row = Row { user: Some(Value::Integer(7)), ..next(&Row { id: id(n), ..old.clone() }) };
+        replace(old, Scope::Row, row)
+    };
+    for (what, update, outcome) in [
+        ("of another revision", log_in(&next(&visitor), 10), Outcome::Conflict),
+        ("of no row", log_in(&row(200), 10), Outcome::Gone),
+    ] {
+        let made = store.write_limited(Write::Update(update), 2).await?;
+        ensure(&format!("an update {what}"), made, (outcome, Vec::new()))?;
+        ensure("the number of rows", store.count(&Filter::All).await?, 4)?;
+    }
+    let made = store.write_limited(Write::Update(log_in(&visitor, 10)), 2).await?;
+    ensure("the update", made, (Outcome::Stored, vec![id(2), id(3)]))?;
+    ensure("the rows", store.ids(&Filter::All).await?, vec![id(1), id(10)])?;
+    // A session of the user that continues under another id is no additional one.
+    let (old, new) = (next(&Row { id: id(10), ..visitor }), 11);
+    let made = store.write_limited(Write::Update(log_in(&old, new)), 2).await?;
+    ensure("the update of a row of the user", made, (Outcome::Stored, Vec::new()))?;
+    ensure("the rows", store.ids(&Filter::All).await?, vec![id(1), id(11)])?;
+    let made = store.write_limited(Write::Update(log_in(&next(&Row { id: id(11), ..old }), 12)), 1).await?;
+    ensure("the update that leaves no other", made, (Outcome::Stored, vec![id(1)]))?;
+    ensure("the rows", store.ids(&Filter::All).await?, vec![id(12)])
+}
+
+async fn a_limited_write_that_fails_removes_nothing<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    for n in 1..=3 {
+        store.insert(of_user(n, 7)).await?;
+    }
+    store.insert(of_user(4, 8)).await?;
+    if store.insert_limited(of_user(4, 7), 1).await.is_ok() {
+        return Err("a second row of one id is accepted".into());
+    }
+    let taken = replace(&of_user(1, 7), Scope::Row, next(&of_user(4, 7)));
+    if store.write_limited(Write::Update(taken), 1).await.is_ok() {
+        return Err("an id that is taken is accepted".into());
+    }
+    ensure("the rows", store.ids(&Filter::All).await?, [1, 2, 3, 4].map(id).to_vec())?;
+    ensure("the user of the row of this id", store.load(id(4)).await?.map(|row| row.user), {
+        Some(Some(Value::Integer(8)))
+    })
+}
+
+/// Half of the writes insert, and half of them rename a row without a user.
+async fn parallel_limited_writes_never_leave_more<S: Directory>(store: TimedStore<S>) -> CheckResult {
+    const MAX: u32 = 3;
+    for n in 20..40 {
+        store.insert(row(n)).await?;
+    }
+    let is_over = AtomicBool::new(false);
+    let writes = async {
+        let writes = (0..40).map(async |n| {
+            let new = Row { id: id(100 + n), ..of_user(n, 7) };
+            let write = match n {
+                20.. => Write::Update(replace(&row(n), Scope::Row, next(&new))),
+                _ => Write::Insert(new),
+            };
+            store.write_limited(write, MAX).await
+        });
+        let written = join_all(writes).await;
+        is_over.store(true, Ordering::Relaxed);
+        written
+    };
+    let most = async {
+        let mut most = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            let mut ids = store.ids(&is_user(7)).await?;
+            if ids.len() > MAX as usize {
+                // A list may not be of one moment. A row that is still there was there all the time.
+                let mut there = Vec::new();
+                for id in ids {
+                    there.extend(store.load(id).await?.map(|row| row.id));
+                }
+                ids = there;
+            }
+            most = most.max(ids.len());
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, StoreError>(most)
+    };
+    let (written, most) = join(writes, most).await;
+    let mut left: BTreeSet<_> = (100..140).map(id).collect();
+    for written in written {
+        let (outcome, removed) = written?;
+        ensure("the outcome of a write", outcome, Outcome::Stored)?;
+        for id in removed {
+            ensure("whether a row was removed once", left.remove(&id), true)?;
+        }
+    }
+    ensure("whether there were too many rows", most?.max(MAX as usize), MAX as usize)?;
+    ensure("the rows", store.ids(&is_user(7)).await?, left.into_iter().collect())?;
+    ensure("the number of rows", store.count(&is_user(7)).await?, MAX.into())?;
+    ensure("the number of all rows", store.count(&Filter::All).await?, MAX.into())
 }
 
 /// Removes the sessions of a user while the id of one of them changes all the time.
 async fn a_session_is_removed_even_while_its_id_changes<S: Directory>(store: TimedStore<S>) -> CheckResult {
-    let user = Value::Integer(7);
     for round in 0..60 {
         let mut stored = of_user(1_000 * round, 7);
+        let newcomer = of_user(1_000_000 + round, 7);
         store.insert(stored.clone()).await?;
         let is_removed = AtomicBool::new(false);
         let removal = async {
@@ -225,7 +351,7 @@ async fn a_session_is_removed_even_while_its_id_changes<S: Directory>(store: Tim
             }
             let removed = match round % 2 {
                 0 => store.remove(&is_user(7)).await,
-                _ => store.evict_oldest(&user, 0, now()).await,
+                _ => store.insert_limited(newcomer.clone(), 1).await.map(|(_, removed)| removed),
             };
             is_removed.store(true, Ordering::Relaxed);
             removed
@@ -249,6 +375,7 @@ async fn a_session_is_removed_even_while_its_id_changes<S: Directory>(store: Tim
         };
         let (removed, last) = join(removal, changes).await;
         let (removed, last) = (removed?, last?);
+        store.delete(newcomer.id).await?;
         ensure("what is left of the user", store.ids(&is_user(7)).await?, Vec::new())?;
         ensure("the row", store.load(last).await?, None)?;
         ensure("what was removed", removed, vec![last])?;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock::Timestamp;
 use crate::store::{
-    ColumnRef, Comparison, Directory, Filter, Outcome, Page, Row, Scope, Store, StoreError, Table,
-    TableColumn, Update,
+    ColumnRef, Comparison, Directory, Filter, LimitedWrite, Outcome, Page, Row, Scope, Store, StoreError,
+    Table, TableColumn, Update, Write,
 };
 use crate::token::{Hex, SessionId};
 use crate::value::{ColumnType, Value};
@@ -103,13 +103,24 @@ impl<S: Store> TimedStore<S> {
         self.0.prune(now, limit, deadline()).await
     }
 
-    pub(super) async fn evict_oldest(
+    pub(super) async fn insert_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
-    ) -> Result<Vec<SessionId>, StoreError> {
-        self.0.evict_oldest(user, keep, now, deadline()).await
+        row: Row,
+        max: u32,
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        self.write_limited(Write::Insert(row), max).await
+    }
+
+    /// Makes a limited write, and sorts the ids of the removed rows.
+    pub(super) async fn write_limited(
+        &self,
+        write: Write,
+        max: u32,
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        let write = LimitedWrite::new(write, max, now());
+        let (outcome, mut removed) = self.0.write_limited(write, deadline()).await?;
+        removed.sort();
+        Ok((outcome, removed))
     }
 }
 

@@ -10,7 +10,9 @@ use super::fixture::hour;
 use super::*;
 use crate::MemoryStore;
 use crate::clock::Timestamp;
-use crate::store::{ColumnRef, Comparison, Filter, Order, Outcome, Page, Row, StoreError, Table, Update};
+use crate::store::{
+    ColumnRef, Comparison, Filter, LimitedWrite, Order, Outcome, Page, Row, StoreError, Table, Update, Write,
+};
 use crate::token::SessionId;
 use crate::value::Value;
 
@@ -26,9 +28,13 @@ enum Fault {
     DeleteAlwaysReturnsTrue,
     PruneRemovesLiveRows,
     FilterIgnoresExpiration,
-    EvictionKeepsTheOldest,
+    LimitKeepsTheOldest,
+    LimitRemovesTheNewcomer,
+    LimitIsAFirstStep,
+    LimitIsASecondStep,
+    LimitCountsTheOldId,
+    LimitFindsIdsFirst,
     RemovalFindsIdsFirst,
-    EvictionFindsIdsFirst,
     PagesOverlap,
     NewestComesLast,
     LongStateLooksGood,
@@ -47,6 +53,17 @@ struct Faulty {
 impl Faulty {
     fn new(fault: Fault) -> Self {
         Self { store: MemoryStore::new(), fault, update_lock: Arc::default(), cached: Arc::default() }
+    }
+
+    async fn surplus(
+        &self,
+        others: &Filter,
+        write: &LimitedWrite,
+        deadline: Instant,
+    ) -> Result<Vec<SessionId>, StoreError> {
+        let rows = self.store.find(others, Page::newest(100), deadline).await?;
+        let keep = usize::try_from(write.others()).expect("a small number");
+        Ok(rows.iter().skip(keep).map(|row| row.id).collect())
     }
 
     /// Finds ids and deletes their rows in a second step, so that other calls run in between.
@@ -132,28 +149,71 @@ impl Store for Faulty {
         self.store.prune(now, limit, deadline).await
     }
 
-    async fn evict_oldest(
+    async fn write_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
+        mut write: LimitedWrite,
         deadline: Instant,
-    ) -> Result<Vec<SessionId>, StoreError> {
-        if self.fault == Fault::EvictionFindsIdsFirst && keep == 0 {
-            let is_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
-            return self.find_and_delete(&is_user, deadline).await;
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
+        let (user, id) = (write.row().user.clone().expect("a user"), write.row().id);
+        let others = Filter::And(
+            Box::new(Filter::Compare(ColumnRef::User, Comparison::Eq, user)),
+            Box::new(Filter::Not(Box::new(Filter::Id(id)))),
+        );
+        match self.fault {
+            Fault::LimitFindsIdsFirst if write.max == 1 => {
+                write.max = u32::MAX;
+                let removed = self.find_and_delete(&others, deadline).await?;
+                return Ok((self.store.write_limited(write, deadline).await?.0, removed));
+            }
+            Fault::LimitIsASecondStep => {
+                let written = LimitedWrite { max: u32::MAX, ..write.clone() };
+                let (outcome, _) = self.store.write_limited(written, deadline).await?;
+                let Some(row) = self.store.load(id, deadline).await?.filter(|_| outcome == Outcome::Stored)
+                else {
+                    return Ok((outcome, Vec::new()));
+                };
+                tokio::task::yield_now().await;
+                let same = Write::Update(Update::new(id, row.revision, row));
+                return self.store.write_limited(LimitedWrite { write: same, ..write }, deadline).await;
+            }
+            Fault::LimitIsAFirstStep => {
+                let removed = self.surplus(&others, &write, deadline).await?;
+                for id in &removed {
+                    self.store.delete(*id, deadline).await?;
+                }
+                write.max = u32::MAX;
+                return Ok((self.store.write_limited(write, deadline).await?.0, removed));
+            }
+            Fault::LimitRemovesTheNewcomer => {
+                let is_earlier = |row: &Row| row.created < write.row().created;
+                let rows = self.store.find(&others, Page::new(None, 100), deadline).await?;
+                let max = usize::try_from(write.max).expect("a small number");
+                if rows.len() >= max && !rows.iter().any(is_earlier) {
+                    return Ok((Outcome::Stored, Vec::new()));
+                }
+            }
+            Fault::LimitKeepsTheOldest => {
+                let keep = usize::try_from(write.others()).expect("a small number");
+                write.max = u32::MAX;
+                let (outcome, _) = self.store.write_limited(write, deadline).await?;
+                let mut rows = self.store.find(&others, Page::new(None, 100), deadline).await?;
+                rows.sort_by_key(|row| row.created);
+                let removed: Vec<_> = rows.iter().skip(keep).map(|row| row.id).collect();
+                for id in &removed {
+                    self.store.delete(*id, deadline).await?;
+                }
+                return Ok((outcome, removed));
+            }
+            Fault::LimitCountsTheOldId => {
+                if let Write::Update(update) = &write.write {
+                    let is_of_user =
+                        self.store.load(update.id, deadline).await?.is_some_and(|row| row.user.is_some());
+                    write.max -= u32::from(is_of_user && write.max > 1);
+                }
+            }
+            _ => {}
         }
-        if self.fault != Fault::EvictionKeepsTheOldest {
-            return self.store.evict_oldest(user, keep, now, deadline).await;
-        }
-        let rows = self.find(&Filter::LiveAt(now), Page::new(None, 9), deadline).await?;
-        let mut ids: Vec<_> =
-            rows.iter().filter(|row| row.user.as_ref() == Some(user)).map(|row| row.id).collect();
-        ids.drain(..ids.len().min(2));
-        for id in &ids {
-            self.store.delete(*id, deadline).await?;
-        }
-        Ok(ids)
+        self.store.write_limited(write, deadline).await
     }
 }
 
@@ -207,9 +267,13 @@ async fn every_planted_fault_is_found() {
         (Fault::DeleteAlwaysReturnsTrue, "delete returns whether there was a row"),
         (Fault::PruneRemovesLiveRows, "pruning removes only expired rows"),
         (Fault::FilterIgnoresExpiration, "filters select as documented"),
-        (Fault::EvictionKeepsTheOldest, "evicting removes the sessions that began first"),
+        (Fault::LimitKeepsTheOldest, "a limited write removes the rows that began first"),
+        (Fault::LimitRemovesTheNewcomer, "the row of a limited write stays"),
+        (Fault::LimitIsAFirstStep, "a limited write that fails removes nothing"),
+        (Fault::LimitIsASecondStep, "parallel limited writes never leave more"),
+        (Fault::LimitCountsTheOldId, "a limited update renames and removes in one step"),
         (Fault::RemovalFindsIdsFirst, "a session is removed even while its id changes: what is left"),
-        (Fault::EvictionFindsIdsFirst, "a session is removed even while its id changes: what is left"),
+        (Fault::LimitFindsIdsFirst, "a session is removed even while its id changes: what is left"),
         (Fault::PagesOverlap, "pages follow one another"),
         (Fault::NewestComesLast, "the newest rows come first"),
         (Fault::LongStateLooksGood, "a long state is seen to be too long"),
