@@ -17,7 +17,9 @@ use databag_tests::rows::{row, soon, table, touch, with};
 use databag_tests::server::{self, address, url};
 use databag_tests::{Browser, Cached, Site};
 use redis::aio::{ConnectionManager, MultiplexedConnection};
-use session_runtime::store::{ColumnRef, Comparison, Filter, Outcome, Scope, Table, Update, suite};
+use session_runtime::store::{
+    ColumnRef, Comparison, Filter, LimitedWrite, Outcome, Scope, Table, Update, Write, suite,
+};
 use session_runtime::{
     Databag, Directory, Error, Keyring, LoggedIn, RedisStore, Session, SessionId, SessionMiddleware,
     Sessions, Store, Timestamp, Value,
@@ -100,8 +102,10 @@ async fn change(store: &RedisStore, n: u8, change: &str) {
             return assert_eq!(store.remove(&filter, soon()).await.expect("it answers"), [old.id]);
         }
         "evict" => {
-            let evicted = store.evict_oldest(&user, 0, now, soon()).await;
-            return assert_eq!(evicted.expect("it answers"), [old.id]);
+            let row = with(row(n + 100), |it| it.user = Some(user));
+            let write = LimitedWrite::new(Write::Insert(row), 1, now);
+            let written = store.write_limited(write, soon()).await.expect("it answers");
+            return assert_eq!(written, (Outcome::Stored, vec![old.id]));
         }
         _ => {
             let later = now.saturating_add(Duration::from_hours(2));

@@ -10,7 +10,7 @@ use session_runtime::{Directory, SessionId, Store, StoreError};
 pub struct Cached<S>(pub S);
 
 impl<S: Store> Store for Cached<S> {
-    crate::forward!(0: prepare, insert, update, delete, prune, evict_oldest);
+    crate::forward!(0: prepare, insert, update, delete, prune, write_limited);
 
     async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
         self.0.load_cached(id, deadline).await

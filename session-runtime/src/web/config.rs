@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use actix_web::HttpRequest;
 use actix_web::cookie::{self, Cookie};
 use actix_web::dev::ResponseHead;
-use actix_web::http::header::{COOKIE, HeaderMap, HeaderValue, USER_AGENT};
+use actix_web::http::header::{COOKIE, HeaderValue, USER_AGENT};
 use sha2::{Digest as _, Sha256};
 
 use crate::backend::access::{Access, Backing};

@@ -238,7 +238,7 @@ async fn slow_log_out<T: Bag>(mut session: Session<T>, gate: web::Data<Gates>) -
     "out"
 }
 
-async fn csrf<T: Bag>(mut session: Session<T>) -> impl Responder {
+async fn csrf<T: Bag>(session: Session<T>) -> impl Responder {
     session.csrf_token()
 }
 

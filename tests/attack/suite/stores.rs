@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use databag_tests::ManualClock;
 use futures_util::future::LocalBoxFuture;
 use session_runtime::access::{Backing, Listed};
-use session_runtime::store::{Filter, Outcome, Page, Row, Update};
+use session_runtime::store::{Filter, LimitedWrite, Outcome, Page, Row, Update};
 use session_runtime::{
     AnyStore, Builder, Cleanup, CookieStore, Databag, Directory, Error, Keyring, Rejection, SessionId,
-    Sessions, Store, StoreError, Timestamp, Value,
+    Sessions, Store, StoreError, Timestamp,
 };
 
 use super::bags::{Admin, Few, Shop, Text, Twin, table};
@@ -289,15 +289,13 @@ impl<S: Store> Store for Switched<S> {
         self.store.prune(now, limit, deadline).await
     }
 
-    async fn evict_oldest(
+    async fn write_limited(
         &self,
-        user: &Value,
-        keep: u32,
-        now: Timestamp,
+        write: LimitedWrite,
         deadline: Instant,
-    ) -> Result<Vec<SessionId>, StoreError> {
+    ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
         self.switch.pass()?;
-        self.store.evict_oldest(user, keep, now, deadline).await
+        self.store.write_limited(write, deadline).await
     }
 }
 
