@@ -271,7 +271,8 @@ async fn a_reply_that_arrives_with_the_news_of_a_change_is_not_kept() {
     let (store, other) = (cached(&way.url, &table, LONG).await, other("REDIS_URL", &table).await);
     for n in 1..=3 {
         store.insert(row(n), soon()).await.expect("it answers");
-        let found = way.while_held(read(&store, n), async || change(&other, n, "update").await).await;
+        let change = async || Box::pin(change(&other, n, "update")).await;
+        let found = way.while_held(read(&store, n), change).await;
         assert_eq!(found, Some(1), "it was read before the change");
         becomes(&store, n, Some(2), "it was changed before the reply arrived").await;
     }
