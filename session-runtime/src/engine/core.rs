@@ -62,6 +62,7 @@ pub(crate) enum Freshness {
     /// What is stored now.
     Current,
     /// What the store may have kept in this process.
+    #[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "only a middleware serves requests"))]
     Cached,
 }
 

@@ -23,7 +23,9 @@ use super::csrf::CsrfState;
 #[cfg(feature = "actix")]
 use crate::backend::Custody;
 use crate::bag::Databag;
-use crate::engine::core::{CookieUpdate, Engine, Freshness};
+#[cfg(feature = "actix")]
+use crate::engine::core::Freshness;
+use crate::engine::core::{CookieUpdate, Engine};
 use crate::engine::load::Active;
 #[cfg(feature = "actix")]
 use crate::engine::load::{Client, LoadOutcome};
