@@ -120,7 +120,7 @@ fn bytes(browser: &Browser) -> Vec<u8> {
 
 #[actix_web::test]
 async fn the_cookie_is_the_session_for_every_process_with_the_key() {
-    let (clock, key) = (ManualClock::default(), Keyring::generate());
+    let (clock, key) = (ManualClock::default(), Keyring::generate_text());
     let one = world_with(clock.clone(), keys(&key), |builder| builder).await;
     let other = world_with(clock, keys(&key), |builder| builder).await;
     let browser = customer(&one).await;
@@ -330,7 +330,7 @@ async fn a_log_out_that_could_not_be_stored_ends_the_session() {
 
 #[actix_web::test]
 async fn a_cookie_opens_under_its_own_name_only() {
-    let key = Keyring::generate();
+    let key = Keyring::generate_text();
     let shop = world_with(ManualClock::default(), keys(&key), |builder| builder).await;
     let admin = world_with(shop.clock.clone(), keys(&key), |builder| builder.cookie("__Host-admin")).await;
     let cookie = world_cookie(&shop).await;
@@ -401,7 +401,7 @@ async fn the_cookie_outlives_the_browser_only_with_remember() {
 
 #[actix_web::test]
 async fn keys_are_rotated_as_with_rows() {
-    let (clock, old, new) = (ManualClock::default(), Keyring::generate(), Keyring::generate());
+    let (clock, old, new) = (ManualClock::default(), Keyring::generate_text(), Keyring::generate_text());
     let before = world_with(clock.clone(), keys(&old), |builder| builder).await;
     let cookie = world_cookie(&before).await;
 
@@ -438,7 +438,7 @@ async fn a_cookie_from_another_address_or_another_bag_is_not_accepted() {
     assert_eq!(read_session(&thief).await["is_new"], true);
     assert_eq!(world.events.take(), rejected(Rejection::Address));
 
-    let key = Keyring::generate();
+    let key = Keyring::generate_text();
     let shop = world_with(ManualClock::default(), keys(&key), |builder| builder).await;
     let other = Sessions::<Other>::builder(CookieStore).keyring(keys(&key)).clock(shop.clock.clone());
     let other = other.build().await.expect("good settings");

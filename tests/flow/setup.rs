@@ -155,7 +155,7 @@ async fn sessions_survive_a_restart_with_the_same_key() {
 
 #[actix_web::test]
 async fn settings_show_no_secret() {
-    let text = Keyring::generate();
+    let text = Keyring::generate_text();
     let keyring = Keyring::parse(&text).expect("a generated key");
     assert!(!format!("{keyring:?}").contains(&text[..8]));
     let builder = Sessions::<Shop>::builder(SqliteStore::in_memory().expect("memory")).keyring(keyring);

@@ -60,7 +60,7 @@ async fn takes_no_memory<S: Backing<Access = Listed>>(
     lengthen: impl AsyncFn(SessionId, u64),
 ) -> u64 {
     let _alone = alone();
-    let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+    let keyring = Keyring::generate();
     let sessions = Sessions::<Shop>::builder(store)
         .keyring(keyring)
         .deadline(std::time::Duration::from_secs(20))

@@ -60,7 +60,7 @@ const HEADER_LEN: usize = ID_LEN + 1 + 3 * size_of::<i64>();
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sessions = Sessions::<Shop>::builder(CookieStore)
-///     .keyring(Keyring::parse(&Keyring::generate())?)
+///     .keyring(Keyring::generate())
 ///     .build()
 ///     .await?;
 /// let (token, _) = sessions.create(Shop { visits: 1 }).await?;

@@ -19,8 +19,9 @@ const COOKIE_LABEL: &[u8] = b"cookie key";
 const CSRF_LABEL: &[u8] = b"csrf key";
 const ID_LABEL: &[u8] = b"key id";
 
-/// How many records one key should seal: far below the bounds of RFC 8452 §9 for random nonces and records of up to 64 KiB.
-/// At 50,000 writes a second that is one key a day.
+/// How many records one key should seal: at this number a random nonce of 96 bits has repeated with a probability of 2^-33,
+/// below the 2^-32 that NIST SP 800-38D §8.3 allows for AES-GCM. AES-GCM-SIV withstands a repeated nonce: RFC 8452 §9 has no
+/// smaller bound. At 50,000 writes a second that is one key a day.
 const SEALS_PER_KEY: u64 = 1 << 32;
 
 /// Identifies a master key and reveals nothing of it.
@@ -63,6 +64,10 @@ impl Key {
 
     pub(super) fn csrf(&self) -> &Zeroizing<[u8; 32]> {
         &self.csrf
+    }
+
+    pub(super) fn seals(&self) -> u64 {
+        self.seals.load(Ordering::Relaxed)
     }
 
     fn cipher(&self, purpose: Purpose<'_>) -> &Aes256GcmSiv {
@@ -138,6 +143,7 @@ pub(super) fn nonce() -> [u8; NONCE_LEN] {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::sync::Arc;
 
     use super::*;
     use crate::token::Hex;
@@ -146,6 +152,46 @@ mod tests {
     fn nonces_do_not_repeat() {
         let nonces: HashSet<_> = (0..10_000).map(|_| nonce()).collect();
         assert_eq!(nonces.len(), 10_000);
+    }
+
+    #[test]
+    fn the_last_seal_that_a_key_should_make_is_followed_by_one_warning() {
+        let warnings = Warnings::default();
+        let mut key = Key::derive(&[7; 32]);
+        *key.seals.get_mut() = SEALS_PER_KEY - 1;
+        let seal = || {
+            key.encrypt(Purpose::Row, [0; NONCE_LEN], b"", &mut [0]);
+            warnings.0.load(Ordering::Relaxed)
+        };
+        let counted = tracing::subscriber::with_default(warnings.clone(), || [(); 4].map(|()| seal()));
+        assert_eq!(counted, [0, 1, 1, 1]);
+        assert_eq!(key.seals(), SEALS_PER_KEY + 3);
+    }
+
+    /// Counts warnings.
+    #[derive(Clone, Default)]
+    struct Warnings(Arc<AtomicU64>);
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::WARN
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &tracing::span::Id) {}
+
+        fn exit(&self, _: &tracing::span::Id) {}
     }
 
     #[test]
