@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use actix_web::HttpRequest;
 use actix_web::cookie::{self, Cookie};
 use actix_web::dev::ResponseHead;
-use actix_web::http::header::{COOKIE, HeaderMap, HeaderValue, USER_AGENT};
+use actix_web::http::header::{COOKIE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use sha2::{Digest as _, Sha256};
 
 use crate::backend::access::{Access, Backing};
@@ -31,6 +31,24 @@ pub(super) type SkipCookie = Box<dyn Fn(&HttpRequest, &ResponseHead) -> bool + S
 pub(super) fn skips_cookie(http: &HttpConfig, request: &HttpRequest, head: &ResponseHead) -> bool {
     let skip = http.adapter.as_ref().and_then(|adapter| adapter.downcast_ref::<SkipCookie>());
     skip.is_some_and(|skip| skip(request, head))
+}
+
+/// Returns whether a request is answered: during development only one of this machine is.
+pub(super) fn is_served(http: &HttpConfig, request: &HttpRequest) -> bool {
+    let Some(development) = &http.development else { return true };
+    let authority = request.uri().authority().map(|authority| Some(authority.as_str()));
+    let hosts = request.headers().get_all(HOST).map(|host| host.to_str().ok()).chain(authority);
+    let is_served = development.serves(hosts.clone(), request.peer_addr().map(|peer| peer.ip()));
+    if !is_served {
+        http.warnings.refused_host.call_once(|| {
+            tracing::warn!(
+                hosts = ?hosts.flatten().collect::<Vec<_>>(),
+                "a request is answered 403, because `development()` serves this machine alone: name the hosts under which others \
+                 may use it, `.development_hosts([\"shop.test\"])`"
+            );
+        });
+    }
+    is_served
 }
 
 /// Finds out what a request says of its visitor, for sessions of the bag `T`.
@@ -189,8 +207,21 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     }
 
     /// Allows plain HTTP, for a developer's machine: the cookie loses `Secure` and the prefix of its name.
+    ///
+    /// Only this machine is served: a request from elsewhere, or for another host than `localhost`, `*.localhost` and the
+    /// loopback's addresses, is answered 403 by the middleware. So a program that goes into production like this is
+    /// noticed, and no page on the web reaches it by a name of its own (DNS rebinding).
     pub fn development(self) -> Self {
-        self.set_http(|http| http.cookie.insecure())
+        self.set_http(|http| {
+            http.cookie.insecure();
+            http.is_development = true;
+        })
+    }
+
+    /// Names further hosts, without ports, for which [`development`](Self::development) serves requests, from any machine.
+    pub fn development_hosts<I: AsRef<str>>(self, hosts: impl IntoIterator<Item = I>) -> Self {
+        let hosts = hosts.into_iter().map(|host| host.as_ref().to_owned()).collect();
+        self.set_http(|http| http.development_hosts = hosts)
     }
 
     /// Names a cookie that an earlier version of the program has set: call it when you change the cookie's name, path,
