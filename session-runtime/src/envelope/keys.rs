@@ -21,6 +21,9 @@ const MIN_LEN: usize = 32;
 ///
 /// To rotate keys, put the new key in front of the old one in every process. Remove the old key when every session under
 /// it has expired or has been written again; [`Sessions::reseal_all`](crate::Sessions::reseal_all) writes them all at once.
+/// The keys are wiped from memory when the last clone of the keyring is dropped, and so is what was read of a file. What else has
+/// held a key is not: the environment of the process, for one.
+///
 /// A session under a missing key is not lost: its requests are answered 503 until the key is back. With sessions in cookies
 /// the visitor is anonymous.
 ///
@@ -273,19 +276,24 @@ fn check_mode(path: &Path, file: &std::fs::Metadata) -> Result<(), KeyError> {
 
 fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     const DIGITS: usize = 2 * MIN_LEN;
-    let hex = || {
-        let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
-        pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect::<Option<Vec<_>>>()
-    };
-    let base64 = || {
-        [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD].iter().find_map(|e| e.decode(text).ok())
-    };
+    // A buffer that grows would leave copies behind.
+    let mut bytes = Zeroizing::new(vec![0; text.len()]);
     let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_hex && text.len() != DIGITS {
         return Err(KeyError::Hex(text.len()));
     }
-    let bytes = if is_hex { hex() } else { base64() };
-    let bytes = Zeroizing::new(bytes.ok_or(KeyError::Malformed)?);
+    let length = if is_hex {
+        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = digit(pair[0]).zip(digit(pair[1])).map_or(0, |(high, low)| high << 4 | low);
+        }
+        MIN_LEN
+    } else {
+        let engines = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
+        let decoded = engines.iter().find_map(|engine| engine.decode_slice(text, &mut bytes).ok());
+        decoded.ok_or(KeyError::Malformed)?
+    };
+    bytes.truncate(length);
     check_length(&bytes)?;
     refuse(weak::of_text(text.trim_end_matches('=').as_bytes()))?;
     Ok(bytes)

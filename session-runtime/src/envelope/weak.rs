@@ -14,8 +14,7 @@
 //! ```
 
 use sha2::{Digest as _, Sha256};
-
-use crate::token::Hex;
+use zeroize::Zeroizing;
 
 /// Why a key is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +43,7 @@ pub(super) fn of_bytes(key: &[u8]) -> Option<Weakness> {
 /// Finds what is wrong with a key as it is written: 64 hexadecimal digits, or base64 without padding.
 pub(super) fn of_text(text: &[u8]) -> Option<Weakness> {
     if text.len() == 64 && text.iter().all(u8::is_ascii_hexdigit) {
-        let digits: Vec<u8> =
-            text.iter().filter_map(|digit| symbol(digit.to_ascii_lowercase(), HEX)).collect();
+        let digits = symbols(text, |digit| symbol(digit.to_ascii_lowercase(), HEX));
         let is_decimal = text.iter().all(u8::is_ascii_digit);
         return (is_decimal || is_regular(&digits, 16)).then_some(Weakness::Regular);
     }
@@ -54,7 +52,7 @@ pub(super) fn of_text(text: &[u8]) -> Option<Weakness> {
         b'_' => b'/',
         other => other,
     };
-    let symbols: Vec<u8> = text.iter().filter_map(|byte| symbol(standard(*byte), BASE64)).collect();
+    let symbols = symbols(text, |byte| symbol(standard(byte), BASE64));
     if is_regular(&symbols, 64) {
         return Some(Weakness::Regular);
     }
@@ -68,6 +66,13 @@ pub(super) fn of_text(text: &[u8]) -> Option<Weakness> {
 
 const HEX: &[u8] = b"0123456789abcdef";
 const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Returns the values of characters, in memory that is wiped.
+fn symbols(text: &[u8], symbol: impl Fn(u8) -> Option<u8>) -> Zeroizing<Vec<u8>> {
+    let mut symbols = Zeroizing::new(Vec::with_capacity(text.len()));
+    symbols.extend(text.iter().filter_map(|byte| symbol(*byte)));
+    symbols
+}
 
 fn symbol(byte: u8, alphabet: &[u8]) -> Option<u8> {
     alphabet.iter().position(|other| *other == byte).and_then(|place| u8::try_from(place).ok())
@@ -93,7 +98,7 @@ fn is_regular(symbols: &[u8], modulus: u16) -> bool {
     let has_period =
         |period: &usize| symbols.iter().zip(&symbols[*period..]).all(|(one, other)| one == other);
     let step = |pair: &[u8]| (u16::from(pair[1]) + modulus - u16::from(pair[0])) % modulus;
-    let steps: Vec<u16> = symbols.windows(2).map(step).collect();
+    let steps = Zeroizing::new(symbols.windows(2).map(step).collect::<Vec<u16>>());
     let longest_run = 1 + steps.chunk_by(|one, other| one == other).map(<[_]>::len).max().unwrap_or_default();
     (1..=symbols.len() / 2).any(|period| has_period(&period)) || longest_run >= symbols.len().div_ceil(3)
 }
@@ -105,10 +110,10 @@ fn counts_in_words(key: &[u8]) -> bool {
             let add = |word: u64, byte: &u8| (word << 8) | u64::from(*byte);
             if is_little { bytes.iter().rev().fold(0, add) } else { bytes.iter().fold(0, add) }
         };
-        let words: Vec<u64> = key.chunks_exact(width).map(word).collect();
+        let words = || key.chunks_exact(width).map(word);
         let mask = u64::MAX >> (64 - 8 * width);
-        let step = |pair: &[u64]| pair[1].wrapping_sub(pair[0]) & mask;
-        words.windows(2).all(|pair| step(pair) == step(&words[..2]))
+        let mut steps = words().zip(words().skip(1)).map(|(one, other)| other.wrapping_sub(one) & mask);
+        steps.next().is_some_and(|first| steps.all(|step| step == first))
     };
     [2, 4, 8].into_iter().any(|width| counts(width, false) || counts(width, true))
 }
@@ -224,6 +229,11 @@ fn powers(ratio: f64) -> impl Iterator<Item = f64> {
     std::iter::successors(Some(1.0), move |power| Some(power * ratio))
 }
 
+fn is_written(text: &str, key: &[u8]) -> bool {
+    let digits = key.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    text.bytes().map(|digit| symbol(digit, HEX)).eq(digits.map(Some))
+}
+
 /// Returns whether a key was published, so that everybody has it.
 fn is_published(key: &[u8]) -> bool {
     const KEYS: [&str; 6] = [
@@ -244,5 +254,5 @@ fn is_published(key: &[u8]) -> bool {
     const WORDS: [&str; 10] =
         ["", "secret", "password", "changeme", "test", "hello", "hello world", "key", "admin", "123456"];
     let is_hash_of = |word: &&str| Sha256::digest(word).as_slice() == key;
-    KEYS.contains(&&*Hex(key).to_string()) || WORDS.iter().any(is_hash_of)
+    KEYS.iter().any(|known| is_written(known, key)) || WORDS.iter().any(is_hash_of)
 }

@@ -5,6 +5,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::bag::schema::{CookieSchema, SameSite};
 use crate::envelope::CsrfCookie;
 use crate::error::{Error, Rejection};
@@ -248,8 +250,13 @@ impl CookieFormat {
 
     /// Writes the value of a `Set-Cookie` header. The cookie of a `remembered` session outlives the browser: for as long
     /// as the session lives.
-    pub(crate) fn set(&self, token: &Token, remembered: bool, life: Duration) -> String {
-        let mut header = format!("{}={}{}", self.settings.name, *token.encode(), self.attributes);
+    pub(crate) fn set(&self, token: &Token, remembered: bool, life: Duration) -> Zeroizing<String> {
+        const MAX_AGE_LEN: usize = "; Max-Age=".len() + 20;
+        let (name, value) = (&self.settings.name, token.encode());
+        let length = name.len() + 1 + value.len() + self.attributes.len() + MAX_AGE_LEN;
+        // A string that grows would leave copies behind.
+        let mut header = Zeroizing::new(String::with_capacity(length));
+        let _ = write!(header, "{name}={}{}", *value, self.attributes);
         if remembered {
             let _ = write!(header, "; Max-Age={}", life.min(MAX_AGE).as_secs());
         }
@@ -387,7 +394,7 @@ mod tests {
     fn a_browser_session_cookie_has_no_date() {
         let header = format().set(&token(), false, Duration::from_mins(1));
         let value = token().encode();
-        assert_eq!(header, format!("__Host-shop={}; HttpOnly; SameSite=Lax; Secure; Path=/", *value));
+        assert_eq!(*header, format!("__Host-shop={}; HttpOnly; SameSite=Lax; Secure; Path=/", *value));
     }
 
     #[test]

@@ -310,8 +310,7 @@ impl<T: Databag> Slot<T> {
     }
 
     fn note_failed_load(&self, id: SessionId, error: &Error) {
-        const MESSAGE: &str = "could not load the session";
-        report::<T>(Some(id), error, MESSAGE);
+        report::<T>(Some(id), error, "could not load the session");
         let mut state = self.state.borrow_mut();
         if matches!(*state, State::Untouched) {
             *state = State::LoadFailed;

@@ -7,6 +7,7 @@ use actix_web::cookie::{self, Cookie};
 use actix_web::dev::ResponseHead;
 use actix_web::http::header::{COOKIE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::backend::access::{Access, Backing};
 use crate::bag::Databag;
@@ -147,23 +148,28 @@ fn peer(request: &HttpRequest) -> Hop {
 
 /// Writes the `Set-Cookie` headers of an update. The live cookie is the last one, for clients that know cookies by their
 /// names alone.
-pub(super) fn set_cookies(http: &HttpConfig, update: &CookieUpdate, now: Timestamp) -> Vec<String> {
-    let mut cookies = http.cookie.former_removals().to_vec();
+pub(super) fn set_cookies(
+    http: &HttpConfig,
+    update: &CookieUpdate,
+    now: Timestamp,
+) -> Vec<Zeroizing<String>> {
+    let removals = http.cookie.former_removals().iter();
+    let mut cookies: Vec<_> = removals.map(|removal| Zeroizing::new(removal.clone())).collect();
     cookies.push(match update {
         CookieUpdate::Set { token, remembered, expires } => {
             http.cookie.set(token, *remembered, expires.saturating_since(now))
         }
-        CookieUpdate::Remove => http.cookie.removal(),
+        CookieUpdate::Remove => Zeroizing::new(http.cookie.removal()),
     });
     cookies
 }
 
 /// Writes the `Set-Cookie` header of the CSRF cookie.
-pub(super) fn csrf_cookie(http: &HttpConfig, update: &CsrfCookieUpdate) -> String {
-    match update {
+pub(super) fn csrf_cookie(http: &HttpConfig, update: &CsrfCookieUpdate) -> Zeroizing<String> {
+    Zeroizing::new(match update {
         CsrfCookieUpdate::Set(cookie) => http.cookie.csrf_set(cookie),
         CsrfCookieUpdate::Remove => http.cookie.csrf_removal(),
-    }
+    })
 }
 
 /// Settings of sessions over HTTP.
@@ -313,7 +319,7 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
 }
 
 impl<T: Databag, A: Access> Sessions<T, A> {
-    /// Returns the cookie of a token, for requests in tests. In an answer it would be a browser-session cookie: it has no
+    /// Returns the cookie of a token, for requests in tests. Its `Debug` is actix-web's, and shows the token. In an answer it would be a browser-session cookie: it has no
     /// `Max-Age` and no `Partitioned`.
     pub fn cookie(&self, token: &Token) -> Cookie<'static> {
         let settings = self.http.cookie.settings();
