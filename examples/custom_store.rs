@@ -368,7 +368,7 @@ struct Shop {
 async fn main() -> Result<(), BoxError> {
     let folder = tempfile::tempdir()?;
     let sessions = Sessions::<Shop>::builder(RedbStore::open(folder.path().join("sessions.redb"))?)
-        .keyring(Keyring::parse(&Keyring::generate())?)
+        .keyring(Keyring::generate())
         .build()
         .await?;
     let cart = BTreeMap::from([("apple".to_owned(), 3)]);

@@ -33,10 +33,8 @@ struct Shop {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let sessions = Sessions::<Shop>::builder(SqliteStore::in_memory()?)
-        .keyring(Keyring::parse(&Keyring::generate())?)
-        .build()
-        .await?;
+    let sessions =
+        Sessions::<Shop>::builder(SqliteStore::in_memory()?).keyring(Keyring::generate()).build().await?;
     let cart = BTreeMap::from([("apple".to_owned(), 3)]);
     let (token, _) = sessions.create(Shop { cart }).await?;
     let session = sessions.load(&token).await?.ok_or("the session is gone")?;

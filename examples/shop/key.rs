@@ -21,12 +21,7 @@ pub(crate) fn keyring() -> Result<Keyring, String> {
     if !path.try_exists().map_err(|error| format!("{FILE} cannot be accessed: {error}"))? {
         make(path).map_err(|error| format!("{FILE} cannot be made: {error}"))?;
     }
-    let key = fs::read_to_string(path).map_err(|error| format!("{FILE} cannot be read: {error}"))?;
-    #[cfg(unix)]
-    if path.metadata().is_ok_and(|file| std::os::unix::fs::MetadataExt::mode(&file) & 0o077 != 0) {
-        tracing::warn!("other users can read {FILE}, and with it every session; try `chmod 600 {FILE}`");
-    }
-    Keyring::parse(&key).map_err(|error| format!("the key in {FILE} is refused: {}", chain(&error)))
+    Keyring::from_file(path).map_err(|error| chain(&error))
 }
 
 /// Writes a new key to a temporary file first, so that the file has the whole key at once, even if two shops start at the
@@ -38,7 +33,7 @@ fn make(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&draft)?;
-    file.write_all(Keyring::generate().as_bytes())?;
+    file.write_all(Keyring::generate_text().as_bytes())?;
     file.sync_all()?;
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft)?;

@@ -84,7 +84,11 @@ async fn start() -> Result<(), Failure> {
     let store = open(&settings).await.map_err(|error| Failure::new(&error))?;
     let mut sessions =
         Sessions::<ShopSession>::builder(store).keyring(keyring).trusted_proxies(&settings.trusted_proxies);
-    sessions = if settings.secure { sessions.production() } else { sessions.development() };
+    sessions = if settings.secure {
+        sessions.production()
+    } else {
+        sessions.development().development_hosts(&settings.hosts)
+    };
     if let Some(idle) = settings.idle {
         sessions = sessions.idle(idle);
     }

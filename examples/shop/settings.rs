@@ -6,6 +6,7 @@
 //! | `SHOP_STORE` | `sqlite:shop.db` | where the sessions are, as `AnyStore::connect` takes it |
 //! | `SHOP_DURABILITY` | `full` | `full` or `normal`: what an acknowledged write to SQLite survives |
 //! | `SHOP_SECURE` | `0` on loopback, else `1` | whether the cookie is for HTTPS only |
+//! | `SHOP_HOSTS` | none | without `SHOP_SECURE`: under which hosts other machines may use the shop, separated by commas |
 //! | `SHOP_IDLE` | `30m` | how long a session lives without a request |
 //! | `SHOP_ABSOLUTE` | `12h` | the longest life of a session |
 //! | `SHOP_TRUSTED_PROXIES` | none | the proxies whose `X-Forwarded-For` is used, separated by commas |
@@ -52,6 +53,7 @@ pub(crate) struct Settings {
     pub(crate) store: Store,
     pub(crate) durability: Durability,
     pub(crate) secure: bool,
+    pub(crate) hosts: Vec<String>,
     pub(crate) idle: Option<Duration>,
     pub(crate) absolute: Option<Duration>,
     pub(crate) trusted_proxies: Vec<String>,
@@ -108,8 +110,11 @@ impl Settings {
         let addresses: Vec<_> =
             resolved.map_err(|error| format!("SHOP_ADDR is {address:?}: {error}"))?.collect();
         let store = variable("SHOP_STORE")?.unwrap_or_else(|| "sqlite:shop.db".to_owned());
-        let proxies = variable("SHOP_TRUSTED_PROXIES")?.unwrap_or_default();
-        let proxies = proxies.split(',').map(str::trim).filter(|proxy| !proxy.is_empty());
+        let list = |name: &str| {
+            let text = variable(name)?.unwrap_or_default();
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok::<_, String>(parts.map(str::to_owned).collect())
+        };
         Ok(Self {
             store: parse_store(&store)?,
             durability: match one_of("SHOP_DURABILITY", ["full", "normal"])? {
@@ -122,7 +127,8 @@ impl Settings {
             },
             idle: duration("SHOP_IDLE")?,
             absolute: duration("SHOP_ABSOLUTE")?,
-            trusted_proxies: proxies.map(str::to_owned).collect(),
+            hosts: list("SHOP_HOSTS")?,
+            trusted_proxies: list("SHOP_TRUSTED_PROXIES")?,
             address,
             addresses,
         })

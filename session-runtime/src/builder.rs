@@ -212,8 +212,8 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set(|settings| settings.tokens = Box::new(tokens))
     }
 
-    /// Makes [`build`](Self::build) refuse what must not go into production: cookies without `Secure` and sessions in the
-    /// clear.
+    /// Makes [`build`](Self::build) refuse what must not go into production: a cookie without `Secure` or without the prefix
+    /// `__Host-`, sessions in the clear, a key that ends with the process ([`Keyring::generate`]), and `development`.
     pub fn production(self) -> Self {
         self.set(|settings| settings.production = true)
     }
@@ -258,6 +258,10 @@ impl<S: Backing> Settings<S> {
         #[cfg(not(feature = "actix"))]
         let cookie = T::SCHEMA.cookie.name;
 
+        refuse(
+            production && protection.is_temporary(),
+            "`production` needs a key that outlives the process: `.keyring(Keyring::from_env(\"SESSION_KEY\")?)`",
+        )?;
         let parts = Parts { protection, hooks, clock, tokens, encoding: BagEncoding::of::<T>()? };
         let opened = store.open(table::<T>(&config), T::SCHEMA.name, config.deadline, Arc::default()).await?;
         if opened.owner != T::SCHEMA.name {

@@ -38,7 +38,7 @@ pub enum Error {
     /// The stored session was readable when the request began, and is not readable any more. Answered 503.
     #[error("the stored session cannot be read any more")]
     Unreadable(#[source] Rejection),
-    /// A row is sealed under a key that the keyring does not have. Answered 503, so that a mistake in
+    /// A row of a store is sealed under a key that the keyring does not have. Answered 503, so that a mistake in
     /// the configuration does not log everyone out.
     #[error("the key {id} that a session is sealed with is missing from the keyring")]
     UnknownKey {
@@ -155,6 +155,9 @@ pub enum Rejection {
     /// The client's user agent is not the one the session is bound to.
     #[error("the session is bound to another user agent")]
     UserAgent,
+    /// A session in a cookie is sealed under a key that the keyring does not have, or the client has made the cookie up.
+    #[error("the cookie is sealed under a key that is missing from the keyring")]
+    UnknownKey,
 }
 
 /// The reason why [`Csrf`](crate::Csrf) refuses a request.

@@ -55,7 +55,7 @@ const PAGE: u32 = 256;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sessions = Sessions::<Shop>::builder(SqliteStore::in_memory()?)
-///     .keyring(Keyring::parse(&Keyring::generate())?)
+///     .keyring(Keyring::generate())
 ///     .build()
 ///     .await?;
 ///
@@ -747,7 +747,7 @@ mod tests {
         const ROUNDS: u32 = 2_000;
         let folder = tempfile::tempdir().expect("a folder");
         let store = SqliteStore::open(folder.path().join("cost.db")).expect("a database");
-        let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+        let keyring = Keyring::generate();
         let sessions = Sessions::<Shelf>::builder(store.durability(crate::Durability::Normal));
         let sessions = sessions.keyring(keyring).build().await.expect("builds");
         let mut bag = <Shelf as Databag>::defaults();

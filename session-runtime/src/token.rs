@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// The longest name plus value of a cookie, in bytes (RFC 6265bis §5.7).
 pub(crate) const MAX_COOKIE: usize = 4096;
@@ -24,7 +25,8 @@ const ID_LABEL: &[u8] = b"databag session id v1\0";
 /// The secret that a client sends: 32 random bytes, base64url in the cookie. With sessions in cookies it is the sealed
 /// session itself.
 ///
-/// It has no `Debug` that shows it, no `Display`, and is wiped from memory when dropped.
+/// It has no `Debug` that shows it and no `Display`. Its clones share one place in memory, which is wiped when the last of them
+/// is dropped. Not wiped are the buffers of the web server and of TLS that the cookie has passed through.
 #[derive(Clone)]
 pub struct Token {
     id: SessionId,
@@ -33,8 +35,8 @@ pub struct Token {
 
 #[derive(Clone)]
 enum Secret {
-    Random(Zeroizing<[u8; 32]>),
-    SealedSession(Zeroizing<Vec<u8>>),
+    Random(Arc<Zeroizing<[u8; 32]>>),
+    SealedSession(Arc<Zeroizing<Vec<u8>>>),
 }
 
 impl Token {
@@ -42,19 +44,33 @@ impl Token {
     pub const ENCODED_LEN: usize = 43;
 
     /// Makes a token from 32 bytes, which must come from a generator fit for keys.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self::of_random(Zeroizing::new(bytes))
+    pub fn from_bytes(mut bytes: [u8; 32]) -> Self {
+        let secret = Self::filled(|secret| secret.copy_from_slice(&bytes));
+        bytes.zeroize();
+        Self::of_random(secret)
     }
 
-    fn of_random(bytes: Zeroizing<[u8; 32]>) -> Self {
-        let hash = Sha256::new().chain_update(ID_LABEL).chain_update(bytes.as_slice());
-        Self { id: SessionId(hash.finalize().into()), secret: Secret::Random(bytes) }
+    /// Makes the secret where it stays: bytes that are moved stay behind as well.
+    fn filled(fill: impl FnOnce(&mut [u8])) -> Arc<Zeroizing<[u8; 32]>> {
+        let mut secret = Arc::new(Zeroizing::new([0; 32]));
+        if let Some(bytes) = Arc::get_mut(&mut secret) {
+            fill(bytes.as_mut_slice());
+        }
+        secret
+    }
+
+    fn of_random(bytes: Arc<Zeroizing<[u8; 32]>>) -> Self {
+        // In place: a hash that is moved leaves its block behind, which has the token in it.
+        let mut hash = Sha256::new();
+        hash.update(ID_LABEL);
+        hash.update(bytes.as_slice());
+        Self { id: SessionId(hash.finalize_reset().into()), secret: Secret::Random(bytes) }
     }
 
     /// Makes a token of a session in its cookie. The first 32 bytes are its id.
     pub(crate) fn of_sealed_session(bytes: Vec<u8>) -> Option<Self> {
         let id = SessionId(*bytes.first_chunk()?);
-        Some(Self { id, secret: Secret::SealedSession(Zeroizing::new(bytes)) })
+        Some(Self { id, secret: Secret::SealedSession(Arc::new(Zeroizing::new(bytes))) })
     }
 
     /// Returns the sealed session that the token is, if it is one.
@@ -77,9 +93,9 @@ impl Token {
         if encoded.len() > Self::ENCODED_LEN {
             return Self::of_sealed_session(URL_SAFE_NO_PAD.decode(encoded).ok()?);
         }
-        let mut bytes = Zeroizing::new([0; 32]);
-        let length = URL_SAFE_NO_PAD.decode_slice(encoded, bytes.as_mut_slice()).ok()?;
-        (length == bytes.len()).then(|| Self::of_random(bytes))
+        let mut length = None;
+        let secret = Self::filled(|bytes| length = URL_SAFE_NO_PAD.decode_slice(encoded, bytes).ok());
+        (length == Some(secret.len())).then(|| Self::of_random(secret))
     }
 
     /// Returns the token as the cookie carries it. The result is a secret.

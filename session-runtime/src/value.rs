@@ -1,9 +1,10 @@
 //! Column values: the form in which a projected field is copied out of the record.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The value of a column, as stores keep and compare it.
-#[derive(Clone, Debug, PartialEq)]
+/// The value of a column, as stores keep and compare it. `Debug` shows its type and length alone: it is a visitor's.
+#[derive(Clone, PartialEq)]
 pub enum Value {
     /// A whole number. A `u64` keeps its bits, so values from 2^63 are negative here.
     Integer(i64),
@@ -13,6 +14,17 @@ pub enum Value {
     Text(String),
     /// Bytes.
     Blob(Vec<u8>),
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(_) => f.write_str("Integer(..)"),
+            Self::Real(_) => f.write_str("Real(..)"),
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Blob(bytes) => write!(f, "Blob({} bytes)", bytes.len()),
+        }
+    }
 }
 
 /// The type of a column.

@@ -123,7 +123,7 @@ pub(crate) struct Races {
 }
 
 pub(crate) async fn races<S: Directory + Clone>(store: S) -> Races {
-    let key = Keyring::generate();
+    let key = Keyring::generate_text();
     let mut processes = Vec::new();
     for _ in 0..2 {
         let builder = Sessions::<Wide>::builder(store.clone())

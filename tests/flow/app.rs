@@ -90,7 +90,7 @@ impl Events {
 }
 
 pub(crate) fn key() -> Keyring {
-    keys(&Keyring::generate())
+    Keyring::generate()
 }
 
 /// Reads master keys, the current one first.
@@ -104,7 +104,7 @@ pub(crate) async fn shop() -> World {
 
 pub(crate) async fn shop_with(configure: impl FnOnce(ShopBuilder) -> ShopBuilder) -> World {
     let folder = tempfile::tempdir().expect("a folder");
-    shop_in(folder, &Keyring::generate(), configure).await
+    shop_in(folder, &Keyring::generate_text(), configure).await
 }
 
 /// Opens the shop on the database in `folder`, as a restart does.

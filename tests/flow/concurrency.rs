@@ -24,7 +24,7 @@ fn parallel_updates_over_threads_and_stores_are_all_counted() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let folder = tempfile::tempdir().expect("a folder");
-        let key = session_runtime::Keyring::generate();
+        let key = session_runtime::Keyring::generate_text();
         let mut processes = Vec::new();
         for _ in 0..4 {
             let store =

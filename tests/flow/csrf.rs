@@ -133,7 +133,7 @@ async fn status(browser: &Browser, path: &str, token: &str) -> u16 {
 #[actix_web::test]
 async fn a_form_page_of_a_new_visitor_stores_no_row_and_its_form_is_good() {
     for storage in storages() {
-        let (name, text) = (storage.name, Keyring::generate());
+        let (name, text) = (storage.name, Keyring::generate_text());
         let site = pages(storage.sessions(keys(&text)).await).await;
         let browser = site.browser();
         let page = browser.get("/guarded/form").await;
@@ -375,7 +375,7 @@ async fn a_csrf_cookie_that_is_sent_twice_or_has_another_form_is_none() {
 async fn forms_outlive_a_rotation_of_keys_until_the_old_key_is_removed() {
     for storage in storages() {
         let name = storage.name;
-        let [old, new] = [(); 2].map(|()| Keyring::generate());
+        let [old, new] = [(); 2].map(|()| Keyring::generate_text());
         let (both, new) = (format!("{}, {}", *new, *old), new);
         let before = pages(storage.sessions(keys(&old)).await).await;
         let during = pages(storage.sessions(keys(&both)).await).await;
@@ -726,7 +726,7 @@ async fn tills(cookie: &str) -> Sessions<Till> {
 
 #[actix_web::test]
 async fn two_bags_keep_their_forms_apart() {
-    let text = Keyring::generate();
+    let text = Keyring::generate_text();
     let store = SqliteStore::in_memory().expect("memory");
     let shops = Sessions::<Shop>::builder(store.clone()).keyring(keys(&text)).cleanup(Cleanup::Never);
     let tills = Sessions::<Till>::builder(store).keyring(keys(&text)).cleanup(Cleanup::Never);

@@ -130,7 +130,7 @@ async fn a_missing_key_of_one_session_is_503_for_its_visitor_alone() {
 async fn one_damaged_row_does_not_stop_the_rotation_of_keys() {
     for (damaged, _) in DAMAGES {
         let (world, _, good) = world_with(damaged).await;
-        let new = Keyring::generate();
+        let new = Keyring::generate_text();
         let rotated = world.elsewhere_with(keys(&format!("{},{}", *new, world.key))).await;
         assert_eq!(rotated.reseal_all(|_, _| ()).await.expect(damaged), 2, "{damaged}");
         let only_new = world.elsewhere_with(keys(&new)).await;

@@ -46,7 +46,7 @@ impl Disk {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = SqliteStore::open(folder.path().join("disk.db")).expect("a database");
-        Self::of(folder, store, Keyring::generate().as_str().to_owned()).await
+        Self::of(folder, store, Keyring::generate_text().as_str().to_owned()).await
     }
 
     async fn of(folder: tempfile::TempDir, store: SqliteStore, key: String) -> Self {
@@ -91,7 +91,7 @@ async fn in_a_database_that_cannot_grow_reads_work_and_writes_are_503_until_ther
     let connection = Connection::open(folder.path().join("disk.db")).expect("a database");
     connection.pragma_update(None, "max_page_count", 26).expect("the size can be limited");
     let store = SqliteStore::from_connection(connection).expect("a store");
-    let disk = Disk::of(folder, store, Keyring::generate().as_str().to_owned()).await;
+    let disk = Disk::of(folder, store, Keyring::generate_text().as_str().to_owned()).await;
     let small = disk.visitor(10).await;
     let large = disk.visitor(50_000).await;
     let cookie = small.cookie(COOKIE);

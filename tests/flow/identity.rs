@@ -99,7 +99,7 @@ async fn two_bags_of_one_name_and_table_are_refused_in_one_process() {
 #[actix_web::test]
 async fn a_table_that_belongs_to_another_bag_is_refused_with_both_names() {
     let folder = tempfile::tempdir().expect("a folder");
-    let keyring = Keyring::generate();
+    let keyring = Keyring::generate_text();
     let shop = Sessions::<ShopByName>::builder(database(&folder)).keyring(keys(&keyring)).build().await;
     let shop = shop.expect("a new table belongs to the first bag");
     let (token, _) = shop.create(ShopByName { user_id: Some(7) }).await.expect("is stored");
@@ -137,7 +137,7 @@ async fn a_renamed_struct_that_keeps_its_name_keeps_its_sessions() {
         }
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let keyring = Keyring::generate();
+    let keyring = Keyring::generate_text();
     let old = Sessions::<before::Client>::builder(database(&folder)).keyring(keys(&keyring)).build().await;
     let old = old.expect("builds");
     let (token, _) = old.create(before::Client { user_id: Some(7) }).await.expect("is stored");
@@ -171,7 +171,7 @@ macro_rules! copied {
 
 #[actix_web::test]
 async fn a_row_that_is_copied_into_another_table_does_not_open() {
-    let keyring = Keyring::generate();
+    let keyring = Keyring::generate_text();
     copied!(Shop, Admin, keyring(keys(&keyring)));
     copied!(ShopJson, AdminJson, keyring(keys(&keyring)));
     copied!(Shop, Admin, danger_plaintext());
@@ -180,7 +180,7 @@ async fn a_row_that_is_copied_into_another_table_does_not_open() {
 
 #[actix_web::test]
 async fn a_sealed_cookie_of_one_bag_is_anonymous_for_another() {
-    let keyring = Keyring::generate();
+    let keyring = Keyring::generate_text();
     let shop = Sessions::<Shop>::builder(CookieStore).keyring(keys(&keyring)).build().await.expect("builds");
     let admin = Sessions::<Admin>::builder(CookieStore).keyring(keys(&keyring)).build().await;
     let admin: Sessions<Admin, InCookie> = admin.expect("builds");

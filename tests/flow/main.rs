@@ -19,6 +19,7 @@ mod limits;
 mod lists;
 mod logins;
 mod lost_answers;
+mod memory;
 mod readback;
 mod reports;
 mod secrets;

@@ -208,7 +208,7 @@ async fn a_field_of_another_type_is_reported_once_with_the_remedy() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let store = || SqliteStore::open(folder.path().join("sessions.db")).expect("a database");
-    let keys = session_runtime::Keyring::generate();
+    let keys = session_runtime::Keyring::generate_text();
     let keyring = || crate::app::keys(&keys);
     let before = Sessions::<Before>::builder(store()).keyring(keyring()).build().await.expect("builds");
     let mut bag = Before::defaults();

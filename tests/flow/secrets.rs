@@ -1,7 +1,8 @@
 //! Logs, `Debug` output and the database contain no secret.
 
 use databag_tests::{Call, Fault, Logs};
-use session_runtime::{LoggedIn, Session, SessionRef};
+use session_runtime::store::{ColumnRef, Comparison, Filter, Row, Update};
+use session_runtime::{LoggedIn, Session, SessionId, SessionRef, Timestamp, Value};
 
 use crate::app::{COOKIE, Shop, id, shop, site, token};
 
@@ -86,6 +87,22 @@ async fn debug_shows_no_content() {
     let found = sessions.find(Shop::TENANT.eq(ITEM));
     let shown = format!("{sessions:?} {token:?} {snapshot:?} {found:?} {:?}", Shop::TENANT.eq(ITEM));
     assert_silent(&shown, &tokens, &world.key);
+}
+
+#[test]
+fn debug_of_rows_updates_and_values_shows_no_content() {
+    let now = Timestamp::from(std::time::SystemTime::now());
+    let id = SessionId::from_bytes([7; 32]);
+    let mut row = Row::new(id, ITEM.as_bytes().to_vec(), now, now, 1);
+    row.user = Some(Value::Integer(4_242_424_242));
+    row.ip = Some([203, 0, 113, 77].into());
+    row.columns = vec![Some(Value::Text(NOTE.to_owned())), Some(Value::Blob(b"blob".to_vec())), None];
+    let update = Update::new(id, 1, row.clone());
+    let filter = Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Text(NOTE.to_owned()));
+    let shown = format!("{row:?} {row:#?} {update:?} {filter:?} {:?}", row.columns);
+    for secret in [ITEM, NOTE, "4242424242", "203", "98, 108, 111, 98", "97, 45, 118"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
 }
 
 #[actix_web::test]

@@ -3,9 +3,15 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
+use actix_web::http::StatusCode;
+use actix_web::http::header::HOST;
+use actix_web::test::{TestRequest, init_service};
+use actix_web::{App, web};
+use databag_tests::{Logs, Site};
 use session_runtime::builder::Protected;
 use session_runtime::{
-    Bind, Builder, Cleanup, Databag, Error, FormerCookie, Keyring, SameSite, Sessions, SqliteStore, Token,
+    Bind, Builder, Cleanup, Databag, Error, FormerCookie, Keyring, SameSite, Session, SessionMiddleware,
+    Sessions, SqliteStore, Token,
 };
 
 use crate::app::{COOKIE, Shop, ShopBuilder, key, shop, shop_with};
@@ -25,7 +31,7 @@ fn builder() -> PlainBuilder {
 #[actix_web::test]
 async fn contradictory_settings_are_refused_with_their_reason() {
     type Change = fn(PlainBuilder) -> PlainBuilder;
-    let changes: [(&str, Change); 27] = [
+    let changes: [(&str, Change); 33] = [
         ("`idle` is zero", |b| b.idle(Duration::ZERO)),
         ("`idle` is longer than `absolute`", |b| b.idle(Duration::from_hours(2))),
         ("`idle` is longer than `absolute`", |b| b.absolute(Duration::from_mins(1))),
@@ -34,7 +40,13 @@ async fn contradictory_settings_are_refused_with_their_reason() {
         ("`ip_binding` needs a field", |b| b.ip_binding(Bind::Prefix)),
         ("exclude each other", |b| b.production().danger_plaintext()),
         ("`production` needs a cookie with `Secure`", |b| b.production().secure(false)),
-        ("`production` needs a cookie with `Secure`", |b| b.production().development()),
+        ("`production` and `development` exclude", |b| b.production().development()),
+        ("write `cookie = \"__Host-shop\"`", |b| b.production().cookie("shop")),
+        ("write `cookie = \"__Host-shop\"`", |b| b.production().cookie("__Secure-shop")),
+        ("`production` needs a key that outlives", |b| b.production().cookie("__Host-s")),
+        ("`development_hosts` needs `development`", |b| b.development_hosts(["shop.test"])),
+        ("is not a host", |b| b.development().development_hosts(["http://shop.test"])),
+        ("the cookie path has 1025 bytes", |b| b.cookie("shop").path(format!("/{}", "p".repeat(1024)))),
         ("cookie name", |b| b.cookie("")),
         ("cookie name", |b| b.cookie("a b")),
         ("cookie name", |b| b.cookie("a=b")),
@@ -61,7 +73,40 @@ async fn contradictory_settings_are_refused_with_their_reason() {
             Ok(_) => panic!("{reason}: it was accepted"),
         }
     }
-    assert!(builder().production().build().await.is_ok(), "valid settings are accepted");
+    let kept = || builder().keyring(crate::app::keys(&Keyring::generate_text()));
+    for cookie in ["__Host-shop", "__Host-Http-shop"] {
+        assert!(kept().production().cookie(cookie).build().await.is_ok(), "valid settings are accepted");
+    }
+}
+
+#[actix_web::test]
+async fn development_serves_this_machine_and_the_hosts_that_are_named() {
+    let status = async |builder: PlainBuilder, host: &str, peer: &str| {
+        let sessions = builder.build().await.expect("good settings");
+        let visit = async |mut session: Session<Plain>| {
+            session.visits += 1;
+            "visited"
+        };
+        let app = App::new().wrap(SessionMiddleware::new(sessions)).route("/", web::get().to(visit));
+        let site = Site::new(init_service(app).await);
+        let request = TestRequest::get().insert_header((HOST, host));
+        let answer = site.call(request.peer_addr(peer.parse().expect("an address")).to_request()).await;
+        assert_eq!(answer.set_cookies().is_empty(), answer.status != StatusCode::OK, "{host} {peer}");
+        answer.status
+    };
+    let development = || builder().cookie("__Host-shop").development();
+    let named = || development().development_hosts(["shop.test"]);
+    for (host, peer) in [("localhost:8080", "127.0.0.1:1"), ("[::1]:8080", "[::1]:1")] {
+        assert_eq!(status(development(), host, peer).await, StatusCode::OK, "{host} {peer}");
+    }
+    let (logs, _guard) = Logs::of_this_thread();
+    for (host, peer) in [("rebound.example", "127.0.0.1:1"), ("localhost", "192.0.2.1:1")] {
+        assert_eq!(status(development(), host, peer).await, StatusCode::FORBIDDEN, "{host} {peer}");
+    }
+    assert_eq!(logs.lines(&["WARN", ".development_hosts("]).len(), 2, "{}", logs.text());
+    assert_eq!(status(named(), "shop.test:8080", "192.0.2.1:1").await, StatusCode::OK);
+    assert_eq!(status(named(), "rebound.example", "127.0.0.1:1").await, StatusCode::FORBIDDEN);
+    assert_eq!(status(builder(), "example.com", "192.0.2.1:1").await, StatusCode::OK, "without it");
 }
 
 #[actix_web::test]
@@ -120,12 +165,13 @@ async fn the_source_of_tokens_can_be_replaced() {
 
 #[actix_web::test]
 async fn tokens_are_unique_and_use_every_symbol_at_every_position() {
-    // Fewer than a million: each belongs to a stored session, and a debug build creates these in a few seconds.
-    const TOKENS: usize = 100_000;
+    // Each belongs to a stored session, and a debug build creates these in a few seconds.
+    let count: usize =
+        std::env::var("DATABAG_TOKENS").map_or(100_000, |count| count.parse().expect("a number"));
     let sessions = builder().build().await.expect("good settings");
     let mut symbols = vec![[false; 128]; Token::ENCODED_LEN];
-    let mut tokens = std::collections::HashSet::with_capacity(TOKENS);
-    for _ in 0..TOKENS {
+    let mut tokens = std::collections::HashSet::with_capacity(count);
+    for _ in 0..count {
         let (token, _) = sessions.create(Plain { visits: 0 }).await.expect("stored");
         let token = token.encode().to_string();
         for (position, symbol) in token.bytes().enumerate() {
@@ -155,7 +201,7 @@ async fn sessions_survive_a_restart_with_the_same_key() {
 
 #[actix_web::test]
 async fn settings_show_no_secret() {
-    let text = Keyring::generate();
+    let text = Keyring::generate_text();
     let keyring = Keyring::parse(&text).expect("a generated key");
     assert!(!format!("{keyring:?}").contains(&text[..8]));
     let builder = Sessions::<Shop>::builder(SqliteStore::in_memory().expect("memory")).keyring(keyring);

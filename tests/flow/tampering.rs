@@ -122,7 +122,7 @@ async fn a_missing_key_is_503_and_the_session_survives() {
     let world = shop().await;
     let browser = world.customer().await;
     let World { folder, key, .. } = world;
-    let wrong = Keyring::generate();
+    let wrong = Keyring::generate_text();
     let (logs, _guard) = databag_tests::Logs::of_this_thread();
     let misconfigured = shop_in(folder, &wrong, |builder| builder).await;
     let visitor = misconfigured.browser();
@@ -145,7 +145,7 @@ async fn an_older_key_opens_and_writes_use_the_current_key() {
     let world = shop().await;
     let (old, idle) = (world.customer().await, world.customer().await);
     let World { folder, key, .. } = world;
-    let new = Keyring::generate();
+    let new = Keyring::generate_text();
     let rotated = shop_in(folder, &format!("{},{key}", *new), |builder| builder).await;
     let [old, idle] = [old, idle].map(|browser| {
         let visitor = rotated.browser();
@@ -169,7 +169,7 @@ async fn reseal_all_seals_every_row_under_the_current_key_and_changes_nothing_el
         browsers.push(browser);
     }
     let World { folder, key, .. } = world;
-    let new = Keyring::generate();
+    let new = Keyring::generate_text();
     let rotated = shop_in(folder, &format!("{},{key}", *new), |builder| builder).await;
     rotated.clock.advance(std::time::Duration::from_mins(20));
     let before: Vec<_> = expirations(&rotated).await;

@@ -44,7 +44,7 @@ async fn world() -> World {
     let store = SqliteStore::open(folder.path().join("tally.db")).expect("a database");
     let store = store.durability(Durability::Normal);
     let (watched, watch) = Watched::new(store.clone());
-    let (clock, key) = (ManualClock::default(), Keyring::generate());
+    let (clock, key) = (ManualClock::default(), Keyring::generate_text());
     let sessions = Sessions::<Tally>::builder(watched).keyring(keys(&key)).cleanup(Cleanup::Never);
     let elsewhere = Sessions::<Tally>::builder(store).keyring(keys(&key)).cleanup(Cleanup::Never);
     World {
@@ -497,7 +497,7 @@ impl Store for AlwaysConflicts {
 #[actix_web::test]
 async fn retries_end_at_the_deadline_and_yield_to_other_tasks() {
     let sessions = Sessions::<Tally>::builder(Unlisted(AlwaysConflicts(MemoryStore::new())))
-        .keyring(keys(&Keyring::generate()));
+        .keyring(Keyring::generate());
     let sessions = sessions.deadline(Duration::from_millis(100)).build().await.expect("good settings");
     let (token, _) = sessions.create(Tally::defaults()).await.expect("it is stored");
     let update = sessions.update(token.session_id(), |tally| tally.count += 1);
@@ -517,7 +517,7 @@ struct Outer {
 #[actix_web::test]
 async fn both_bags_are_stored_when_the_client_disconnects() {
     let world = world().await;
-    let outer = Sessions::<Outer>::builder(MemoryStore::new()).keyring(keys(&Keyring::generate()));
+    let outer = Sessions::<Outer>::builder(MemoryStore::new()).keyring(Keyring::generate());
     let outer = outer.build().await.expect("good settings");
     let handler = async |mut inner: Session<Tally>, mut outer: Session<Outer>| {
         inner.count += 1;

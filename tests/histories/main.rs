@@ -231,7 +231,7 @@ async fn world(fault: Fault) -> World {
     let store = SqliteStore::open(folder.path().join("histories.db")).expect("a database");
     let store =
         Planted { store: store.durability(Durability::Normal), fault, writes: Arc::new(AtomicUsize::new(0)) };
-    let key = Keyring::generate();
+    let key = Keyring::generate_text();
     let mut processes = Vec::new();
     for _ in 0..2 {
         let builder = Sessions::<Bag>::builder(store.clone())

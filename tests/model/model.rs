@@ -175,7 +175,7 @@ fn agree(found: Option<&Snapshot<Bag>>, expected: Option<&Entry>) -> bool {
 
 /// Takes all steps with both and returns the first step whose results differ.
 async fn run<S: Directory>(stores: [S; 2], steps: &[(usize, Step)]) -> Result<(), String> {
-    let (clock, keys) = (ManualClock::default(), [Keyring::generate(), Keyring::generate()]);
+    let (clock, keys) = (ManualClock::default(), [Keyring::generate_text(), Keyring::generate_text()]);
     let (mut processes, made) = (Vec::new(), Made::new());
     for (process, store) in stores.into_iter().enumerate() {
         let keyring = format!("{},{}", keys[process].as_str(), keys[1 - process].as_str());

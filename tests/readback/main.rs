@@ -49,7 +49,7 @@ fn check<B: Holding<T>, T: Clone + Debug + 'static>(
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
     let name = format!("{test}, {}", B::SCHEMA.table);
-    let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+    let keyring = Keyring::generate();
     let built = runtime.block_on(async {
         Sessions::<B>::builder(MemoryStore::new()).keyring(keyring).max_state_bytes(1 << 20).build().await
     });

@@ -52,7 +52,7 @@ fn a_session_that_grows_deeper_aborts_no_process() {
 
 macro_rules! grow {
     ($bag:ident) => {{
-        let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+        let keyring = Keyring::generate();
         let sessions =
             Sessions::<$bag>::builder(MemoryStore::new()).keyring(keyring).build().await.expect("builds");
         let grow = async |mut session: Session<$bag>, by: web::Path<u32>| {

@@ -7,8 +7,18 @@
 use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use session_runtime::access::{Backing, Listed};
-use session_runtime::{Databag, Keyring, SessionId, Sessions, SqliteStore};
+use actix_web::cookie::Cookie;
+use actix_web::dev::Service as _;
+use actix_web::http::StatusCode;
+use actix_web::test::{TestRequest, init_service};
+use actix_web::{App, web};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use session_runtime::access::{Access, Backing, Listed};
+use session_runtime::{
+    CookieStore, Databag, Keyring, MemoryStore, Session, SessionId, SessionMiddleware, Sessions, SqliteStore,
+    Token,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -60,7 +70,7 @@ async fn takes_no_memory<S: Backing<Access = Listed>>(
     lengthen: impl AsyncFn(SessionId, u64),
 ) -> u64 {
     let _alone = alone();
-    let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+    let keyring = Keyring::generate();
     let sessions = Sessions::<Shop>::builder(store)
         .keyring(keyring)
         .deadline(std::time::Duration::from_secs(20))
@@ -147,6 +157,70 @@ macro_rules! takes_little_memory {
         assert!(taken < 64 * MIB, "{table}: a load took {taken} bytes");
         assert!(started.elapsed() < std::time::Duration::from_secs(5), "a watchdog: it takes milliseconds");
     }};
+}
+
+/// Returns bytes that look random: an id is a hash.
+fn invented(number: usize) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    *Token::from_bytes(bytes).session_id().as_bytes()
+}
+
+/// Sends cookies that no server has issued, and returns how much stays allocated.
+async fn kept_of_invented_cookies<A: Access>(
+    sessions: Sessions<Shop, A>,
+    count: usize,
+    invent: impl Fn(&[u8; 32]) -> String,
+) -> usize {
+    let visit = async |session: Session<Shop>| session.tenant().unwrap_or_default().to_owned();
+    let name = sessions.cookie(&Token::from_bytes([0; 32])).name().to_owned();
+    let app = App::new().wrap(SessionMiddleware::new(sessions)).route("/", web::get().to(visit));
+    let app = init_service(app).await;
+    let mut before = 0;
+    for number in 0..=count {
+        // Each is sent twice.
+        let random = invented(number / 2);
+        let request = TestRequest::get().cookie(Cookie::new(&name, invent(&random))).to_request();
+        let answer = app.call(request).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        drop(answer);
+        // The first requests fill caches that have a fixed size.
+        if number == 1_000 {
+            before = ALLOCATED.current_usage();
+        }
+    }
+    ALLOCATED.current_usage().saturating_sub(before)
+}
+
+#[actix_web::test]
+#[expect(clippy::await_holding_lock, reason = "each test has a runtime of its own")]
+async fn invented_cookies_leave_nothing_in_memory() {
+    let _alone = alone();
+    let count = std::env::var("DATABAG_COOKIES").map_or(20_000, |count| count.parse().expect("a number"));
+    let token = |random: &[u8; 32]| Token::from_bytes(*random).encode().to_string();
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(folder.path().join("bounded.db")).expect("a database");
+    let sqlite = Sessions::<Shop>::builder(store).keyring(Keyring::generate()).build().await.expect("builds");
+    let memory = Sessions::<Shop>::builder(MemoryStore::new()).keyring(Keyring::generate());
+    let memory = memory.build().await.expect("builds");
+    let cookie = Sessions::<Shop>::builder(CookieStore).keyring(Keyring::generate());
+    let begin = || std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    let cookie = cookie.clock(begin).build().await.expect("builds");
+    // The id, the version, three numbers and an envelope of a key that is not known.
+    let sealed = |random: &[u8; 32]| {
+        let now = 1_000_u64.to_be_bytes();
+        let later = 2_000_000_u64.to_be_bytes();
+        let parts: [&[u8]; 9] = [random, &[1], &now, &later, &[0; 8], &[1], random, random, random];
+        URL_SAFE_NO_PAD.encode(parts.concat())
+    };
+    for (what, kept) in [
+        ("SQLite", kept_of_invented_cookies(sqlite, count, token).await),
+        ("memory", kept_of_invented_cookies(memory, count, token).await),
+        ("cookies", kept_of_invented_cookies(cookie, count, sealed).await),
+    ] {
+        println!("{what}: {kept} bytes after {count} invented cookies");
+        assert!(kept < 256 * 1024, "{what}: {kept} bytes after {count} invented cookies");
+    }
 }
 
 /// What Rust allocates; SQLite's own memory is not in it.

@@ -434,7 +434,7 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let key = Keyring::generate();
+        let key = Keyring::generate_text();
         let build = async || {
             let store = RedisStore::connect(&url("REDIS_URL")).await.expect("it answers");
             let builder = Sessions::<Shop>::builder(store.near_cache(LONG)).deadline(DEADLINE);

@@ -75,7 +75,7 @@ impl Drop for Server {
 fn serves_a_visitor(name: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let address = free_address();
-    let key = session_runtime::Keyring::generate();
+    let key = session_runtime::Keyring::generate_text();
     let mut server = command(name, &folder);
     server.env("ADDRESS", address.to_string()).env("SESSION_KEY", &*key);
     let _server = Server(server.spawn().expect("the program starts"));

@@ -676,7 +676,7 @@ async fn a_write_waits_for_its_replica_and_the_store_finds_the_master_that_senti
     careful.prepare(&table("failover"), DEADLINE).await.expect("the master answers");
     careful.insert(row(1), soon()).await.expect("the replica has it");
     let store = careful.clone().min_replicas(0);
-    let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+    let keyring = Keyring::generate();
     let shop = Sessions::<Shop>::builder(careful.clone()).keyring(keyring).deadline(8 * DEADLINE);
     let shop = shop.cleanup(Cleanup::Never).build().await.expect("the master answers");
     let (_, bought) = shop.create(Shop { items: 1 }).await.expect("the replica has it");

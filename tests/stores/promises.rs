@@ -295,7 +295,7 @@ async fn survives_damaged_rows<S: Directory + Clone>(
     damages: &[&str],
     damage: impl AsyncFn(SessionId, &str),
 ) {
-    let keyring = || Keyring::parse(&Keyring::generate()).expect("a good key");
+    let keyring = || Keyring::generate();
     let sessions =
         Sessions::<Shop>::builder(store.clone()).keyring(keyring()).build().await.expect("it is ready");
     sessions.clear().await.expect("it answers");
@@ -895,7 +895,7 @@ mod postgres {
     /// No visitor can sign in by such a name, so nobody is found by it.
     #[tokio::test]
     async fn a_user_with_a_nul_is_refused_for_good_and_has_no_sessions() {
-        let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+        let keyring = Keyring::generate();
         let sessions = Sessions::<Named>::builder(store().await).keyring(keyring).build().await;
         let sessions = sessions.expect("it is ready");
         let user = || "a\0b".to_owned();

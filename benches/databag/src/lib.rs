@@ -23,7 +23,7 @@ pub struct Shop {
 ///
 /// If the store cannot be reached.
 pub async fn sessions<S: Backing>(store: S) -> Result<Sessions<Shop, S::Access>, Error> {
-    let key = Keyring::parse(&Keyring::generate()).map_err(|error| Error::Config(error.to_string()))?;
+    let key = Keyring::generate();
     Sessions::<Shop>::builder(store).keyring(key).build().await
 }
 

@@ -30,7 +30,7 @@ use crate::store::{StoreError, Table};
 /// let url = std::env::var("SESSION_STORE").unwrap_or_else(|_| "sqlite::memory:".to_owned());
 /// # #[cfg(feature = "sqlite")] {
 /// let sessions = Sessions::<Shop>::builder(AnyStore::connect(&url).await?)
-///     .keyring(Keyring::parse(&Keyring::generate())?)
+///     .keyring(Keyring::generate())
 ///     .build()
 ///     .await?;
 /// # }
@@ -302,7 +302,7 @@ mod tests {
         #[tokio::test]
         async fn calls_that_need_rows_are_errors_with_cookies() {
             let store = AnyStore::connect("cookie:").await.expect("nothing to connect to");
-            let keyring = Keyring::parse(&Keyring::generate()).expect("a good key");
+            let keyring = Keyring::generate();
             let sessions = Sessions::<Shop>::builder(store).keyring(keyring).build().await.expect("builds");
             let (token, session) = sessions.create(Shop { user_id: Some(7) }).await.expect("no call");
             assert_eq!(sessions.load(&token).await.expect("no call").expect("it lives").user_id, Some(7));

@@ -35,8 +35,12 @@ const HEADER_LEN: usize = ID_LEN + 1 + 3 * size_of::<i64>();
 ///
 /// - **Revocation.** The sessions of a user cannot be listed, found or ended, nor can one session by its id: such
 ///   calls do not compile. A log-out removes the cookie from the browser, and the process that handled it refuses
-///   the session in other requests. A copy of the cookie works elsewhere until it expires. Keep `idle` and
-///   `absolute` short, and prefer another store where sessions are worth stealing.
+///   the session in other requests, as long as it is among the last 4,096 that have ended or changed their id there. A
+///   copy of the cookie works in other processes, and after that many, until it expires. Keep `idle` and `absolute`
+///   short, and prefer another store where sessions are worth stealing.
+/// - **Missing keys.** A cookie under a key that the keyring does not have is not accepted
+///   ([`Rejection::UnknownKey`](crate::Rejection::UnknownKey)): anyone can write the name of a key into one. Keep an old
+///   key for as long as its cookies live.
 /// - **The latest state.** A client that kept an earlier cookie can send it again until it expires, with what the
 ///   session held then: count nothing in it that a visitor would like to undo.
 /// - **Merging.** Of two requests that change a session at the same time, the browser keeps the cookie that
@@ -59,7 +63,7 @@ const HEADER_LEN: usize = ID_LEN + 1 + 3 * size_of::<i64>();
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sessions = Sessions::<Shop>::builder(CookieStore)
-///     .keyring(Keyring::parse(&Keyring::generate())?)
+///     .keyring(Keyring::generate())
 ///     .build()
 ///     .await?;
 /// let (token, _) = sessions.create(Shop { visits: 1 }).await?;

@@ -2,6 +2,7 @@
 //!
 //! All fields share one buffer; a span marks each field's bytes in it.
 
+use std::fmt;
 use std::ops::Range;
 
 use serde::Serialize;
@@ -10,10 +11,16 @@ use serde::de::DeserializeOwned;
 use crate::codec::{self, Codec, CodecError};
 
 /// The encoded fields of a bag, in the order of its schema.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Fields {
     bytes: Vec<u8>,
     spans: Vec<Range<usize>>,
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fields({})", self.len())
+    }
 }
 
 impl Fields {
@@ -109,12 +116,17 @@ impl Encoder {
 }
 
 /// Hands out the fields of a record.
-#[derive(Debug)]
 #[doc(hidden)]
 pub struct Decoder<'a> {
     bytes: &'a [u8],
     sources: &'a [Source],
     failed: Option<usize>,
+}
+
+impl fmt::Debug for Decoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Decoder(..)")
+    }
 }
 
 /// Where a decoder finds the value of a field.

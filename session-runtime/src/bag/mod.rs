@@ -13,6 +13,7 @@ pub(crate) mod schema_lock;
 pub(crate) mod shape;
 mod tracer;
 
+use std::fmt;
 use std::net::IpAddr;
 
 use self::comparison::Comparison;
@@ -124,11 +125,17 @@ pub trait HasIp: Databag {
 }
 
 /// The values of a bag's projected fields, as a row holds them.
-#[derive(Debug, Default, Clone, PartialEq)]
+#[derive(Default, Clone, PartialEq)]
 pub struct Projection {
     pub(crate) user: Option<Value>,
     pub(crate) ip: Option<IpAddr>,
     pub(crate) columns: Vec<Option<Value>>,
+}
+
+impl fmt::Debug for Projection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Projection(..)")
+    }
 }
 
 #[doc(hidden)]

@@ -11,7 +11,7 @@ use crate::bag::schema::{Bind, Role};
 use crate::bag::{Databag, Projection};
 use crate::clock::Timestamp;
 use crate::codec::Codec as _;
-use crate::envelope::{Binding, OpenError};
+use crate::envelope::{Binding, OpenError, Place};
 use crate::error::{Error, Rejection};
 use crate::store::Row;
 use crate::token::{Hex, SessionId, Token};
@@ -136,7 +136,7 @@ pub(crate) enum LoadOutcome<T> {
 ///
 /// # Errors
 ///
-/// If the row is sealed under a key that is missing: a mistake in the configuration, not of the visitor.
+/// If a row of a store is sealed under a key that is missing: a mistake in the configuration, not of the visitor.
 pub(crate) fn open<T: Databag>(
     context: &Context,
     row: Row,
@@ -165,6 +165,10 @@ pub(crate) fn open<T: Databag>(
     };
     let record = match context.protection.open(&context.place, &binding, row.state) {
         Ok(record) => record,
+        // Anyone can write the name of a key into a cookie.
+        Err(OpenError::UnknownKey(_)) if matches!(context.place, Place::Cookie(_)) => {
+            return Ok(LoadOutcome::Rejected(Rejection::UnknownKey));
+        }
         Err(OpenError::UnknownKey(id)) => {
             return Err(Error::UnknownKey { id: Hex(&id).to_string() });
         }

@@ -7,6 +7,7 @@ mod csrf;
 mod format;
 mod keys;
 mod opened;
+mod weak;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -127,6 +128,11 @@ fn plain_frame(place: &Place, binding: &Binding<'_>) -> (Vec<u8>, &'static [u8])
 impl Protection {
     pub(crate) fn sealed(keyring: Keyring) -> Self {
         Self::Sealed(Sealing { keyring, opened: OpenedEnvelopes::new() })
+    }
+
+    /// Returns whether the current key ends with this process.
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(self, Self::Sealed(sealing) if sealing.keyring.is_temporary())
     }
 
     /// Turns a record into the state of a row.

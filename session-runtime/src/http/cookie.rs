@@ -5,6 +5,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::bag::schema::{CookieSchema, SameSite};
 use crate::envelope::CsrfCookie;
 use crate::error::{Error, Rejection};
@@ -12,6 +14,13 @@ use crate::token::{MAX_COOKIE, Token};
 
 /// What follows the name of the session cookie in the name of the CSRF cookie.
 const CSRF_SUFFIX: &str = "-csrf";
+
+/// The prefixes that browsers enforce (RFC 6265bis §4.1.3), a longer one before its beginning. All of them need `Secure`, and
+/// those with `Host` the path `/` and no domain; `HttpOnly`, which those with `Http` need, is always set.
+const PREFIXES: [&str; 4] = ["__Host-Http-", "__Host-", "__Http-", "__Secure-"];
+
+/// The longest attribute that browsers accept, in bytes (RFC 6265bis §5.6).
+const MAX_ATTRIBUTE: usize = 1024;
 
 /// The longest life of a cookie (RFC 6265bis §5.6.2).
 const MAX_AGE: Duration = Duration::from_hours(400 * 24);
@@ -94,7 +103,7 @@ impl FormerCookie {
     /// Returns the settings with which an answer removes it: those that a browser does not compare are the current ones.
     fn settings(&self, current: &CookieSettings) -> CookieSettings {
         let Self { name, path, domain, partitioned } = self.clone();
-        let needs_secure = partitioned || has_prefix(&name, "__Host-") || has_prefix(&name, "__Secure-");
+        let needs_secure = partitioned || prefix(&name).is_some();
         CookieSettings {
             name,
             path,
@@ -124,11 +133,21 @@ impl CookieSettings {
     /// Makes a cookie that browsers accept over plain HTTP.
     pub(crate) fn insecure(&mut self) {
         self.secure = false;
-        for prefix in ["__Host-", "__Secure-"] {
-            if let Some(name) = self.name.strip_prefix(prefix) {
-                self.name = name.to_owned();
-            }
+        self.name = self.bare_name().to_owned();
+    }
+
+    /// Returns the name without its prefixes.
+    pub(crate) fn bare_name(&self) -> &str {
+        let mut name = &*self.name;
+        while let Some(prefix) = prefix(name) {
+            name = &name[prefix.len()..];
         }
+        name
+    }
+
+    /// Returns whether browsers let no other host set the cookie.
+    pub(crate) fn is_host_only(&self) -> bool {
+        prefix(&self.name).is_some_and(|prefix| prefix.starts_with("__Host-"))
     }
 
     /// Checks that browsers accept such a cookie and the removals of the former ones. They drop others silently.
@@ -154,22 +173,19 @@ impl CookieSettings {
                 "the cookie name {name:?} has characters outside the RFC 6265bis token grammar"
             ));
         }
-        let prefixed = |prefix: &str| has_prefix(name, prefix);
-        if (prefixed("__Host-") && !name.starts_with("__Host-"))
-            || (prefixed("__Secure-") && !name.starts_with("__Secure-"))
-        {
-            return refuse(format!(
-                "the prefix of the cookie name {name:?} is spelled `__Host-` or `__Secure-`"
-            ));
-        }
-        if prefixed("__Host-") && !(*secure && domain.is_none() && path == "/") {
-            return refuse(format!(
-                "the cookie {name:?} needs `Secure`, the path \"/\" and no domain: choose a name without the prefix, or call \
-                 `development()` for plain HTTP"
-            ));
-        }
-        if prefixed("__Secure-") && !secure {
-            return refuse(format!("the cookie {name:?} needs `Secure`"));
+        if let Some(prefix) = prefix(name) {
+            if !name.starts_with(prefix) {
+                return refuse(format!("the prefix of the cookie name {name:?} is spelled `{prefix}`"));
+            }
+            if self.is_host_only() && !(*secure && domain.is_none() && path == "/") {
+                return refuse(format!(
+                    "the cookie {name:?} needs `Secure`, the path \"/\" and no domain: choose a name without the prefix, or \
+                     call `development()` for plain HTTP"
+                ));
+            }
+            if !secure {
+                return refuse(format!("the cookie {name:?} needs `Secure`"));
+            }
         }
         if *same_site == SameSite::None && !secure {
             return refuse("`SameSite=None` needs `Secure`".to_owned());
@@ -180,6 +196,12 @@ impl CookieSettings {
         if !path.starts_with('/') || !path.bytes().all(is_attribute) {
             return refuse(format!(
                 "the cookie path {path:?} is not a path: it begins with `/` and has no `;`"
+            ));
+        }
+        if path.len() > MAX_ATTRIBUTE {
+            return refuse(format!(
+                "the cookie path has {} bytes: browsers ignore one of more than {MAX_ATTRIBUTE}, write \"/\"",
+                path.len()
             ));
         }
         if let Some(domain) = domain
@@ -228,8 +250,13 @@ impl CookieFormat {
 
     /// Writes the value of a `Set-Cookie` header. The cookie of a `remembered` session outlives the browser: for as long
     /// as the session lives.
-    pub(crate) fn set(&self, token: &Token, remembered: bool, life: Duration) -> String {
-        let mut header = format!("{}={}{}", self.settings.name, *token.encode(), self.attributes);
+    pub(crate) fn set(&self, token: &Token, remembered: bool, life: Duration) -> Zeroizing<String> {
+        const MAX_AGE_LEN: usize = "; Max-Age=".len() + 20;
+        let (name, value) = (&self.settings.name, token.encode());
+        let length = name.len() + 1 + value.len() + self.attributes.len() + MAX_AGE_LEN;
+        // A string that grows would leave copies behind.
+        let mut header = Zeroizing::new(String::with_capacity(length));
+        let _ = write!(header, "{name}={}{}", *value, self.attributes);
         if remembered {
             let _ = write!(header, "; Max-Age={}", life.min(MAX_AGE).as_secs());
         }
@@ -309,9 +336,11 @@ pub(crate) struct Found {
     pub(crate) csrf: Option<CsrfCookie>,
 }
 
-/// Returns whether a name begins with a prefix, as browsers compare it (RFC 6265bis §5.7).
-fn has_prefix(name: &str, prefix: &str) -> bool {
-    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+/// Returns the prefix that a name begins with, in any case, as browsers compare it (RFC 6265bis §5.7).
+fn prefix(name: &str) -> Option<&'static str> {
+    let begins =
+        |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    PREFIXES.into_iter().find(begins)
 }
 
 fn removal(name: &str, attributes: &str) -> String {
@@ -369,7 +398,7 @@ mod tests {
     fn a_browser_session_cookie_has_no_date() {
         let header = format().set(&token(), false, Duration::from_mins(1));
         let value = token().encode();
-        assert_eq!(header, format!("__Host-shop={}; HttpOnly; SameSite=Lax; Secure; Path=/", *value));
+        assert_eq!(*header, format!("__Host-shop={}; HttpOnly; SameSite=Lax; Secure; Path=/", *value));
     }
 
     #[test]
@@ -427,11 +456,23 @@ mod tests {
     #[test]
     fn cookies_that_browsers_drop_are_refused() {
         type Change = fn(&mut CookieSettings);
-        let changes: [(&str, Change); 12] = [
+        let changes: [(&str, Change); 20] = [
             ("empty name", |c| c.name.clear()),
             ("name with a space", |c| c.name = "a b".to_owned()),
             ("name with a separator", |c| c.name = "a;b".to_owned()),
             ("prefix in another case", |c| c.name = "__host-shop".to_owned()),
+            ("secure prefix in another case", |c| c.name = "__SECURE-shop".to_owned()),
+            ("http prefix in another case", |c| c.name = "__http-shop".to_owned()),
+            ("host and http prefix in another case", |c| c.name = "__Host-HTTP-shop".to_owned()),
+            ("http without secure", |c| (c.name, c.secure) = ("__Http-s".to_owned(), false)),
+            ("host and http without secure", |c| (c.name, c.secure) = ("__Host-Http-s".to_owned(), false)),
+            ("host and http with a path", |c| {
+                (c.name, c.path) = ("__Host-Http-s".to_owned(), "/shop".to_owned());
+            }),
+            ("host and http with a domain", |c| {
+                (c.name, c.domain) = ("__Host-Http-s".to_owned(), Some("example.com".to_owned()));
+            }),
+            ("a long path", |c| (c.name, c.path) = ("s".to_owned(), format!("/{}", "p".repeat(1024)))),
             ("host with a domain", |c| c.domain = Some("example.com".to_owned())),
             ("host with a path", |c| c.path = "/shop".to_owned()),
             ("host without secure", |c| c.secure = false),
@@ -449,6 +490,26 @@ mod tests {
             let mut settings = settings();
             change(&mut settings);
             assert!(settings.check().is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn cookies_of_each_prefix_and_the_longest_path_are_accepted() {
+        for name in ["__Host-Http-s", "__Host-s", "__Http-s", "__Secure-s"] {
+            let settings = CookieSettings { name: name.to_owned(), ..settings() };
+            assert_eq!(settings.is_host_only(), name.starts_with("__Host-"));
+            assert!(settings.check().is_ok(), "{name}");
+        }
+        let (name, path) = ("s".to_owned(), format!("/{}", "p".repeat(1023)));
+        assert!(CookieSettings { name, path, ..settings() }.check().is_ok());
+    }
+
+    #[test]
+    fn over_plain_http_the_name_has_no_prefix() {
+        for name in ["__Host-Http-s", "__host-s", "__HTTP-s", "__Secure-s", "__Host-__Secure-s", "s"] {
+            let mut settings = CookieSettings { name: name.to_owned(), ..settings() };
+            settings.insecure();
+            assert_eq!((&*settings.name, settings.secure), ("s", false), "{name}");
         }
     }
 

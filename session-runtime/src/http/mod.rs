@@ -2,6 +2,7 @@
 
 pub(crate) mod client_ip;
 pub(crate) mod cookie;
+pub(crate) mod development;
 pub(crate) mod origin;
 
 use std::any::Any;
@@ -10,6 +11,7 @@ use std::sync::Once;
 
 use self::client_ip::{ProxyHeader, TrustedProxies};
 use self::cookie::{CookieFormat, CookieSettings};
+use self::development::DevelopmentHosts;
 use self::origin::Origins;
 use crate::bag::schema::CookieSchema;
 use crate::error::Error;
@@ -22,6 +24,8 @@ pub(crate) struct HttpSettings {
     pub(crate) proxy_header: ProxyHeader,
     pub(crate) trusted_origins: Vec<String>,
     pub(crate) login_redirect: Option<String>,
+    pub(crate) is_development: bool,
+    pub(crate) development_hosts: Vec<String>,
     /// A setting of the web framework's adapter, which alone knows its type.
     pub(crate) adapter: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -31,6 +35,8 @@ pub(crate) struct HttpConfig {
     pub(crate) cookie: CookieFormat,
     pub(crate) proxies: TrustedProxies,
     pub(crate) origins: Origins,
+    /// During development, whom this server answers.
+    pub(crate) development: Option<DevelopmentHosts>,
     pub(crate) login_redirect: Option<String>,
     pub(crate) adapter: Option<Box<dyn Any + Send + Sync>>,
     pub(crate) warnings: Warnings,
@@ -44,6 +50,7 @@ pub(crate) struct Warnings {
     pub(crate) unknown_address: Once,
     pub(crate) duplicate_cookie: Once,
     pub(crate) replaced_cookie: Once,
+    pub(crate) refused_host: Once,
 }
 
 impl HttpSettings {
@@ -55,15 +62,34 @@ impl HttpSettings {
             proxy_header: ProxyHeader::default(),
             trusted_origins: Vec::new(),
             login_redirect: None,
+            is_development: false,
+            development_hosts: Vec::new(),
             adapter: None,
         }
     }
 
-    /// Checks the settings. In production the cookie must have `Secure`.
+    /// Checks the settings. In production no other host may be able to set the cookie, nor read it.
     pub(crate) fn check(self, production: bool) -> Result<HttpConfig, Error> {
-        if production && !self.cookie.secure {
-            return Err(Error::Config("`production` needs a cookie with `Secure`".to_owned()));
+        if production && self.is_development {
+            return Err(Error::Config("`production` and `development` exclude each other".to_owned()));
         }
+        if production && !self.cookie.secure {
+            return Err(Error::Config(
+                "`production` needs a cookie with `Secure`: remove `secure(false)`".to_owned(),
+            ));
+        }
+        if production && !self.cookie.is_host_only() {
+            return Err(Error::Config(format!(
+                "`production` needs a cookie that no other host can set, and `{}` is not one: write `cookie = \"__Host-{}\"` \
+                 without a path and a domain; or leave `production` out, for a cookie that subdomains share",
+                self.cookie.name,
+                self.cookie.bare_name()
+            )));
+        }
+        if !self.is_development && !self.development_hosts.is_empty() {
+            return Err(Error::Config("`development_hosts` needs `development`".to_owned()));
+        }
+        let development = self.is_development.then(|| DevelopmentHosts::new(&self.development_hosts));
         if let Some(location) = &self.login_redirect
             && (location.is_empty() || !location.bytes().all(|byte| byte.is_ascii_graphic()))
         {
@@ -72,6 +98,7 @@ impl HttpSettings {
             )));
         }
         Ok(HttpConfig {
+            development: development.transpose()?,
             origins: Origins::new(&self.trusted_origins, self.cookie.secure)?,
             cookie: self.cookie.check()?,
             proxies: TrustedProxies::new(&self.trusted_proxies, self.trusts_every_peer, self.proxy_header)?,
@@ -83,6 +110,7 @@ impl HttpSettings {
                 unknown_address: Once::new(),
                 duplicate_cookie: Once::new(),
                 replaced_cookie: Once::new(),
+                refused_host: Once::new(),
             },
         })
     }

@@ -312,13 +312,7 @@ impl<T: Databag> Slot<T> {
     }
 
     fn note_failed_load(&self, id: SessionId, error: &Error) {
-        const MESSAGE: &str = "could not load the session";
-        if matches!(error, Error::UnknownKey { .. }) && self.engine.backend.custody() == Custody::Client {
-            // A client can name any key in a cookie; that is not a failure to be counted.
-            tracing::warn!(session = ?id, error = %ErrorChain(error), "{MESSAGE}");
-        } else {
-            report::<T>(Some(id), error, MESSAGE);
-        }
+        report::<T>(Some(id), error, "could not load the session");
         let mut state = self.state.borrow_mut();
         if matches!(*state, State::Untouched) {
             *state = State::LoadFailed;
@@ -339,6 +333,7 @@ impl<T: Databag> Slot<T> {
             | Rejection::Undecodable { .. }
             | Rejection::Address
             | Rejection::UserAgent
+            | Rejection::UnknownKey
             | Rejection::Duplicate => {
                 tracing::info!(bag, session, reason = %rejection, "a session is not accepted");
             }

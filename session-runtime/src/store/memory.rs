@@ -32,7 +32,7 @@ use crate::token::SessionId;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sessions = Sessions::<Shop>::builder(MemoryStore::new())
-///     .keyring(Keyring::parse(&Keyring::generate())?)
+///     .keyring(Keyring::generate())
 ///     .build()
 ///     .await?;
 /// let (token, _) = sessions.create(Shop { visits: 1 }).await?;

@@ -30,8 +30,9 @@ pub(crate) mod sqlite;
 #[cfg(any(test, feature = "testing"))]
 pub mod suite;
 
-/// What a store keeps for one session.
-#[derive(Clone, Debug, PartialEq)]
+/// What a store keeps for one session. `Debug` shows no content: neither the state, which could be in the clear, nor the
+/// user, the address and the columns.
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Row {
     /// The key: the public name of the session.
@@ -56,6 +57,23 @@ pub struct Row {
     /// Other programs can write anything into a store. One such row must not fail a list of many rows, so it is
     /// returned with this mark, and the session is not accepted.
     pub damaged: Option<String>,
+}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, state, user, ip, created, expiration, revision, columns, damaged } = self;
+        f.debug_struct("Row")
+            .field("id", id)
+            .field("state", &format_args!("{} bytes", state.len()))
+            .field("user", user)
+            .field("ip", &ip.map(|_| format_args!("..")))
+            .field("created", created)
+            .field("expiration", expiration)
+            .field("revision", revision)
+            .field("columns", columns)
+            .field("damaged", damaged)
+            .finish()
+    }
 }
 
 impl Row {

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use actix_web::HttpRequest;
 use actix_web::cookie::{self, Cookie};
 use actix_web::dev::ResponseHead;
-use actix_web::http::header::{COOKIE, HeaderValue, USER_AGENT};
+use actix_web::http::header::{COOKIE, HOST, HeaderValue, USER_AGENT};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::backend::access::{Access, Backing};
 use crate::bag::Databag;
@@ -31,6 +32,24 @@ pub(super) type SkipCookie = Box<dyn Fn(&HttpRequest, &ResponseHead) -> bool + S
 pub(super) fn skips_cookie(http: &HttpConfig, request: &HttpRequest, head: &ResponseHead) -> bool {
     let skip = http.adapter.as_ref().and_then(|adapter| adapter.downcast_ref::<SkipCookie>());
     skip.is_some_and(|skip| skip(request, head))
+}
+
+/// Returns whether a request is answered: during development only one of this machine is.
+pub(super) fn is_served(http: &HttpConfig, request: &HttpRequest) -> bool {
+    let Some(development) = &http.development else { return true };
+    let authority = request.uri().authority().map(|authority| Some(authority.as_str()));
+    let hosts = request.headers().get_all(HOST).map(|host| host.to_str().ok()).chain(authority);
+    let is_served = development.serves(hosts.clone(), request.peer_addr().map(|peer| peer.ip()));
+    if !is_served {
+        http.warnings.refused_host.call_once(|| {
+            tracing::warn!(
+                hosts = ?hosts.flatten().collect::<Vec<_>>(),
+                "a request is answered 403, because `development()` serves this machine alone: name the hosts under which others \
+                 may use it, `.development_hosts([\"shop.test\"])`"
+            );
+        });
+    }
+    is_served
 }
 
 /// Finds out what a request says of its visitor, for sessions of the bag `T`.
@@ -126,23 +145,28 @@ fn peer(request: &HttpRequest) -> Hop {
 
 /// Writes the `Set-Cookie` headers of an update. The live cookie is the last one, for clients that know cookies by their
 /// names alone.
-pub(super) fn set_cookies(http: &HttpConfig, update: &CookieUpdate, now: Timestamp) -> Vec<String> {
-    let mut cookies = http.cookie.former_removals().to_vec();
+pub(super) fn set_cookies(
+    http: &HttpConfig,
+    update: &CookieUpdate,
+    now: Timestamp,
+) -> Vec<Zeroizing<String>> {
+    let removals = http.cookie.former_removals().iter();
+    let mut cookies: Vec<_> = removals.map(|removal| Zeroizing::new(removal.clone())).collect();
     cookies.push(match update {
         CookieUpdate::Set { token, remembered, expires } => {
             http.cookie.set(token, *remembered, expires.saturating_since(now))
         }
-        CookieUpdate::Remove => http.cookie.removal(),
+        CookieUpdate::Remove => Zeroizing::new(http.cookie.removal()),
     });
     cookies
 }
 
 /// Writes the `Set-Cookie` header of the CSRF cookie.
-pub(super) fn csrf_cookie(http: &HttpConfig, update: &CsrfCookieUpdate) -> String {
-    match update {
+pub(super) fn csrf_cookie(http: &HttpConfig, update: &CsrfCookieUpdate) -> Zeroizing<String> {
+    Zeroizing::new(match update {
         CsrfCookieUpdate::Set(cookie) => http.cookie.csrf_set(cookie),
         CsrfCookieUpdate::Remove => http.cookie.csrf_removal(),
-    }
+    })
 }
 
 /// Settings of sessions over HTTP.
@@ -186,8 +210,21 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     }
 
     /// Allows plain HTTP, for a developer's machine: the cookie loses `Secure` and the prefix of its name.
+    ///
+    /// Only this machine is served: a request from elsewhere, or for another host than `localhost`, `*.localhost` and the
+    /// loopback's addresses, is answered 403 by the middleware. So a program that goes into production like this is
+    /// noticed, and no page on the web reaches it by a name of its own (DNS rebinding).
     pub fn development(self) -> Self {
-        self.set_http(|http| http.cookie.insecure())
+        self.set_http(|http| {
+            http.cookie.insecure();
+            http.is_development = true;
+        })
+    }
+
+    /// Names further hosts, without ports, for which [`development`](Self::development) serves requests, from any machine.
+    pub fn development_hosts<I: AsRef<str>>(self, hosts: impl IntoIterator<Item = I>) -> Self {
+        let hosts = hosts.into_iter().map(|host| host.as_ref().to_owned()).collect();
+        self.set_http(|http| http.development_hosts = hosts)
     }
 
     /// Names a cookie that an earlier version of the program has set: call it when you change the cookie's name, path,
@@ -279,7 +316,7 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
 }
 
 impl<T: Databag, A: Access> Sessions<T, A> {
-    /// Returns the cookie of a token, for requests in tests. In an answer it would be a browser-session cookie: it has no
+    /// Returns the cookie of a token, for requests in tests. Its `Debug` is actix-web's, and shows the token. In an answer it would be a browser-session cookie: it has no
     /// `Max-Age` and no `Partitioned`.
     pub fn cookie(&self, token: &Token) -> Cookie<'static> {
         let settings = self.http.cookie.settings();

@@ -21,7 +21,7 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::poll;
 use smallvec::SmallVec;
 
-use super::config::{csrf_cookie, set_cookies, skips_cookie};
+use super::config::{csrf_cookie, is_served, set_cookies, skips_cookie};
 use crate::backend::access::{Access, AccessKind};
 use crate::bag::Databag;
 use crate::engine::core::Engine;
@@ -126,6 +126,10 @@ where
     forward_ready!(next);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
+        if !is_served(&self.site.http, request.request()) {
+            let response = HttpResponse::Forbidden().finish().map_into_right_body();
+            return Box::pin(ready(Ok(request.into_response(response))));
+        }
         let slot = Rc::new(Slot::<T>::new(self.site.engine.clone()));
         let answered = match mount(&request, &slot, &self.site) {
             Ok(answered) => answered,

@@ -36,7 +36,7 @@ fn shop() -> Shop {
 }
 
 async fn sessions() -> Sessions<Shop> {
-    let key = Keyring::parse(&Keyring::generate()).expect("a generated key is good");
+    let key = Keyring::generate();
     Sessions::<Shop>::builder(MemoryStore::new()).keyring(key).build().await.expect("builds")
 }
 

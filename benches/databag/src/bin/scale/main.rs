@@ -90,7 +90,7 @@ fn run(settings: &Settings) -> Result<()> {
     let folder = env::current_exe()?.with_file_name(format!("databag-scale-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let scratch = Scratch(folder);
-    let key = Keyring::generate();
+    let key = Keyring::generate_text();
     let sizes: Vec<u64> = SIZES.into_iter().filter(|rows| *rows <= settings.most).collect();
     let step = |name: &str, rows: u64, seconds: f64| step(&scratch.file(rows), &key, name, rows, seconds);
 
