@@ -13,6 +13,13 @@ use crate::token::{MAX_COOKIE, Token};
 /// What follows the name of the session cookie in the name of the CSRF cookie.
 const CSRF_SUFFIX: &str = "-csrf";
 
+/// The longest attribute that browsers do not ignore, in bytes (RFC 6265bis §5.6).
+const MAX_ATTRIBUTE: usize = 1024;
+
+/// What names begin with that browsers take only with certain attributes (RFC 6265bis §5.7). Of two that both fit, the longer
+/// one comes first.
+const PREFIXES: [&str; 4] = ["__Host-Http-", "__Host-", "__Http-", "__Secure-"];
+
 /// The longest life of a cookie (RFC 6265bis §5.6.2).
 const MAX_AGE: Duration = Duration::from_hours(400 * 24);
 
@@ -94,7 +101,7 @@ impl FormerCookie {
     /// Returns the settings with which an answer removes it: those that a browser does not compare are the current ones.
     fn settings(&self, current: &CookieSettings) -> CookieSettings {
         let Self { name, path, domain, partitioned } = self.clone();
-        let needs_secure = partitioned || has_prefix(&name, "__Host-") || has_prefix(&name, "__Secure-");
+        let needs_secure = partitioned || prefix(&name).is_some();
         CookieSettings {
             name,
             path,
@@ -124,10 +131,8 @@ impl CookieSettings {
     /// Makes a cookie that browsers accept over plain HTTP.
     pub(crate) fn insecure(&mut self) {
         self.secure = false;
-        for prefix in ["__Host-", "__Secure-"] {
-            if let Some(name) = self.name.strip_prefix(prefix) {
-                self.name = name.to_owned();
-            }
+        if let Some(name) = prefix(&self.name).and_then(|prefix| self.name.strip_prefix(prefix)) {
+            self.name = name.to_owned();
         }
     }
 
@@ -154,22 +159,19 @@ impl CookieSettings {
                 "the cookie name {name:?} has characters outside the RFC 6265bis token grammar"
             ));
         }
-        let prefixed = |prefix: &str| has_prefix(name, prefix);
-        if (prefixed("__Host-") && !name.starts_with("__Host-"))
-            || (prefixed("__Secure-") && !name.starts_with("__Secure-"))
-        {
-            return refuse(format!(
-                "the prefix of the cookie name {name:?} is spelled `__Host-` or `__Secure-`"
-            ));
-        }
-        if prefixed("__Host-") && !(*secure && domain.is_none() && path == "/") {
-            return refuse(format!(
-                "the cookie {name:?} needs `Secure`, the path \"/\" and no domain: choose a name without the prefix, or call \
-                 `development()` for plain HTTP"
-            ));
-        }
-        if prefixed("__Secure-") && !secure {
-            return refuse(format!("the cookie {name:?} needs `Secure`"));
+        if let Some(prefix) = prefix(name) {
+            if !name.starts_with(prefix) {
+                return refuse(format!("the prefix of the cookie name {name:?} is spelled `{prefix}`"));
+            }
+            if prefix.starts_with("__Host-") && !(*secure && domain.is_none() && path == "/") {
+                return refuse(format!(
+                    "the cookie {name:?} needs `Secure`, the path \"/\" and no domain: choose a name without the prefix, or \
+                     call `development()` for plain HTTP"
+                ));
+            }
+            if !secure {
+                return refuse(format!("the cookie {name:?} needs `Secure`"));
+            }
         }
         if *same_site == SameSite::None && !secure {
             return refuse("`SameSite=None` needs `Secure`".to_owned());
@@ -177,9 +179,15 @@ impl CookieSettings {
         if *partitioned && !secure {
             return refuse("`Partitioned` needs `Secure`".to_owned());
         }
-        if !path.starts_with('/') || !path.bytes().all(is_attribute) {
+        if !path.starts_with('/') || path.ends_with(' ') || !path.bytes().all(is_attribute) {
             return refuse(format!(
-                "the cookie path {path:?} is not a path: it begins with `/` and has no `;`"
+                "the cookie path {path:?} is not a path: it begins with `/`, does not end with a space and has no `;`"
+            ));
+        }
+        if path.len() > MAX_ATTRIBUTE {
+            return refuse(format!(
+                "the cookie path has {} bytes, and browsers ignore an attribute of more than {MAX_ATTRIBUTE}",
+                path.len()
             ));
         }
         if let Some(domain) = domain
@@ -305,9 +313,11 @@ fn find<'a>(name: &str, headers: impl Iterator<Item = &'a [u8]>) -> Result<Optio
     Ok(found)
 }
 
-/// Returns whether a name begins with a prefix, as browsers compare it (RFC 6265bis §5.7).
-fn has_prefix(name: &str, prefix: &str) -> bool {
-    name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+/// Returns the prefix that a name begins with, as browsers compare it (RFC 6265bis §5.7).
+fn prefix(name: &str) -> Option<&'static str> {
+    let begins =
+        |prefix: &&str| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    PREFIXES.into_iter().find(begins)
 }
 
 fn removal(name: &str, attributes: &str) -> String {
@@ -414,16 +424,26 @@ mod tests {
 
     #[test]
     fn a_former_cookie_does_not_hinder_plain_http() {
-        let former = vec![FormerCookie::named("__Host-shop"), FormerCookie::named("shop").partitioned(true)];
+        let former = ["__Host-shop", "__Http-shop", "__Secure-shop"].map(FormerCookie::named).into_iter();
+        let former = former.chain([FormerCookie::named("shop").partitioned(true)]).collect();
         let mut settings = CookieSettings { former, ..settings() };
         settings.insecure();
-        assert_eq!(settings.check().expect("good cookies").former_removals().len(), 2);
+        assert_eq!(settings.check().expect("good cookies").former_removals().len(), 4);
+    }
+
+    #[test]
+    fn plain_http_takes_the_name_without_its_prefix() {
+        for prefix in PREFIXES {
+            let mut settings = CookieSettings { name: format!("{prefix}shop"), ..settings() };
+            settings.insecure();
+            assert_eq!(settings.check().expect("a good cookie").name(), "shop");
+        }
     }
 
     #[test]
     fn cookies_that_browsers_drop_are_refused() {
         type Change = fn(&mut CookieSettings);
-        let changes: [(&str, Change); 12] = [
+        let changes: [(&str, Change); 17] = [
             ("empty name", |c| c.name.clear()),
             ("name with a space", |c| c.name = "a b".to_owned()),
             ("name with a separator", |c| c.name = "a;b".to_owned()),
@@ -431,6 +451,15 @@ mod tests {
             ("host with a domain", |c| c.domain = Some("example.com".to_owned())),
             ("host with a path", |c| c.path = "/shop".to_owned()),
             ("host without secure", |c| c.secure = false),
+            ("http prefix without secure", |c| (c.name, c.secure) = ("__Http-s".to_owned(), false)),
+            ("host http prefix with a path", |c| {
+                (c.name, c.path) = ("__Host-Http-s".to_owned(), "/shop".to_owned());
+            }),
+            ("prefix in another case", |c| c.name = "__Host-http-s".to_owned()),
+            ("path that browsers ignore", |c| {
+                (c.name, c.path) = ("shop".to_owned(), format!("/{}", "a".repeat(1024)));
+            }),
+            ("path that browsers shorten", |c| (c.name, c.path) = ("shop".to_owned(), "/shop ".to_owned())),
             ("secure prefix without secure", |c| (c.name, c.secure) = ("__Secure-s".to_owned(), false)),
             ("none without secure", |c| {
                 (c.name, c.secure, c.same_site) = ("s".to_owned(), false, SameSite::None);
