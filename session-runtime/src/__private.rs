@@ -31,6 +31,38 @@ use crate::bag::comparison::encoding;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// What the fuzzing targets call where the public interface needs a server.
+#[cfg(all(feature = "testing", feature = "any"))]
+pub mod fuzz {
+    use crate::backend::any::sqlite_file;
+    use crate::store::{Row, Table};
+    use crate::{MysqlStore, PostgresStore, RedisStore, SessionId, StoreError};
+
+    /// Reads the URL of a store without opening it.
+    ///
+    /// # Errors
+    ///
+    /// As [`AnyStore::connect`](crate::AnyStore::connect), which calls the same functions.
+    pub fn check_url(url: &str) -> Result<(), StoreError> {
+        match url.split(':').next() {
+            Some("sqlite") => sqlite_file(url).map(drop),
+            Some("postgres" | "postgresql") => PostgresStore::options(url).map(drop),
+            Some("mysql" | "mariadb") => MysqlStore::options(url).map(drop),
+            _ => RedisStore::check_url(url),
+        }
+    }
+
+    /// Reads what Redis holds under an id; `None` if it is no row.
+    pub fn redis_row(table: &Table, id: SessionId, bytes: &[u8]) -> Option<Row> {
+        RedisStore::read_row(table, id, bytes)
+    }
+
+    /// Returns what Redis holds of a row; `None` if the row does not fit the table.
+    pub fn redis_bytes(table: &Table, row: &Row) -> Option<Vec<u8>> {
+        RedisStore::write_row(table, row)
+    }
+}
+
 /// Returns the default of a field without a `default` attribute.
 pub fn default_of<T: HasDefault>() -> T {
     T::default_value()

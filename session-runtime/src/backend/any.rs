@@ -167,13 +167,23 @@ impl AnyStore {
 #[cfg(feature = "sqlite")]
 fn open_sqlite(url: &str) -> Result<AnyStore, StoreError> {
     use crate::store::sqlite::SqliteStore;
+    let store = match sqlite_file(url)? {
+        Some(path) => SqliteStore::open(path),
+        None => SqliteStore::in_memory(),
+    };
+    store.map(AnyStore::from)
+}
+
+/// Reads the file that a URL names; `None` for a database in memory.
+#[cfg(feature = "sqlite")]
+pub(crate) fn sqlite_file(url: &str) -> Result<Option<String>, StoreError> {
     let path = url.strip_prefix("sqlite:").unwrap_or_default();
     match path.strip_prefix("//").unwrap_or(path) {
         path if path.contains('?') => Err(invalid_url("`sqlite:` takes no options")),
         "" => Err(invalid_url("it names no file: write `sqlite:sessions.db`")),
-        ":memory:" => SqliteStore::in_memory().map(AnyStore::from),
+        ":memory:" => Ok(None),
         path => match percent_decoded(path) {
-            Some(path) => SqliteStore::open(path).map(AnyStore::from),
+            Some(path) => Ok(Some(path)),
             None => Err(invalid_url("its `%` escapes are not those of UTF-8 text: write `%25` for a `%`")),
         },
     }

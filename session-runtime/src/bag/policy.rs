@@ -77,7 +77,9 @@ impl FieldVersions<'_> {
     ) -> Result<MergeOutcome, CodecError> {
         self.merge_values::<C, T>(equality, |base, ours, theirs| {
             let same: &Same<'_, T> = &|one, other| same::<C, T>(equality, one, other);
-            Ok(T::merge_additions([base, ours, theirs], same))
+            // What was decoded can be encoded.
+            let encoded: &Encoding<'_, T> = &|item| encoded::<C>(item).unwrap_or_default();
+            Ok(T::merge_additions([base, ours, theirs], same, encoded))
         })
     }
 
@@ -198,11 +200,13 @@ pub trait Entries: Sized {
 #[doc(hidden)]
 pub trait Append: Sized {
     /// Returns one list with the items that either version added, those of `theirs` first, and without the items that
-    /// either version removed. `same` compares two items, each in a list of its own.
-    fn merge_additions(versions: [Self; 3], same: &Same<'_, Self>) -> Self;
+    /// either version removed. `same` compares two items, each in a list of its own, and `encoded` encodes one.
+    fn merge_additions(versions: [Self; 3], same: &Same<'_, Self>, encoded: &Encoding<'_, Self>) -> Self;
 }
 
 type Same<'a, T> = dyn Fn(&T, &T) -> bool + 'a;
+
+type Encoding<'a, T> = dyn Fn(&T) -> Key + 'a;
 
 fn same<C: Codec, T: Serialize>(equality: Equality<T>, one: &T, other: &T) -> bool {
     if let Some(equal) = equality {
@@ -319,30 +323,72 @@ impl<V: Serialize + Eq + Hash, S: BuildHasher + Default> Entries for HashSet<V, 
 /// For each item of a list, its position in the base list; `None` for an addition.
 type Origins = Vec<Option<usize>>;
 
+/// How many items of a list are compared with those of another at most. Items after that are found by their encodings, so
+/// that two lists of many thousand items are merged in milliseconds.
+const MAX_COMPARISONS: usize = 1 << 20;
+
 /// Finds the origins of a list's items. A capped list drops items at its front, and the items behind them move up.
 /// In any other list an item comes from the next equal item of the base list.
-fn origins(before: usize, items: usize, same: &dyn Fn(usize, usize) -> bool) -> Origins {
-    let moved_up =
-        |dropped: &usize| before - dropped <= items && (*dropped..before).all(|at| same(at, at - dropped));
-    if let Some(dropped) = (0..before).find(moved_up) {
-        return (0..items).map(|item| Some(item + dropped).filter(|at| *at < before)).collect();
+fn origins<T>(
+    base: &[T],
+    list: &[T],
+    same: &Same<'_, T>,
+    encoded: &Encoding<'_, T>,
+    mut comparisons: usize,
+) -> Origins {
+    let moved_up = overlap(base, list, same);
+    if moved_up > 0 {
+        let dropped = base.len() - moved_up;
+        return (0..list.len()).map(|item| Some(item + dropped).filter(|at| *at < base.len())).collect();
     }
+    let mut positions: Option<HashMap<Key, Vec<usize>>> = None;
     let mut next = 0;
-    let mut find = |item| {
-        let at = (next..before).find(|at| same(*at, item))?;
+    let mut find = |item: &T| {
+        let rest = &base[next..];
+        let at = if let Some(left) = comparisons.checked_sub(rest.len()) {
+            comparisons = left;
+            next + rest.iter().position(|other| same(other, item))?
+        } else {
+            let positions = positions.get_or_insert_with(|| {
+                let mut positions: HashMap<_, Vec<_>> = HashMap::new();
+                for (at, item) in base.iter().enumerate() {
+                    positions.entry(encoded(item)).or_default().push(at);
+                }
+                positions
+            });
+            let equal = positions.get(&encoded(item))?;
+            *equal.get(equal.partition_point(|at| *at < next))?
+        };
         next = at + 1;
         Some(at)
     };
-    (0..items).map(&mut find).collect()
+    list.iter().map(&mut find).collect()
+}
+
+/// Returns how many of the last items of `base` are the first ones of `list`, by the search of Knuth, Morris and Pratt.
+fn overlap<T>(base: &[T], list: &[T], same: &Same<'_, T>) -> usize {
+    let mut borders: Vec<usize> = Vec::with_capacity(list.len());
+    let step = |borders: &[usize], mut matched: usize, item: &T| {
+        loop {
+            match list.get(matched) {
+                Some(next) if same(next, item) => return matched + 1,
+                _ if matched == 0 => return 0,
+                _ => matched = borders[matched - 1],
+            }
+        }
+    };
+    for (at, item) in list.iter().enumerate() {
+        borders.push(if at == 0 { 0 } else { step(&borders, borders[at - 1], item) });
+    }
+    base.iter().fold(0, |matched, item| step(&borders, matched, item))
 }
 
 #[diagnostic::do_not_recommend]
 impl<V> Append for Vec<V> {
-    fn merge_additions(versions: [Self; 3], same: &Same<'_, Self>) -> Self {
+    fn merge_additions(versions: [Self; 3], same: &Same<'_, Self>, encoded: &Encoding<'_, Self>) -> Self {
         let [base, ours, theirs] =
             versions.map(|list| list.into_iter().map(single::<Self, V>).collect::<Vec<_>>());
-        let [mine, other] = [&ours, &theirs]
-            .map(|list| origins(base.len(), list.len(), &|at, item| same(&base[at], &list[item])));
+        let [mine, other] = [&ours, &theirs].map(|list| origins(&base, list, same, encoded, MAX_COMPARISONS));
         let only_grew = |origins: &Origins| origins.iter().flatten().copied().eq(0..base.len());
         // A version that changed more than its end determines the order.
         let [(first, origins), (second, others)] = if only_grew(&other) && !only_grew(&mine) {
@@ -369,7 +415,7 @@ mod tests {
     }
 
     fn append(base: &[u8], ours: &[u8], theirs: &[u8]) -> Vec<u8> {
-        Vec::merge_additions([base, ours, theirs].map(<[u8]>::to_vec), &Vec::eq)
+        Vec::merge_additions([base, ours, theirs].map(<[u8]>::to_vec), &Vec::eq, &Vec::clone)
     }
 
     #[test]
@@ -416,6 +462,62 @@ mod tests {
         assert_eq!(append(&[1, 2, 1, 3], &[1, 3, 4], &[2, 1, 3, 5]), [1, 3, 5, 4], "items may repeat");
         assert_eq!(append(&[1, 2, 3], &[4], &[5]), [5, 4], "both emptied it");
         assert_eq!(append(&[1, 2, 3], &[1, 3, 2], &[2, 3, 4]), [3, 4, 2], "ours moved one to the end");
+    }
+
+    /// What [`origins`] finds, in a time that grows with the square of the lengths.
+    fn slow_origins(base: &[u8], list: &[u8]) -> Origins {
+        let moved_up = |dropped: &usize| list.starts_with(&base[*dropped..]);
+        if let Some(dropped) = (0..base.len()).find(moved_up) {
+            return (0..list.len()).map(|item| Some(item + dropped).filter(|at| *at < base.len())).collect();
+        }
+        let mut next = 0;
+        let find = |item: &u8| {
+            let at = next + base[next..].iter().position(|other| other == item)?;
+            next = at + 1;
+            Some(at)
+        };
+        list.iter().map(find).collect()
+    }
+
+    #[test]
+    fn origins_are_the_same_however_they_are_found() {
+        // All lists of up to five of three items.
+        let lists: Vec<Vec<u8>> = (0..6_u32)
+            .flat_map(|length| {
+                (0..3_u32.pow(length)).map(move |n| (0..length).map(move |at| n / 3_u32.pow(at) % 3))
+            })
+            .map(|items| items.map(|item| u8::try_from(item).expect("below 3")).collect())
+            .collect();
+        assert_eq!(lists.len(), 364);
+        for (base, list) in lists.iter().flat_map(|base| lists.iter().map(move |list| (base, list))) {
+            for comparisons in [0, 3, MAX_COMPARISONS] {
+                let found = origins(base, list, &u8::eq, &|item| vec![*item], comparisons);
+                assert_eq!(found, slow_origins(base, list), "{base:?} {list:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_merge_of_long_lists_compares_few_items() {
+        const LENGTH: usize = 60_000;
+        let list = |item| vec![item; LENGTH];
+        let almost = |item, last| [vec![item; LENGTH - 1], vec![last]].concat();
+        let repeated = |part: &[u8]| part.repeat(LENGTH / part.len());
+        for (base, ours) in [
+            (list(0), list(1)),
+            (almost(0, 1), list(0)),
+            (list(0), almost(0, 1)),
+            (almost(0, 1), almost(0, 2)),
+            (repeated(&[0, 1]), repeated(&[0, 0, 1])),
+        ] {
+            let comparisons = std::cell::Cell::new(0);
+            let same = |one: &u8, other: &u8| {
+                comparisons.set(comparisons.get() + 1);
+                one == other
+            };
+            origins(&base, &ours, &same, &|item| vec![*item], MAX_COMPARISONS);
+            assert!(comparisons.get() <= MAX_COMPARISONS + 4 * LENGTH, "{}", comparisons.get());
+        }
     }
 
     #[test]

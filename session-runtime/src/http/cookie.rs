@@ -193,9 +193,9 @@ impl CookieSettings {
         if *partitioned && !secure {
             return refuse("`Partitioned` needs `Secure`".to_owned());
         }
-        if !path.starts_with('/') || !path.bytes().all(is_attribute) {
+        if !path.starts_with('/') || path.ends_with(' ') || !path.bytes().all(is_attribute) {
             return refuse(format!(
-                "the cookie path {path:?} is not a path: it begins with `/` and has no `;`"
+                "the cookie path {path:?} is not a path: it begins with `/`, does not end with a space and has no `;`"
             ));
         }
         if path.len() > MAX_ATTRIBUTE {
@@ -447,16 +447,26 @@ mod tests {
 
     #[test]
     fn a_former_cookie_does_not_hinder_plain_http() {
-        let former = vec![FormerCookie::named("__Host-shop"), FormerCookie::named("shop").partitioned(true)];
+        let former = ["__Host-shop", "__Http-shop", "__Secure-shop"].map(FormerCookie::named).into_iter();
+        let former = former.chain([FormerCookie::named("shop").partitioned(true)]).collect();
         let mut settings = CookieSettings { former, ..settings() };
         settings.insecure();
-        assert_eq!(settings.check().expect("good cookies").former_removals().len(), 2);
+        assert_eq!(settings.check().expect("good cookies").former_removals().len(), 4);
+    }
+
+    #[test]
+    fn plain_http_takes_the_name_without_its_prefix() {
+        for prefix in PREFIXES {
+            let mut settings = CookieSettings { name: format!("{prefix}shop"), ..settings() };
+            settings.insecure();
+            assert_eq!(settings.check().expect("a good cookie").name(), "shop");
+        }
     }
 
     #[test]
     fn cookies_that_browsers_drop_are_refused() {
         type Change = fn(&mut CookieSettings);
-        let changes: [(&str, Change); 20] = [
+        let changes: [(&str, Change); 21] = [
             ("empty name", |c| c.name.clear()),
             ("name with a space", |c| c.name = "a b".to_owned()),
             ("name with a separator", |c| c.name = "a;b".to_owned()),
@@ -476,6 +486,7 @@ mod tests {
             ("host with a domain", |c| c.domain = Some("example.com".to_owned())),
             ("host with a path", |c| c.path = "/shop".to_owned()),
             ("host without secure", |c| c.secure = false),
+            ("path that browsers shorten", |c| (c.name, c.path) = ("shop".to_owned(), "/shop ".to_owned())),
             ("secure prefix without secure", |c| (c.name, c.secure) = ("__Secure-s".to_owned(), false)),
             ("none without secure", |c| {
                 (c.name, c.secure, c.same_site) = ("s".to_owned(), false, SameSite::None);

@@ -190,6 +190,27 @@ impl RedisStore {
         }
     }
 
+    /// Checks a URL without connecting.
+    #[cfg(all(feature = "testing", feature = "any"))]
+    pub(crate) fn check_url(url: &str) -> Result<(), StoreError> {
+        url::parse(url).map(drop).map_err(|error| StoreError::new("read a URL", error))
+    }
+
+    /// Reads what is stored under an id; `None` if it is no row.
+    #[cfg(all(feature = "testing", feature = "any"))]
+    pub(crate) fn read_row(table: &Table, id: SessionId, bytes: &[u8]) -> Option<Row> {
+        match fields::read(table, id, bytes) {
+            fields::Stored::Row(row) | fields::Stored::Pending(_, row) => Some(row),
+            fields::Stored::Nothing | fields::Stored::Moved(..) => None,
+        }
+    }
+
+    /// Returns what is stored of a row.
+    #[cfg(all(feature = "testing", feature = "any"))]
+    pub(crate) fn write_row(table: &Table, row: &Row) -> Option<Vec<u8>> {
+        fields::write(table, row, [0; 12], None, &fields::Kept::default()).ok()
+    }
+
     /// Takes a connection to one server.
     ///
     /// It reconnects by its own rules, after an error of the connection; a call that met this error is sent once more. It

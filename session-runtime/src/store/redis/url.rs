@@ -208,6 +208,12 @@ fn certificates(url: &str) -> Result<(String, Option<TlsCertificates>), RedisErr
         {
             rest.append_pair(&name, &value);
         } else {
+            // The name may be the end of a password.
+            if query.contains('@') {
+                return Err(invalid_url(
+                    "the URL has an unknown parameter, or a password with a `?`: write %3F for it",
+                ));
+            }
             // The client would ignore it silently, even if it was meant to secure the connection.
             let detail = format!(
                 "{name:?}; there are {ROOTS}, {CERTIFICATE}, {KEY} and {PROTOCOL}, and for sentinels \
@@ -292,6 +298,20 @@ mod tests {
         assert!(refusal("rediss://a/?tls-ca-cert-file=no/such%20file").contains("\"no/such file\""));
         let text = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
         assert!(refusal(&format!("rediss://a/?tls-ca-cert-file={text}")).contains("no certificate"));
+    }
+
+    #[test]
+    fn the_end_of_a_password_is_not_shown_as_a_parameter() {
+        for url in [
+            "redis://eve:a?hunter2@a/",
+            "rediss-cluster://eve:a?hunter2&b@a/",
+            "redis-sentinel://e:?hunter2@a/m",
+        ] {
+            let refusal = refusal(url);
+            assert!(refusal.contains("%3F") && !refusal.contains("hunter2"), "{refusal}");
+        }
+        let known = "redis-sentinel://eve@a:1/m?sentinel-password=a@b&sentinel-user=b@c";
+        assert!(parse(known).is_ok(), "a value may have an `@`");
     }
 
     #[test]

@@ -219,6 +219,8 @@ pub(super) enum Failure {
         "{parameter:?} has no effect, because the URL does not ask for the server to be verified: add `{verified}`"
     )]
     UnusedRoots { parameter: String, verified: &'static str },
+    #[error("the URL has an unknown parameter, or a password with a `?`: write %3F for it")]
+    UnknownParameterOrPassword,
     #[error("the URL has the parameter {parameter:?}, which is unknown here{hint}")]
     UnknownParameter { parameter: String, hint: &'static str },
     #[error("the store was not prepared for a table")]

@@ -94,18 +94,22 @@ impl MysqlStore {
     /// If the URL is not one of MySQL, or the server does not answer within 10 seconds, fails verification, or is too old.
     /// The cause says what went wrong.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        const OPERATION: &str = "connect to MySQL";
-        let options = url::options(url, &PARAMETERS, tls_mode, host).map_err(failed(OPERATION))?;
-        let options = match url::bare_ipv6(options.get_host()) {
-            Some(host) => options.clone().host(&host),
-            None => options,
-        };
+        let options = Self::options(url)?;
         // What the driver would set by a statement of its own is in `SETTINGS`.
         let options = options.pipes_as_concat(false).no_engine_substitution(false).set_names(false);
         let options = options.timezone(None).disable_statement_logging();
         let store = Self(SqlStore::new(Connections::own(options, Self::MAX_CONNECTIONS)));
-        store.0.check_server().await.map_err(failed(OPERATION))?;
+        store.0.check_server().await.map_err(failed(CONNECT))?;
         Ok(store)
+    }
+
+    /// Reads a URL.
+    pub(crate) fn options(url: &str) -> Result<MySqlConnectOptions, StoreError> {
+        let options = url::options(url, &PARAMETERS, tls_mode, host).map_err(failed(CONNECT))?;
+        Ok(match url::bare_ipv6(options.get_host()) {
+            Some(host) => options.clone().host(&host),
+            None => options,
+        })
     }
 
     /// Uses a pool of the application, with its settings.
@@ -141,6 +145,8 @@ impl MysqlStore {
         Ok(store)
     }
 }
+
+const CONNECT: &str = "connect to MySQL";
 
 const PARAMETERS: UrlParameters = UrlParameters {
     server: "MySQL",

@@ -102,16 +102,20 @@ impl PostgresStore {
     /// If the URL is not one of PostgreSQL, or the server does not answer within 10 seconds, fails verification, or is too
     /// old. The cause says what went wrong.
     pub async fn connect(url: &str) -> Result<Self, StoreError> {
-        const OPERATION: &str = "connect to PostgreSQL";
-        let options = url::options(url, &PARAMETERS, tls_mode, host).map_err(failed(OPERATION))?;
-        let options = match url::bare_ipv6(options.get_host()) {
-            Some(host) => options.clone().host(&host),
-            None => options,
-        };
+        let options = Self::options(url)?;
         let connections = Connections::own(options.disable_statement_logging(), Self::MAX_CONNECTIONS);
         let store = Self(SqlStore::new(connections));
-        store.0.check_server().await.map_err(failed(OPERATION))?;
+        store.0.check_server().await.map_err(failed(CONNECT))?;
         Ok(store)
+    }
+
+    /// Reads a URL.
+    pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
+        let options = url::options(url, &PARAMETERS, tls_mode, host).map_err(failed(CONNECT))?;
+        Ok(match url::bare_ipv6(options.get_host()) {
+            Some(host) => options.clone().host(&host),
+            None => options,
+        })
     }
 
     /// Uses a pool of the application, with its settings.
@@ -147,6 +151,8 @@ impl PostgresStore {
         Ok(store)
     }
 }
+
+const CONNECT: &str = "connect to PostgreSQL";
 
 const PARAMETERS: UrlParameters = UrlParameters {
     server: "PostgreSQL",

@@ -77,15 +77,23 @@ fn check_names(url: &str, parameters: &UrlParameters) -> Result<Option<String>, 
         if parameters.roots.contains(&&*name) {
             roots = Some(name.into_owned());
         } else if parameters.tls.contains(&&*name) {
-        } else if lower.contains("ssl") || lower.contains("tls") {
-            return Err(Failure::UnknownTls { parameter: name.into_owned(), verified: parameters.verified });
         } else {
+            let is_tls = lower.contains("ssl") || lower.contains("tls");
             let is_option = name.starts_with("options[") && name.ends_with(']');
             let known = if is_option { "options" } else { &*name };
-            if !parameters.others.contains(&known) {
-                let (parameter, hint) = (name.into_owned(), parameters.hint);
-                return Err(Failure::UnknownParameter { parameter, hint });
+            if !is_tls && parameters.others.contains(&known) {
+                continue;
             }
+            // The name may be the end of a password.
+            if query.contains('@') {
+                return Err(Failure::UnknownParameterOrPassword);
+            }
+            let parameter = name.into_owned();
+            return Err(if is_tls {
+                Failure::UnknownTls { parameter, verified: parameters.verified }
+            } else {
+                Failure::UnknownParameter { parameter, hint: parameters.hint }
+            });
         }
     }
     Ok(roots)
@@ -139,6 +147,12 @@ mod tests {
                 error.contains(name) && error.ends_with(": a hint") && !error.contains("hunter2"),
                 "{error}"
             );
+        }
+        for name in ["hunter2", "tls-hunter2"] {
+            let error =
+                check_names(&format!("postgres://shop:a?{name}@db/shop"), &PARAMETERS).expect_err(name);
+            let error = format!("{error} {error:?}");
+            assert!(error.contains("%3F") && !error.contains("hunter2"), "{error}");
         }
         for query in
             ["", "?", "?sslmode=disable", "?application_name=ssl", "?options[search_path]=a", "#?ssl_mode=1"]
