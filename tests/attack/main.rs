@@ -85,3 +85,24 @@ fn every_case_has_a_name_of_its_own_and_every_gap_is_one_of_them() {
     }
     assert!(Stores::All.include(Kind::Cookie) && !Stores::Rows.include(Kind::Cookie));
 }
+
+#[test]
+fn every_proof_that_the_security_page_names_exists() {
+    let page = include_str!("../../SECURITY.md");
+    let cases = GROUPS.iter().flat_map(|group| group.cases).map(|case| case.name);
+    let mut count = 0;
+    for proof in page.split('`').skip(1).step_by(2) {
+        if let Some(case) = proof.strip_prefix("attack: ") {
+            assert!(cases.clone().any(|name| name == case), "there is no case {case:?}");
+            assert!(KNOWN_GAPS.iter().all(|(gap, ..)| *gap != case), "{case:?} is a gap");
+        } else if let Some((file, test)) = proof.split_once(".rs::") {
+            let path = format!("{}/../{file}.rs", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert!(text.contains(&format!("fn {test}(")), "{path} has no {test}");
+        } else {
+            continue;
+        }
+        count += 1;
+    }
+    assert!(count > 50, "only {count} proofs were found");
+}
