@@ -90,7 +90,7 @@ async fn older_key(target: &Target) {
     let victim = victim(target).await;
     let token = victim.get("/csrf").await.body;
     let rotated =
-        target.beside(|setup| setup.keys = format!("{},{}", *Keyring::generate(), setup.keys)).await;
+        target.beside(|setup| setup.keys = format!("{},{}", *Keyring::generate_text(), setup.keys)).await;
     let status = victim.at(&rotated).put("/pay", &token).await.status;
     rotated.stop().await;
     assert_eq!(status, 200, "a rotation of keys refuses every open form");

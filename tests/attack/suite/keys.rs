@@ -27,16 +27,16 @@ cases! {
         weak(|| "correcthorsebatterystaplecorrecthorsebatter".to_owned());
     "43 small letters" [24] Any => weak(|| "thisisthesecretkeyofourshopanditisverylongo".to_owned());
     "43 digits" [24] Any => weak(|| "1234567890123456789012345678901234567890120".to_owned());
-    "62 hexadecimal digits" [24] Any => weak(|| Keyring::generate()[..62].to_owned());
-    "63 hexadecimal digits" [24] Any => weak(|| format!("{}0", &Keyring::generate()[..62]));
-    "66 hexadecimal digits" [24] Any => weak(|| format!("{}ab", *Keyring::generate()));
+    "62 hexadecimal digits" [24] Any => weak(|| Keyring::generate_text()[..62].to_owned());
+    "63 hexadecimal digits" [24] Any => weak(|| format!("{}0", &Keyring::generate_text()[..62]));
+    "66 hexadecimal digits" [24] Any => weak(|| format!("{}ab", *Keyring::generate_text()));
     "96 hexadecimal digits" [24] Any =>
-        weak(|| format!("{}{}", *Keyring::generate(), &Keyring::generate()[..32]));
-    "128 hexadecimal digits" [24] Any => weak(|| format!("{}{}", *Keyring::generate(), *Keyring::generate()));
+        weak(|| format!("{}{}", *Keyring::generate_text(), &Keyring::generate_text()[..32]));
+    "128 hexadecimal digits" [24] Any => weak(|| format!("{}{}", *Keyring::generate_text(), *Keyring::generate_text()));
     "31 bytes" [24] Any => weak(|| URL_SAFE_NO_PAD.encode(&random()[..31]));
     "no key at all" [24] Any => weak(String::new);
     "a good key and a weak one behind it" [24] Any =>
-        weak(|| format!("{},{}", *Keyring::generate(), "0".repeat(64)));
+        weak(|| format!("{},{}", *Keyring::generate_text(), "0".repeat(64)));
     "generated keys are accepted" [24] Any => generated();
     "a refused key is not shown" [13 24] Any => unseen();
     "a session of another key" [15] All => other_key();
@@ -49,7 +49,7 @@ cases! {
 }
 
 fn random() -> Vec<u8> {
-    unhex(&Keyring::generate())
+    unhex(&Keyring::generate_text())
 }
 
 /// A key that can be guessed lets everyone sign in as anyone.
@@ -59,7 +59,7 @@ async fn weak(_: &Target, key: fn() -> String) {
 
 async fn generated(_: &Target) {
     for _ in 0..sized("ATTACK_KEYS", 5_000) {
-        let key = Keyring::generate();
+        let key = Keyring::generate_text();
         assert!(Keyring::parse(&key).is_ok(), "a generated key is refused");
         let base64 = URL_SAFE_NO_PAD.encode(random());
         assert!(Keyring::parse(&base64).is_ok(), "a random key is refused: {base64}");
@@ -67,7 +67,8 @@ async fn generated(_: &Target) {
 }
 
 async fn unseen(target: &Target) {
-    for key in ["correct horse battery staple, twice over", &"ab".repeat(32), &Keyring::generate()[..62]] {
+    for key in ["correct horse battery staple, twice over", &"ab".repeat(32), &Keyring::generate_text()[..62]]
+    {
         let Err(error) = Keyring::parse(key) else { continue };
         let shown = format!("{error} {error:?}");
         assert!(!shown.contains(&key[..8]), "{shown}");
@@ -78,7 +79,7 @@ async fn unseen(target: &Target) {
 
 /// The attacker runs the same program with a key of his own.
 async fn other_key(target: &Target) {
-    let theirs = target.beside(|setup| setup.keys = Keyring::generate().to_string()).await;
+    let theirs = target.beside(|setup| setup.keys = Keyring::generate_text().to_string()).await;
     let visitor = victim(&theirs).await;
     let reply = visitor.at(target).get("/read").await;
     assert_eq!((reply.status, reply.set_cookies().len()), (503, 0), "the key is missing: {reply:?}");
@@ -88,13 +89,13 @@ async fn other_key(target: &Target) {
 async fn older_key(target: &Target) {
     let victim = victim(target).await;
     let rotated =
-        target.beside(|setup| setup.keys = format!("{},{}", *Keyring::generate(), setup.keys)).await;
+        target.beside(|setup| setup.keys = format!("{},{}", *Keyring::generate_text(), setup.keys)).await;
     assert!(is_victim(&victim.at(&rotated)).await);
     rotated.stop().await;
 }
 
 async fn removed_key(target: &Target) {
-    let new = Keyring::generate();
+    let new = Keyring::generate_text();
     let rotated = target.beside(|setup| setup.keys = format!("{},{}", *new, setup.keys)).await;
     let both = victim(&rotated).await;
     let old = victim(target).await;
@@ -107,7 +108,7 @@ async fn removed_key(target: &Target) {
 
 async fn sealed_by_current(target: &Target) {
     let victim = victim(target).await;
-    let new = Keyring::generate();
+    let new = Keyring::generate_text();
     let rotated = target.beside(|setup| setup.keys = format!("{},{}", *new, setup.keys)).await;
     let there = victim.at(&rotated);
     there.does("/add/milk", "").await;

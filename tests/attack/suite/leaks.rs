@@ -378,7 +378,7 @@ async fn holds_a_session_if_told() {
     if std::env::var(CHILD).is_err() {
         return;
     }
-    let keyring = Keyring::parse(&Keyring::generate()).expect("a key");
+    let keyring = Keyring::parse(&Keyring::generate_text()).expect("a key");
     let store = session_runtime::MemoryStore::new();
     let sessions =
         session_runtime::Sessions::<Shop>::builder(store).keyring(keyring).build().await.expect("builds");

@@ -30,7 +30,7 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        let keys = Keyring::generate().to_string();
+        let keys = Keyring::generate_text().to_string();
         Self {
             keys,
             is_plain: false,

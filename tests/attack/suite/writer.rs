@@ -212,7 +212,7 @@ async fn denies_nothing(target: &Target, edit: fn(&mut Row)) {
     };
     is_cheap(calls).await;
     assert_eq!(one.get("/devices").await.body, "2");
-    let new = Keyring::generate();
+    let new = Keyring::generate_text();
     let rotated = target.beside(|setup| setup.keys = format!("{},{}", *new, setup.keys)).await;
     assert_eq!(rotated.shop.reseal_all(|_, _| ()).await.expect("reseal_all"), 2);
     assert!(is_victim(&one.at(&rotated)).await);

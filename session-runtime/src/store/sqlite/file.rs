@@ -287,9 +287,11 @@ impl Link {
                 return Err(Failure::NoLog);
             }
         }
-        // Checkpoints run beside the commits, not within them: see `writer::Log`.
+        // Checkpoints run beside the commits, not within them: see `writer::Log`. What is deleted is overwritten in the pages
+        // that are written anyhow: columns are in the clear. To overwrite whole pages that become free would cost writes.
         connection.execute_batch(
             "PRAGMA wal_autocheckpoint = 0;
+             PRAGMA secure_delete = FAST;
              PRAGMA journal_size_limit = 67108864;
              PRAGMA cache_size = -8192;
              PRAGMA synchronous = FULL;

@@ -48,6 +48,9 @@ const LISTING_CONNECTIONS: usize = 2;
 ///
 /// Dropping the last clone waits for the changes under way and closes the file.
 ///
+/// Columns are in the clear. Of a session that has ended they are overwritten in the file (`secure_delete = FAST`), but for
+/// pages that became free as a whole, and for the log until it starts over.
+///
 /// Triggers do not run when the store changes the database, and views cannot be read: whoever can write to the file could
 /// make some that undo a log-out.
 ///

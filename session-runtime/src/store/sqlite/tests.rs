@@ -135,6 +135,32 @@ async fn no_trigger_and_no_view_of_the_database_has_an_effect() {
 }
 
 #[tokio::test]
+async fn what_was_deleted_or_replaced_is_overwritten_in_the_file() {
+    let fixture = fixture().await;
+    let is_in_file = |text: &str| {
+        fixture.sql().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("it is copied");
+        let bytes = std::fs::read(fixture.path()).expect("it can be read");
+        bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    };
+    let with = |tenant: &str, revision| {
+        let mut row = Row { revision, ..row(1) };
+        row.columns[0] = Some(Value::Text(tenant.to_owned()));
+        row
+    };
+    // Others keep the page from becoming free as a whole.
+    for n in 2..5 {
+        fixture.store.insert(row(n), soon()).await.expect("stored");
+    }
+    fixture.store.insert(with("the first tenant", 1), soon()).await.expect("stored");
+    assert!(is_in_file("the first tenant"));
+    let change = Update::new(id(1), 1, with("another one", 2));
+    assert_eq!(fixture.store.update(change, soon()).await.expect("stored"), Outcome::Stored);
+    assert!(is_in_file("another one") && !is_in_file("the first tenant"));
+    assert!(fixture.store.delete(id(1), soon()).await.expect("deleted"));
+    assert!(!is_in_file("another one") && !is_in_file("state of 1"));
+}
+
+#[tokio::test]
 async fn a_value_that_a_column_does_not_take_is_refused_for_good() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("sessions.db");
