@@ -89,7 +89,9 @@ fn is_text(key: &[u8]) -> bool {
 fn has_few_bytes(key: &[u8]) -> bool {
     const MOST: usize = 16;
     let mut is_present = [false; 256];
-    key.iter().for_each(|byte| is_present[usize::from(*byte)] = true);
+    for byte in key {
+        is_present[usize::from(*byte)] = true;
+    }
     is_present.iter().filter(|present| **present).count() <= MOST
 }
 
