@@ -205,7 +205,7 @@ impl Cookies {
         let mut bytes = self.genuine[which].clone();
         while !input.0.is_empty() {
             match input.byte() % 6 {
-                4 => bytes = self.genuine[usize::from(input.byte()) % self.genuine.len()].clone(),
+                4 => bytes.clone_from(&self.genuine[usize::from(input.byte()) % self.genuine.len()]),
                 5 => bytes = std::mem::take(&mut input.0).to_vec(),
                 _ => edit_bytes(&mut bytes, &mut input),
             }

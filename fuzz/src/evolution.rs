@@ -27,7 +27,7 @@ macro_rules! releases {
                     b"\x03\x04abcd\x01\x05\x02ef\x03".to_vec(),
                 ]
             },
-            weight: 1,
+            weight: 4,
             words: &["\u{FFFD}", "\"", "{", "#", "\0"],
         };
 
@@ -150,7 +150,7 @@ impl<O: Old, N: New<O>> Releases<O, N> {
         let mut input = Input(data);
         let mut old = O::made(&mut input);
         let (added, shared): (Vec<String>, _) = (input.list(Input::text), input.byte());
-        let (appended, shares) = (input.text(), input.flag());
+        let (appended, is_shared) = (input.text(), input.flag());
         let created = match wait(self.old.create(old.clone())) {
             Ok(created) => created,
             Err(Error::TooLarge { .. }) => return,
@@ -176,7 +176,7 @@ impl<O: Old, N: New<O>> Releases<O, N> {
         assert_eq!(self.read_old(&token), old, "the earlier release has its fields");
         let change = |bag: &mut O| {
             bag.change(&appended);
-            if shares {
+            if is_shared {
                 bag.share(7);
             }
         };
@@ -186,7 +186,7 @@ impl<O: Old, N: New<O>> Releases<O, N> {
 
         // The later release has all of its fields.
         self.deploy(&token, is_text);
-        if shares {
+        if is_shared {
             new.share(7);
         }
         assert_eq!(self.read_new(&token), new, "the later release has its fields");

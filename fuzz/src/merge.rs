@@ -170,7 +170,7 @@ pub fn run(data: &[u8]) {
             // Neither list only grew, so it is not known here where its items come from.
             let count = |list: &[u8]| list.iter().fold(0, |count, _| count + 1);
             assert!(count(&stored.list) <= count(&ours.list) + count(&theirs.list));
-            expected.list = stored.list.clone();
+            expected.list.clone_from(&stored.list);
         }
         assert_eq!(stored, expected, "base {base:?} ours {ours:?} theirs {theirs:?}");
     });

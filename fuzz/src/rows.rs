@@ -97,7 +97,7 @@ pub fn keyring() -> Keyring {
 pub fn steady<T: Databag, S: session_runtime::access::Backing>(
     builder: Builder<T, S, Protected>,
 ) -> Builder<T, S, Protected> {
-    builder.clock(|| SystemTime::from(NOW)).cleanup(Cleanup::Never).deadline(Duration::from_secs(60))
+    builder.clock(|| SystemTime::from(NOW)).cleanup(Cleanup::Never).deadline(Duration::from_mins(1))
 }
 
 /// Builds sessions in the clear over a shelf.

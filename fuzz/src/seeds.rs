@@ -1,6 +1,7 @@
 //! The committed inputs: a file for each target, an input on each line, in hexadecimal digits.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +74,10 @@ pub fn unpack(target: &Target) -> std::io::Result<()> {
 
 /// Writes bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Reads hexadecimal digits.

@@ -136,9 +136,9 @@ pub fn run(data: &[u8]) {
         assert!(removals.iter().all(Parsed::is_removal));
         let mut kept = removal.attributes.clone();
         kept.remove("max-age");
-        let mut sent = live.attributes.clone();
-        sent.remove("max-age");
-        assert_eq!((&removal.name, kept), (&live.name, sent), "a removal is of the same cookie");
+        let mut live_attributes = live.attributes.clone();
+        live_attributes.remove("max-age");
+        assert_eq!((&removal.name, kept), (&live.name, live_attributes), "a removal is of the same cookie");
     });
 }
 

@@ -71,7 +71,8 @@ pub fn run(data: &[u8]) {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text += &format!(": {error}");
+        text.push_str(": ");
+        text.push_str(&error.to_string());
         cause = error.source();
     }
     // Elsewhere it is no password.
@@ -80,6 +81,7 @@ pub fn run(data: &[u8]) {
     }
     let password =
         url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map_or("", |(user, _)| user);
-    let is_password = password.contains("hunter2zz");
+    // The drivers show the value of a parameter that they do not know.
+    let is_password = password.split_once("hunter2zz").is_some_and(|(before, _)| !before.contains('='));
     assert!(!is_password || !text.contains("hunter2zz"), "the error repeats the password: {text}");
 }

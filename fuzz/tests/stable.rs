@@ -28,7 +28,7 @@ static MEMORY: PeakAlloc = PeakAlloc;
 const TIME_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long an execution is waited for. It cannot be stopped, so the process ends then.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_mins(1);
 
 /// How much memory an execution may take at once, in bytes.
 const MEMORY_LIMIT: usize = 64 << 20;

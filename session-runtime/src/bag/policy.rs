@@ -325,7 +325,7 @@ type Origins = Vec<Option<usize>>;
 
 /// How many items of a list are compared with those of another at most. Items after that are found by their encodings, so
 /// that two lists of many thousand items are merged in milliseconds.
-const MAX_COMPARISONS: usize = 1 << 20;
+const MAX_COMPARISONS: usize = 1 << 18;
 
 /// Finds the origins of a list's items. A capped list drops items at its front, and the items behind them move up.
 /// In any other list an item comes from the next equal item of the base list.
