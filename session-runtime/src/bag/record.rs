@@ -237,6 +237,10 @@ pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loade
         sources.push(if older { Source::Older(entry.span.clone()) } else { Source::Missing });
     }
     let unknown = entries.iter().filter(|entry| !entry.is_taken);
+    // With more, and with the fields that it lacks, the record would not be read again once it is rewritten.
+    if unknown.clone().count() > MAX_PRESERVED {
+        return Err(DecodeError { field: None });
+    }
     preserved.extend(unknown.map(|entry| PreservedField::new(entry, &bytes, None)));
 
     let mut bag = T::defaults();
@@ -554,6 +558,15 @@ mod tests {
 
     fn read<T: Databag>(record: &[u8]) -> Loaded<T> {
         load::<T>(&layout::<T>(), record.to_vec()).expect("decodes")
+    }
+
+    #[test]
+    fn a_record_that_lacks_fields_and_has_many_unknown_ones_can_be_rewritten() {
+        let unknown = |tag| WrittenField { tag, name: "", fingerprint: 0, projected: false, value: b"" };
+        let record = |count: u32| write_binary(&HEADER, 0, (1..=count).map(unknown));
+        let most = u32::try_from(MAX_PRESERVED).expect("a small number");
+        read::<First>(&rewrite(&read::<First>(&record(most))));
+        assert!(load::<First>(&layout::<First>(), record(most + 1)).is_err());
     }
 
     /// Writes a loaded bag again, as a request that changed it does.
