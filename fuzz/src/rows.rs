@@ -89,7 +89,12 @@ pub fn token() -> Token {
 ///
 /// Never: the keys are good ones.
 pub fn keyring() -> Keyring {
-    let master = |n: u8| (0..32_u8).map(|byte| byte.wrapping_mul(37).wrapping_add(n)).collect::<Vec<_>>();
+    let next = |state: &u64| {
+        Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
+    };
+    let master = |seed| {
+        std::iter::successors(Some(seed), next).skip(1).take(4).flat_map(u64::to_be_bytes).collect::<Vec<_>>()
+    };
     Keyring::new(master(11)).and_then(|keys| keys.with_older(master(90))).expect("good keys")
 }
 

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use session_runtime::{Keyring, Rejection};
 
-use super::case::cases;
+use super::case::{Kind, cases};
 use super::client::Visitor;
 use super::measure::sized;
 use super::record::{hex, unhex};
@@ -82,8 +82,14 @@ async fn other_key(target: &Target) {
     let theirs = target.beside(|setup| setup.keys = Keyring::generate_text().to_string()).await;
     let visitor = victim(&theirs).await;
     let reply = visitor.at(target).get("/read").await;
-    assert_eq!((reply.status, reply.set_cookies().len()), (503, 0), "the key is missing: {reply:?}");
+    assert_eq!((reply.status, reply.set_cookies().len()), (without_key(target), 0), "{reply:?}");
+    assert!(reply.status == 503 || reply.session()["new"] == true, "it opens: {reply:?}");
     theirs.stop().await;
+}
+
+/// A row under a key that is missing is a mistake of the configuration; a cookie is what a client has written.
+fn without_key(target: &Target) -> u16 {
+    if target.kind == Kind::Cookie { 200 } else { 503 }
 }
 
 async fn older_key(target: &Target) {
@@ -101,7 +107,7 @@ async fn removed_key(target: &Target) {
     let old = victim(target).await;
     let only_new = target.beside(|setup| setup.keys = new.to_string()).await;
     assert!(is_victim(&both.at(&only_new)).await, "it is sealed under the new key");
-    assert_eq!(old.at(&only_new).get("/read").await.status, 503);
+    assert_eq!(old.at(&only_new).get("/read").await.status, without_key(target));
     only_new.stop().await;
     rotated.stop().await;
 }

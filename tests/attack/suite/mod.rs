@@ -7,7 +7,6 @@
 pub(crate) mod bags;
 pub(crate) mod case;
 pub(crate) mod client;
-pub(crate) mod known_gaps;
 pub(crate) mod measure;
 pub(crate) mod record;
 pub(crate) mod stores;

@@ -27,6 +27,7 @@ use super::failure::Failure;
 use super::fields::{self, Stored};
 use super::link::Call;
 use super::lists::{CONCURRENT_CALLS, parse_id};
+use super::near_cache::NearCache;
 use super::rows::{MARK_LIFETIME, ONLY_MARKS, Rows, ScriptReply, call_id, reply, reply_with_values};
 use super::scripts;
 use crate::store::{ColumnRef, LimitedWrite, Outcome, Row, Update, Write};
@@ -45,18 +46,14 @@ impl Rows<'_> {
         &self,
         limited: &LimitedWrite,
     ) -> Result<(Outcome, Vec<SessionId>), Failure> {
-        let (outcome, removed) = match (&limited.write, self.link.is_cluster()) {
-            (Write::Insert(row), false) => (Outcome::Stored, self.insert_limited(limited, row).await?),
-            (Write::Update(update), false) => self.rename_limited(limited, update).await?,
-            (Write::Insert(row), true) => (Outcome::Stored, self.insert_in_cluster(limited, row).await?),
-            (Write::Update(update), true) => self.rename_in_cluster(limited, update).await?,
-        };
-        if let Some(near_cache) = self.near_cache {
-            // Their keys are not among those of the script.
-            let keys: Vec<_> = removed.iter().map(|id| self.key(*id)).collect();
-            drop(near_cache.change(keys.iter().map(String::as_bytes)));
+        // The rows that end are not among the keys of the script, and if its answer is lost, they are not known.
+        let _change = self.near_cache.map(NearCache::change_any);
+        match (&limited.write, self.link.is_cluster()) {
+            (Write::Insert(row), false) => Ok((Outcome::Stored, self.insert_limited(limited, row).await?)),
+            (Write::Update(update), false) => self.rename_limited(limited, update).await,
+            (Write::Insert(row), true) => Ok((Outcome::Stored, self.insert_in_cluster(limited, row).await?)),
+            (Write::Update(update), true) => self.rename_in_cluster(limited, update).await,
         }
-        Ok((outcome, removed))
     }
 
     fn limit(&self, limited: &LimitedWrite) -> Result<Limit, Failure> {

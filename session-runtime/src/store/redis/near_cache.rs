@@ -95,7 +95,14 @@ impl NearCache {
 
     /// Drops the rows of these keys, and again when the returned value is dropped: what this process changes meanwhile.
     pub(super) fn change<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Change<'_> {
-        let change = Change { cache: self, ids: keys.filter_map(id_of).collect() };
+        let change = Change { cache: self, ids: Some(keys.filter_map(id_of).collect()) };
+        change.drop_rows();
+        change
+    }
+
+    /// The same for a change of rows that are not known before, nor afterwards if its answer is lost.
+    pub(super) fn change_any(&self) -> Change<'_> {
+        let change = Change { cache: self, ids: None };
         change.drop_rows();
         change
     }
@@ -115,7 +122,7 @@ impl NearCache {
         }
     }
 
-    fn drop_row(&self, id: SessionId) {
+    pub(super) fn drop_row(&self, id: SessionId) {
         let mut shard = self.shard(id);
         shard.drops += 1;
         shard.remove(id);
@@ -169,12 +176,16 @@ impl Shard {
 /// A change of rows by this process, until it is acknowledged or given up.
 pub(super) struct Change<'a> {
     cache: &'a NearCache,
-    ids: Vec<SessionId>,
+    /// `None` for all.
+    ids: Option<Vec<SessionId>>,
 }
 
 impl Change<'_> {
     fn drop_rows(&self) {
-        self.ids.iter().for_each(|id| self.cache.drop_row(*id));
+        match &self.ids {
+            Some(ids) => ids.iter().for_each(|id| self.cache.drop_row(*id)),
+            None => self.cache.drop_all(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The calls on one row.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -112,6 +112,10 @@ impl Rows<'_> {
 
     pub(super) async fn load(&self, id: SessionId) -> Result<Option<Row>, Failure> {
         let stored = self.look_up(id).await?;
+        if let Some(near_cache) = self.near_cache {
+            // What was kept may be older.
+            near_cache.drop_row(id);
+        }
         self.readable(id, stored).await
     }
 
@@ -342,20 +346,17 @@ pub(super) fn reply_with_values(answer: redis::Value) -> Result<(ScriptReply, Ve
     }
 }
 
-/// Makes the id of a call: the same call sent again has the same one.
+/// Makes the id of a call: the same call sent again has the same one. No two calls of a process have one, and a random start
+/// keeps those of processes apart.
 pub(super) fn call_id() -> CallId {
-    /// Random, so that no other process has it.
-    static PROCESS: LazyLock<[u8; 8]> = LazyLock::new(|| {
-        let mut number = [0; 8];
-        getrandom::fill(&mut number).expect("the operating system has a random number generator");
-        number
+    static START: LazyLock<u128> = LazyLock::new(|| {
+        let mut start = [0; 16];
+        getrandom::fill(&mut start).expect("the operating system has a random number generator");
+        u128::from_ne_bytes(start)
     });
-    static CALLS: AtomicU32 = AtomicU32::new(0);
-    let mut id = CallId::default();
-    let (process, call) = id.split_at_mut(PROCESS.len());
-    process.copy_from_slice(&*PROCESS);
-    call.copy_from_slice(&CALLS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-    id
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    let number = START.wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed).into());
+    *number.to_le_bytes().first_chunk().expect("16 bytes have 12")
 }
 
 /// The last time at which a key can expire, in the year 9999: the server adds to the number, which must not overflow.

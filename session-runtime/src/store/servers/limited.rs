@@ -41,16 +41,16 @@ pub(super) async fn write<D: SqlDriver>(
         };
         Ok((changed, removed))
     };
-    match written.await {
+    let result = match written.await {
         Ok(written) => {
-            D::run(connection, D::end_locked("COMMIT", lock)).await.map_err(Failure::of::<D>)?;
-            Ok(written)
-        }
-        // The server would keep the lock, and what was written, for as long as the connection lives.
-        Err(failure) if failure.leaves_connection_clean() => {
-            D::run(connection, D::end_locked("ROLLBACK", lock)).await.map_err(Failure::undone::<D>)?;
-            Err(failure)
+            let committed = D::run(connection, D::end_locked("COMMIT", lock)).await;
+            committed.map(|_| written).map_err(Failure::of::<D>)
         }
         Err(failure) => Err(failure),
+    };
+    // The server would keep the lock, and what was written, for as long as the connection lives.
+    if result.as_ref().err().is_some_and(Failure::leaves_connection_clean) {
+        D::run(connection, D::end_locked("ROLLBACK", lock)).await.map_err(Failure::undone::<D>)?;
     }
+    result
 }
