@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 const SHOP: &str = env!("CARGO_BIN_EXE_shop");
 
-const KEY: &str = "8f0b6c1d4a7e93520f1e2d3c4b5a69788796a5b4c3d2e1f00112233445566778";
+const KEY: &str = "1e6643f1604cf5280ba8c6617017389469408f35b36f83db53a5901561d9eb38";
 
 /// A folder for the database within a writable folder for the output of the shop.
 struct Place(TempDir);
