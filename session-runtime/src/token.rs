@@ -170,6 +170,15 @@ impl fmt::Debug for SessionId {
     }
 }
 
+/// Fills bytes from the operating system's generator, in their place: secrets leave no copy.
+///
+/// # Panics
+///
+/// If the operating system has no random numbers.
+pub(crate) fn fill_random(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system has a random number generator");
+}
+
 /// Writes bytes as lower-case hexadecimal digits.
 pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
 

@@ -28,17 +28,15 @@ impl Engine {
         if self.context.config.cleanup == Cleanup::EveryRequest
             && let Some(now) = self.clock.agreed()
         {
-            let deadline = best_effort(deadline);
-            let prune = self.backend.prune(now, PRUNE_WITH_REQUEST, deadline.into_std());
-            if let Err(error) = within(deadline, "remove expired rows", prune).await {
-                tracing::warn!(error = %ErrorChain(&error), "could not remove expired sessions");
+            let pruned = self.prune_batch(now, PRUNE_WITH_REQUEST, best_effort(deadline)).await;
+            if let Err(error) = pruned {
+                warn(&error);
             }
         }
     }
 
-    /// Removes a batch of the rows that have expired at this time, and returns how many; `timeout` bounds the wait.
-    async fn prune_batch(&self, now: Timestamp, limit: u32, timeout: Duration) -> Result<u64, Error> {
-        let deadline = Instant::now() + timeout;
+    /// Removes a batch of the rows that have expired at this time, and returns how many.
+    async fn prune_batch(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, Error> {
         let prune = self.backend.prune(now, limit, deadline.into_std());
         within(deadline, "remove expired rows", prune).await
     }
@@ -57,7 +55,7 @@ pub(crate) async fn prune_all<E: Deref<Target = Engine>>(
     while let Some(engine) = engine() {
         let batch_begun = Instant::now();
         let limit = if begun.elapsed() < SMALL_BATCHES { PRUNE_BATCH } else { 16 * PRUNE_BATCH };
-        let batch = engine.prune_batch(now, limit, timeout).await?;
+        let batch = engine.prune_batch(now, limit, batch_begun + timeout).await?;
         if batch == 0 {
             break;
         }
@@ -79,8 +77,13 @@ pub(crate) async fn clean_up(engine: Weak<Engine>, pause: Duration) {
             );
             continue;
         };
-        if let Err(error) = prune_all(|| engine.upgrade(), now, BATCH_TIMEOUT).await {
-            tracing::warn!(error = %ErrorChain(&error), "could not remove expired sessions");
+        let pruned = prune_all(|| engine.upgrade(), now, BATCH_TIMEOUT).await;
+        if let Err(error) = pruned {
+            warn(&error);
         }
     }
+}
+
+fn warn(error: &Error) {
+    tracing::warn!(error = %ErrorChain(error), "could not remove expired sessions");
 }

@@ -17,26 +17,17 @@ use crate::backend::Reloaded;
 use crate::clock::until;
 use crate::envelope::Protection;
 use crate::error::Error;
-use crate::store::{self, LimitedWrite, Outcome, Row, Scope, Update};
+use crate::store::{self, LimitedWrite, Outcome, Update};
 use crate::token::SessionId;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// A row on its way to the store.
-enum Write<'a> {
-    Insert {
-        row: &'a Row,
-        max_per_user: Option<u32>,
-    },
-    /// In the place of the row of this id and revision.
-    Update {
-        id: SessionId,
-        expected: i64,
-        scope: Scope,
-        row: &'a Row,
-        max_per_user: Option<u32>,
-    },
+struct Write<'a> {
+    write: &'a RowWrite,
+    /// The id and the revision of the row whose place it takes; `None` for an insert.
+    replaced: Option<(SessionId, i64)>,
 }
 
 /// How long it is tried to find out what became of a write.
@@ -49,18 +40,9 @@ pub(super) enum Effort {
 }
 
 impl Write<'_> {
-    fn row(&self) -> &Row {
-        match self {
-            Self::Insert { row, .. } | Self::Update { row, .. } => row,
-        }
-    }
-
     /// Returns whether the row gets a new id, which only this write can have stored.
     fn is_under_new_id(&self) -> bool {
-        match self {
-            Self::Insert { .. } => true,
-            Self::Update { id, row, .. } => *id != row.id,
-        }
+        self.replaced.is_none_or(|(id, _)| id != self.write.row.id)
     }
 }
 
@@ -70,12 +52,8 @@ impl Engine {
     /// # Errors
     ///
     /// If the store refuses it, or it is not known whether the row is stored.
-    pub(super) async fn insert_row(
-        &self,
-        RowWrite { row, max_per_user, .. }: &RowWrite,
-        deadline: Instant,
-    ) -> Result<(), Error> {
-        let write = Write::Insert { row, max_per_user: *max_per_user };
+    pub(super) async fn insert_row(&self, write: &RowWrite, deadline: Instant) -> Result<(), Error> {
+        let write = Write { write, replaced: None };
         // Boxed: the futures of all callers stay small.
         Box::pin(self.write(&write, Effort::Once, deadline)).await.map(drop)
     }
@@ -87,12 +65,12 @@ impl Engine {
     /// As [`insert_row`](Self::insert_row).
     pub(super) async fn update_row(
         &self,
-        (id, expected): (SessionId, i64),
-        RowWrite { row, scope, max_per_user, .. }: &RowWrite,
+        replaced: (SessionId, i64),
+        write: &RowWrite,
         effort: Effort,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
-        let write = Write::Update { id, expected, scope: *scope, row, max_per_user: *max_per_user };
+        let write = Write { write, replaced: Some(replaced) };
         Box::pin(self.write(&write, effort, deadline)).await
     }
 
@@ -152,34 +130,31 @@ impl Engine {
     }
 
     async fn send(&self, write: &Write<'_>, deadline: Instant) -> Result<Outcome, Error> {
-        let (backend, end) = (&self.backend, deadline.into_std());
-        match *write {
-            Write::Insert { row, max_per_user: None } => {
-                within(deadline, "insert a row", backend.insert(row.clone(), end)).await?;
-                Ok(Outcome::Stored)
-            }
-            Write::Insert { row, max_per_user: Some(max) } => {
-                self.send_limited(store::Write::Insert(row.clone()), max, deadline).await
-            }
-            Write::Update { id, expected, scope, row, max_per_user } => {
-                let update = Update { id, expected, scope, row: row.clone() };
-                match max_per_user {
-                    None => within(deadline, "update a row", backend.replace(update, end)).await,
-                    Some(max) => self.send_limited(store::Write::Update(update), max, deadline).await,
+        let RowWrite { row, scope, max_per_user, .. } = write.write;
+        let (row, backend, end) = (row.clone(), &self.backend, deadline.into_std());
+        let write = match write.replaced {
+            None => store::Write::Insert(row),
+            Some((id, expected)) => store::Write::Update(Update { id, expected, scope: *scope, row }),
+        };
+        match (max_per_user, write) {
+            (Some(max), write) => {
+                let limited = LimitedWrite::new(write, *max, self.now());
+                let sent = backend.write_limited(limited, end);
+                // If the answer is lost, it is not known which sessions have ended.
+                let (outcome, ended) = within(deadline, "limit the sessions of a user", sent).await?;
+                for id in ended {
+                    self.note_ended(id);
                 }
+                Ok(outcome)
+            }
+            (None, store::Write::Insert(row)) => {
+                let inserted = within(deadline, "insert a row", backend.insert(row, end)).await;
+                inserted.map(|()| Outcome::Stored)
+            }
+            (None, store::Write::Update(update)) => {
+                within(deadline, "update a row", backend.replace(update, end)).await
             }
         }
-    }
-
-    /// Sends a write that ends surplus sessions of its user, and notes which. If the answer is lost, it is not known which.
-    async fn send_limited(&self, write: store::Write, max: u32, deadline: Instant) -> Result<Outcome, Error> {
-        let write = LimitedWrite::new(write, max, self.now());
-        let sent = self.backend.write_limited(write, deadline.into_std());
-        let (outcome, ended) = within(deadline, "limit the sessions of a user", sent).await?;
-        for id in ended {
-            self.note_ended(id);
-        }
-        Ok(outcome)
     }
 
     /// Finds out what became of a write.
@@ -213,7 +188,7 @@ impl Engine {
         if let Some(outcome) = self.look_for(write, deadline).await? {
             return Ok(outcome);
         }
-        if matches!(write, Write::Insert { .. }) {
+        if write.replaced.is_none() {
             return Err(Error::Unconfirmed);
         }
         is_sent_again.store(true, Ordering::Relaxed);
@@ -230,15 +205,14 @@ impl Engine {
 
     /// Returns what became of a write that was sent; `None` if it was not made so far.
     async fn look_for(&self, write: &Write<'_>, deadline: Instant) -> Result<Option<Outcome>, Error> {
-        let row = write.row();
+        let row = &write.write.row;
         let stored = within(deadline, "load a row", self.backend.reload(row.id, deadline.into_std())).await?;
-        match (stored, write) {
-            (Reloaded::Row(_), write) if write.is_under_new_id() => Ok(Some(Outcome::Stored)),
-            (Reloaded::Gone, write) if write.is_under_new_id() => Ok(None),
-            (Reloaded::Row(stored), Write::Update { expected, .. }) if stored.revision == *expected => {
-                Ok(None)
-            }
-            (Reloaded::Row(stored), _) if stored.revision == row.revision => {
+        let expected = write.replaced.map(|(_, revision)| revision);
+        match stored {
+            Reloaded::Row(_) if write.is_under_new_id() => Ok(Some(Outcome::Stored)),
+            Reloaded::Gone if write.is_under_new_id() => Ok(None),
+            Reloaded::Row(stored) if Some(stored.revision) == expected => Ok(None),
+            Reloaded::Row(stored) if stored.revision == row.revision => {
                 // No two seals are equal. In the clear another request may have stored the same.
                 match &self.context.protection {
                     _ if stored.state != row.state => Ok(Some(Outcome::Conflict)),
@@ -247,7 +221,7 @@ impl Engine {
                 }
             }
             // Other requests have written it since, renamed it or ended it, after this write or without it.
-            (Reloaded::Row(_) | Reloaded::Gone | Reloaded::Unchanged, _) => Err(Error::Unconfirmed),
+            Reloaded::Row(_) | Reloaded::Gone | Reloaded::Unchanged => Err(Error::Unconfirmed),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::codec::Codec as _;
 use crate::envelope::{CsrfKeys, OVERHEAD, Protection};
 use crate::error::{Error, Rejection};
 use crate::store::{DynDirectory, Row, StoreError};
-use crate::token::{Token, TokenSource};
+use crate::token::{Token, TokenSource, fill_random};
 
 /// Sessions of one bag, whatever its type is.
 pub(crate) struct Engine {
@@ -246,6 +246,6 @@ fn defaults<T: Databag>(layout: &Layout) -> Result<Fields, Error> {
 /// Makes a random token.
 pub(crate) fn os_token() -> [u8; 32] {
     let mut token = [0; 32];
-    getrandom::fill(&mut token).expect("the operating system has a random number generator");
+    fill_random(&mut token);
     token
 }

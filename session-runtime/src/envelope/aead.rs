@@ -10,6 +10,8 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::token::fill_random;
+
 pub(super) const NONCE_LEN: usize = 12;
 pub(super) const TAG_LEN: usize = 16;
 
@@ -133,7 +135,7 @@ pub(super) fn nonce() -> [u8; NONCE_LEN] {
     RANDOM.with_borrow_mut(|nonces| {
         if nonces.is_empty() {
             let mut bytes = [0; NONCES * NONCE_LEN];
-            getrandom::fill(&mut bytes).expect("the operating system has a random number generator");
+            fill_random(&mut bytes);
             nonces.extend(bytes.as_chunks().0);
         }
         nonces.pop().expect("filled above")

@@ -16,7 +16,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::token::SessionId;
+use crate::token::{SessionId, fill_random};
 
 const MAC_LEN: usize = 32;
 const LEN: usize = 2 * MAC_LEN;
@@ -116,7 +116,7 @@ fn mac(key: &[u8; 32], message: &[&[u8]]) -> [u8; MAC_LEN] {
 
 fn random() -> [u8; MAC_LEN] {
     let mut bytes = [0; MAC_LEN];
-    getrandom::fill(&mut bytes).expect("the operating system has a random number generator");
+    fill_random(&mut bytes);
     bytes
 }
 

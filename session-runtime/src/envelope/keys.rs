@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::aead::{Key, KeyId};
 use super::weak::{self, Weakness};
-use crate::token::Hex;
+use crate::token::{Hex, fill_random};
 
 /// The least length of a master key, in bytes.
 const MIN_LEN: usize = 32;
@@ -259,7 +259,7 @@ pub enum KeyError {
 
 fn random_master() -> Zeroizing<[u8; MIN_LEN]> {
     let mut master = Zeroizing::new([0; MIN_LEN]);
-    getrandom::fill(master.as_mut_slice()).expect("the operating system has a random number generator");
+    fill_random(master.as_mut_slice());
     master
 }
 

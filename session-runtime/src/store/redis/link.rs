@@ -180,7 +180,7 @@ impl Call {
         key.split(|byte| *byte == b'}').next().unwrap_or_default()
     }
 
-    /// Returns the keys of its script: nothing else changes a row.
+    /// Returns the keys of its script. Nothing else changes a row, but for the rows that a limited write ends.
     fn script_keys(&self) -> impl Iterator<Item = &[u8]> {
         let count = self.arguments().nth(BEFORE_KEYS - 1).filter(|_| self.script.is_some());
         let count = count.and_then(|count| str::from_utf8(count).ok()?.parse().ok()).unwrap_or(0);

@@ -281,7 +281,7 @@ impl RedisStore {
     ///
     /// # Staleness
     ///
-    /// What this process writes, on any runtime, its next request sees. What another process writes is seen as soon as the
+    /// What this process writes over this handle and its clones, on any runtime, its next request sees. What another process writes is seen as soon as the
     /// server's message arrives (`CLIENT TRACKING`), usually within a millisecond. The message can be lost or late: the
     /// connection can be silent, or its thread blocked. So no row is used for longer than `max_age` after it was asked for,
     /// by the monotonic clock of the system. A few seconds are enough: each session is then read every few seconds at most.

@@ -13,7 +13,7 @@ use super::near_cache::NearCache;
 use super::scripts;
 use crate::clock::Timestamp;
 use crate::store::{Outcome, Row, Scope, Table, Update};
-use crate::token::{Hex, SessionId};
+use crate::token::{Hex, SessionId, fill_random};
 use crate::value::Value;
 
 /// How long a row outlives its expiration: the server's clock may be ahead of ours.
@@ -351,7 +351,7 @@ pub(super) fn reply_with_values(answer: redis::Value) -> Result<(ScriptReply, Ve
 pub(super) fn call_id() -> CallId {
     static START: LazyLock<u128> = LazyLock::new(|| {
         let mut start = [0; 16];
-        getrandom::fill(&mut start).expect("the operating system has a random number generator");
+        fill_random(&mut start);
         u128::from_ne_bytes(start)
     });
     static CALLS: AtomicU64 = AtomicU64::new(0);

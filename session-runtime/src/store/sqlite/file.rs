@@ -346,7 +346,7 @@ fn configure(connection: &Connection) -> Result<(), Failure> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
     // sqlite.org, "Defense Against The Dark Arts": the file may come from an untrusted source. A trigger could insert a
-    // row again that was deleted, and `Cache::renewed` knows what an update leaves because none can change it.
+    // row again that was deleted, and `Cache::renewed` knows what an update leaves because none of the database changes it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

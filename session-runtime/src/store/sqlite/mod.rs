@@ -51,7 +51,7 @@ const LISTING_CONNECTIONS: usize = 2;
 /// Columns are in the clear. Of a session that has ended they are overwritten in the file (`secure_delete = FAST`), but for
 /// pages that became free as a whole, and for the log until it starts over.
 ///
-/// Triggers do not run when the store changes the database, and views cannot be read: whoever can write to the file could
+/// Triggers of the database do not run when the store changes it, and views cannot be read: whoever can write to the file could
 /// make some that undo a log-out.
 ///
 /// On Linux, up to 16 MiB of rows are kept in memory as they are stored, sealed. A row is returned from there only

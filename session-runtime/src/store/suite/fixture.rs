@@ -10,7 +10,7 @@ use crate::store::{
     ColumnRef, Comparison, Directory, Filter, LimitedWrite, Outcome, Page, Row, Scope, Store, StoreError,
     Table, TableColumn, Update, Write,
 };
-use crate::token::{Hex, SessionId};
+use crate::token::{Hex, SessionId, fill_random};
 use crate::value::{ColumnType, Value};
 
 /// How long a call may take.
@@ -151,7 +151,7 @@ impl<S: Directory> TimedStore<S> {
 /// Makes a table that no other check and no other run uses.
 pub(super) fn table(check: &str) -> Table {
     let mut random = [0; 6];
-    getrandom::fill(&mut random).expect("the operating system has a random number generator");
+    fill_random(&mut random);
     // PostgreSQL has 63 bytes for a name.
     let check: String = check.chars().take(40).collect();
     Table {
