@@ -62,6 +62,19 @@ async fn ids(sessions: &Sessions<Limited>, user: i64) -> Vec<SessionId> {
     sessions.of_user(user).await.expect("it answers").iter().map(Snapshot::id).collect()
 }
 
+/// Returns the sessions of a list that are still there, for stores whose lists show no single moment: these ones were there
+/// all together when the list ended.
+///
+/// # Panics
+///
+/// If the store fails.
+pub async fn still_there<T: Databag>(sessions: &Sessions<T>, listed: &[SessionId]) -> Vec<SessionId> {
+    let again = join_all(listed.iter().map(|id| sessions.get(*id))).await;
+    let there: Vec<_> =
+        again.into_iter().filter_map(|session| Some(session.expect("it answers")?.id())).collect();
+    listed.iter().copied().filter(|id| there.contains(id)).collect()
+}
+
 /// Forty log-ins of one user at the same time, by programs whose clocks differ. Half of them begin a session, and half continue
 /// that of a visitor. At no moment the user has more sessions than allowed. `is_snapshot` says whether a list shows one moment.
 ///
@@ -92,16 +105,7 @@ pub async fn parallel_log_ins<S: Directory>(open: impl AsyncFn() -> S, is_snapsh
     while !log_ins.iter().all(tokio::task::JoinHandle::is_finished) {
         let mut found = ids(&programs[0], user).await;
         if found.len() > MAX && !is_snapshot {
-            // What is still there was there all the time.
-            let again = join_all(found.iter().map(|id| programs[0].get(*id))).await;
-            found.retain(|id| {
-                let is_there = |session: &Result<Option<_>, Error>| match session {
-                    Ok(Some(session)) => Snapshot::id(session) == *id,
-                    Ok(None) => false,
-                    Err(error) => panic!("{error}"),
-                };
-                again.iter().any(is_there)
-            });
+            found = still_there(&programs[0], &found).await;
         }
         assert!(found.len() <= MAX, "{found:?}");
         tokio::time::sleep(Duration::from_millis(1)).await;

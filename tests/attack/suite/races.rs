@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use databag_tests::ManualClock;
+use databag_tests::users::still_there;
 use futures_util::future::join_all;
-use session_runtime::{Clock as _, Databag as _, Rejection, Sessions};
+use session_runtime::{Clock as _, Databag as _, Rejection, SessionId, Sessions, Snapshot};
 
 use super::bags::Few;
-use super::case::cases;
+use super::case::{Kind, cases};
 use super::client::Visitor;
 use super::stores::Parts;
 use super::target::{Target, is_refused, is_victim, victim};
@@ -179,8 +180,8 @@ fn of(user: &str) -> Few {
     Few { user_id: Some(user.to_owned()) }
 }
 
-async fn live(few: &Sessions<Few>) -> usize {
-    few.of_user("limited").await.expect("it answers").len()
+async fn live(few: &Sessions<Few>) -> Vec<SessionId> {
+    few.of_user("limited").await.expect("it answers").iter().map(Snapshot::id).collect()
 }
 
 /// At no time has the user more than three sessions, and every answered log-in is there or was ended by a later one.
@@ -190,13 +191,18 @@ async fn limited(target: &Target) {
         let sessions = if number % 2 == 0 { &one } else { &other };
         async move {
             let created = sessions.create(of("limited")).await;
-            assert!(live(sessions).await <= 3, "a user has more sessions than allowed");
+            let mut live = live(sessions).await;
+            if live.len() > 3 && matches!(target.kind, Kind::Redis | Kind::Cluster) {
+                // A list there is no snapshot.
+                live = still_there(sessions, &live).await;
+            }
+            assert!(live.len() <= 3, "a user has more sessions than allowed");
             created
         }
     });
     let created = join_all(log_ins).await;
     assert!(created.iter().any(Result::is_ok));
-    assert_eq!(live(&one).await, 3);
+    assert_eq!(live(&one).await.len(), 3);
 }
 
 /// The newcomer is never the one that goes.
@@ -217,7 +223,7 @@ async fn behind(target: &Target) {
         few.load(&token).await.expect("it answers").is_some(),
         "the session that has just begun was ended"
     );
-    assert_eq!(live(&few).await, 3);
+    assert_eq!(live(&few).await.len(), 3);
 }
 
 async fn fourth(target: &Target) {
