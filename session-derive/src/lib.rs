@@ -63,6 +63,7 @@ use crate::errors::Errors;
 /// | `persistence = ".."` | `"browser"`: the cookie is gone when the browser closes; `"persistent"`: it stays as long as the session | `"browser"` |
 /// | `idle = ".."` | the idle expiry: how long a session lives without a request | `"30m"` |
 /// | `absolute = ".."` | the absolute expiry: how long a session lives at most | `"12h"` |
+/// | `remember = ".."` | how long a session lives that `Session::remember` has made a remembered one, used or not; its cookie outlives the browser | `"30d"` |
 /// | `max_per_user = n` | how many sessions a user may have; a log-in ends the oldest other ones, in one step with it | unlimited |
 /// | `codec = ..` | `"bincode"`, `"json"`, or a type that implements `Codec` | `"bincode"` |
 /// | `rename_all = ".."` | the case of stored names: `"camelCase"`, `"kebab-case"`, and serde's others | as written |
@@ -82,6 +83,7 @@ use crate::errors::Errors;
 /// | `column`, `column = ".."` | copies the field into a column, unsealed, so that queries can find it; the docs of a store name the values that its columns cannot hold |
 /// | `index` | with `column`: gives the column an index |
 /// | `flash` | readable on the next request, then gone; the field is an `Option`. An `Option` of `String`, `Vec` or `Cow<'static, str>` that is set is for the next request, also if it equals the one that this request has received (so a copy of the received one is too); of other types, an equal value counts as received |
+/// | `ttl = ".."` | how long a value stays after it was last changed; then the field, an `Option`, is `None`. What is stored of it goes with the next write of the session |
 /// | `default = expr` | the value in a new session, instead of `Default::default()` |
 /// | `rename = ".."` | the stored name |
 /// | `alias = ".."` | an earlier stored name; may be repeated |

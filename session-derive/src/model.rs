@@ -68,6 +68,7 @@ pub(crate) enum Persistence {
 pub(crate) struct Lifetime {
     pub(crate) idle: u64,
     pub(crate) absolute: u64,
+    pub(crate) remember: u64,
 }
 
 pub(crate) struct Field<'a> {
@@ -91,6 +92,8 @@ pub(crate) struct Stored<'a> {
     pub(crate) codec: Option<Codec<'a>>,
     pub(crate) merge: Merge<'a>,
     pub(crate) flash: bool,
+    /// In milliseconds.
+    pub(crate) ttl: Option<u64>,
     pub(crate) keep_on_logout: bool,
     pub(crate) reset_on_login: bool,
 }

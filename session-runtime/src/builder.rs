@@ -14,7 +14,7 @@ use crate::bag::schema::{Bind, Role, Schema};
 use crate::clock::Clock;
 use crate::codec::{Codec as _, Framing};
 use crate::engine::cleanup::clean_up;
-use crate::engine::config::{Cleanup, SessionConfig};
+use crate::engine::config::{Cleanup, LONGEST_LIFE, SessionConfig};
 use crate::engine::core::{BagEncoding, Engine, Parts, os_token};
 use crate::engine::hooks::Hooks;
 use crate::envelope::{Keyring, Protection};
@@ -137,6 +137,12 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     /// Sets the longest life of a session, counted from its log-in (ASVS 5.0 §7.3.2); at most 100 years.
     pub fn absolute(self, absolute: Duration) -> Self {
         self.set(|settings| settings.config.absolute = absolute)
+    }
+
+    /// Sets how long a session lives that [`Session::remember`](crate::Session::remember) has made a remembered one, used or
+    /// not: at least as long as any other session, and at most 100 years.
+    pub fn remember(self, remember: Duration) -> Self {
+        self.set(|settings| settings.config.remember = remember)
     }
 
     /// Sets when expired rows are removed.
@@ -304,10 +310,10 @@ fn check(config: &SessionConfig) -> Result<(), Error> {
 
 /// Shortens times that are meant as "for ever" to what every store and clock can hold.
 fn shorten(config: &mut SessionConfig) {
-    const LONGEST_LIFE: Duration = Duration::from_hours(24 * 365 * 100);
     const LONGEST_WAIT: Duration = Duration::from_hours(24);
     config.idle = config.idle.min(LONGEST_LIFE);
     config.absolute = config.absolute.min(LONGEST_LIFE);
+    config.remember = config.remember.min(LONGEST_LIFE);
     config.deadline = config.deadline.min(LONGEST_WAIT);
 }
 
@@ -405,6 +411,10 @@ mod tests {
         let rows = [
             ("idle limit", format!("{} minutes", minutes(schema.idle))),
             ("absolute limit, counted from the log-in", format!("{} hours", minutes(schema.absolute) / 60)),
+            (
+                "life of a remembered session, used or not",
+                format!("{} days", minutes(schema.remember) / 60 / 24),
+            ),
             ("cookie name", format!("`{}`", schema.cookie.name)),
             ("cookie attributes", format!("`{}`", attributes.expect("a removal has attributes"))),
             ("header of trusted proxies", format!("`{}`", http.proxies.header.name())),

@@ -145,8 +145,10 @@ pub use error::{CsrfError, Error, Rejection};
 pub use http::client_ip::ProxyHeader;
 #[cfg(feature = "actix")]
 pub use http::cookie::FormerCookie;
+#[cfg(feature = "actix")]
+pub use http::return_path::ReturnPath;
 pub use query::{Column, Condition};
-pub use request::{LoggedIn, Session, SessionRef};
+pub use request::{Fresh, LoggedIn, Session, SessionRef};
 pub use sessions::{CheckReport, Find, LIST_LIMIT, Sessions, Snapshot};
 #[cfg(feature = "memory")]
 pub use store::memory::MemoryStore;
@@ -162,7 +164,9 @@ pub use store::{Directory, Store, StoreError};
 pub use token::{ParseSessionIdError, SessionId, Token, TokenSource};
 pub use value::{ColumnType, ColumnValue, Value};
 #[cfg(feature = "actix")]
-pub use web::{Csrf, SessionMiddleware, TestRequestExt};
+pub use web::{
+    Csrf, LoginPages, NotAllowed, NotFresh, NotLoggedIn, Require, SessionMiddleware, TestRequestExt, require,
+};
 
 pub use session_derive::{ColumnValue, Databag};
 

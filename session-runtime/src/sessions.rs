@@ -642,6 +642,8 @@ pub struct Snapshot<T> {
     id: SessionId,
     created: Timestamp,
     expires: Timestamp,
+    last_used: Timestamp,
+    authenticated: Option<Timestamp>,
     bag: T,
 }
 
@@ -659,6 +661,16 @@ impl<T> Snapshot<T> {
     /// Returns when the session expires if it is not used before.
     pub fn expires(&self) -> SystemTime {
         self.expires.into()
+    }
+
+    /// Returns when the visitor last used the session. A use is stored at most once a minute, so it may have been so much later.
+    pub fn last_used(&self) -> SystemTime {
+        self.last_used.into()
+    }
+
+    /// Returns when the user has logged in, or was last [reauthenticated](crate::Session::reauthenticated).
+    pub fn authenticated(&self) -> Option<SystemTime> {
+        self.authenticated.map(SystemTime::from)
     }
 
     /// Returns the bag.
@@ -685,7 +697,14 @@ impl<T> fmt::Debug for Snapshot<T> {
 impl<T> Snapshot<T> {
     fn of(active: Active<T>) -> Option<Self> {
         let stored = active.stored?;
-        Some(Self { id: active.id, created: stored.created, expires: stored.expiration, bag: active.bag })
+        Some(Self {
+            id: active.id,
+            created: stored.created,
+            expires: stored.expiration,
+            last_used: stored.header.last_used,
+            authenticated: stored.header.authenticated,
+            bag: active.bag,
+        })
     }
 }
 

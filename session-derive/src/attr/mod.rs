@@ -67,6 +67,7 @@ attributes! {
         "persistence" => persistence: Entry<LitStr>,
         "idle" => idle: Entry<LitStr>,
         "absolute" => absolute: Entry<LitStr>,
+        "remember" => remember: Entry<LitStr>,
         "max_per_user" => max_per_user: Entry<LitInt>,
         "codec" => codec: Entry<WordOr<Type>>,
         "rename_all" => rename_all: Entry<LitStr>,
@@ -98,6 +99,7 @@ attributes! {
         "column" => column: Entry<ColumnName>,
         "index" => index: Entry<Flag>,
         "flash" => flash: Entry<Flag>,
+        "ttl" => ttl: Entry<LitStr>,
         "default" => default: Entry<Expr>,
         "rename" => rename: Entry<LitStr>,
         "alias" => alias: Entries<LitStr>,
@@ -236,8 +238,13 @@ const NEEDLESS: [(&str, &str); 4] = [
 
 fn unknown<A: Attributes>(key: &Ident, errors: &Errors) {
     let word = key.to_string();
+    let synonym = SYNONYMS.iter().find(|(synonym, meant)| *synonym == word && A::KEYS.contains(meant));
     for (attribute, place, keys) in PLACES {
-        if attribute == A::ATTRIBUTE && place != A::PLACE && keys.contains(&word.as_str()) {
+        if synonym.is_none()
+            && attribute == A::ATTRIBUTE
+            && place != A::PLACE
+            && keys.contains(&word.as_str())
+        {
             let message = format!("`{word}` belongs on {place}, not on {}", A::PLACE);
             return errors.push(
                 key,
@@ -251,7 +258,6 @@ fn unknown<A: Attributes>(key: &Ident, errors: &Errors) {
     if let Some((_, needless)) = NEEDLESS.iter().find(|(needless, _)| *needless == word) {
         return errors.push(key, message, format_args!("remove it: {needless}"));
     }
-    let synonym = SYNONYMS.iter().find(|(synonym, meant)| *synonym == word && A::KEYS.contains(meant));
     match synonym.map(|(_, meant)| *meant).or_else(|| nearest(&word, A::KEYS)) {
         Some(meant) => errors.push(key, message, format_args!("did you mean `{meant}`? {takes}")),
         None => errors.push(key, message, takes),

@@ -4,7 +4,7 @@ use crate::attr::{Attributes, FieldAttrs};
 use crate::errors::Errors;
 
 /// Attributes that exclude each other, and the help. The message underlines the second.
-const CONFLICTS: [(&str, &str, &str); 33] = [
+const CONFLICTS: [(&str, &str, &str); 38] = [
     (
         "user_id",
         "ip_addr",
@@ -23,6 +23,10 @@ const CONFLICTS: [(&str, &str, &str); 33] = [
     ("user_id", "flash", "the user stays until the log-out; remove `flash`"),
     ("ip_addr", "flash", "the address stays as long as the session; remove `flash`"),
     ("flash", "column", "a flash is gone before a query could find it; remove `column` or `flash`"),
+    ("user_id", "ttl", "the user stays until the log-out; remove `ttl`"),
+    ("ip_addr", "ttl", "the address stays as long as the session; remove `ttl`"),
+    ("column", "ttl", "a query would still find the value after its time; remove `column` or `ttl`"),
+    ("flash", "ttl", "a flash is gone after the next request; remove `flash` or `ttl`"),
     ("user_id", "default", "a new session has no user; remove `default`"),
     ("ip_addr", "default", "the address is filled from the connection; remove `default`"),
     ("user_id", "keep_on_logout", "a log-out removes the user; remove `keep_on_logout`"),
@@ -58,6 +62,7 @@ const CONFLICTS: [(&str, &str, &str); 33] = [
     ("skip", "ip_addr", SKIPPED),
     ("skip", "column", SKIPPED),
     ("skip", "flash", SKIPPED),
+    ("skip", "ttl", SKIPPED),
     ("skip", "rename", SKIPPED),
     ("skip", "alias", SKIPPED),
     ("skip", "from", SKIPPED),

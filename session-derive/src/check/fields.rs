@@ -7,6 +7,7 @@ use super::check_codec;
 use super::choice::{choose, choose_word, reject_unquoted};
 use super::columns::column_name;
 use super::combinations::check_combinations;
+use super::lifetime::check_duration;
 use super::names::{Case, Names};
 use crate::ast::{self, Input, inside, is_named};
 use crate::attr::{ColumnName, Entry, FieldAttrs, WordOr};
@@ -32,11 +33,12 @@ fn check_field<'a>(
 ) -> Field<'a> {
     let FieldAttrs {
         user_id,
-        ip_addr: _,
+        ip_addr,
         bind: _,
         column: _,
         index: _,
         flash,
+        ttl,
         default,
         rename,
         alias,
@@ -67,6 +69,24 @@ fn check_field<'a>(
             ),
         );
     }
+    let has_ttl = ttl.is_given();
+    let ttl = has_ttl.then(|| check_duration("ttl", ttl, "15m", errors)).flatten().map(|(ttl, _)| ttl);
+    if has_ttl
+        && !skip.is_given()
+        && !user_id.is_given()
+        && !ip_addr.is_given()
+        && inside(field.ty, "Option").is_none()
+    {
+        errors.push(
+            field.ty,
+            "`ttl` needs an `Option`",
+            format_args!(
+                "write `{}: Option<{}>`: it is `None` when its time has passed",
+                field.ident,
+                shown(field.ty)
+            ),
+        );
+    }
     let from = from.value();
     if let Some(from) = from
         && shown(from) == shown(field.ty)
@@ -86,6 +106,7 @@ fn check_field<'a>(
         codec: check_field_codec(codec, of_bag, errors),
         merge: check_merge(merge, errors),
         flash: flash.is_given(),
+        ttl,
         keep_on_logout: keep_on_logout.is_given(),
         reset_on_login: reset_on_login.is_given(),
     });

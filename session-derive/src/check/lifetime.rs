@@ -8,6 +8,7 @@ use crate::model::{Lifetime, Persistence};
 
 const DEFAULT_IDLE: &str = "30m";
 const DEFAULT_ABSOLUTE: &str = "12h";
+const DEFAULT_REMEMBER: &str = "30d";
 const DAY: u64 = 24 * 60 * 60 * 1000;
 /// The longest lifetime of a cookie (RFC 6265bis §5.5).
 const COOKIE_LIMIT: u64 = 400 * DAY;
@@ -16,8 +17,11 @@ const LIMIT: u64 = 100 * 365 * DAY;
 pub(super) fn check_lifetime(attrs: &StructAttrs, persistence: Persistence, errors: &Errors) -> Lifetime {
     let idle = check_duration("idle", &attrs.idle, DEFAULT_IDLE, errors);
     let absolute = check_duration("absolute", &attrs.absolute, DEFAULT_ABSOLUTE, errors);
-    let (Some((idle, idle_text)), Some((absolute, absolute_text))) = (idle, absolute) else {
-        return Lifetime { idle: 1, absolute: 1 };
+    let remember = check_duration("remember", &attrs.remember, DEFAULT_REMEMBER, errors);
+    let (Some((idle, idle_text)), Some((absolute, absolute_text)), Some((remember, remember_text))) =
+        (idle, absolute, remember)
+    else {
+        return Lifetime { idle: 1, absolute: 1, remember: 1 };
     };
     if idle > absolute {
         let message = format!("`idle` ({idle_text}) exceeds `absolute` ({absolute_text})");
@@ -46,10 +50,28 @@ pub(super) fn check_lifetime(attrs: &StructAttrs, persistence: Persistence, erro
             "browsers keep a cookie for at most 400 days (RFC 6265bis §5.5); write `absolute = \"400d\"` or less",
         );
     }
-    Lifetime { idle, absolute }
+    if let Some(at) = attrs.remember.value() {
+        if remember < absolute {
+            errors.push(
+                at,
+                format_args!("`remember` ({remember_text}) is shorter than `absolute` ({absolute_text})"),
+                format_args!(
+                    "a remembered session would end before any other one; write `remember = \"{absolute_text}\"` or more"
+                ),
+            );
+        }
+        if remember > COOKIE_LIMIT {
+            errors.push(
+                at,
+                format_args!("`remember` ({remember_text}) exceeds the longest lifetime of a persistent cookie"),
+                "browsers keep a cookie for at most 400 days (RFC 6265bis §5.5); write `remember = \"400d\"` or less",
+            );
+        }
+    }
+    Lifetime { idle, absolute, remember: remember.max(absolute) }
 }
 
-fn check_duration(
+pub(super) fn check_duration(
     key: &str,
     duration: &Entry<LitStr>,
     default: &str,
@@ -65,7 +87,8 @@ fn check_duration(
     match parse_duration(&written) {
         None => errors.push(literal, format_args!("`{written}` is not a duration"), help),
         Some(0) => {
-            errors.push(literal, format_args!("`{key}` is zero: every session would expire at once"), help);
+            let what = if key == "ttl" { "value" } else { "session" };
+            errors.push(literal, format_args!("`{key}` is zero: every {what} would expire at once"), help);
         }
         Some(LIMIT..) => {
             let help = format!(

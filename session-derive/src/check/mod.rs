@@ -46,6 +46,7 @@ fn check_bag<'a>(input: &'a Input<'a>, errors: &Errors) -> Bag<'a> {
         persistence: _,
         idle: _,
         absolute: _,
+        remember: _,
         max_per_user,
         codec,
         rename_all,

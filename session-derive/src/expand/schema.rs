@@ -12,7 +12,7 @@ pub(super) fn schema(bag: &Bag<'_>, p: &Ident) -> TokenStream {
         bag;
     let columns = columns_schema(columns, p);
     let cookie = cookie_schema(cookie, p);
-    let Lifetime { idle, absolute } = lifetime;
+    let Lifetime { idle, absolute, remember } = lifetime;
     let max_per_user = option(max_per_user.as_ref(), p);
     let fields = stored_map(bag, |_, field, stored| Some(field_schema(field, stored, p)));
     quote! {
@@ -23,6 +23,7 @@ pub(super) fn schema(bag: &Bag<'_>, p: &Ident) -> TokenStream {
             cookie: #cookie,
             idle: #p::Duration::from_millis(#idle),
             absolute: #p::Duration::from_millis(#absolute),
+            remember: #p::Duration::from_millis(#remember),
             max_per_user: #max_per_user,
             version: #version,
             fields: &[#fields],
@@ -80,6 +81,7 @@ fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &Ident) -> TokenStrea
         codec: _,
         merge: _,
         flash,
+        ttl,
         keep_on_logout,
         reset_on_login,
     } = stored;
@@ -104,6 +106,7 @@ fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &Ident) -> TokenStrea
         (!aliases.is_empty()).then(|| quote!(aliases: &[#(#aliases),*])),
         role.map(|role| quote!(role: #p::Role::#role)),
         flash.then(|| quote!(flash: true)),
+        ttl.map(|ttl| quote!(ttl: #p::Some(#p::Duration::from_millis(#ttl)))),
         keep_on_logout.then(|| quote!(keep_on_logout: true)),
         reset_on_login.then(|| quote!(reset_on_login: true)),
     ];

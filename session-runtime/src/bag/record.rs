@@ -1,11 +1,13 @@
 //! The record: a bag's fields encoded one by one, so that a changed struct still reads old sessions.
 //!
 //! ```text
-//! record  0x01 | flags (1) | absolute expiry (8) | [user agent (8)] | field*       integers big-endian
-//! flags   1 = remembered, 2 = bound to a user agent
-//! field   tag (4) | fingerprint (8) | flags (1) | length (LEB128) | value
-//! flags   1 = projected into a column when it was written
+//! record  0x01 | flags (1) | absolute expiry (8) | last use (8) | [user agent (8)] | [limit (8)] | [log-in (8)] | field*
+//! flags   1 = the cookie outlives the browser, 2 = bound to a user agent, 4 = a limit of its own, 8 = a user has logged in
+//! field   tag (4) | fingerprint (8) | flags (1) | [expiry (8)] | length (LEB128) | value
+//! flags   1 = projected into a column when it was written, 2 = expires
 //! ```
+//!
+//! Integers are big-endian, times in milliseconds.
 //!
 //! The tag is derived from the stored name, the fingerprint from the shape of the stored type. With
 //! [`Framing::JsonObject`] the record is one JSON object: values under their names, everything else under `"#"`.
@@ -17,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde::Deserializer as _;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
@@ -32,7 +35,10 @@ use crate::codec::{Codec, Framing};
 const VERSION: u8 = 1;
 const REMEMBERED: u8 = 1;
 const AGENT_BOUND: u8 = 2;
+const LIMITED: u8 = 4;
+const AUTHENTICATED: u8 = 8;
 const PROJECTED: u8 = 1;
+const EXPIRES: u8 = 2;
 
 /// How many fields of a record may be unknown: each takes many times its bytes in memory.
 const MAX_PRESERVED: usize = 1024;
@@ -42,10 +48,22 @@ const MAX_PRESERVED: usize = 1024;
 pub(crate) struct Header {
     /// The absolute expiry: no activity extends it.
     pub(crate) absolute: Timestamp,
-    /// Whether the cookie outlives the browser because the user asked for that.
-    pub(crate) remembered: bool,
+    /// When the visitor last used the session, as far as that was stored.
+    pub(crate) last_used: Timestamp,
+    pub(crate) lifetime: Lifetime,
     /// A hash of the user agent that the session is bound to.
     pub(crate) agent: Option<u64>,
+    /// When the user has logged in, or was last authenticated again.
+    pub(crate) authenticated: Option<Timestamp>,
+}
+
+/// How long a session lives, and its cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lifetime {
+    /// Whether the cookie outlives the browser.
+    pub(crate) persistent: bool,
+    /// The idle and the absolute limit, in the place of those that are configured.
+    pub(crate) limit: Option<Duration>,
 }
 
 /// The tags and fingerprints of a bag. They are computed once.
@@ -61,8 +79,10 @@ struct FieldLayout {
     fingerprint: u64,
     older: Option<u64>,
     projected: bool,
-    /// The encoding of `None`, which is an empty flash field.
+    /// The encoding of `None`, which is an empty flash field and one that has expired.
     none: Vec<u8>,
+    /// Whether the field has a `ttl`.
+    expires: bool,
     is_self_describing: bool,
     /// Whether the log says already that stored values of another type are not read.
     is_reported: AtomicBool,
@@ -75,7 +95,7 @@ pub(crate) enum LayoutError {
     Unreadable { field: &'static str, codec: &'static str },
     /// A JSON record holds JSON only.
     NotJson { field: &'static str, codec: &'static str },
-    /// A flash field needs an encoding of `None`.
+    /// A field that a flash or a `ttl` empties needs an encoding of `None`.
     NoNone { field: &'static str, codec: &'static str },
 }
 
@@ -94,7 +114,7 @@ impl Layout {
             if T::Codec::FRAMING == Framing::JsonObject && !shape.codec.is_json {
                 return Err(LayoutError::NotJson { field: name, codec });
             }
-            if field.flash && shape.codec.none.is_none() {
+            if (field.flash || field.ttl.is_some()) && shape.codec.none.is_none() {
                 return Err(LayoutError::NoNone { field: name, codec });
             }
             Ok(FieldLayout {
@@ -104,6 +124,7 @@ impl Layout {
                 older: shape.older.as_ref().map(|older| fingerprint(codec, older)),
                 projected: field.role != Role::Plain,
                 none: shape.codec.none.unwrap_or_default(),
+                expires: field.ttl.is_some(),
                 is_self_describing: shape.codec.is_self_describing,
                 is_reported: AtomicBool::new(false),
             })
@@ -112,7 +133,7 @@ impl Layout {
         Ok(Self { fields })
     }
 
-    /// Returns the encoding of `None` for a flash field.
+    /// Returns the encoding of `None` for a field with `flash` or `ttl`.
     pub(crate) fn none(&self, field: usize) -> &[u8] {
         &self.fields[field].none
     }
@@ -142,6 +163,8 @@ pub(crate) struct Loaded<T> {
     pub(crate) preserved: Vec<PreservedField>,
     /// For each field, whether its value was in a column when the record was written.
     pub(crate) projected: Vec<bool>,
+    /// For each field with a `ttl`, when it expires; empty if the bag has none.
+    pub(crate) expiries: Vec<Option<Timestamp>>,
 }
 
 /// A stored value that this bag cannot read and therefore does not change.
@@ -169,6 +192,7 @@ impl PreservedField {
             name: self.entry.name.as_deref().unwrap_or_default(),
             fingerprint: self.entry.fingerprint,
             projected: self.entry.projected,
+            expires: self.entry.expires,
             value: &self.value,
         }
     }
@@ -182,19 +206,24 @@ struct Entry {
     name: Option<String>,
     fingerprint: u64,
     projected: bool,
+    expires: Option<Timestamp>,
     span: Range<usize>,
     /// Whether a field of the bag is read from it.
     is_taken: bool,
 }
 
-/// Reads a record into a bag.
+/// Reads a record into a bag. A field that has expired is `None`.
 ///
 /// # Errors
 ///
 /// If the record is malformed, or a field does not decode.
-pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loaded<T>, DecodeError> {
+pub(crate) fn load<T: Databag>(
+    layout: &Layout,
+    record: Vec<u8>,
+    now: Timestamp,
+) -> Result<Loaded<T>, DecodeError> {
     let limit = layout.fields.len() + MAX_PRESERVED;
-    let (header, bytes, mut entries) = match T::Codec::FRAMING {
+    let (header, mut bytes, mut entries) = match T::Codec::FRAMING {
         Framing::Binary => parse_binary(record, layout.fields.len(), limit),
         Framing::JsonObject => parse_json(&record, limit),
     }
@@ -203,6 +232,7 @@ pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loade
     let mut sources = Vec::with_capacity(layout.fields.len());
     let mut projected = Vec::with_capacity(layout.fields.len());
     let mut preserved = Vec::new();
+    let mut expiries = Vec::new();
     for (index, field) in layout.fields.iter().enumerate() {
         // Records keep the schema's order, so the entry is nearly always at this index.
         let at = |tag| {
@@ -218,7 +248,17 @@ pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loade
         entry.is_taken = true;
         let exact = entry.fingerprint == field.fingerprint;
         projected.push(exact && entry.projected);
+        if exact && field.expires && entry.expires.is_some_and(|expires| expires <= now) {
+            let start = bytes.len();
+            bytes.extend_from_slice(&field.none);
+            sources.push(Source::Exact(start..bytes.len()));
+            continue;
+        }
         if exact {
+            if field.expires {
+                expiries.resize(layout.fields.len(), None);
+                expiries[index] = entry.expires;
+            }
             sources.push(Source::Exact(entry.span.clone()));
             continue;
         }
@@ -246,7 +286,7 @@ pub(crate) fn load<T: Databag>(layout: &Layout, record: Vec<u8>) -> Result<Loade
     let mut bag = T::defaults();
     decode(&mut bag, &bytes, &sources)?;
     let fields = baseline(&bag, bytes, sources)?;
-    Ok(Loaded { bag, header, fields, preserved, projected })
+    Ok(Loaded { bag, header, fields, preserved, projected, expiries })
 }
 
 /// Returns the encodings that later changes are compared with: the stored value of a field, or else the value that
@@ -272,6 +312,7 @@ pub(crate) fn assemble<T: Databag>(
     layout: &Layout,
     header: &Header,
     fields: &Fields,
+    expiries: &[Option<Timestamp>],
     preserved: &[PreservedField],
     changed: impl Fn(usize) -> bool,
 ) -> Vec<u8> {
@@ -284,6 +325,7 @@ pub(crate) fn assemble<T: Databag>(
             name: schema.fields[index].name,
             fingerprint: field.fingerprint,
             projected: field.projected,
+            expires: expiries.get(index).copied().flatten(),
             value: fields.get(index),
         },
     });
@@ -300,27 +342,45 @@ struct WrittenField<'a> {
     name: &'a str,
     fingerprint: u64,
     projected: bool,
+    expires: Option<Timestamp>,
     value: &'a [u8],
 }
 
 fn write_binary<'a>(header: &Header, size: usize, fields: impl Iterator<Item = WrittenField<'a>>) -> Vec<u8> {
     const PER_FIELD: usize = 16;
-    let mut record = Vec::with_capacity(size + 32 + fields.size_hint().0 * PER_FIELD);
-    let remembered = if header.remembered { REMEMBERED } else { 0 };
-    let bound = if header.agent.is_some() { AGENT_BOUND } else { 0 };
-    record.extend_from_slice(&[VERSION, remembered | bound]);
-    record.extend_from_slice(&header.absolute.as_millis().to_be_bytes());
-    if let Some(agent) = header.agent {
+    let mut record = Vec::with_capacity(size + 48 + fields.size_hint().0 * PER_FIELD);
+    let Header { absolute, last_used, lifetime, agent, authenticated } = header;
+    let flags = flag(REMEMBERED, lifetime.persistent)
+        | flag(AGENT_BOUND, agent.is_some())
+        | flag(LIMITED, lifetime.limit.is_some())
+        | flag(AUTHENTICATED, authenticated.is_some());
+    record.extend_from_slice(&[VERSION, flags]);
+    record.extend_from_slice(&absolute.as_millis().to_be_bytes());
+    record.extend_from_slice(&last_used.as_millis().to_be_bytes());
+    if let Some(agent) = agent {
         record.extend_from_slice(&agent.to_be_bytes());
+    }
+    if let Some(limit) = lifetime.limit {
+        record.extend_from_slice(&millis(limit).to_be_bytes());
+    }
+    if let Some(authenticated) = authenticated {
+        record.extend_from_slice(&authenticated.as_millis().to_be_bytes());
     }
     for field in fields {
         record.extend_from_slice(&field.tag.to_be_bytes());
         record.extend_from_slice(&field.fingerprint.to_be_bytes());
-        record.push(if field.projected { PROJECTED } else { 0 });
+        record.push(flag(PROJECTED, field.projected) | flag(EXPIRES, field.expires.is_some()));
+        if let Some(expires) = field.expires {
+            record.extend_from_slice(&expires.as_millis().to_be_bytes());
+        }
         write_length(&mut record, field.value.len());
         record.extend_from_slice(field.value);
     }
     record
+}
+
+fn flag(flag: u8, is_set: bool) -> u8 {
+    if is_set { flag } else { 0 }
 }
 
 fn write_length(record: &mut Vec<u8>, mut length: usize) {
@@ -329,6 +389,11 @@ fn write_length(record: &mut Vec<u8>, mut length: usize) {
         length >>= 7;
     }
     record.push(low_bits(length));
+}
+
+/// Returns a time span as it is stored.
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "seven bits fit")]
@@ -342,11 +407,15 @@ type Parsed = (Header, Vec<u8>, Vec<Entry>);
 fn parse_binary(record: Vec<u8>, expected: usize, limit: usize) -> Option<Parsed> {
     let mut reader = Reader { bytes: &record, at: 0 };
     let [VERSION, flags] = reader.array()? else { return None };
-    if flags & !(REMEMBERED | AGENT_BOUND) != 0 {
+    if flags & !(REMEMBERED | AGENT_BOUND | LIMITED | AUTHENTICATED) != 0 {
         return None;
     }
-    let absolute = Timestamp::from_millis(i64::from_be_bytes(reader.array()?));
-    let agent = if flags & AGENT_BOUND == 0 { None } else { Some(u64::from_be_bytes(reader.array()?)) };
+    let has = |flag| flags & flag != 0;
+    let (absolute, last_used) = (reader.time()?, reader.time()?);
+    let agent = if has(AGENT_BOUND) { Some(u64::from_be_bytes(reader.array()?)) } else { None };
+    let own_limit = if has(LIMITED) { Some(u64::from_be_bytes(reader.array()?)) } else { None };
+    let authenticated = if has(AUTHENTICATED) { Some(reader.time()?) } else { None };
+    let lifetime = Lifetime { persistent: has(REMEMBERED), limit: own_limit.map(Duration::from_millis) };
     let mut entries = Vec::with_capacity(expected);
     while reader.at < record.len() {
         if entries.len() == limit {
@@ -355,12 +424,13 @@ fn parse_binary(record: Vec<u8>, expected: usize, limit: usize) -> Option<Parsed
         let tag = u32::from_be_bytes(reader.array()?);
         let fingerprint = u64::from_be_bytes(reader.array()?);
         let [flags] = reader.array()?;
+        let expires = if flags & EXPIRES == 0 { None } else { Some(reader.time()?) };
         let length = reader.length()?;
         let span = reader.span(length)?;
         let projected = flags & PROJECTED != 0;
-        entries.push(Entry { tag, name: None, fingerprint, projected, span, is_taken: false });
+        entries.push(Entry { tag, name: None, fingerprint, projected, expires, span, is_taken: false });
     }
-    Some((Header { absolute, remembered: flags & REMEMBERED != 0, agent }, record, entries))
+    Some((Header { absolute, last_used, lifetime, agent, authenticated }, record, entries))
 }
 
 struct Reader<'a> {
@@ -379,6 +449,10 @@ impl Reader<'_> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let span = self.span(N)?;
         self.bytes[span].try_into().ok()
+    }
+
+    fn time(&mut self) -> Option<Timestamp> {
+        Some(Timestamp::from_millis(i64::from_be_bytes(self.array()?)))
     }
 
     fn length(&mut self) -> Option<usize> {
@@ -400,11 +474,15 @@ const META: &str = "#";
 fn write_json<'a>(header: &Header, fields: impl Iterator<Item = WrittenField<'a>>) -> Vec<u8> {
     let mut types = BTreeMap::new();
     let mut columns = Vec::new();
+    let mut expires = BTreeMap::new();
     let mut values = Vec::new();
     for field in fields {
         types.insert(field.name, format!("{:016x}", field.fingerprint));
         if field.projected {
             columns.push(field.name);
+        }
+        if let Some(expiry) = field.expires {
+            expires.insert(field.name, expiry.as_millis());
         }
         values.push(b',');
         values.extend_from_slice(serde_json::Value::from(field.name).to_string().as_bytes());
@@ -415,8 +493,12 @@ fn write_json<'a>(header: &Header, fields: impl Iterator<Item = WrittenField<'a>
     let meta = serde_json::json!({
         "absolute": header.absolute.as_millis(),
         "agent": header.agent.map(|agent| format!("{agent:016x}")),
+        "authenticated": header.authenticated.map(Timestamp::as_millis),
         "columns": columns,
-        "remembered": header.remembered,
+        "expires": expires,
+        "last_used": header.last_used.as_millis(),
+        "limit": header.lifetime.limit.map(millis),
+        "remembered": header.lifetime.persistent,
         "types": types,
         "v": VERSION,
     });
@@ -435,7 +517,12 @@ fn parse_json(record: &[u8], limit: usize) -> Option<Parsed> {
     }
     let header = Header {
         absolute: Timestamp::from_millis(member(&meta, "absolute")?),
-        remembered: member(&meta, "remembered")?,
+        last_used: Timestamp::from_millis(member(&meta, "last_used")?),
+        lifetime: Lifetime {
+            persistent: member(&meta, "remembered")?,
+            limit: member::<Option<u64>>(&meta, "limit")?.map(Duration::from_millis),
+        },
+        authenticated: member::<Option<i64>>(&meta, "authenticated")?.map(Timestamp::from_millis),
         agent: match member::<Option<String>>(&meta, "agent")? {
             None => None,
             Some(agent) => Some(hex(agent)?),
@@ -443,6 +530,7 @@ fn parse_json(record: &[u8], limit: usize) -> Option<Parsed> {
     };
     let types = self::object(meta.get("types")?.get().as_bytes(), limit)?;
     let columns = names(meta.get("columns")?.get(), limit)?;
+    let expires = self::object(meta.get("expires")?.get().as_bytes(), limit)?;
     let mut bytes = Vec::with_capacity(record.len());
     let mut entries = Vec::with_capacity(object.len());
     for (name, value) in object.into_iter().filter(|(name, _)| name != META) {
@@ -452,6 +540,10 @@ fn parse_json(record: &[u8], limit: usize) -> Option<Parsed> {
             tag: tag(&name),
             fingerprint: hex(member(&types, &name)?)?,
             projected: columns.contains(&name),
+            expires: match expires.contains_key(&name) {
+                true => Some(Timestamp::from_millis(member(&expires, &name)?)),
+                false => None,
+            },
             name: Some(name),
             span: start..bytes.len(),
             is_taken: false,
@@ -545,35 +637,42 @@ mod tests {
     release!(First, "bincode", { cart: BTreeMap<String, u32>, #[databag(column)] tenant: Option<String> });
     release!(FirstJson, "json", { cart: BTreeMap<String, u32>, #[databag(column)] tenant: Option<String> });
 
-    const HEADER: Header =
-        Header { absolute: Timestamp::from_millis(1_700_000_000_000), remembered: true, agent: Some(7) };
+    const NOW: Timestamp = Timestamp::from_millis(1_600_000_000_000);
+    const HEADER: Header = Header {
+        absolute: Timestamp::from_millis(1_700_000_000_000),
+        last_used: NOW,
+        lifetime: Lifetime { persistent: true, limit: Some(Duration::from_secs(90)) },
+        agent: Some(7),
+        authenticated: Some(NOW),
+    };
 
     fn layout<T: Databag>() -> Layout {
         Layout::of::<T>().expect("the codec encodes `None`")
     }
 
     fn write<T: Databag>(bag: &T) -> Vec<u8> {
-        assemble::<T>(&layout::<T>(), &HEADER, &Fields::of(bag).expect("encodes"), &[], |_| true)
+        assemble::<T>(&layout::<T>(), &HEADER, &Fields::of(bag).expect("encodes"), &[], &[], |_| true)
     }
 
     fn read<T: Databag>(record: &[u8]) -> Loaded<T> {
-        load::<T>(&layout::<T>(), record.to_vec()).expect("decodes")
+        load::<T>(&layout::<T>(), record.to_vec(), NOW).expect("decodes")
     }
 
     #[test]
     fn a_record_that_lacks_fields_and_has_many_unknown_ones_can_be_rewritten() {
-        let unknown = |tag| WrittenField { tag, name: "", fingerprint: 0, projected: false, value: b"" };
+        let unknown =
+            |tag| WrittenField { tag, name: "", fingerprint: 0, projected: false, expires: None, value: b"" };
         let record = |count: u32| write_binary(&HEADER, 0, (1..=count).map(unknown));
         let most = u32::try_from(MAX_PRESERVED).expect("a small number");
         read::<First>(&rewrite(&read::<First>(&record(most))));
-        assert!(load::<First>(&layout::<First>(), record(most + 1)).is_err());
+        assert!(load::<First>(&layout::<First>(), record(most + 1), NOW).is_err());
     }
 
     /// Writes a loaded bag again, as a request that changed it does.
     fn rewrite<T: Databag>(loaded: &Loaded<T>) -> Vec<u8> {
         let fields = Fields::of(&loaded.bag).expect("encodes");
         let changed = |field| fields.get(field) != loaded.fields.get(field);
-        assemble::<T>(&layout::<T>(), &loaded.header, &fields, &loaded.preserved, changed)
+        assemble::<T>(&layout::<T>(), &loaded.header, &fields, &loaded.expiries, &loaded.preserved, changed)
     }
 
     fn cart() -> BTreeMap<String, u32> {
@@ -594,16 +693,57 @@ mod tests {
         assert_eq!((json.header, json.projected), (HEADER, vec![false, true]));
     }
 
+    release!(Coded, "bincode", { #[databag(ttl = "15m")] code: Option<String>, count: u8 });
+    release!(CodedJson, "json", { #[databag(ttl = "15m")] code: Option<String>, count: u8 });
+
+    /// Writes a record whose first field expires.
+    fn write_expiring<T: Databag>(bag: &T, expires: Timestamp) -> Vec<u8> {
+        let fields = Fields::of(bag).expect("encodes");
+        assemble::<T>(&layout::<T>(), &HEADER, &fields, &[Some(expires), None], &[], |_| true)
+    }
+
+    #[test]
+    fn a_field_that_has_expired_is_none() {
+        let (soon, code) = (NOW.saturating_add(Duration::from_millis(1)), || Some("0451".to_owned()));
+        for (expires, expected) in [(NOW, None), (soon, code())] {
+            let binary = read::<Coded>(&write_expiring(&Coded { code: code(), count: 7 }, expires));
+            assert_eq!((&binary.bag.code, binary.bag.count), (&expected, 7));
+            // Without the field's time it is no change of this request.
+            assert!(Fields::of(&binary.bag).expect("encodes").get(0) == binary.fields.get(0));
+            let json = read::<CodedJson>(&write_expiring(&CodedJson { code: code(), count: 7 }, expires));
+            assert_eq!((json.bag.code, json.bag.count), (expected, 7));
+        }
+    }
+
+    /// A node that knows the field no more hands its time on.
+    #[test]
+    fn a_preserved_field_keeps_its_time() {
+        release!(Uncoded, "bincode", { count: u8 });
+        release!(UncodedJson, "json", { count: u8 });
+        let code = || Some("0451".to_owned());
+        let expiring = write_expiring(&Coded { code: code(), count: 7 }, NOW);
+        let rewritten = rewrite(&read::<Uncoded>(&expiring));
+        assert_eq!(read::<Coded>(&rewritten).bag.code, None);
+        let expiring = write_expiring(&CodedJson { code: code(), count: 7 }, NOW);
+        let rewritten = rewrite(&read::<UncodedJson>(&expiring));
+        assert_eq!(read::<CodedJson>(&rewritten).bag.code, None);
+    }
+
     #[test]
     fn the_bytes_are_pinned() {
+        let expiring = write_expiring(&Coded { code: None, count: 7 }, NOW);
+        assert_eq!(
+            Hex(&expiring).to_string(),
+            "010f0000018bcfe5680000000174876e800000000000000000070000000000015f9000000174876e8000f9316cf4cedb1b38fbb217a00200000174876e8000010039b1ddf49359c7b307161549000107"
+        );
         assert_eq!(
             Hex(&write(&first())).to_string(),
-            "01030000018bcfe5680000000000000000079827728f2daac44e089c65940006010374656102f9e185a5cedb1b38fbb217a00106010461636d65"
+            "010f0000018bcfe5680000000174876e800000000000000000070000000000015f9000000174876e80009827728f2daac44e089c65940006010374656102f9e185a5cedb1b38fbb217a00106010461636d65"
         );
         let json = write(&FirstJson { cart: cart(), tenant: Some("acme".to_owned()) });
         assert_eq!(
             String::from_utf8(json).expect("text"),
-            r##"{"#":{"absolute":1700000000000,"agent":"0000000000000007","columns":["tenant"],"remembered":true,"types":{"cart":"438c3adfaa3cc6ab","tenant":"ce15f77f0b8571af"},"v":1},"cart":{"tea":2},"tenant":"acme"}"##
+            r##"{"#":{"absolute":1700000000000,"agent":"0000000000000007","authenticated":1600000000000,"columns":["tenant"],"expires":{},"last_used":1600000000000,"limit":90000,"remembered":true,"types":{"cart":"438c3adfaa3cc6ab","tenant":"ce15f77f0b8571af"},"v":1},"cart":{"tea":2},"tenant":"acme"}"##
         );
     }
 
@@ -616,7 +756,7 @@ mod tests {
                 record.extend_from_slice(&u32::try_from(field).expect("few").to_be_bytes());
                 record.extend_from_slice(&[0; 10]);
             }
-            load::<First>(&layout, record).is_ok()
+            load::<First>(&layout, record, NOW).is_ok()
         };
         assert!(with(MAX_PRESERVED) && !with(MAX_PRESERVED + 1) && !with(100_000));
         let layout = Layout::of::<FirstJson>().expect("a layout");
@@ -627,13 +767,13 @@ mod tests {
             let values = list(|field| format!(",\"f{field}\":1"));
             let record = record.replace("\"types\":{", &format!("\"types\":{{{types}"));
             let record = format!("{}{values}}}", record.strip_suffix('}').expect("an object"));
-            load::<FirstJson>(&layout, record.into_bytes()).is_ok()
+            load::<FirstJson>(&layout, record.into_bytes(), NOW).is_ok()
         };
         assert!(with(MAX_PRESERVED) && !with(MAX_PRESERVED + 1) && !with(100_000));
         let record = String::from_utf8(write(&FirstJson { cart: cart(), tenant: None })).expect("text");
         let columns =
             |count| record.replace("[\"tenant\"]", &format!("[{}\"tenant\"]", "\"\",".repeat(count)));
-        let with = |count| load::<FirstJson>(&layout, columns(count).into_bytes()).is_ok();
+        let with = |count| load::<FirstJson>(&layout, columns(count).into_bytes(), NOW).is_ok();
         assert!(with(MAX_PRESERVED) && !with(MAX_PRESERVED + 2) && !with(1_000_000));
     }
 
@@ -707,17 +847,17 @@ mod tests {
     fn a_damaged_record_is_rejected_without_a_panic() {
         for record in [write(&first()), write(&FirstJson { cart: cart(), tenant: None })] {
             for length in 0..record.len() {
-                let _ = load::<First>(&layout::<First>(), record[..length].to_vec());
-                assert!(load::<FirstJson>(&layout::<FirstJson>(), record[..length].to_vec()).is_err());
+                let _ = load::<First>(&layout::<First>(), record[..length].to_vec(), NOW);
+                assert!(load::<FirstJson>(&layout::<FirstJson>(), record[..length].to_vec(), NOW).is_err());
             }
             for byte in 0..record.len() {
                 let mut damaged = record.clone();
                 damaged[byte] ^= 0xFF;
-                let _ = load::<First>(&layout::<First>(), damaged.clone());
-                let _ = load::<FirstJson>(&layout::<FirstJson>(), damaged);
+                let _ = load::<First>(&layout::<First>(), damaged.clone(), NOW);
+                let _ = load::<FirstJson>(&layout::<FirstJson>(), damaged, NOW);
             }
         }
-        assert!(load::<First>(&layout::<First>(), vec![2; 64]).is_err());
+        assert!(load::<First>(&layout::<First>(), vec![2; 64], NOW).is_err());
     }
 
     #[test]
@@ -726,7 +866,7 @@ mod tests {
         let last = record.len() - 1;
         // The last byte of "acme" is not UTF-8 any more.
         record[last] = 0xFF;
-        let error = load::<First>(&layout::<First>(), record).expect_err("not text");
+        let error = load::<First>(&layout::<First>(), record, NOW).expect_err("not text");
         assert_eq!(error.field, Some("tenant"));
     }
 }

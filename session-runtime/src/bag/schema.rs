@@ -22,6 +22,8 @@ pub struct Schema {
     pub idle: Duration,
     /// The absolute expiry: how long a session lives at most.
     pub absolute: Duration,
+    /// Both limits of a session that [`Session::remember`](crate::Session::remember) has made a remembered one.
+    pub remember: Duration,
     /// How many sessions a user may have. A new one evicts the oldest.
     pub max_per_user: Option<u32>,
     /// The number that the user raises when stored fields change.
@@ -106,6 +108,8 @@ pub struct Field {
     pub role: Role,
     /// Whether the value is gone after the next request.
     pub flash: bool,
+    /// How long a value stays after it was set.
+    pub ttl: Option<Duration>,
     /// Whether the value outlives a log-out.
     pub keep_on_logout: bool,
     /// Whether a log-in resets the field to its default.
@@ -121,6 +125,7 @@ impl Field {
             aliases: &[],
             role: Role::Plain,
             flash: false,
+            ttl: None,
             keep_on_logout: false,
             reset_on_login: false,
         }

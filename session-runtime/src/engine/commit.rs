@@ -74,7 +74,7 @@ pub(crate) fn plan<T: Databag>(
         let token = active.token.clone().unwrap_or_else(fresh);
         return pending.write(context, active, now, ExpiryUpdate::Restart, Some(token)).map(Plan::Create);
     };
-    let changed = pending.changed || active.remembered != stored.header.remembered;
+    let changed = pending.changed || !keeps_lifetime(active, stored);
     // It expired while the request was in flight, and must not come back.
     if stored.expiration <= now && active.intent != Intent::End {
         let asked = changed || active.intent > Intent::Continue;
@@ -107,11 +107,14 @@ pub(crate) fn plan<T: Databag>(
 
 /// Returns whether a handler that could change a stored session has done nothing to it.
 fn is_only_read<T>(active: &Active<T>, fields: &Fields) -> bool {
-    let is_remembered = |stored: &Stored| stored.header.remembered == active.remembered;
     active.intent == Intent::Continue
         && active.flash.is_empty()
-        && active.stored.as_ref().is_some_and(is_remembered)
+        && active.stored.as_ref().is_some_and(|stored| keeps_lifetime(active, stored))
         && (0..fields.len()).all(|field| fields.get(field) == active.base.get(field))
+}
+
+fn keeps_lifetime<T>(active: &Active<T>, stored: &Stored) -> bool {
+    active.lifetime.is_none_or(|lifetime| lifetime == stored.header.lifetime)
 }
 
 /// Decides what to do with a session that a handler could only read.
@@ -146,17 +149,15 @@ pub(super) fn is_to_be_touched<T>(context: &Context, active: &Active<T>, now: Ti
     touch_is_due(context, active, now) && active.stored.as_ref().is_some_and(|stored| stored.expiration > now)
 }
 
-/// Sliding expiry is stored at most every minute or every tenth of `idle`, whichever is shorter. A session that was
-/// found by its id is not used by its visitor.
+/// Sliding expiry and the last use are stored at most every minute or every tenth of the idle limit, whichever is shorter.
+/// A session that was found by its id is not used by its visitor.
 fn touch_is_due<T>(context: &Context, active: &Active<T>, now: Timestamp) -> bool {
     let Some(stored) = active.stored.as_ref().filter(|_| active.token.is_some()) else { return false };
-    let interval = Duration::from_mins(1).min(context.config.idle / 10);
-    let gain = extended_expiration(context, now, stored.header.absolute).saturating_since(stored.expiration);
-    gain > Duration::ZERO && gain >= interval
-}
-
-fn extended_expiration(context: &Context, now: Timestamp, absolute: Timestamp) -> Timestamp {
-    now.saturating_add(context.config.idle).min(absolute)
+    let idle = context.config.idle(stored.header.lifetime);
+    let extended = now.saturating_add(idle).min(stored.header.absolute);
+    let unstored =
+        extended.saturating_since(stored.expiration).max(now.saturating_since(stored.header.last_used));
+    unstored > Duration::ZERO && unstored >= Duration::from_mins(1).min(idle / 10)
 }
 
 /// What a write does to the limits of the session.
@@ -231,6 +232,26 @@ impl PendingRecord {
         Ok(Self { fields, changed: changes.contains(&true), changes, projection, flash_read })
     }
 
+    /// Returns when the fields with a `ttl` expire. The time counts from when the value was last changed.
+    fn expiries<T: Databag>(
+        &self,
+        context: &Context,
+        stored: Option<&Stored>,
+        now: Timestamp,
+    ) -> Vec<Option<Timestamp>> {
+        let mut expiries = Vec::new();
+        for (index, field) in T::SCHEMA.fields.iter().enumerate() {
+            let Some(ttl) = field.ttl.filter(|_| self.fields.get(index) != context.layout.none(index)) else {
+                continue;
+            };
+            let is_changed = self.changes.get(index).copied().unwrap_or(false);
+            let known = stored.and_then(|stored| stored.expiries.get(index).copied().flatten());
+            expiries.resize(self.fields.len(), None);
+            expiries[index] = known.filter(|_| !is_changed).or_else(|| Some(now.saturating_add(ttl)));
+        }
+        expiries
+    }
+
     /// Returns whether the bag equals that of a new session.
     fn is_default<T: Databag>(&self, context: &Context, active: &Active<T>) -> bool {
         T::SCHEMA.fields.iter().enumerate().all(|(index, field)| {
@@ -251,27 +272,39 @@ impl PendingRecord {
     ) -> Result<Box<RowWrite>, Error> {
         let stored = active.stored.as_ref();
         let ends = active.is_ending();
+        let continued = stored.filter(|_| expiry == ExpiryUpdate::Extend);
+        let lifetime = active.lifetime.unwrap_or_else(|| {
+            continued.map_or_else(|| context.config.ordinary_lifetime(), |stored| stored.header.lifetime)
+        });
+        let continued_limits = continued.filter(|stored| stored.header.lifetime.limit == lifetime.limit);
+        let absolute = continued_limits.map_or_else(
+            || now.saturating_add(lifetime.limit.unwrap_or(context.config.absolute)),
+            |stored| stored.header.absolute,
+        );
+        let is_used = active.token.is_some() || continued.is_none();
         let header = Header {
-            absolute: match (expiry, stored) {
-                (ExpiryUpdate::Extend, Some(stored)) => stored.header.absolute,
-                _ => now.saturating_add(context.config.absolute),
-            },
-            remembered: active.remembered,
+            absolute,
+            last_used: continued.filter(|_| !is_used).map_or(now, |stored| stored.header.last_used),
+            lifetime,
             agent: if context.config.bind_agent { active.client.agent } else { None },
+            authenticated: match continued {
+                _ if self.projection.user.is_none() => None,
+                Some(stored) if !active.authenticated => stored.header.authenticated,
+                _ => Some(now),
+            },
         };
-        let expiration = match stored {
-            Some(stored) if expiry == ExpiryUpdate::Extend && !touch_is_due(context, active, now) => {
-                stored.expiration
-            }
-            _ => extended_expiration(context, now, header.absolute),
+        let expiration = match continued_limits {
+            Some(stored) if !touch_is_due(context, active, now) => stored.expiration,
+            _ => now.saturating_add(context.config.idle(lifetime)).min(absolute),
         };
-        let created = stored.filter(|_| expiry == ExpiryUpdate::Extend).map_or(now, |stored| stored.created);
+        let expiries = self.expiries::<T>(context, stored, now);
+        let created = continued.map_or(now, |stored| stored.created);
         let revision = stored.map_or(1, |stored| stored.revision.wrapping_add(1));
         let id = token.as_ref().map_or(active.id, Token::session_id);
 
         let preserved = stored.filter(|_| !ends).map_or(&[][..], |stored| &stored.preserved);
         let changed = |field: usize| self.changes.get(field).copied().unwrap_or(false);
-        let record = assemble::<T>(&context.layout, &header, &self.fields, preserved, changed);
+        let record = assemble::<T>(&context.layout, &header, &self.fields, &expiries, preserved, changed);
         if record.len() > context.config.max_state_bytes {
             return Err(Error::TooLarge {
                 size: record.len(),
@@ -308,7 +341,8 @@ impl PendingRecord {
             columns: self.projection.columns.clone(),
             damaged: None,
         };
-        let stored = Stored { created, expiration, revision, projection: self.projection, header, preserved };
+        let projection = self.projection;
+        let stored = Stored { created, expiration, revision, projection, header, preserved, expiries };
         Ok(Box::new(RowWrite { row, scope, token, max_per_user, stored, base: self.fields }))
     }
 }

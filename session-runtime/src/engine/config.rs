@@ -3,20 +3,25 @@
 use std::time::Duration;
 
 use crate::bag::encoding::Fields;
-use crate::bag::record::Layout;
+use crate::bag::record::{Layout, Lifetime};
 use crate::bag::schema::{Bind, Persistence, Role, Schema};
 use crate::codec::Framing;
 use crate::envelope::{Place, Protection, max_state};
+
+/// No session lives longer.
+pub(crate) const LONGEST_LIFE: Duration = Duration::from_hours(24 * 365 * 100);
 
 /// The settings of a bag's sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionConfig {
     pub(crate) idle: Duration,
     pub(crate) absolute: Duration,
+    /// Both limits of a remembered session.
+    pub(crate) remember: Duration,
     pub(crate) bind_ip: Bind,
     pub(crate) bind_agent: bool,
     /// Whether the cookie of a new session outlives the browser.
-    pub(crate) remembered: bool,
+    pub(crate) persistent: bool,
     /// How long a request waits for the store, with all its calls.
     pub(crate) deadline: Duration,
     /// The largest record, in bytes.
@@ -37,13 +42,24 @@ impl SessionConfig {
         Self {
             idle: schema.idle,
             absolute: schema.absolute,
+            remember: schema.remember,
             bind_ip: declared.unwrap_or(Bind::Off),
             bind_agent: false,
-            remembered: schema.cookie.persistence == Persistence::Persistent,
+            persistent: schema.cookie.persistence == Persistence::Persistent,
             deadline: Self::DEADLINE,
             max_state_bytes: Self::MAX_STATE_BYTES,
             cleanup: Cleanup::default(),
         }
+    }
+
+    /// Returns the lifetime of a session that no handler has given another one.
+    pub(crate) fn ordinary_lifetime(&self) -> Lifetime {
+        Lifetime { persistent: self.persistent, limit: None }
+    }
+
+    /// Returns the idle limit of a session.
+    pub(crate) fn idle(&self, lifetime: Lifetime) -> Duration {
+        lifetime.limit.unwrap_or(self.idle)
     }
 
     /// Returns the longest state of a row that is read.

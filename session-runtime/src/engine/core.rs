@@ -70,7 +70,7 @@ pub(crate) enum Freshness {
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "a middleware reads it"))]
 pub(crate) enum CookieUpdate {
-    Set { token: Token, remembered: bool, expires: Timestamp },
+    Set { token: Token, persistent: bool, expires: Timestamp },
     Remove,
 }
 
@@ -108,7 +108,7 @@ impl Engine {
 
     /// Makes a session that is not stored yet.
     pub(crate) fn fresh<T: Databag>(&self, client: Client) -> Result<Active<T>, EncodeError> {
-        Active::fresh(self.fresh_token(), client, self.context.config.remembered)
+        Active::fresh(self.fresh_token(), client)
     }
 
     /// Returns the lists of the store.
@@ -216,7 +216,7 @@ fn refusal(error: LayoutError) -> String {
              `{field}`: choose a codec whose framing is `JsonObject`"
         ),
         LayoutError::NoNone { field, codec } => format!(
-            "the codec `{codec}` has no encoding of `None`, which the flash field `{field}` takes when it was read"
+            "the codec `{codec}` has no encoding of `None`, which the field `{field}` takes when its flash was read, or its time has passed"
         ),
     }
 }

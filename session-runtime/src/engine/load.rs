@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::config::Context;
 use crate::bag::encoding::{EncodeError, Fields};
-use crate::bag::record::{self, Header, PreservedField};
+use crate::bag::record::{self, Header, Lifetime, PreservedField};
 use crate::bag::schema::{Bind, Role};
 use crate::bag::{Databag, Projection};
 use crate::clock::Timestamp;
@@ -35,8 +35,11 @@ pub(crate) struct Active<T> {
     pub(crate) stored: Option<Stored>,
     /// The fields that the bag is compared with to find what has changed.
     pub(crate) base: Fields,
-    pub(crate) remembered: bool,
+    /// The lifetime that this request has given the session; `None` if it has not.
+    pub(crate) lifetime: Option<Lifetime>,
     pub(crate) intent: Intent,
+    /// Whether the user has proved again who they are.
+    pub(crate) authenticated: bool,
     /// Whether the next write ends all other sessions of the user.
     pub(crate) ends_others: bool,
     pub(crate) client: Client,
@@ -55,6 +58,8 @@ pub(crate) struct Stored {
     pub(crate) projection: Projection,
     pub(crate) header: Header,
     pub(crate) preserved: Vec<PreservedField>,
+    /// When the fields with a `ttl` expire.
+    pub(crate) expiries: Vec<Option<Timestamp>>,
 }
 
 /// What the handler wants to become of the session, besides its content.
@@ -74,7 +79,7 @@ pub(crate) enum Intent {
 
 impl<T: Databag> Active<T> {
     /// Makes a session that is not stored yet.
-    pub(super) fn fresh(token: Token, client: Client, remembered: bool) -> Result<Self, EncodeError> {
+    pub(super) fn fresh(token: Token, client: Client) -> Result<Self, EncodeError> {
         let mut bag = T::defaults();
         bag.set_ip(client.ip);
         Ok(Self {
@@ -83,8 +88,9 @@ impl<T: Databag> Active<T> {
             id: token.session_id(),
             token: Some(token),
             stored: None,
-            remembered,
+            lifetime: None,
             intent: Intent::Continue,
+            authenticated: false,
             ends_others: false,
             client,
             flash: Vec::new(),
@@ -176,7 +182,7 @@ pub(crate) fn open<T: Databag>(
             return Ok(LoadOutcome::Rejected(Rejection::Tampered));
         }
     };
-    let loaded = match record::load::<T>(&context.layout, record) {
+    let loaded = match record::load::<T>(&context.layout, record, now) {
         Ok(loaded) => loaded,
         Err(error) => return Ok(LoadOutcome::Rejected(Rejection::Undecodable { field: error.field })),
     };
@@ -207,8 +213,9 @@ pub(crate) fn open<T: Databag>(
         // Only a visitor's request uses flash values up.
         flash: if client.is_some() { flash::<T>(context, &loaded.fields) } else { Vec::new() },
         base: loaded.fields,
-        remembered: loaded.header.remembered,
+        lifetime: None,
         intent: Intent::Continue,
+        authenticated: false,
         ends_others: false,
         client: client.unwrap_or(Client { ip: projection.ip, agent: loaded.header.agent }),
         stored: Some(Stored {
@@ -218,6 +225,7 @@ pub(crate) fn open<T: Databag>(
             projection,
             header: loaded.header,
             preserved: loaded.preserved,
+            expiries: loaded.expiries,
         }),
         unconfirmed: false,
     };

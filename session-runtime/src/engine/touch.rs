@@ -49,7 +49,7 @@ impl Engine {
                 return Ok(None);
             }
             let token = self.backend.token(&write.row, write.token).or_else(|| active.token.clone());
-            return Ok(set_cookie(token, active.remembered, write.row.expiration));
+            return Ok(set_cookie(token, &write.stored));
         }
     }
 

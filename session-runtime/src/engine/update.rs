@@ -13,7 +13,7 @@ use crate::backend::Reloaded;
 use crate::backend::tombstones::Tombstone;
 use crate::bag::Databag;
 use crate::bag::merge::merge;
-use crate::clock::{Timestamp, until};
+use crate::clock::until;
 use crate::error::{Error, ErrorChain, Rejection};
 use crate::store::{Outcome, Update};
 use crate::token::{SessionId, Token};
@@ -382,18 +382,19 @@ impl Engine {
     /// Takes over what was stored. The cookie changes if its token or its date does.
     fn adopt<T>(&self, active: &mut Active<T>, write: Box<RowWrite>) -> Option<CookieUpdate> {
         let write = *write;
-        let dates = |stored: &Stored| (stored.header.remembered, stored.expiration);
+        let dates = |stored: &Stored| (stored.header.lifetime.persistent, stored.expiration);
         let is_dated = active.stored.as_ref().map(dates) == Some(dates(&write.stored));
         let token = self.backend.token(&write.row, write.token);
         let is_changed = token.is_some() || !is_dated;
         active.id = write.row.id;
         active.token = token.or(active.token.take());
         active.base = write.base;
-        active.stored = Some(write.stored);
         active.intent = Intent::Continue;
+        active.lifetime = None;
+        active.authenticated = false;
         active.ends_others = false;
         let token = active.token.clone().filter(|_| is_changed);
-        set_cookie(token, active.remembered, write.row.expiration)
+        set_cookie(token, active.stored.insert(write.stored))
     }
 
     /// Reads what other requests have stored, and merges this request's changes into it.
@@ -427,12 +428,6 @@ impl Engine {
             active.mark_flash();
             decoded.map_err(|error| not_read_back::<T>(&self.context.layout, error))?;
         }
-        let stored = active.stored.as_ref();
-        let is_remembered_unchanged =
-            stored.is_none_or(|stored| stored.header.remembered == active.remembered);
-        if is_remembered_unchanged && !active.is_ending() {
-            active.remembered = theirs.remembered;
-        }
         active.base = theirs.base;
         active.stored = theirs.stored;
         Ok(())
@@ -460,6 +455,7 @@ pub(super) fn log_failed_touch(id: SessionId, error: &Error) {
 }
 
 /// Returns the cookie of a session; `None` for a session that was found by its id.
-pub(crate) fn set_cookie(token: Option<Token>, remembered: bool, expires: Timestamp) -> Option<CookieUpdate> {
-    token.map(|token| CookieUpdate::Set { token, remembered, expires })
+pub(crate) fn set_cookie(token: Option<Token>, stored: &Stored) -> Option<CookieUpdate> {
+    let (persistent, expires) = (stored.header.lifetime.persistent, stored.expiration);
+    token.map(|token| CookieUpdate::Set { token, persistent, expires })
 }

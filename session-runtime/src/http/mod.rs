@@ -4,6 +4,7 @@ pub(crate) mod client_ip;
 pub(crate) mod cookie;
 pub(crate) mod development;
 pub(crate) mod origin;
+pub(crate) mod return_path;
 
 use std::any::Any;
 use std::fmt;
@@ -13,6 +14,7 @@ use self::client_ip::{ProxyHeader, TrustedProxies};
 use self::cookie::{CookieFormat, CookieSettings};
 use self::development::DevelopmentHosts;
 use self::origin::Origins;
+use self::return_path::is_location;
 use crate::bag::schema::CookieSchema;
 use crate::error::Error;
 
@@ -24,6 +26,7 @@ pub(crate) struct HttpSettings {
     pub(crate) proxy_header: ProxyHeader,
     pub(crate) trusted_origins: Vec<String>,
     pub(crate) login_redirect: Option<String>,
+    pub(crate) reauthentication_redirect: Option<String>,
     pub(crate) is_development: bool,
     pub(crate) development_hosts: Vec<String>,
     /// A setting of the web framework's adapter, which alone knows its type.
@@ -38,6 +41,7 @@ pub(crate) struct HttpConfig {
     /// During development, whom this server answers.
     pub(crate) development: Option<DevelopmentHosts>,
     pub(crate) login_redirect: Option<String>,
+    pub(crate) reauthentication_redirect: Option<String>,
     pub(crate) adapter: Option<Box<dyn Any + Send + Sync>>,
     pub(crate) warnings: Warnings,
 }
@@ -62,6 +66,7 @@ impl HttpSettings {
             proxy_header: ProxyHeader::default(),
             trusted_origins: Vec::new(),
             login_redirect: None,
+            reauthentication_redirect: None,
             is_development: false,
             development_hosts: Vec::new(),
             adapter: None,
@@ -90,12 +95,18 @@ impl HttpSettings {
             return Err(Error::Config("`development_hosts` needs `development`".to_owned()));
         }
         let development = self.is_development.then(|| DevelopmentHosts::new(&self.development_hosts));
-        if let Some(location) = &self.login_redirect
-            && (location.is_empty() || !location.bytes().all(|byte| byte.is_ascii_graphic()))
-        {
-            return Err(Error::Config(format!(
-                "`login_redirect` {location:?} is not a location: write a path or a URL without spaces"
-            )));
+        let locations = [
+            ("login_redirect", &self.login_redirect),
+            ("reauthentication_redirect", &self.reauthentication_redirect),
+        ];
+        for (setting, location) in locations {
+            if let Some(location) = location
+                && !is_location(location)
+            {
+                return Err(Error::Config(format!(
+                    "`{setting}` {location:?} is not a location: write a path or a URL without spaces"
+                )));
+            }
         }
         Ok(HttpConfig {
             development: development.transpose()?,
@@ -103,6 +114,7 @@ impl HttpSettings {
             cookie: self.cookie.check()?,
             proxies: TrustedProxies::new(&self.trusted_proxies, self.trusts_every_peer, self.proxy_header)?,
             login_redirect: self.login_redirect,
+            reauthentication_redirect: self.reauthentication_redirect,
             adapter: self.adapter,
             warnings: Warnings {
                 ignored_header: Once::new(),

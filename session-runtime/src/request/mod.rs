@@ -3,11 +3,13 @@
 mod csrf;
 #[cfg(feature = "actix")]
 mod finish;
+mod logged_in;
 mod session;
 mod slot;
 mod testing;
 
-pub use self::session::{LoggedIn, Session, SessionRef};
+pub use self::logged_in::{Fresh, LoggedIn};
+pub use self::session::{Session, SessionRef};
 
 #[cfg(feature = "actix")]
 pub(crate) use self::csrf::CsrfCookieUpdate;

@@ -3,13 +3,16 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::slot::{Held, Slot};
 use super::testing::slot_for_test;
 use crate::bag::encoding::Fields;
+use crate::bag::record::Lifetime;
 use crate::bag::schema::Field;
 use crate::bag::{Databag, HasUser};
+use crate::clock::Timestamp;
+use crate::engine::config::LONGEST_LIFE;
 use crate::engine::load::{Active, Intent, LoadOutcome};
 use crate::engine::update::{Read, set_cookie};
 use crate::error::Error;
@@ -43,7 +46,7 @@ use crate::token::SessionId;
 /// ```
 pub struct Session<T: Databag> {
     slot: Rc<Slot<T>>,
-    held: Rc<Held<T>>,
+    pub(super) held: Rc<Held<T>>,
 }
 
 impl<T: Databag> Session<T> {
@@ -102,7 +105,9 @@ impl<T: Databag> Session<T> {
     /// the extension is stored at most once a minute.
     pub fn expires(&self) -> SystemTime {
         let engine = &self.slot.engine;
-        let fresh = || engine.now().saturating_add(engine.context.config.idle);
+        let config = &engine.context.config;
+        let lifetime = self.held.active.lifetime.unwrap_or_else(|| config.ordinary_lifetime());
+        let fresh = || engine.now().saturating_add(config.idle(lifetime));
         self.held.active.stored.as_ref().map_or_else(fresh, |stored| stored.expiration).into()
     }
 
@@ -196,10 +201,52 @@ impl<T: Databag> Session<T> {
         saved
     }
 
-    /// Sets whether the cookie outlives the browser, as "remember me" does. Without this call `persistence` decides. The limits
-    /// of the session do not change.
+    /// Notes that the user has proved again who they are, with their password or a passkey: what asks for a
+    /// [`Fresh`](crate::Fresh) session is open again. The session continues under a new id (ASVS 5.0 §7.2.4).
+    ///
+    /// A log-in does the same by itself.
+    pub fn reauthenticated(&mut self)
+    where
+        T: HasUser,
+    {
+        self.rotate();
+        self.active_mut().authenticated = true;
+    }
+
+    /// Returns when the user has logged in, or was last [`reauthenticated`](Self::reauthenticated), as far as that is stored.
+    pub fn authenticated(&self) -> Option<SystemTime>
+    where
+        T: HasUser,
+    {
+        self.stored_authentication().map(SystemTime::from)
+    }
+
+    /// Returns for how long the user has been authenticated.
+    pub(super) fn authenticated_for(&self) -> Option<Duration> {
+        Some(self.slot.engine.now().saturating_since(self.stored_authentication()?))
+    }
+
+    fn stored_authentication(&self) -> Option<Timestamp> {
+        self.held.active.stored.as_ref()?.header.authenticated
+    }
+
+    /// Remembers the session, or not, as a user asks for with "remember me" when they log in. A remembered session lives as
+    /// long as `remember` of the bag says, 30 days by default, used or not; so does its cookie, also after the
+    /// browser was closed. Any other one has the ordinary limits, and goes with the browser.
+    ///
+    /// The limits count from now, and hold until the session ends or a user logs in without this call. Calls before and after
+    /// [`log_in`](Self::log_in) are equal. A session that is remembered already keeps its limits.
     pub fn remember(&mut self, remember: bool) {
-        self.active_mut().remembered = remember;
+        let config = &self.slot.engine.context.config;
+        let limit = remember.then(|| config.remember.max(config.absolute));
+        self.active_mut().lifetime = Some(Lifetime { persistent: remember, limit });
+    }
+
+    /// Remembers the session as [`remember`](Self::remember) does, but for so long; at most 100 years, of which browsers keep a
+    /// cookie for 400 days.
+    pub fn remember_for(&mut self, limit: Duration) {
+        let limit = Some(limit.min(LONGEST_LIFE));
+        self.active_mut().lifetime = Some(Lifetime { persistent: true, limit });
     }
 
     /// Stores what has changed now instead of when the handler has answered.
@@ -247,7 +294,7 @@ impl<T: Databag> Session<T> {
         let active = &self.held.active;
         if was_unconfirmed && let Some(stored) = &active.stored {
             // The write that stored this token may have been dropped before the cookie learned of it.
-            self.slot.note_stored(set_cookie(active.token.clone(), active.remembered, stored.expiration));
+            self.slot.note_stored(set_cookie(active.token.clone(), stored));
         }
         Ok(())
     }
@@ -313,7 +360,6 @@ impl<T: Databag> Session<T> {
     }
 
     fn end(&mut self, is_kept: impl Fn(&Field) -> bool) {
-        let remembered = self.slot.engine.context.config.remembered;
         let active = self.active_mut();
         let mut bag = T::defaults();
         // Fields that cannot be encoded, or do not come back as they are, are not kept.
@@ -331,7 +377,8 @@ impl<T: Databag> Session<T> {
         active.bag = bag;
         active.mark_flash();
         active.bag.set_ip(active.client.ip);
-        active.remembered = remembered;
+        active.lifetime = None;
+        active.authenticated = false;
         // A session that is not stored has nothing to end, and may still be begun.
         active.intent = if active.stored.is_some() { Intent::End } else { Intent::Continue };
         let ending = active.is_ending().then_some(active.id);
@@ -420,74 +467,6 @@ impl<T: Databag> fmt::Debug for SessionRef<T> {
     /// Shows the id only: the bag is users' data.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionRef").field("id", &self.held.active.id).finish_non_exhaustive()
-    }
-}
-
-/// A [`Session`] whose user is logged in. Without a user the handler does not run: the answer is 401, or a redirect to
-/// the location that `login_redirect` names.
-///
-/// # Examples
-///
-/// ```
-/// use session_runtime::{Databag, LoggedIn};
-///
-/// #[derive(Databag)]
-/// struct Shop {
-///     #[databag(user_id)]
-///     user_id: Option<i64>,
-/// }
-///
-/// async fn account(session: LoggedIn<Shop>) -> String {
-///     format!("user {}", session.user())
-/// }
-/// # let _ = account;
-/// ```
-pub struct LoggedIn<T: HasUser> {
-    session: Session<T>,
-}
-
-impl<T: HasUser> LoggedIn<T> {
-    /// Wraps the session of a user who is logged in; `None` without a user.
-    pub fn new(session: Session<T>) -> Option<Self> {
-        let is_logged_in = session.held.active.bag.user().is_some();
-        is_logged_in.then_some(Self { session })
-    }
-
-    /// Returns the user.
-    ///
-    /// # Panics
-    ///
-    /// If the handler has cleared the user through [`DerefMut`] before. After [`log_out`](Self::log_out) there is no
-    /// `LoggedIn` any more.
-    pub fn user(&self) -> T::UserRef<'_> {
-        self.session.held.active.bag.user().expect("the handler has not cleared the user")
-    }
-
-    /// Logs the user out, as [`Session::log_out`] does, and returns the session without a user.
-    pub fn log_out(self) -> Session<T> {
-        let mut session = self.session;
-        session.log_out();
-        session
-    }
-}
-
-impl<T: HasUser> Deref for LoggedIn<T> {
-    type Target = Session<T>;
-
-    fn deref(&self) -> &Session<T> {
-        &self.session
-    }
-}
-
-impl<T: HasUser> DerefMut for LoggedIn<T> {
-    fn deref_mut(&mut self) -> &mut Session<T> {
-        &mut self.session
-    }
-}
-
-impl<T: HasUser> fmt::Debug for LoggedIn<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.session.fmt(f)
     }
 }
 

@@ -153,8 +153,8 @@ pub(super) fn set_cookies(
     let removals = http.cookie.former_removals().iter();
     let mut cookies: Vec<_> = removals.map(|removal| Zeroizing::new(removal.clone())).collect();
     cookies.push(match update {
-        CookieUpdate::Set { token, remembered, expires } => {
-            http.cookie.set(token, *remembered, expires.saturating_since(now))
+        CookieUpdate::Set { token, persistent, expires } => {
+            http.cookie.set(token, *persistent, expires.saturating_since(now))
         }
         CookieUpdate::Remove => Zeroizing::new(http.cookie.removal()),
     });
@@ -206,7 +206,7 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     /// Sets whether the cookie of a new session outlives the browser. On a shared computer the next person can then use
     /// the session. [`Session::remember`](crate::Session::remember) overrides it for one session.
     pub fn persistence(self, persistence: Persistence) -> Self {
-        self.set(|settings| settings.config.remembered = persistence == Persistence::Persistent)
+        self.set(|settings| settings.config.persistent = persistence == Persistence::Persistent)
     }
 
     /// Allows plain HTTP, for a developer's machine: the cookie loses `Secure` and the prefix of its name.
@@ -295,10 +295,17 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set_http(|http| http.trusted_origins = origins)
     }
 
-    /// Redirects visitors who are not logged in to this location (303) where a handler asks for
-    /// [`LoggedIn`](crate::LoggedIn), instead of answering 401.
+    /// Redirects browsers whose visitors are not logged in to this location (303) where a handler asks for
+    /// [`LoggedIn`](crate::LoggedIn), instead of answering 401: see [`NotLoggedIn`](crate::NotLoggedIn).
+    /// [`LoginPages`](crate::LoginPages) set it for one scope.
     pub fn login_redirect(self, location: impl Into<String>) -> Self {
         self.set_http(|http| http.login_redirect = Some(location.into()))
+    }
+
+    /// Redirects browsers to this location (303) where a handler asks for a [`Fresh`](crate::Fresh) session and the log-in was
+    /// longer ago, instead of answering 403: see [`NotFresh`](crate::NotFresh).
+    pub fn reauthentication_redirect(self, location: impl Into<String>) -> Self {
+        self.set_http(|http| http.reauthentication_redirect = Some(location.into()))
     }
 
     /// Sends no cookie with the answers for which `skip` returns true, such as those for a shared cache. A new visitor's

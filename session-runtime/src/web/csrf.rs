@@ -4,10 +4,9 @@ use std::any::type_name;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
-use std::rc::Rc;
 
-use actix_web::body::{EitherBody, MessageBody};
-use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
+use actix_web::body::MessageBody;
+use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::error::PayloadError;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use actix_web::http::uri::Authority;
@@ -18,6 +17,7 @@ use futures_util::stream::{self, LocalBoxStream, StreamExt as _};
 use tokio::sync::oneshot;
 
 use super::extract::loaded;
+use super::guard::GuardService;
 use super::middleware::find_mounted;
 use crate::bag::Databag;
 use crate::error::{CsrfError, Error};
@@ -228,48 +228,16 @@ where
     N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
     B: MessageBody + 'static,
 {
-    type Response = ServiceResponse<EitherBody<B>>;
+    type Response = <GuardService<N> as Service<ServiceRequest>>::Response;
     type Error = actix_web::Error;
-    type Transform = CsrfService<T, N>;
+    type Transform = GuardService<N>;
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, next: N) -> Self::Future {
-        ready(Ok(CsrfService { next: Rc::new(next), bag: PhantomData }))
-    }
-}
-
-#[doc(hidden)]
-pub struct CsrfService<T, N> {
-    next: Rc<N>,
-    bag: PhantomData<fn() -> T>,
-}
-
-impl<T, N> fmt::Debug for CsrfService<T, N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CsrfService(..)")
-    }
-}
-
-impl<T, N, B> Service<ServiceRequest> for CsrfService<T, N>
-where
-    T: Databag,
-    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
-    B: MessageBody + 'static,
-{
-    type Response = ServiceResponse<EitherBody<B>>;
-    type Error = actix_web::Error;
-    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-    forward_ready!(next);
-
-    fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let next = self.next.clone();
-        Box::pin(async move {
-            match request.extract::<Csrf<T>>().await {
-                Ok(_) => Ok(next.call(request).await?.map_into_left_body()),
-                Err(error) => Ok(request.error_response(error).map_into_right_body()),
-            }
-        })
+        ready(Ok(GuardService::new(next, |request, payload| {
+            let checked = Self::from_request(request, payload);
+            Box::pin(async move { checked.await.map(drop).map_err(actix_web::Error::from) })
+        })))
     }
 }

@@ -1,9 +1,7 @@
 //! HTTP responses for errors. Bodies are opaque; the log has the causes.
 
-use std::fmt;
-
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, LOCATION, RETRY_AFTER};
+use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 
 use crate::error::Error;
@@ -39,31 +37,5 @@ impl ResponseError for Error {
             response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
         }
         response.body(status.canonical_reason().unwrap_or_default())
-    }
-}
-
-/// A handler needs a user, and none is logged in.
-#[derive(Debug)]
-pub(super) struct NotLoggedIn {
-    pub(super) location: Option<String>,
-}
-
-impl fmt::Display for NotLoggedIn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no user is logged in")
-    }
-}
-
-impl ResponseError for NotLoggedIn {
-    fn status_code(&self) -> StatusCode {
-        if self.location.is_some() { StatusCode::SEE_OTHER } else { StatusCode::UNAUTHORIZED }
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status_code());
-        match &self.location {
-            Some(location) => response.insert_header((LOCATION, location.as_str())).finish(),
-            None => response.body("Unauthorized"),
-        }
     }
 }

@@ -2,18 +2,20 @@
 
 use std::future::{Ready, ready};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 
 use super::config::visitor;
-use super::error_response::NotLoggedIn;
+use super::log_in::{NotFresh, NotLoggedIn};
 use super::middleware::{Mounted, find_mounted, find_sessions};
 use crate::backend::access::Access;
 use crate::bag::{Databag, HasUser};
 use crate::error::Error;
-use crate::request::{LoggedIn, Session, SessionRef, Slot};
+use crate::http::HttpConfig;
+use crate::request::{Fresh, LoggedIn, Session, SessionRef, Slot};
 use crate::sessions::Sessions;
 
 /// Finds the slot of the request and loads the session into it.
@@ -55,13 +57,30 @@ impl<T: HasUser> FromRequest for LoggedIn<T> {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let request = request.clone();
+        Box::pin(async move { logged_in(&request).await.map(|(session, _)| session) })
+    }
+}
+
+impl<T: HasUser, const SECONDS: u64> FromRequest for Fresh<T, SECONDS> {
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self, actix_web::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let request = request.clone();
         Box::pin(async move {
-            let Mounted { slot, http, .. } = loaded::<T>(&request).await?;
-            let session = Session::borrow_from(&slot)?;
-            let location = http.login_redirect.clone();
-            Ok(Self::new(session).ok_or(NotLoggedIn { location })?)
+            let (session, http) = logged_in(&request).await?;
+            Ok(Self::new(session).ok_or_else(|| NotFresh::of(&request, &http, SECONDS))?)
         })
     }
+}
+
+async fn logged_in<T: HasUser>(
+    request: &HttpRequest,
+) -> Result<(LoggedIn<T>, Arc<HttpConfig>), actix_web::Error> {
+    let Mounted { slot, http, .. } = loaded::<T>(request).await?;
+    let session = Session::borrow_from(&slot)?;
+    let session = LoggedIn::new(session).ok_or_else(|| NotLoggedIn::of(request, &http))?;
+    Ok((session, http))
 }
 
 /// The sessions of the middleware, or, without one, those in [`Data`](actix_web::web::Data).

@@ -85,13 +85,16 @@ async fn the_costs_of_a_request() {
     active.bag.visits += 1;
     let fields = Fields::of(&active.bag).expect("encodes");
     let header = active.stored.as_ref().expect("is stored").header;
-    let write = |fields| assemble::<Shop>(&context.layout, &header, fields, &[], |_| true);
+    let write = |fields| assemble::<Shop>(&context.layout, &header, fields, &[], &[], |_| true);
 
     println!("| step, {} bytes | ns |\n| --- | --- |", row.state.len());
     measure("token: parse", async || Token::parse(&text).expect("is a token")).await;
     measure("session id of the token", async || token.session_id()).await;
     measure("open", async || open()).await;
-    measure("decode", async || record::load::<Shop>(&context.layout, sealed.clone()).expect("decodes")).await;
+    measure("decode", async || {
+        record::load::<Shop>(&context.layout, sealed.clone(), header.last_used).expect("decodes")
+    })
+    .await;
     measure("load from memory, with the three above", load).await;
     measure("encode", async || Fields::of(&active.bag).expect("encodes")).await;
     measure("encode and compare", async || Fields::against(&active.bag, &active.base).expect("encodes"))

@@ -1,0 +1,9 @@
+use session_runtime::Databag;
+
+#[derive(Databag)]
+struct Shop {
+    #[databag(ttl = "0s")]
+    code: Option<String>,
+}
+
+fn main() {}
