@@ -22,6 +22,7 @@ pub(crate) struct Account {
 
 pub(crate) const COOKIE: &str = "__Host-account";
 
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
 pub(crate) const DAY: Duration = Duration::from_hours(24);
