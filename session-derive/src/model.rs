@@ -92,6 +92,8 @@ pub(crate) struct Stored<'a> {
     pub(crate) codec: Option<Codec<'a>>,
     pub(crate) merge: Merge<'a>,
     pub(crate) flash: bool,
+    /// How long a flow lives, in milliseconds, if the field holds flows.
+    pub(crate) flow: Option<u64>,
     /// In milliseconds.
     pub(crate) ttl: Option<u64>,
     pub(crate) keep_on_logout: bool,
@@ -104,6 +106,8 @@ pub(crate) enum Merge<'a> {
     Default,
     Known(Policy),
     Function(&'a Path),
+    /// The field holds flows, of this type.
+    Flows(&'a Type),
 }
 
 #[derive(Clone, Copy)]

@@ -13,11 +13,13 @@ pub use serde;
 
 pub use crate::bag::comparison::{Comparison, Equality};
 pub use crate::bag::encoding::{Decoder, Encoder};
+pub use crate::bag::flows::Flows;
 pub use crate::bag::policy::{Entries, FieldVersions, MergeOutcome};
 pub use crate::bag::schema::{Bind, Columns, CookieSchema, Field, Persistence, Role, SameSite, Schema};
 pub use crate::bag::schema_lock::assert_schema;
 pub use crate::bag::shape::Shapes;
 pub use crate::bag::{Databag, HasIp, HasUser, Projection};
+pub use crate::clock::Timestamp;
 pub use crate::codec::{Bincode, Codec, CodecError, Json};
 pub use crate::query::Column;
 pub use crate::store::ColumnRef;

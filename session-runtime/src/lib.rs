@@ -133,6 +133,7 @@ pub mod __private;
 pub use backend::any::AnyStore;
 #[cfg(feature = "cookie")]
 pub use backend::cookie::CookieStore;
+pub use bag::flows::{Flows, Ticket};
 pub use bag::schema::{Bind, Persistence, SameSite};
 pub use bag::{Databag, HasIp, HasUser};
 pub use builder::Builder;

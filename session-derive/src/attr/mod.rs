@@ -99,6 +99,7 @@ attributes! {
         "column" => column: Entry<ColumnName>,
         "index" => index: Entry<Flag>,
         "flash" => flash: Entry<Flag>,
+        "flow" => flow: Entry<Flag>,
         "ttl" => ttl: Entry<LitStr>,
         "default" => default: Entry<Expr>,
         "rename" => rename: Entry<LitStr>,

@@ -4,7 +4,7 @@ use crate::attr::{Attributes, FieldAttrs};
 use crate::errors::Errors;
 
 /// Attributes that exclude each other, and the help. The message underlines the second.
-const CONFLICTS: [(&str, &str, &str); 38] = [
+const CONFLICTS: [(&str, &str, &str); 46] = [
     (
         "user_id",
         "ip_addr",
@@ -27,6 +27,13 @@ const CONFLICTS: [(&str, &str, &str); 38] = [
     ("ip_addr", "ttl", "the address stays as long as the session; remove `ttl`"),
     ("column", "ttl", "a query would still find the value after its time; remove `column` or `ttl`"),
     ("flash", "ttl", "a flash is gone after the next request; remove `flash` or `ttl`"),
+    ("flow", "user_id", FLOW),
+    ("flow", "ip_addr", FLOW),
+    ("flow", "column", FLOW),
+    ("flow", "flash", "a flow ends by itself when its time has passed; remove `flash`"),
+    ("flow", "with", "flows are stored as they are; remove `with`"),
+    ("flow", "from", "flows end within minutes, and need no conversion; remove `from`"),
+    ("flow", "merge", "the flows of two requests are merged by their tickets; remove `merge`"),
     ("user_id", "default", "a new session has no user; remove `default`"),
     ("ip_addr", "default", "the address is filled from the connection; remove `default`"),
     ("user_id", "keep_on_logout", "a log-out removes the user; remove `keep_on_logout`"),
@@ -63,6 +70,7 @@ const CONFLICTS: [(&str, &str, &str); 38] = [
     ("skip", "column", SKIPPED),
     ("skip", "flash", SKIPPED),
     ("skip", "ttl", SKIPPED),
+    ("skip", "flow", SKIPPED),
     ("skip", "rename", SKIPPED),
     ("skip", "alias", SKIPPED),
     ("skip", "from", SKIPPED),
@@ -72,6 +80,7 @@ const CONFLICTS: [(&str, &str, &str); 38] = [
     ("skip", "keep_on_logout", SKIPPED),
     ("skip", "reset_on_login", SKIPPED),
 ];
+const FLOW: &str = "flows are stored in the record alone; remove one of the two";
 const SKIPPED: &str = "a skipped field lives for one request and is never stored; remove one of the two";
 
 /// Attributes that need another one, and the help.

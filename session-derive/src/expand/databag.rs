@@ -26,6 +26,7 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
     let decode = decode(bag, &p);
     let compare = compare(bag, &p);
     let marks = marks(bag, &p);
+    let set_times = set_times(bag, &p);
     let merge = merge(bag, &p);
     let project = project(bag, &p);
     let set_ip = set_ip(bag, &p);
@@ -53,6 +54,7 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
 
             #compare
             #marks
+            #set_times
             #merge
             #project
             #set_ip
@@ -204,6 +206,23 @@ fn marks(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
                     #are_marked
                     _ => true,
                 }
+            }
+        }
+    })
+}
+
+/// Writes how the fields with `flow` learn the time.
+fn set_times(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
+    let set = stored_map(bag, |_, field, stored| {
+        let (ident, ttl) = (field.ident, stored.flow?);
+        Some(quote_spanned! {field.at=>
+            #p::Flows::set_times(&mut self.#ident, __now, #p::Duration::from_millis(#ttl));
+        })
+    });
+    (!set.is_empty()).then(|| {
+        quote! {
+            fn set_times(&mut self, __now: #p::Timestamp) {
+                #set
             }
         }
     })

@@ -5,6 +5,7 @@
 pub(crate) mod comparison;
 pub(crate) mod encoding;
 mod exploration;
+pub(crate) mod flows;
 pub(crate) mod merge;
 pub(crate) mod policy;
 pub(crate) mod record;
@@ -21,6 +22,7 @@ use self::encoding::{DecodeError, Decoder, EncodeError, Encoder, Fields, Source}
 use self::policy::{FieldVersions, MergeOutcome};
 use self::schema::{Field, Schema};
 use self::shape::{FieldShape, Shapes};
+use crate::clock::Timestamp;
 use crate::codec::{Codec, CodecError};
 use crate::value::{ColumnValue, Value};
 
@@ -70,6 +72,12 @@ pub trait Databag: Sized + 'static {
     fn is_flash_marked(&self, field: usize) -> bool {
         let _ = field;
         true
+    }
+
+    /// Tells the fields with `flow` the time of the request.
+    #[doc(hidden)]
+    fn set_times(&mut self, now: Timestamp) {
+        let _ = now;
     }
 
     /// Merges a field that two requests have changed.

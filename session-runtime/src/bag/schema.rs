@@ -108,7 +108,9 @@ pub struct Field {
     pub role: Role,
     /// Whether the value is gone after the next request.
     pub flash: bool,
-    /// How long a value stays after it was set.
+    /// Whether the field holds flows, each of which is finished once.
+    pub flow: bool,
+    /// How long a value stays after it was changed.
     pub ttl: Option<Duration>,
     /// Whether the value outlives a log-out.
     pub keep_on_logout: bool,
@@ -125,6 +127,7 @@ impl Field {
             aliases: &[],
             role: Role::Plain,
             flash: false,
+            flow: false,
             ttl: None,
             keep_on_logout: false,
             reset_on_login: false,

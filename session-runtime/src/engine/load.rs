@@ -42,6 +42,8 @@ pub(crate) struct Active<T> {
     pub(crate) authenticated: bool,
     /// Whether the next write ends all other sessions of the user.
     pub(crate) ends_others: bool,
+    /// When the request has begun.
+    pub(super) begun: Timestamp,
     pub(crate) client: Client,
     /// The flash values that this request received, as far as the handler has set no others.
     pub(super) flash: Vec<(usize, Vec<u8>)>,
@@ -79,9 +81,10 @@ pub(crate) enum Intent {
 
 impl<T: Databag> Active<T> {
     /// Makes a session that is not stored yet.
-    pub(super) fn fresh(token: Token, client: Client) -> Result<Self, EncodeError> {
+    pub(super) fn fresh(token: Token, client: Client, now: Timestamp) -> Result<Self, EncodeError> {
         let mut bag = T::defaults();
         bag.set_ip(client.ip);
+        bag.set_times(now);
         Ok(Self {
             base: Fields::of(&bag)?,
             bag,
@@ -92,6 +95,7 @@ impl<T: Databag> Active<T> {
             intent: Intent::Continue,
             authenticated: false,
             ends_others: false,
+            begun: now,
             client,
             flash: Vec::new(),
             unconfirmed: false,
@@ -114,8 +118,9 @@ impl<T: Databag> Active<T> {
         self.flash.retain(|(field, _)| received.contains(field));
     }
 
-    /// Marks the received flash values, after the bag was decoded.
-    pub(crate) fn mark_flash(&mut self) {
+    /// Tells the bag what its fields know of the request and do not store, after it was decoded.
+    pub(crate) fn set_up_bag(&mut self) {
+        self.bag.set_times(self.begun);
         for (field, _) in &self.flash {
             self.bag.mark_flash(*field);
         }
@@ -217,6 +222,7 @@ pub(crate) fn open<T: Databag>(
         intent: Intent::Continue,
         authenticated: false,
         ends_others: false,
+        begun: now,
         client: client.unwrap_or(Client { ip: projection.ip, agent: loaded.header.agent }),
         stored: Some(Stored {
             created: row.created,
@@ -229,7 +235,7 @@ pub(crate) fn open<T: Databag>(
         }),
         unconfirmed: false,
     };
-    active.mark_flash();
+    active.set_up_bag();
     Ok(LoadOutcome::Live(active))
 }
 

@@ -375,7 +375,7 @@ impl<T: Databag> Session<T> {
             bag = T::defaults();
         }
         active.bag = bag;
-        active.mark_flash();
+        active.set_up_bag();
         active.bag.set_ip(active.client.ip);
         active.lifetime = None;
         active.authenticated = false;
@@ -389,8 +389,10 @@ impl<T: Databag> Session<T> {
         // Encoded anew: a default may differ each time.
         let defaults =
             Fields::of(&T::defaults()).expect("the defaults were encoded when the sessions were built");
-        let reset = defaults.restore(&mut self.active_mut().bag, is_reset);
+        let active = self.active_mut();
+        let reset = defaults.restore(&mut active.bag, is_reset);
         reset.expect("the defaults were decoded when the sessions were built");
+        active.set_up_bag();
     }
 
     fn active_mut(&mut self) -> &mut Active<T> {

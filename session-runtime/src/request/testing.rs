@@ -26,6 +26,7 @@ pub(crate) fn slot_for_test<T: Databag>(bag: T) -> Rc<Slot<T>> {
     let engine = Arc::new(engine::<T>());
     let mut active: Active<T> = engine.fresh(Client::default()).expect("the bag can be encoded");
     active.bag = bag;
+    active.set_up_bag();
     Rc::new(Slot::holding(engine, active))
 }
 

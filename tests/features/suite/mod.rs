@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod fields;
+pub(crate) mod flows;
 pub(crate) mod lifetimes;
 pub(crate) mod log_in;
 
@@ -22,6 +23,13 @@ macro_rules! features {
                     a_field_ends_when_its_time_has_passed,
                     only_a_change_of_the_field_starts_its_time_again,
                     the_time_of_a_field_outlives_a_merge,
+                }
+                flows::{
+                    two_tabs_finish_their_own_flows,
+                    a_flow_outlives_a_log_in_and_ends_with_a_log_out,
+                    a_flow_ends_by_itself,
+                    each_ticket_is_taken_once_in_a_thousand_races,
+                    of_two_handlers_that_take_one_flow_one_is_answered,
                 }
                 log_in::{
                     a_visitor_who_must_log_in_is_answered_by_what_they_accept,
