@@ -80,6 +80,7 @@ use crate::errors::Errors;
 /// | `user_id` | the user, an `Option` of a column value; a change rotates the session id. The field may be called `user` |
 /// | `ip_addr` | the address, an `Option<IpAddr>`; the runtime sets it and compares it on every load |
 /// | `bind = ".."` | with `ip_addr`: `"exact"` (default), `"prefix"` (24 bits of IPv4, 64 of IPv6), or `"off"` |
+/// | `user_agent` | what the client says it is, an `Option<String>` of at most 256 bytes; the runtime sets it on every request of the visitor, for a page that lists their devices. Anyone can write anything there |
 /// | `column`, `column = ".."` | copies the field into a column, unsealed, so that queries can find it; the docs of a store name the values that its columns cannot hold |
 /// | `index` | with `column`: gives the column an index |
 /// | `flash` | readable on the next request, then gone; the field is an `Option`. An `Option` of `String`, `Vec` or `Cow<'static, str>` that is set is for the next request, also if it equals the one that this request has received (so a copy of the received one is too); of other types, an equal value counts as received |

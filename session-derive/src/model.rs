@@ -92,6 +92,7 @@ pub(crate) struct Stored<'a> {
     pub(crate) codec: Option<Codec<'a>>,
     pub(crate) merge: Merge<'a>,
     pub(crate) flash: bool,
+    pub(crate) user_agent: bool,
     /// How long a flow lives, in milliseconds, if the field holds flows.
     pub(crate) flow: Option<u64>,
     /// In milliseconds.
@@ -192,7 +193,9 @@ impl<'a> Accessors<'a> {
     fn of(field: &ast::Field<'a>) -> Self {
         let named = field.attrs.accessor.value().and_then(|name| name.parse().ok());
         let kind = match inside(field.ty, "Option") {
-            _ if field.attrs.ip_addr.is_given() => AccessorKind::ReadOnly,
+            _ if field.attrs.ip_addr.is_given() || field.attrs.user_agent.is_given() => {
+                AccessorKind::ReadOnly
+            }
             Some(value) => AccessorKind::Option(value),
             None => AccessorKind::Plain,
         };

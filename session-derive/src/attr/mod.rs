@@ -96,6 +96,7 @@ attributes! {
         "user_id" => user_id: Entry<Flag>,
         "ip_addr" => ip_addr: Entry<Flag>,
         "bind" => bind: Entry<LitStr>,
+        "user_agent" => user_agent: Entry<Flag>,
         "column" => column: Entry<ColumnName>,
         "index" => index: Entry<Flag>,
         "flash" => flash: Entry<Flag>,

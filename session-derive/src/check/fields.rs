@@ -38,6 +38,7 @@ fn check_field<'a>(
         user_id,
         ip_addr,
         bind: _,
+        user_agent,
         column: _,
         index: _,
         flash,
@@ -73,6 +74,13 @@ fn check_field<'a>(
             ),
         );
     }
+    if user_agent.is_given() && !inside(field.ty, "Option").is_some_and(|ty| is_named(ty, &["String"])) {
+        errors.push(
+            field.ty,
+            "the `user_agent` field must be an `Option<String>`: not every client says what it is",
+            format_args!("write `{}: Option<String>`", field.ident),
+        );
+    }
     let has_ttl = ttl.is_given();
     let ttl = has_ttl.then(|| check_duration("ttl", ttl, "15m", errors)).flatten().map(|(ttl, _)| ttl);
     let flows = inside(field.ty, "Flows");
@@ -83,6 +91,7 @@ fn check_field<'a>(
         && !skip.is_given()
         && !user_id.is_given()
         && !ip_addr.is_given()
+        && !user_agent.is_given()
         && inside(field.ty, "Option").is_none()
     {
         errors.push(
@@ -114,6 +123,7 @@ fn check_field<'a>(
         codec: check_field_codec(codec, of_bag, errors),
         merge: flows.map_or_else(|| check_merge(merge, errors), Merge::Flows),
         flash: flash.is_given(),
+        user_agent: user_agent.is_given(),
         flow: flows.map(|_| ttl.unwrap_or(DEFAULT_FLOW_TTL)),
         ttl: ttl.filter(|_| flows.is_none()),
         keep_on_logout: keep_on_logout.is_given(),

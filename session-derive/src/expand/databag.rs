@@ -6,7 +6,7 @@ use syn::Ident;
 use syn::spanned::Spanned;
 
 use super::merge::merge;
-use super::roles::{project, set_ip};
+use super::roles::{project, set_ip, set_user_agent};
 use super::schema::schema;
 use super::tokens::{assert_stored, assertion, bounded, codec, equality, implement, p, stored_map};
 use crate::ast::{self, is_canonical};
@@ -30,6 +30,7 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
     let merge = merge(bag, &p);
     let project = project(bag, &p);
     let set_ip = set_ip(bag, &p);
+    let set_user_agent = set_user_agent(bag, &p);
     let items = quote! {
             type Codec = #codec;
 
@@ -58,6 +59,7 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
             #merge
             #project
             #set_ip
+            #set_user_agent
     };
     implement(bag, &quote!(#p::Databag), &items)
 }

@@ -93,6 +93,12 @@ pub trait Databag: Sized + 'static {
         let _ = projection;
     }
 
+    /// Sets the `user_agent` field, if the bag has one.
+    #[doc(hidden)]
+    fn set_user_agent(&mut self, agent: Option<&str>) {
+        let _ = agent;
+    }
+
     /// Sets the `ip_addr` field, if the bag has one.
     #[doc(hidden)]
     fn set_ip(&mut self, ip: Option<IpAddr>) {

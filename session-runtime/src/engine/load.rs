@@ -2,7 +2,9 @@
 //!
 //! A pure decision: the row has been read; the time and the client are arguments.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::config::Context;
 use crate::bag::encoding::{EncodeError, Fields};
@@ -17,11 +19,27 @@ use crate::store::Row;
 use crate::token::{Hex, SessionId, Token};
 
 /// The client of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub(crate) struct Client {
     pub(crate) ip: Option<IpAddr>,
-    /// A hash of the user agent.
+    /// A hash of the user agent, for sessions that are bound to theirs.
     pub(crate) agent: Option<u64>,
+    /// The user agent, for bags with a field for it.
+    pub(crate) user_agent: Option<Arc<str>>,
+}
+
+impl Client {
+    /// Fills the fields of a bag that are the client's.
+    pub(crate) fn fill<T: Databag>(&self, bag: &mut T) {
+        bag.set_ip(self.ip);
+        bag.set_user_agent(self.user_agent.as_deref());
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client(..)")
+    }
 }
 
 /// A session that a request works on.
@@ -83,7 +101,7 @@ impl<T: Databag> Active<T> {
     /// Makes a session that is not stored yet.
     pub(super) fn fresh(token: Token, client: Client, now: Timestamp) -> Result<Self, EncodeError> {
         let mut bag = T::defaults();
-        bag.set_ip(client.ip);
+        client.fill(&mut bag);
         bag.set_times(now);
         Ok(Self {
             base: Fields::of(&bag)?,
@@ -201,7 +219,7 @@ pub(crate) fn open<T: Databag>(
     if !columns_match::<T>(&sealed, &projection, &loaded.projected) {
         return Ok(LoadOutcome::Rejected(Rejection::Tampered));
     }
-    if let Some(client) = client {
+    if let Some(client) = &client {
         if !same_network(context.config.bind_ip, sealed.ip, client.ip) {
             return Ok(LoadOutcome::Rejected(Rejection::Address));
         }
@@ -209,7 +227,7 @@ pub(crate) fn open<T: Databag>(
         if context.config.bind_agent && loaded.header.agent.is_some_and(|bound| Some(bound) != client.agent) {
             return Ok(LoadOutcome::Rejected(Rejection::UserAgent));
         }
-        bag.set_ip(client.ip);
+        client.fill(&mut bag);
     }
     let mut active = Active {
         bag,
@@ -223,7 +241,11 @@ pub(crate) fn open<T: Databag>(
         authenticated: false,
         ends_others: false,
         begun: now,
-        client: client.unwrap_or(Client { ip: projection.ip, agent: loaded.header.agent }),
+        client: client.unwrap_or_else(|| Client {
+            ip: projection.ip,
+            agent: loaded.header.agent,
+            user_agent: None,
+        }),
         stored: Some(Stored {
             created: row.created,
             expiration: row.expiration,

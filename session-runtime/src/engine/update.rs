@@ -245,7 +245,7 @@ impl Engine {
             Plan::Rotate(write) => Box::pin(self.rotate(active, write, deadline)).await,
             Plan::Delete => {
                 Box::pin(self.end(active, deadline)).await?;
-                let fresh = self.fresh(active.client)?;
+                let fresh = self.fresh(active.client.clone())?;
                 *active = Active { unconfirmed: active.unconfirmed, ..fresh };
                 Ok(CommitOutcome::Done(Some(CookieUpdate::Remove)))
             }

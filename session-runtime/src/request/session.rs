@@ -275,7 +275,7 @@ impl<T: Databag> Session<T> {
     pub async fn reload(&mut self) -> Result<(), Error> {
         let slot = self.slot.clone();
         let (engine, wait) = (&slot.engine, slot.wait());
-        let client = self.held.active.client;
+        let client = self.held.active.client.clone();
         let was_unconfirmed = self.held.active.unconfirmed;
         let active = if self.is_new() {
             // Under another id: it is unknown whether this one has a row.
@@ -376,7 +376,7 @@ impl<T: Databag> Session<T> {
         }
         active.bag = bag;
         active.set_up_bag();
-        active.bag.set_ip(active.client.ip);
+        active.client.fill(&mut active.bag);
         active.lifetime = None;
         active.authenticated = false;
         // A session that is not stored has nothing to end, and may still be begun.

@@ -269,7 +269,7 @@ impl<T: Databag> Slot<T> {
     ) -> Result<(), Error> {
         let id = token.session_id();
         let opened = match fetched {
-            Ok(Ok(row)) => self.engine.open(row, Some(token), Some(client)),
+            Ok(Ok(row)) => self.engine.open(row, Some(token), Some(client.clone())),
             Ok(Err(rejection)) => Ok(LoadOutcome::Rejected(rejection)),
             Err(error) => Err(error),
         };

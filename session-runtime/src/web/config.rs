@@ -1,6 +1,7 @@
 //! The builder's HTTP settings, and what they read from a request.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use actix_web::cookie::{self, Cookie};
@@ -92,7 +93,16 @@ fn client<T: Databag>(http: &HttpConfig, request: &HttpRequest, config: &Session
         u64::from_be_bytes(*hash.first_chunk().expect("32 bytes have 8"))
     });
     let ip = if T::SCHEMA.has_ip() { client_ip(http, request, config.bind_ip) } else { None };
-    Client { ip, agent }
+    let user_agent = if T::SCHEMA.has_user_agent() { user_agent(request) } else { None };
+    Client { ip, agent, user_agent }
+}
+
+/// Returns what a client says it is, as far as it is worth keeping.
+fn user_agent(request: &HttpRequest) -> Option<Arc<str>> {
+    const LONGEST: usize = 256;
+    // Only visible ASCII and spaces.
+    let agent = request.headers().get(USER_AGENT)?.to_str().ok()?;
+    Some(agent.get(..LONGEST).unwrap_or(agent).into())
 }
 
 /// Finds the address of a client, and says where the settings make it the address of somebody else.

@@ -14,6 +14,8 @@ use session_runtime::{
 pub(crate) struct Account {
     #[databag(user_id)]
     pub(crate) user_id: Option<String>,
+    #[databag(user_agent)]
+    pub(crate) browser: Option<String>,
     pub(crate) is_admin: bool,
     pub(crate) count: u32,
     #[databag(ttl = "15m")]
@@ -78,6 +80,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/login/{user}/remembered", web::post().to(log_in_remembered))
         .route("/login/{user}/for/{hours}", web::post().to(log_in_for))
         .route("/remember/{remember}", web::post().to(remember))
+        .route("/logout", web::post().to(log_out))
         .route("/count", web::post().to(count))
         .route("/code/{code}", web::post().to(set_code))
         .route("/code", web::get().to(code))
@@ -107,6 +110,11 @@ async fn log_in(mut session: Session<Account>, user: web::Path<String>) -> impl 
 async fn log_in_remembered(mut session: Session<Account>, user: web::Path<String>) -> impl Responder {
     session.remember(true);
     session.log_in(user.into_inner());
+    HttpResponse::Ok()
+}
+
+async fn log_out(mut session: Session<Account>) -> impl Responder {
+    session.log_out();
     HttpResponse::Ok()
 }
 

@@ -1,6 +1,7 @@
 //! The features: each as tests that take a store.
 
 pub(crate) mod app;
+pub(crate) mod devices;
 pub(crate) mod fields;
 pub(crate) mod flows;
 pub(crate) mod lifetimes;
@@ -18,6 +19,10 @@ macro_rules! features {
                     no_use_of_a_remembered_session_extends_it,
                     a_remembered_session_can_be_made_an_ordinary_one,
                     the_last_use_is_known_by_the_minute,
+                }
+                devices::{
+                    a_user_sees_which_browsers_have_their_sessions,
+                    a_visitor_whose_browser_is_known_leaves_no_trace,
                 }
                 fields::{
                     a_field_ends_when_its_time_has_passed,
