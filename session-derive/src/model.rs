@@ -82,6 +82,7 @@ pub(crate) struct Field<'a> {
     pub(crate) stored: Option<Stored<'a>>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own")]
 pub(crate) struct Stored<'a> {
     pub(crate) name: String,
     pub(crate) aliases: Vec<String>,

@@ -241,11 +241,7 @@ pub(crate) fn open<T: Databag>(
         authenticated: false,
         ends_others: false,
         begun: now,
-        client: client.unwrap_or_else(|| Client {
-            ip: projection.ip,
-            agent: loaded.header.agent,
-            user_agent: None,
-        }),
+        client: client.unwrap_or(Client { ip: projection.ip, agent: loaded.header.agent, user_agent: None }),
         stored: Some(Stored {
             created: row.created,
             expiration: row.expiration,
