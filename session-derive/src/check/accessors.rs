@@ -11,7 +11,7 @@ use crate::errors::Errors;
 use crate::model::GeneratedNames;
 
 /// The methods of `Session`. The tests compare them with its source.
-const SESSION_METHODS: [&str; 15] = [
+const SESSION_METHODS: [&str; 18] = [
     "id",
     "is_new",
     "created",
@@ -22,6 +22,9 @@ const SESSION_METHODS: [&str; 15] = [
     "rotate_and_end_others",
     "destroy",
     "remember",
+    "remember_for",
+    "reauthenticated",
+    "authenticated_at",
     "save",
     "reload",
     "update",

@@ -214,7 +214,7 @@ impl<T: Databag> Session<T> {
     }
 
     /// Returns when the user has logged in, or was last [`reauthenticated`](Self::reauthenticated), as far as that is stored.
-    pub fn authenticated(&self) -> Option<SystemTime>
+    pub fn authenticated_at(&self) -> Option<SystemTime>
     where
         T: HasUser,
     {
