@@ -134,6 +134,31 @@ async fn no_trigger_and_no_view_of_the_database_has_an_effect() {
     assert!(shown.is_err(), "{shown:?}");
 }
 
+/// SQLite runs TEMP triggers whatever the settings are, and finds a TEMP table before that of the database.
+#[tokio::test]
+async fn a_connection_with_temporary_triggers_views_and_tables_is_refused() {
+    for (sql, kind) in [
+        (
+            "CREATE TEMP TRIGGER revive AFTER DELETE ON sessions BEGIN INSERT INTO sessions SELECT old.id, old.state, \
+          old.user_id, old.ip_addr, old.created, old.expiration, old.revision, old.tenant, old.score, old.visits, \
+          old.tag; END",
+            "trigger \"revive\"",
+        ),
+        ("CREATE TEMP TABLE sessions (id)", "table \"sessions\""),
+        ("CREATE TEMP VIEW sessions AS SELECT 1 AS id", "view \"sessions\""),
+    ] {
+        let fixture = fixture().await;
+        let connection = fixture.sql();
+        connection.execute_batch(sql).expect("it is made");
+        let Err(error) = SqliteStore::from_connection(connection) else {
+            panic!("it is taken over with {kind}");
+        };
+        assert!(cause(&error).contains(&format!("the TEMP {kind}")), "{}", cause(&error));
+    }
+    let fixture = fixture().await;
+    assert!(SqliteStore::from_connection(fixture.sql()).is_ok());
+}
+
 #[tokio::test]
 async fn what_was_deleted_or_replaced_is_overwritten_in_the_file() {
     let fixture = fixture().await;
