@@ -451,6 +451,25 @@ async fn a_log_in_that_is_not_stored_ends_no_session() {
     assert_eq!(ended.take(), [format!("{oldest:?}")]);
 }
 
+/// The first sending of the write fails, nothing is found, and the second one keeps the limit too.
+#[actix_web::test]
+async fn a_log_in_that_is_sent_again_keeps_the_limit() {
+    let (sessions, watch, ended) = watched().await;
+    let gate = Gate::default();
+    gate.open();
+    let site = users::site(&sessions, &gate).await;
+    let [oldest, ..]: [_; users::MAX] = users::log_ins(&site, 7).await;
+    let (oldest, visitor) = (id_of(&oldest), site.browser());
+    visitor.post("/late").await;
+    watch.fail_next(Call::Update, Fault::Down);
+    assert_eq!(visitor.post("/login/7").await.status, 200);
+    let left = sessions.of_user(7).await.expect("it answers");
+    assert_eq!(
+        (left.len(), left[0].id(), ended.take()),
+        (users::MAX, id_of(&visitor), vec![format!("{oldest:?}")])
+    );
+}
+
 fn id_of(browser: &databag_tests::Browser) -> SessionId {
     let token = browser.cookie(users::COOKIE).expect("a cookie");
     session_runtime::Token::parse(&token).expect("a token").session_id()

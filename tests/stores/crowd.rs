@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use databag_tests::rows::{row, soon, table, with};
+use databag_tests::rows::{row, soon, table, touch, with};
 use databag_tests::server::url;
 use futures_util::future::join_all;
 use session_runtime::store::{ColumnRef, Comparison, Filter, LimitedWrite, Outcome, Row, Write};
@@ -49,7 +49,7 @@ async fn fill<S: Store + Clone + 'static>(store: &S, count: u32) {
     }
 }
 
-/// Makes a call, and returns how long it took, and the longest time that another visitor has waited meanwhile.
+/// Makes a call, and returns how long it took, and the longest time that another visitor's read and write have taken meanwhile.
 async fn beside<S: Store + Clone + 'static, T>(
     store: &S,
     call: impl Future<Output = T>,
@@ -61,7 +61,10 @@ async fn beside<S: Store + Clone + 'static, T>(
             let mut longest = Duration::ZERO;
             while is_done.try_recv().is_err() {
                 let begun = Instant::now();
-                store.load(row(1).id, patience()).await.expect("it answers").expect("it is there");
+                let stored =
+                    store.load(row(1).id, patience()).await.expect("it answers").expect("it is there");
+                let updated = store.update(touch(&stored), patience()).await.expect("it answers");
+                assert_eq!(updated, Outcome::Stored);
                 longest = longest.max(begun.elapsed());
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

@@ -162,7 +162,8 @@ impl<T: Databag> Session<T> {
     /// # Errors
     ///
     /// As [`save`](Self::save); answered 503 if the store fails. Then nothing has happened, or all of it if the answer of the
-    /// store was lost; in a cluster of Redis the others may have ended. This session opens by the cookie that the client has,
+    /// store was lost; in a cluster of Redis, and in Redis for a user with more than 1,000 sessions, some of the others may have
+    /// ended. This session opens by the cookie that the client has,
     /// unless all of it has happened. The call can be repeated by the next request.
     ///
     /// [`Error::Usage`] if the sessions are in the cookies of their visitors; [`StoreError::is_refused`] for a store without

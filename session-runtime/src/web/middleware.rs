@@ -492,6 +492,7 @@ impl ResponseError for ErrorWithCookie {
 #[cfg(all(test, feature = "sqlite"))]
 mod tests {
     use actix_web::body::BoxBody;
+    use actix_web::http::header::COOKIE;
     use actix_web::middleware::{Next, from_fn};
     use actix_web::test::{TestRequest, init_service, try_call_service};
     use actix_web::{App, error, web};
@@ -523,11 +524,25 @@ mod tests {
     async fn debug_of_an_answer_or_an_error_shows_no_token() {
         let store = SqliteStore::in_memory().expect("memory");
         let sessions = Sessions::<Shop>::builder(store).danger_plaintext().build().await.expect("builds");
+        let form = async |session: Session<Shop>| session.csrf_token();
         let bare = App::new().wrap(SessionMiddleware::new(sessions.clone())).route("/", web::get().to(visit));
+        let bare = bare.route("/form", web::get().to(form));
         let bare = init_service(bare).await;
         let answer = try_call_service(&bare, TestRequest::get().to_request()).await.expect("an answer");
         let set_cookie = answer.headers().get(SET_COOKIE).expect("a new session");
         assert_eq!(format!("{set_cookie:?}"), "Sensitive");
+
+        // A session that begins after a form sets two cookies.
+        let form = TestRequest::get().uri("/form").to_request();
+        let answer = try_call_service(&bare, form).await.expect("an answer");
+        let visitor =
+            answer.headers().get(SET_COOKIE).expect("the cookie of a form").to_str().expect("is text");
+        let visitor = visitor.split(';').next().expect("a pair").to_owned();
+        let request = TestRequest::get().insert_header((COOKIE, visitor)).to_request();
+        let answer = try_call_service(&bare, request).await.expect("an answer");
+        let shown: Vec<_> =
+            answer.headers().get_all(SET_COOKIE).map(|cookie| format!("{cookie:?}")).collect();
+        assert_eq!(shown, ["Sensitive"; 2]);
 
         let failing = App::new()
             .wrap(from_fn(fail))

@@ -6,6 +6,7 @@ mod shared;
 use std::error::Error as _;
 use std::path::PathBuf;
 
+use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
 use super::*;
@@ -128,10 +129,19 @@ async fn no_trigger_and_no_view_of_the_database_has_an_effect() {
     assert!(store.delete(id(1), soon()).await.expect("deleted"));
     store.remove(&Filter::Id(id(2)), soon()).await.expect("removed");
     assert_eq!([revision(1).await, revision(2).await, revision(3).await], [None, None, Some(1)]);
-    let shown = store.database.writer.with_connection(|connection| {
+    let show = |connection: &Connection| {
         Ok(connection.query_row("SELECT id FROM w", [], |row| row.get::<_, Vec<u8>>(0))?)
-    });
+    };
+    let shown = store.database.writer.with_connection(|connection| show(connection));
     assert!(shown.is_err(), "{shown:?}");
+    for readers in [&store.database.readers, &store.database.listings] {
+        let shown = readers.read(soon(), show);
+        assert!(shown.is_err(), "{shown:?}");
+        let is_defensive = readers
+            .read(soon(), |connection| Ok(connection.db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE)?))
+            .expect("answers");
+        assert!(is_defensive);
+    }
 }
 
 /// SQLite runs TEMP triggers whatever the settings are, and finds a TEMP table before that of the database.
