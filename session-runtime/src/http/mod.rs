@@ -94,7 +94,16 @@ impl HttpSettings {
         if !self.is_development && !self.development_hosts.is_empty() {
             return Err(Error::Config("`development_hosts` needs `development`".to_owned()));
         }
-        let development = self.is_development.then(|| DevelopmentHosts::new(&self.development_hosts));
+        let development =
+            self.is_development.then(|| DevelopmentHosts::new(&self.development_hosts)).transpose()?;
+        let trusts_proxies = self.trusts_every_peer || !self.trusted_proxies.is_empty();
+        if trusts_proxies && development.as_ref().is_some_and(|development| !development.is_shared()) {
+            return Err(Error::Config(
+                "`development` serves this machine alone, and a trusted proxy passes on requests from elsewhere: use \
+                 `production` behind a proxy, or name the hosts that others may use, `.development_hosts([\"shop.test\"])`"
+                    .to_owned(),
+            ));
+        }
         let locations = [
             ("login_redirect", &self.login_redirect),
             ("reauthentication_redirect", &self.reauthentication_redirect),
@@ -109,7 +118,7 @@ impl HttpSettings {
             }
         }
         Ok(HttpConfig {
-            development: development.transpose()?,
+            development,
             origins: Origins::new(&self.trusted_origins, self.cookie.secure)?,
             cookie: self.cookie.check()?,
             proxies: TrustedProxies::new(&self.trusted_proxies, self.trusts_every_peer, self.proxy_header)?,

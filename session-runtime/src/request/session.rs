@@ -153,8 +153,13 @@ impl<T: Databag> Session<T> {
     ///
     /// Store the new password first. A log-in that has checked the old one, and stores its session before this call does, is
     /// ended by it. One that stores it later is not: let the handler of the log-in [`save`](Self::save) the session and then
-    /// compare the stored password with the one it has checked; if they differ, it calls [`destroy`](Self::destroy). One of
-    /// the two finds the other, whichever is first.
+    /// check the password again; unless it is still good, it calls [`destroy`](Self::destroy), **also if the second check
+    /// itself fails**: its session is stored already, and would be one that nobody has checked. One of the two finds the
+    /// other, whichever is first.
+    ///
+    /// If this call fails, the new password is stored, and the other sessions may still be open: answer with the error, so
+    /// that the user tries again. If that must not be left to the user, note beside the password that sessions are to end, and
+    /// remove the note after `Ok`; [`revoke_user`](crate::Sessions::revoke_user) ends them later.
     ///
     /// What this request has changed so far is stored too. Without a user this is [`rotate`](Self::rotate) and
     /// [`save`](Self::save). `on_deleted` is called for each session that has ended, unless the answer of the store was lost.
@@ -162,7 +167,8 @@ impl<T: Databag> Session<T> {
     /// # Errors
     ///
     /// As [`save`](Self::save); answered 503 if the store fails. Then nothing has happened, or all of it if the answer of the
-    /// store was lost; in a cluster of Redis the others may have ended. This session opens by the cookie that the client has,
+    /// store was lost; in a cluster of Redis, and in Redis for a user with more than 1,000 sessions, some of the others may have
+    /// ended. This session opens by the cookie that the client has,
     /// unless all of it has happened. The call can be repeated by the next request.
     ///
     /// [`Error::Usage`] if the sessions are in the cookies of their visitors; [`StoreError::is_refused`] for a store without
@@ -174,7 +180,7 @@ impl<T: Databag> Session<T> {
     /// # Examples
     ///
     /// ```
-    /// # use session_runtime::{Databag, Error, LoggedIn};
+    /// # use session_runtime::{Databag, Error, LoggedIn, Session};
     /// # #[derive(Databag)]
     /// # struct Shop { #[databag(user_id)] user_id: Option<i64> }
     /// # async fn store_password(_: i64, _: &str) -> Result<(), Error> { Ok(()) }
@@ -184,6 +190,23 @@ impl<T: Databag> Session<T> {
     ///     Ok("changed")
     /// }
     /// # let _ = change_password;
+    ///
+    /// # async fn is_password(_: i64, _: &str) -> Result<bool, Error> { Ok(true) }
+    /// async fn log_in(mut session: Session<Shop>, password: String) -> Result<&'static str, Error> {
+    ///     if is_password(7, &password).await? {
+    ///         session.log_in(7);
+    ///         session.save().await?;
+    ///         match is_password(7, &password).await {
+    ///             Ok(true) => return Ok("welcome"),
+    ///             changed_or_unknown => {
+    ///                 session.destroy();
+    ///                 changed_or_unknown?;
+    ///             }
+    ///         }
+    ///     }
+    ///     Ok("wrong password")
+    /// }
+    /// # let _ = log_in;
     /// ```
     pub async fn rotate_and_end_others(&mut self) -> Result<(), Error>
     where

@@ -136,6 +136,8 @@ pub(crate) struct RequestVisitor {
     pub(crate) token: RequestToken,
     pub(crate) client: Client,
     pub(crate) csrf: Option<CsrfCookie>,
+    /// Whether browsers let no other host set its cookies.
+    pub(crate) is_host_only: bool,
 }
 
 /// What a request has in the place of a token.
@@ -244,8 +246,8 @@ impl<T: Databag> Slot<T> {
         if is_loaded {
             return Ok(());
         }
-        let RequestVisitor { token, client, csrf } = request();
-        self.csrf.receive(csrf);
+        let RequestVisitor { token, client, csrf, is_host_only } = request();
+        self.csrf.receive(csrf, is_host_only);
         let token = match token {
             RequestToken::Absent => return self.begin(client),
             RequestToken::Unusable(rejection) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix_web::HttpRequest;
 use actix_web::cookie::{self, Cookie};
 use actix_web::dev::ResponseHead;
-use actix_web::http::header::{COOKIE, HOST, HeaderValue, USER_AGENT};
+use actix_web::http::header::{COOKIE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -22,9 +22,13 @@ use crate::error::Rejection;
 use crate::http::HttpConfig;
 use crate::http::client_ip::{Hop, ProxyHeader};
 use crate::http::cookie::{FormerCookie, Found};
+use crate::http::development::FORWARDED;
 use crate::request::{CsrfCookieUpdate, RequestToken, RequestVisitor};
 use crate::sessions::Sessions;
 use crate::token::Token;
+
+/// The header that carries a token against forged requests.
+pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// The predicate of `skip_cookie`.
 pub(super) type SkipCookie = Box<dyn Fn(&HttpRequest, &ResponseHead) -> bool + Send + Sync>;
@@ -40,13 +44,16 @@ pub(super) fn is_served(http: &HttpConfig, request: &HttpRequest) -> bool {
     let Some(development) = &http.development else { return true };
     let authority = request.uri().authority().map(|authority| Some(authority.as_str()));
     let hosts = request.headers().get_all(HOST).map(|host| host.to_str().ok()).chain(authority);
-    let is_served = development.serves(hosts.clone(), request.peer_addr().map(|peer| peer.ip()));
+    let proxy = FORWARDED.into_iter().find(|header| request.headers().contains_key(*header));
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let is_served = development.serves(hosts.clone(), peer, proxy.is_some());
     if !is_served {
         http.warnings.refused_host.call_once(|| {
             tracing::warn!(
                 hosts = ?hosts.flatten().collect::<Vec<_>>(),
-                "a request is answered 403, because `development()` serves this machine alone: name the hosts under which others \
-                 may use it, `.development_hosts([\"shop.test\"])`"
+                proxy,
+                "a request is answered 403, because `development()` serves this machine alone, and nothing that a proxy passes \
+                 on: name the hosts under which others, or a proxy, may use it, `.development_hosts([\"shop.test\"])`"
             );
         });
     }
@@ -61,7 +68,8 @@ pub(super) fn visitor<T: Databag>(
 ) -> RequestVisitor {
     let Found { token, csrf } =
         http.cookie.find(request.headers().get_all(COOKIE).map(HeaderValue::as_bytes));
-    RequestVisitor { token: request_token(http, token), client: client::<T>(http, request, config), csrf }
+    let (token, client) = (request_token(http, token), client::<T>(http, request, config));
+    RequestVisitor { token, client, csrf, is_host_only: http.cookie.settings().is_host_only() }
 }
 
 /// Says once in the log if a request has two tokens.
@@ -224,6 +232,12 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     /// Only this machine is served: a request from elsewhere, or for another host than `localhost`, `*.localhost` and the
     /// loopback's addresses, is answered 403 by the middleware. So a program that goes into production like this is
     /// noticed, and no page on the web reaches it by a name of its own (DNS rebinding).
+    ///
+    /// A proxy on this machine connects from it, and may send `Host: localhost` for everybody. So a request with a header that
+    /// proxies add (`Forwarded`, `Via`, `X-Forwarded-For`, `-Host` and `-Proto`, `X-Real-IP`) is answered 403 too, and `build`
+    /// refuses [`trusted_proxies`](Self::trusted_proxies), unless [`development_hosts`](Self::development_hosts) names a host;
+    /// such a request needs one of these. A proxy that adds none of them, as nginx without further settings, cannot be told
+    /// from a browser on this machine: do not put one in front.
     pub fn development(self) -> Self {
         self.set_http(|http| {
             http.cookie.insecure();
@@ -231,7 +245,8 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         })
     }
 
-    /// Names further hosts, without ports, for which [`development`](Self::development) serves requests, from any machine.
+    /// Names further hosts, without ports, for which [`development`](Self::development) serves requests, from any machine and
+    /// through proxies.
     pub fn development_hosts<I: AsRef<str>>(self, hosts: impl IntoIterator<Item = I>) -> Self {
         let hosts = hosts.into_iter().map(|host| host.as_ref().to_owned()).collect();
         self.set_http(|http| http.development_hosts = hosts)

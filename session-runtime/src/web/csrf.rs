@@ -16,6 +16,7 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{self, LocalBoxStream, StreamExt as _};
 use tokio::sync::oneshot;
 
+use super::config::TOKEN_HEADER;
 use super::extract::loaded;
 use super::guard::GuardService;
 use super::middleware::find_mounted;
@@ -23,8 +24,7 @@ use crate::bag::Databag;
 use crate::error::{CsrfError, Error};
 use crate::http::origin::Provenance;
 
-/// The header and the form's field that carry a token.
-pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
+/// The form's field that carries a token.
 const TOKEN_FIELD: &[u8] = b"csrf_token=";
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

@@ -22,6 +22,7 @@ use futures_util::poll;
 use smallvec::SmallVec;
 
 use super::config::{csrf_cookie, is_served, set_cookies, skips_cookie};
+use super::testing::TestSession;
 use crate::backend::access::{Access, AccessKind};
 use crate::bag::Databag;
 use crate::engine::core::Engine;
@@ -84,8 +85,7 @@ impl<T> fmt::Debug for SessionMiddleware<T> {
 impl<T, N, B> Transform<N, ServiceRequest> for SessionMiddleware<T>
 where
     T: Databag,
-    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
-    N::Future: 'static,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
     B: MessageBody + 'static,
 {
     type Response = ServiceResponse<EitherBody<B>>;
@@ -95,14 +95,14 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, next: N) -> Self::Future {
-        ready(Ok(SessionService { site: self.site.clone(), next, bag: PhantomData }))
+        ready(Ok(SessionService { site: self.site.clone(), next: Rc::new(next), bag: PhantomData }))
     }
 }
 
 #[doc(hidden)]
 pub struct SessionService<T, N> {
     site: Site,
-    next: N,
+    next: Rc<N>,
     bag: PhantomData<fn() -> T>,
 }
 
@@ -115,8 +115,7 @@ impl<T, N> fmt::Debug for SessionService<T, N> {
 impl<T, N, B> Service<ServiceRequest> for SessionService<T, N>
 where
     T: Databag,
-    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
-    N::Future: 'static,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
     B: MessageBody + 'static,
 {
     type Response = ServiceResponse<EitherBody<B>>;
@@ -125,28 +124,55 @@ where
 
     forward_ready!(next);
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
-        if !is_served(&self.site.http, request.request()) {
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let Self { site, next, .. } = self;
+        if !is_served(&site.http, request.request()) {
             let response = HttpResponse::Forbidden().finish().map_into_right_body();
             return Box::pin(ready(Ok(request.into_response(response))));
         }
-        let slot = Rc::new(Slot::<T>::new(self.site.engine.clone()));
-        let answered = match mount(&request, &slot, &self.site) {
-            Ok(answered) => answered,
-            Err(error) => {
-                tracing::error!("{error}");
-                let response = request.into_response(error.error_response()).map_into_right_body();
-                return Box::pin(ready(Ok(response)));
-            }
+        let Some(session) = TestSession::<T>::take(request.request()) else {
+            return serve::<T, N, B>(site, next, request);
         };
-        let (answer, http) = (self.next.call(request), self.site.http.clone());
+        let (site, next) = (site.clone(), next.clone());
         Box::pin(async move {
-            let unfinished = Unfinished { slot: slot.clone(), answered };
-            let answer = answer.await;
-            unfinished.answered.set(true);
-            finish(slot, http, answer).await
+            match session.begin(Sessions::new(site.engine.clone(), site.http.clone()), &mut request).await {
+                Ok(()) => serve::<T, N, B>(&site, &next, request).await,
+                Err(error) => Ok(refuse(request, &error)),
+            }
         })
     }
+}
+
+/// Serves a request within a slot.
+fn serve<T, N, B>(
+    site: &Site,
+    next: &N,
+    request: ServiceRequest,
+) -> LocalBoxFuture<'static, Result<ServiceResponse<EitherBody<B>>, actix_web::Error>>
+where
+    T: Databag,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    N::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let slot = Rc::new(Slot::<T>::new(site.engine.clone()));
+    let answered = match mount(&request, &slot, site) {
+        Ok(answered) => answered,
+        Err(error) => return Box::pin(ready(Ok(refuse(request, &error)))),
+    };
+    let (answer, http) = (next.call(request), site.http.clone());
+    Box::pin(async move {
+        let unfinished = Unfinished { slot: slot.clone(), answered };
+        let answer = answer.await;
+        unfinished.answered.set(true);
+        finish(slot, http, answer).await
+    })
+}
+
+/// Answers a request that no handler can serve.
+fn refuse<B: MessageBody>(request: ServiceRequest, error: &Error) -> ServiceResponse<EitherBody<B>> {
+    tracing::error!("{error}");
+    request.into_response(error.error_response()).map_into_right_body()
 }
 
 /// A request whose session is not stored yet. If the client disconnects while the session of another middleware is
@@ -466,6 +492,7 @@ impl ResponseError for ErrorWithCookie {
 #[cfg(all(test, feature = "sqlite"))]
 mod tests {
     use actix_web::body::BoxBody;
+    use actix_web::http::header::COOKIE;
     use actix_web::middleware::{Next, from_fn};
     use actix_web::test::{TestRequest, init_service, try_call_service};
     use actix_web::{App, error, web};
@@ -497,11 +524,25 @@ mod tests {
     async fn debug_of_an_answer_or_an_error_shows_no_token() {
         let store = SqliteStore::in_memory().expect("memory");
         let sessions = Sessions::<Shop>::builder(store).danger_plaintext().build().await.expect("builds");
+        let form = async |session: Session<Shop>| session.csrf_token();
         let bare = App::new().wrap(SessionMiddleware::new(sessions.clone())).route("/", web::get().to(visit));
+        let bare = bare.route("/form", web::get().to(form));
         let bare = init_service(bare).await;
         let answer = try_call_service(&bare, TestRequest::get().to_request()).await.expect("an answer");
         let set_cookie = answer.headers().get(SET_COOKIE).expect("a new session");
         assert_eq!(format!("{set_cookie:?}"), "Sensitive");
+
+        // A session that begins after a form sets two cookies.
+        let form = TestRequest::get().uri("/form").to_request();
+        let answer = try_call_service(&bare, form).await.expect("an answer");
+        let visitor =
+            answer.headers().get(SET_COOKIE).expect("the cookie of a form").to_str().expect("is text");
+        let visitor = visitor.split(';').next().expect("a pair").to_owned();
+        let request = TestRequest::get().insert_header((COOKIE, visitor)).to_request();
+        let answer = try_call_service(&bare, request).await.expect("an answer");
+        let shown: Vec<_> =
+            answer.headers().get_all(SET_COOKIE).map(|cookie| format!("{cookie:?}")).collect();
+        assert_eq!(shown, ["Sensitive"; 2]);
 
         let failing = App::new()
             .wrap(from_fn(fail))

@@ -27,6 +27,11 @@ pub(super) enum Failure {
     NoLog,
     #[error("the connection is inside a transaction; commit it or roll it back first")]
     OpenTransaction,
+    #[error(
+        "the connection has the TEMP {kind} {name:?}: it would change what the store reads and writes, and SQLite has no setting \
+         against it; drop it first"
+    )]
+    Temporary { kind: String, name: String },
     #[error("the writer thread cannot be started")]
     Thread(#[source] io::Error),
     #[error("the store was not prepared for a table")]

@@ -52,7 +52,7 @@ const LISTING_CONNECTIONS: usize = 2;
 /// pages that became free as a whole, and for the log until it starts over.
 ///
 /// Triggers of the database do not run when the store changes it, and views cannot be read: whoever can write to the file could
-/// make some that undo a log-out.
+/// make some that undo a log-out. TEMP ones belong to a connection, and only the program can make them there.
 ///
 /// On Linux, up to 16 MiB of rows are kept in memory as they are stored, sealed. A row is returned from there only
 /// after a look at the database has shown that no process has changed it since.
@@ -130,7 +130,8 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// If the connection is inside a transaction, or its SQLite is older than 3.51.3.
+    /// If the connection is inside a transaction, has TEMP tables, views or triggers, or its SQLite is older than 3.51.3. A TEMP
+    /// trigger can undo a log-out, and a TEMP table or view can stand in the place of the sessions.
     ///
     /// # Examples
     ///
@@ -148,6 +149,7 @@ impl SqliteStore {
             if !connection.is_autocommit() {
                 return Err(Failure::OpenTransaction);
             }
+            file::check_temporary(&connection)?;
             Self::new(File::of(&connection), Link::writer(connection, STARTUP_TIMEOUT)?)
         };
         take().map_err(failed("take over the connection"))
