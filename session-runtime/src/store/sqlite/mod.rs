@@ -91,7 +91,7 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// If the folder is missing, or the file cannot be opened or is not a database.
+    /// If the folder is missing, or the file cannot be opened, is not a database or stores text as UTF-16.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let open = || {
             let file = File::create(path.as_ref())?;
@@ -130,7 +130,7 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// If the connection is inside a transaction, or its SQLite is older than 3.51.3.
+    /// If the connection is inside a transaction, its SQLite is older than 3.51.3, or its database stores text as UTF-16.
     ///
     /// # Examples
     ///
