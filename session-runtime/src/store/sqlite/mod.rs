@@ -54,7 +54,7 @@ const LISTING_CONNECTIONS: usize = 2;
 /// Triggers of the database do not run when the store changes it, and views cannot be read: whoever can write to the file could
 /// make some that undo a log-out.
 ///
-/// On Linux, up to 16 MiB of rows are kept in memory as they are stored, sealed. A row is returned from there only
+/// On Linux, up to about 16 MiB of rows are kept in memory as they are stored, sealed. A row is returned from there only
 /// after a look at the database has shown that no process has changed it since.
 ///
 /// # Examples
