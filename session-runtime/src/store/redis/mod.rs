@@ -97,6 +97,7 @@ use crate::token::SessionId;
 /// | sentinels | `+role` |
 /// | [`min_replicas`](Self::min_replicas) | `+wait` |
 /// | a database other than 0 in the URL | `+select` |
+/// | [`near_cache`](Self::near_cache) | `+client\|tracking +client\|caching` |
 ///
 /// With `+info` the store also checks the server's version and eviction policy; without it a warning says that it cannot.
 ///
@@ -297,7 +298,7 @@ impl RedisStore {
     ///
     /// # Limits
     ///
-    /// At most 32,768 rows and 16 MiB are kept, as they are stored: sealed. The server keeps the names of the keys, for
+    /// At most 32,768 rows and about 16 MiB are kept, as they are stored: sealed. The server keeps the names of the keys, for
     /// each connection: see its `tracking-table-max-keys`.
     ///
     /// A store that `connect` has made for a server or for sentinels can have a near cache; its connections use RESP3. With

@@ -25,6 +25,10 @@ pub(super) enum Failure {
     OldVersion,
     #[error("the database cannot have a write-ahead log, which the store needs")]
     NoLog,
+    #[error(
+        "the database stores text as {0}; use a new file, with `PRAGMA encoding = 'UTF-8'`, the default of SQLite"
+    )]
+    Encoding(String),
     #[error("the connection is inside a transaction; commit it or roll it back first")]
     OpenTransaction,
     #[error(

@@ -357,7 +357,9 @@ fn configure(connection: &Connection) -> Result<(), Failure> {
     )?;
     // The first access to the file: it fails if the file is not a database.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-    Ok(())
+    // SQLite counts the bytes of a text, and compares texts, as the database stores them.
+    let encoding: String = connection.query_row("PRAGMA encoding", [], |row| row.get(0))?;
+    if encoding == "UTF-8" { Ok(()) } else { Err(Failure::Encoding(encoding)) }
 }
 
 /// Checks that a connection of the application has nothing in its `temp` schema. The settings of `configure` do not turn off

@@ -404,6 +404,30 @@ fn a_connection_inside_a_transaction_is_refused() {
     assert!(cause_of(SqliteStore::from_connection(connection)).contains("transaction"));
 }
 
+/// SQLite counts the bytes of a text, and compares them, in the encoding of the database.
+#[test]
+fn a_database_whose_text_is_not_utf_8_is_refused_and_left_alone() {
+    for encoding in ["UTF-16le", "UTF-16be"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions.db");
+        let connection = || {
+            let connection = Connection::open(&path).unwrap();
+            connection.pragma_update(None, "encoding", encoding).unwrap();
+            connection
+        };
+        let is_refused = |store| {
+            let cause = cause_of(store);
+            assert!(cause.contains(encoding) && cause.contains("PRAGMA encoding = 'UTF-8'"), "{cause}");
+        };
+        is_refused(SqliteStore::from_connection(connection()));
+        connection().execute_batch("CREATE TABLE other (id)").unwrap();
+        let before = fs::read(&path).unwrap();
+        is_refused(SqliteStore::from_connection(Connection::open(&path).unwrap()));
+        is_refused(SqliteStore::open(&path));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_database_in_memory_serves_every_call_over_one_connection() {
     let mut store = SqliteStore::in_memory().unwrap();
