@@ -64,7 +64,7 @@ use crate::errors::Errors;
 /// | `idle = ".."` | the idle expiry: how long a session lives without a request | `"30m"` |
 /// | `absolute = ".."` | the absolute expiry: how long a session lives at most | `"12h"` |
 /// | `max_per_user = n` | how many sessions a user may have; a log-in ends the oldest other ones, in one step with it | unlimited |
-/// | `codec = ..` | `"bincode"`, `"json"`, or a type that implements `Codec` | `"bincode"` |
+/// | `codec = ..` | `"bincode"` (the feature `bincode`, a default one), `"json"`, or a type that implements `Codec` | `"bincode"` |
 /// | `rename_all = ".."` | the case of stored names: `"camelCase"`, `"kebab-case"`, and serde's others | as written |
 /// | `version = n` | the number of the layout: raise it when stored fields change, as `assert_schema!` asks; the runtime does not use it | `0` |
 /// | `accessors = false` | generates no accessors | `accessors = true` |
