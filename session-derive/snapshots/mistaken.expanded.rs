@@ -11,7 +11,7 @@ const _: () = {
     where
         Self: 'static,
     {
-        type Codec = __databag::Bincode;
+        type Codec = __databag::Json;
         const SCHEMA: &'static __databag::Schema = ::core::unreachable!();
         fn defaults() -> Self {
             ::core::unreachable!()

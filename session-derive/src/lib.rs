@@ -65,7 +65,7 @@ use crate::errors::Errors;
 /// | `absolute = ".."` | the absolute expiry: how long a session lives at most | `"12h"` |
 /// | `remember = ".."` | how long a session lives that `Session::remember` has made a remembered one, used or not; its cookie outlives the browser | `"30d"` |
 /// | `max_per_user = n` | how many sessions a user may have; a log-in ends the oldest other ones, in one step with it | unlimited |
-/// | `codec = ..` | `"bincode"`, `"json"`, or a type that implements `Codec` | `"bincode"` |
+/// | `codec = ..` | `"bincode"` (the feature `bincode`, a default one), `"json"`, or a type that implements `Codec` | `"bincode"` |
 /// | `rename_all = ".."` | the case of stored names: `"camelCase"`, `"kebab-case"`, and serde's others | as written |
 /// | `version = n` | the number of the layout: raise it when stored fields change, as `assert_schema!` asks; the runtime does not use it | `0` |
 /// | `accessors = false` | generates no accessors | `accessors = true` |

@@ -20,13 +20,14 @@ pub use crate::bag::schema_lock::assert_schema;
 pub use crate::bag::shape::Shapes;
 pub use crate::bag::{Databag, HasIp, HasUser, Projection};
 pub use crate::clock::Timestamp;
-pub use crate::codec::{Bincode, Codec, CodecError, Json};
+#[cfg(feature = "bincode")]
+pub use crate::codec::Bincode;
+pub use crate::codec::{Codec, CodecError, Json};
 pub use crate::query::Column;
 pub use crate::store::ColumnRef;
 pub use crate::value::{ColumnType, ColumnValue, Value};
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use crate::bag::comparison::encoding;
@@ -341,6 +342,7 @@ impl<T> LastByDefault<T> for &DefaultMergeProbe<T> {
     }
 }
 
+#[cfg(feature = "bincode")]
 macro_rules! compile_here {
     ($($ty:ty),+ $(,)?) => {
         /// Moves fields of the types that most bags have. It is never called: without optimisation, rustc uses the
@@ -364,8 +366,10 @@ macro_rules! compile_here {
     };
 }
 
+#[cfg(feature = "bincode")]
 compile_here! {
     bool, i32, i64, u32, u64, f64, String,
     Option<i32>, Option<i64>, Option<u32>, Option<u64>, Option<String>, Option<IpAddr>,
-    Vec<u8>, Vec<u32>, Vec<i64>, Vec<String>, BTreeMap<String, u32>, BTreeMap<String, String>,
+    Vec<u8>, Vec<u32>, Vec<i64>, Vec<String>,
+    std::collections::BTreeMap<String, u32>, std::collections::BTreeMap<String, String>,
 }

@@ -60,6 +60,7 @@
 //! | feature | default | brings |
 //! | --- | --- | --- |
 //! | `sqlite` | yes | [`SqliteStore`] |
+//! | `bincode` | yes | [`Bincode`], the codec of a bag that names none |
 //! | `memory` | no | `MemoryStore` |
 //! | `cookie` | no | `CookieStore`: the session is in the cookie, and the server keeps nothing |
 //! | `postgres` | no | `PostgresStore` |
@@ -138,7 +139,9 @@ pub use bag::schema::{Bind, Persistence, SameSite};
 pub use bag::{Databag, HasIp, HasUser};
 pub use builder::Builder;
 pub use clock::{Clock, Timestamp};
-pub use codec::{Bincode, Codec, CodecError, Framing, Json, MAX_DEPTH};
+#[cfg(feature = "bincode")]
+pub use codec::Bincode;
+pub use codec::{Codec, CodecError, Framing, Json, MAX_DEPTH};
 pub use engine::config::Cleanup;
 pub use envelope::{KeyError, Keyring};
 pub use error::{CsrfError, Error, Rejection};

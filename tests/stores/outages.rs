@@ -551,12 +551,13 @@ async fn postgres_leaves_no_half_log_in_and_no_lock_when_a_commit_fails() {
             .expect("the server answers");
         let mut sql = "DROP TRIGGER IF EXISTS refuse ON commit_shop;".to_owned();
         if let Some(code) = code {
-            sql += &format!(
+            let refusal = format!(
                 "CREATE OR REPLACE FUNCTION refuse_commit() RETURNS trigger LANGUAGE plpgsql AS \
                  $$ BEGIN RAISE 'refused' USING ERRCODE = '{code}'; END $$; \
                  CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON commit_shop \
                  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_commit()"
             );
+            sql.push_str(&refusal);
         }
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.expect("it is understood");
     };

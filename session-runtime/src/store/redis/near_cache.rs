@@ -366,6 +366,9 @@ mod tests {
         assert!(world.cache.find(&Arc::new(Table::new("sessions")), row(2, 100).id).is_err());
     }
 
+    /// A way in which rows are dropped.
+    type Dropping = dyn Fn(&World);
+
     #[test]
     fn no_buckets_are_left_of_many_rows() {
         let rows: Vec<_> = (0..20_000).map(|n| row(n, 0)).collect();
@@ -380,10 +383,12 @@ mod tests {
         let emptied = |world: &World| world.says(PushKind::Invalidate, vec![Value::Nil]);
         let displaced = |world: &World| (20_000..22_000).for_each(|n| world.read(&row(n, SHARD_BYTES / 8)));
         // A map with few buckets has room for three.
-        let ways: [(&dyn Fn(&World), _); 3] = [(&named, 3), (&emptied, 0), (&displaced, 8 * 4)];
+        let ways: [(&Dropping, _); 3] = [(&named, 3), (&emptied, 0), (&displaced, 8 * 4)];
         for (n, (drop_rows, most)) in ways.into_iter().enumerate() {
             let world = World::new(LONG);
-            rows.iter().for_each(|row| world.read(row));
+            for row in &rows {
+                world.read(row);
+            }
             assert!(capacity(&world) > 20_000);
             drop_rows(&world);
             assert!(capacity(&world) <= SHARDS * most, "{n}: {}", capacity(&world));
