@@ -49,6 +49,7 @@
 //! | what a handler can do | [`Session`], [`SessionRef`], [`LoggedIn`] |
 //! | lists, queries, ending other sessions, an operator's tasks | [`Sessions`], [`Find`] |
 //! | cookies, limits, proxies, callbacks | [`Builder`] |
+//! | apps and APIs without cookies | [`Transport`] |
 //! | keys and their rotation | [`Keyring`] |
 //! | forms, against requests that other sites forge | [`Csrf`], [`Session::csrf_token`] |
 //! | tests of handlers | [`Session::for_test`], [`TestRequestExt`] |
@@ -147,6 +148,8 @@ pub use http::client_ip::ProxyHeader;
 pub use http::cookie::FormerCookie;
 #[cfg(feature = "actix")]
 pub use http::return_path::ReturnPath;
+#[cfg(feature = "actix")]
+pub use http::transport::Transport;
 pub use query::{Column, Condition};
 pub use request::{Fresh, LoggedIn, Session, SessionRef};
 pub use sessions::{CheckReport, Find, LIST_LIMIT, Sessions, Snapshot};

@@ -347,8 +347,8 @@ fn removal(name: &str, attributes: &str) -> String {
     format!("{name}={attributes}; Max-Age=0")
 }
 
-/// A character of a cookie's name: `token` of RFC 9110 §5.6.2.
-fn is_token(byte: u8) -> bool {
+/// A character of the name of a cookie or a header: `token` of RFC 9110 §5.6.2.
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -146,6 +146,17 @@ pub(crate) enum RequestToken {
     Unusable(Rejection),
 }
 
+#[cfg(feature = "actix")]
+impl RequestToken {
+    pub(crate) fn of(found: Result<Option<Token>, Rejection>) -> Self {
+        match found {
+            Ok(None) => Self::Absent,
+            Ok(Some(token)) => Self::Present(token),
+            Err(rejection) => Self::Unusable(rejection),
+        }
+    }
+}
+
 impl<T: Databag> Slot<T> {
     #[cfg(feature = "actix")]
     pub(crate) fn new(engine: Arc<Engine>) -> Self {

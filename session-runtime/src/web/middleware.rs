@@ -14,14 +14,15 @@ use std::task::Poll;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE, VARY};
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, VARY};
 use actix_web::web::Data;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, ResponseError};
 use futures_util::future::LocalBoxFuture;
 use futures_util::poll;
 use smallvec::SmallVec;
+use zeroize::Zeroizing;
 
-use super::config::{csrf_cookie, is_served, set_cookies, skips_cookie};
+use super::config::{csrf_cookie, is_served, set_cookies, skips_cookie, token_header, token_value};
 use crate::backend::access::{Access, AccessKind};
 use crate::bag::Databag;
 use crate::engine::core::Engine;
@@ -131,7 +132,8 @@ where
             return Box::pin(ready(Ok(request.into_response(response))));
         }
         let slot = Rc::new(Slot::<T>::new(self.site.engine.clone()));
-        let answered = match mount(&request, &slot, &self.site) {
+        let header = token_header(&self.site.http, request.request());
+        let answered = match mount(&request, &slot, &self.site, header) {
             Ok(answered) => answered,
             Err(error) => {
                 tracing::error!("{error}");
@@ -144,7 +146,7 @@ where
             let unfinished = Unfinished { slot: slot.clone(), answered };
             let answer = answer.await;
             unfinished.answered.set(true);
-            finish(slot, http, answer).await
+            finish(slot, http, header, answer).await
         })
     }
 }
@@ -181,6 +183,8 @@ struct Slots {
 struct Entry {
     slot: Rc<dyn Any>,
     http: Arc<HttpConfig>,
+    /// The header that serves the request; `None` if a cookie does.
+    header: Option<&'static str>,
     access: AccessKind,
     bag: &'static str,
 }
@@ -189,6 +193,8 @@ struct Entry {
 pub(super) struct Mounted<T> {
     pub(super) slot: Rc<Slot<T>>,
     pub(super) http: Arc<HttpConfig>,
+    /// The header that serves the request; `None` if a cookie does.
+    pub(super) header: Option<&'static str>,
     access: AccessKind,
 }
 
@@ -215,6 +221,7 @@ fn mount<T: Databag>(
     request: &ServiceRequest,
     slot: &Rc<Slot<T>>,
     site: &Site,
+    header: Option<&'static str>,
 ) -> Result<Rc<Cell<bool>>, Error> {
     let mut extensions = request.extensions_mut();
     if !extensions.contains::<Slots>() {
@@ -228,12 +235,12 @@ fn mount<T: Databag>(
              `App` or on one scope, not on both"
         )));
     }
-    if let Some((other, cookie)) =
-        entries.iter().find_map(|other| Some((other.bag, other.http.cookie.shared_name(&site.http.cookie)?)))
+    if let Some((other, shared)) =
+        entries.iter().find_map(|other| Some((other.bag, other.http.shared_with(&site.http)?)))
     {
         return Err(Error::Usage(format!(
-            "the sessions of `{other}` and of `{bag}` have the same cookie, `{cookie}`, so each would end the other: give \
-             them different names with `#[databag(cookie = \"..\")]`",
+            "the sessions of `{other}` and of `{bag}` have the same {shared}, so each would end the other: give them \
+             different names with `#[databag(cookie = \"..\")]`, or by `transport` of the builder",
         )));
     }
     if let Some(other) = entries
@@ -246,7 +253,8 @@ fn mount<T: Databag>(
             other.bag,
         )));
     }
-    entries.push(Entry { slot: slot.clone(), http: site.http.clone(), access: site.access, bag });
+    let (slot, http, access) = (slot.clone(), site.http.clone(), site.access);
+    entries.push(Entry { slot, http, header, access, bag });
     Ok(answered.clone())
 }
 
@@ -256,7 +264,7 @@ fn find_entry<T: Databag>(request: &HttpRequest) -> Option<Mounted<T>> {
     let mut entries = extensions.get::<Slots>().into_iter().flat_map(|slots| slots.entries.iter().rev());
     entries.find_map(|entry| {
         let slot = entry.slot.clone().downcast().ok()?;
-        Some(Mounted { slot, http: entry.http.clone(), access: entry.access })
+        Some(Mounted { slot, http: entry.http.clone(), header: entry.header, access: entry.access })
     })
 }
 
@@ -265,7 +273,7 @@ pub(super) fn find_mounted<T: Databag>(request: &HttpRequest) -> Result<Mounted<
     let of_test = || {
         let slot = request.app_data::<Rc<Slot<T>>>()?.clone();
         let http = Arc::new(HttpConfig::for_test(&T::SCHEMA.cookie));
-        Some(Mounted { slot, http, access: AccessKind::Listed })
+        Some(Mounted { slot, http, header: None, access: AccessKind::Listed })
     };
     find_entry(request).or_else(of_test).ok_or_else(|| {
         misconfigured(format!(
@@ -303,6 +311,7 @@ fn misconfigured(message: String) -> Error {
 async fn finish<T: Databag, B: MessageBody>(
     slot: Rc<Slot<T>>,
     http: Arc<HttpConfig>,
+    header: Option<&'static str>,
     answer: Result<ServiceResponse<B>, actix_web::Error>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let suppress_cookie = match &answer {
@@ -313,7 +322,7 @@ async fn finish<T: Databag, B: MessageBody>(
     let Some(finished) = finish_to_the_end(slot, suppress_cookie).await else {
         return answer.map(ServiceResponse::map_into_left_body);
     };
-    let headers = SessionHeaders::of(http, &engine, &finished);
+    let headers = SessionHeaders::of(http, header, &engine, &finished);
     match (answer, finished.error) {
         (Ok(mut answer), None) => {
             headers.write(answer.headers_mut());
@@ -321,8 +330,9 @@ async fn finish<T: Databag, B: MessageBody>(
         }
         (Ok(answer), Some(error)) => {
             let mut response = error.error_response();
-            for cookie in session_cookies(&answer) {
-                response.headers_mut().append(SET_COOKIE, cookie);
+            for (name, value) in session_headers(&answer) {
+                response.headers_mut().append(name, value);
+                response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
             headers.write(response.headers_mut());
             Ok(answer.into_response(response).map_into_right_body())
@@ -332,13 +342,18 @@ async fn finish<T: Databag, B: MessageBody>(
     }
 }
 
-/// Returns the session cookies of other bags in an answer: their sessions are stored, whatever becomes of this one.
-fn session_cookies<B>(answer: &ServiceResponse<B>) -> Vec<HeaderValue> {
+/// Returns the headers with the tokens of other bags in an answer: their sessions are stored, whatever becomes of this one.
+fn session_headers<B>(answer: &ServiceResponse<B>) -> Vec<(HeaderName, HeaderValue)> {
     let extensions = answer.request().extensions();
     let entries = extensions.get::<Slots>().map_or(&[][..], |slots| &slots.entries[..]);
-    let is_session_cookie =
-        |cookie: &&HeaderValue| entries.iter().any(|entry| entry.http.cookie.is_name(cookie_name(cookie)));
-    answer.headers().get_all(SET_COOKIE).filter(is_session_cookie).cloned().collect()
+    let is_of_a_session = |(name, value): &(&HeaderName, &HeaderValue)| {
+        entries.iter().any(|entry| match entry.header {
+            Some(header) => name.as_str().eq_ignore_ascii_case(header),
+            None => *name == SET_COOKIE && entry.http.cookie.is_name(cookie_name(value)),
+        })
+    };
+    let headers = answer.headers().iter().filter(is_of_a_session);
+    headers.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Finishes a slot that was used, even if the client disconnects and this future is dropped.
@@ -355,6 +370,7 @@ async fn finish_to_the_end<T: Databag>(slot: Rc<Slot<T>>, suppress_cookie: bool)
         Poll::Ready(finished) => Some(finished),
         Poll::Pending => Some(actix_web::rt::spawn(storing).await.unwrap_or_else(|_| FinishedSession {
             cookie: None,
+            is_known: false,
             csrf_cookie: None,
             error: Some(Error::Usage("storing the session panicked".to_owned())),
         })),
@@ -364,33 +380,44 @@ async fn finish_to_the_end<T: Databag>(slot: Rc<Slot<T>>, suppress_cookie: bool)
 /// The headers of an answer that depend on the session.
 struct SessionHeaders {
     http: Arc<HttpConfig>,
-    set_cookies: Vec<HeaderValue>,
+    /// The cookies, or the header with the token.
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl SessionHeaders {
-    fn of(http: Arc<HttpConfig>, engine: &Engine, finished: &FinishedSession) -> Self {
+    fn of(
+        http: Arc<HttpConfig>,
+        header: Option<&'static str>,
+        engine: &Engine,
+        finished: &FinishedSession,
+    ) -> Self {
         let update = finished.cookie.as_ref();
-        let mut cookies = update.map_or_else(Vec::new, |update| set_cookies(&http, update, engine.now()));
-        cookies.extend(finished.csrf_cookie.as_ref().map(|update| csrf_cookie(&http, update)));
-        let mut set_cookies: Vec<_> =
-            cookies.iter().filter_map(|cookie| HeaderValue::from_str(cookie).ok()).collect();
-        for cookie in &mut set_cookies {
+        let values = match header {
+            Some(_) => update.filter(|_| !finished.is_known).map(token_value).into_iter().collect(),
+            None => {
+                let mut cookies =
+                    update.map_or_else(Vec::new, |update| set_cookies(&http, update, engine.now()));
+                cookies.extend(finished.csrf_cookie.as_ref().map(|update| csrf_cookie(&http, update)));
+                cookies
+            }
+        };
+        let name = header.map_or(Some(SET_COOKIE), |header| HeaderName::from_bytes(header.as_bytes()).ok());
+        let header = |text: &Zeroizing<String>| {
+            let mut value = HeaderValue::from_str(text).ok()?;
             // It holds the token: the `Debug` of a sensitive value, in a log of answers or errors, does not show it.
-            cookie.set_sensitive(true);
-        }
-        Self { http, set_cookies }
+            value.set_sensitive(true);
+            Some((name.clone()?, value))
+        };
+        let headers = values.iter().filter_map(header).collect();
+        Self { http, headers }
     }
 
     fn write(&self, headers: &mut HeaderMap) {
-        let varies = |value: &HeaderValue| {
-            value.to_str().is_ok_and(|value| {
-                value.split(',').any(|name| matches!(name.trim(), "*" | "Cookie" | "cookie"))
-            })
-        };
-        if !headers.get_all(VARY).any(varies) {
-            headers.append(VARY, HeaderValue::from_static("Cookie"));
+        let transport = self.http.transport;
+        for name in transport.uses_cookies().then_some("Cookie").into_iter().chain(transport.header()) {
+            vary(headers, name);
         }
-        if self.set_cookies.is_empty() {
+        if self.headers.is_empty() {
             return;
         }
         // A cache that kept this answer would give one visitor's session to the next (CVE-2023-30861).
@@ -398,15 +425,20 @@ impl SessionHeaders {
             if name == SET_COOKIE { !self.replaces(value) } else { !is_for_caches(name.as_str()) }
         });
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for cookie in &self.set_cookies {
-            headers.append(SET_COOKIE, cookie.clone());
+        for (name, value) in &self.headers {
+            if name == SET_COOKIE {
+                headers.append(SET_COOKIE, value.clone());
+            } else {
+                headers.insert(name.clone(), value.clone());
+            }
         }
     }
 
     /// Returns whether the answer has a cookie of this name already. Of two a browser would keep the last one.
     fn replaces(&self, cookie: &HeaderValue) -> bool {
         let name = cookie_name(cookie);
-        let is_replaced = self.set_cookies.iter().any(|own| cookie_name(own) == name);
+        let mut own = self.headers.iter().filter(|(name, _)| name == SET_COOKIE);
+        let is_replaced = own.any(|(_, own)| cookie_name(own) == name);
         if is_replaced {
             self.http.warnings.replaced_cookie.call_once(|| {
                 tracing::warn!(
@@ -417,6 +449,17 @@ impl SessionHeaders {
             });
         }
         is_replaced
+    }
+}
+
+/// Notes that an answer depends on a header of the request.
+fn vary(headers: &mut HeaderMap, name: &'static str) {
+    let is_noted = |value: &HeaderValue| {
+        let is_name = |other: &str| other == "*" || other.eq_ignore_ascii_case(name);
+        value.to_str().is_ok_and(|value| value.split(',').map(str::trim).any(is_name))
+    };
+    if !headers.get_all(VARY).any(is_noted) {
+        headers.append(VARY, HeaderValue::from_static(name));
     }
 }
 
