@@ -114,6 +114,12 @@ impl<T: Databag> Active<T> {
         self.flash.retain(|(field, _)| received.contains(field));
     }
 
+    /// Takes the flash values that are stored for those that this request has received.
+    pub(crate) fn receive_flash(&mut self, context: &Context) {
+        self.flash = flash::<T>(context, &self.base);
+        self.mark_flash();
+    }
+
     /// Marks the received flash values, after the bag was decoded.
     pub(crate) fn mark_flash(&mut self) {
         for (field, _) in &self.flash {
@@ -210,8 +216,7 @@ pub(crate) fn open<T: Databag>(
         bag,
         id: row.id,
         token,
-        // Only a visitor's request uses flash values up.
-        flash: if client.is_some() { flash::<T>(context, &loaded.fields) } else { Vec::new() },
+        flash: Vec::new(),
         base: loaded.fields,
         lifetime: None,
         intent: Intent::Continue,
@@ -229,7 +234,10 @@ pub(crate) fn open<T: Databag>(
         }),
         unconfirmed: false,
     };
-    active.mark_flash();
+    // Only a visitor's request uses flash values up.
+    if client.is_some() {
+        active.receive_flash(context);
+    }
     Ok(LoadOutcome::Live(active))
 }
 

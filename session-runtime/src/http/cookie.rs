@@ -271,7 +271,12 @@ impl CookieFormat {
 
     /// Writes the value of the `Set-Cookie` header of the CSRF cookie, which ends with the browser.
     pub(crate) fn csrf_set(&self, cookie: &CsrfCookie) -> String {
-        format!("{}={}{}", self.csrf_name, cookie.encode(), self.attributes)
+        format!("{}{}", self.csrf_pair(cookie), self.attributes)
+    }
+
+    /// Writes the CSRF cookie as a client sends it.
+    pub(crate) fn csrf_pair(&self, cookie: &CsrfCookie) -> String {
+        format!("{}={}", self.csrf_name, cookie.encode())
     }
 
     /// Writes the value of the `Set-Cookie` header that removes the CSRF cookie.

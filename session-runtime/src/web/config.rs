@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use actix_web::HttpRequest;
 use actix_web::cookie::{self, Cookie};
 use actix_web::dev::ResponseHead;
-use actix_web::http::header::{COOKIE, HOST, HeaderValue, USER_AGENT};
+use actix_web::http::header::{COOKIE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -25,6 +25,9 @@ use crate::http::transport::{self, Transport};
 use crate::request::{CsrfCookieUpdate, RequestToken, RequestVisitor};
 use crate::sessions::Sessions;
 use crate::token::Token;
+
+/// The header that carries the CSRF token of a form.
+pub(super) const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// The predicate of `skip_cookie`.
 pub(super) type SkipCookie = Box<dyn Fn(&HttpRequest, &ResponseHead) -> bool + Send + Sync>;

@@ -16,6 +16,7 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{self, LocalBoxStream, StreamExt as _};
 use tokio::sync::oneshot;
 
+use super::config::CSRF_HEADER;
 use super::extract::loaded;
 use super::guard::GuardService;
 use super::middleware::{Mounted, find_mounted};
@@ -23,8 +24,7 @@ use crate::bag::Databag;
 use crate::error::{CsrfError, Error};
 use crate::http::origin::Provenance;
 
-/// The header and the form's field that carry a token.
-pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
+/// The form's field that carries a token.
 const TOKEN_FIELD: &[u8] = b"csrf_token=";
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -170,7 +170,7 @@ fn token(
     request: &HttpRequest,
     payload: &mut Payload,
 ) -> LocalBoxFuture<'static, Result<Vec<u8>, CsrfError>> {
-    if let Some(token) = only(request.headers(), TOKEN_HEADER) {
+    if let Some(token) = only(request.headers(), CSRF_HEADER) {
         return Box::pin(ready(Ok(token.to_vec())));
     }
     if !request.content_type().eq_ignore_ascii_case("application/x-www-form-urlencoded") {

@@ -23,8 +23,10 @@ use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::config::{csrf_cookie, is_served, set_cookies, skips_cookie, token_header, token_value};
+use super::testing::TestVisitor;
 use crate::backend::access::{Access, AccessKind};
 use crate::bag::Databag;
+use crate::bag::encoding::Fields;
 use crate::engine::core::Engine;
 use crate::error::Error;
 use crate::http::HttpConfig;
@@ -60,19 +62,67 @@ pub struct SessionMiddleware<T> {
     bag: PhantomData<fn() -> T>,
 }
 
+/// The bag of a test's visitors, encoded.
+type TestBag = Arc<Fields>;
+
 /// What all requests of one middleware share.
 #[derive(Clone)]
 struct Site {
     engine: Arc<Engine>,
     http: Arc<HttpConfig>,
     access: AccessKind,
+    test_bag: Option<TestBag>,
 }
 
 impl<T: Databag> SessionMiddleware<T> {
     /// Makes the middleware for these sessions.
     pub fn new<A: Access>(sessions: Sessions<T, A>) -> Self {
-        let site = Site { engine: sessions.engine, http: sessions.http, access: A::KIND };
+        let site = Site { engine: sessions.engine, http: sessions.http, access: A::KIND, test_bag: None };
         Self { site, bag: PhantomData }
+    }
+
+    /// Makes the middleware for a test of an application, with [`Sessions::for_test`] and this bag: a request without a cookie of
+    /// its own is that of a visitor who has this bag, each of another one. The answer sets the cookie of that session. See
+    /// [`testing`](crate::testing).
+    ///
+    /// Fields marked `skip` have their defaults: they are not stored.
+    ///
+    /// # Panics
+    ///
+    /// If the bag cannot be encoded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use actix_web::test::{TestRequest, call_and_read_body, init_service};
+    /// use actix_web::{App, web};
+    /// use session_runtime::{Databag, LoggedIn, SessionMiddleware};
+    ///
+    /// #[derive(Databag)]
+    /// struct Shop {
+    ///     #[databag(user_id)]
+    ///     user_id: Option<i64>,
+    ///     visits: u32,
+    /// }
+    ///
+    /// async fn account(session: LoggedIn<Shop>) -> String {
+    ///     format!("user {}", session.user())
+    /// }
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let app = App::new()
+    ///     .wrap(SessionMiddleware::for_test(Shop { user_id: Some(7), ..Shop::defaults() }))
+    ///     .route("/account", web::get().to(account));
+    /// let app = init_service(app).await;
+    /// let request = TestRequest::get().uri("/account").to_request();
+    /// assert_eq!(call_and_read_body(&app, request).await, "user 7");
+    /// # }
+    /// ```
+    pub fn for_test(bag: T) -> Self {
+        let bag = Fields::of(&bag).unwrap_or_else(|error| panic!("the bag cannot be stored: {error}"));
+        let middleware = Self::new(Sessions::for_test());
+        Self { site: Site { test_bag: Some(Arc::new(bag)), ..middleware.site }, ..middleware }
     }
 }
 
@@ -85,7 +135,7 @@ impl<T> fmt::Debug for SessionMiddleware<T> {
 impl<T, N, B> Transform<N, ServiceRequest> for SessionMiddleware<T>
 where
     T: Databag,
-    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
     N::Future: 'static,
     B: MessageBody + 'static,
 {
@@ -96,14 +146,14 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, next: N) -> Self::Future {
-        ready(Ok(SessionService { site: self.site.clone(), next, bag: PhantomData }))
+        ready(Ok(SessionService { site: self.site.clone(), next: Rc::new(next), bag: PhantomData }))
     }
 }
 
 #[doc(hidden)]
 pub struct SessionService<T, N> {
     site: Site,
-    next: N,
+    next: Rc<N>,
     bag: PhantomData<fn() -> T>,
 }
 
@@ -116,7 +166,7 @@ impl<T, N> fmt::Debug for SessionService<T, N> {
 impl<T, N, B> Service<ServiceRequest> for SessionService<T, N>
 where
     T: Databag,
-    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
     N::Future: 'static,
     B: MessageBody + 'static,
 {
@@ -126,28 +176,61 @@ where
 
     forward_ready!(next);
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
         if !is_served(&self.site.http, request.request()) {
             let response = HttpResponse::Forbidden().finish().map_into_right_body();
             return Box::pin(ready(Ok(request.into_response(response))));
         }
-        let slot = Rc::new(Slot::<T>::new(self.site.engine.clone()));
-        let header = token_header(&self.site.http, request.request());
-        let answered = match mount(&request, &slot, &self.site, header) {
-            Ok(answered) => answered,
-            Err(error) => {
-                tracing::error!("{error}");
-                let response = request.into_response(error.error_response()).map_into_right_body();
-                return Box::pin(ready(Ok(response)));
+        match TestVisitor::<T>::of(&request, &self.site.http, self.site.test_bag.as_deref()) {
+            None => serve::<T, _, _>(&self.site, &*self.next, request),
+            Some(visitor) => {
+                let (site, next) = (self.site.clone(), self.next.clone());
+                Box::pin(async move {
+                    let cookie = visitor.arrive(&site.engine, &site.http, &mut request).await?;
+                    let mut answer = serve::<T, _, _>(&site, &*next, request).await?;
+                    set_unless_set(answer.headers_mut(), cookie);
+                    Ok(answer)
+                })
             }
-        };
-        let (answer, http) = (self.next.call(request), self.site.http.clone());
-        Box::pin(async move {
-            let unfinished = Unfinished { slot: slot.clone(), answered };
-            let answer = answer.await;
-            unfinished.answered.set(true);
-            finish(slot, http, header, answer).await
-        })
+        }
+    }
+}
+
+fn serve<T, N, B>(
+    site: &Site,
+    next: &N,
+    request: ServiceRequest,
+) -> LocalBoxFuture<'static, Result<ServiceResponse<EitherBody<B>>, actix_web::Error>>
+where
+    T: Databag,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    N::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let slot = Rc::new(Slot::<T>::new(site.engine.clone()));
+    let header = token_header(&site.http, request.request());
+    let answered = match mount(&request, &slot, site, header) {
+        Ok(answered) => answered,
+        Err(error) => {
+            tracing::error!("{error}");
+            let response = request.into_response(error.error_response()).map_into_right_body();
+            return Box::pin(ready(Ok(response)));
+        }
+    };
+    let (answer, http) = (next.call(request), site.http.clone());
+    Box::pin(async move {
+        let unfinished = Unfinished { slot: slot.clone(), answered };
+        let answer = answer.await;
+        unfinished.answered.set(true);
+        finish(slot, http, header, answer).await
+    })
+}
+
+/// Sets a cookie, unless the answer sets or removes it.
+fn set_unless_set(headers: &mut HeaderMap, cookie: Option<HeaderValue>) {
+    let Some(cookie) = cookie else { return };
+    if headers.get_all(SET_COOKIE).all(|other| cookie_name(other) != cookie_name(&cookie)) {
+        headers.append(SET_COOKIE, cookie);
     }
 }
 
@@ -278,7 +361,8 @@ pub(super) fn find_mounted<T: Databag>(request: &HttpRequest) -> Result<Mounted<
     find_entry(request).or_else(of_test).ok_or_else(|| {
         misconfigured(format!(
             "a handler asks for the session `{}`, and no middleware provides it: add \
-             `.wrap(SessionMiddleware::new(sessions))` to the `App`",
+             `.wrap(SessionMiddleware::new(sessions))` to the `App`. If it has one, a guard or another middleware asks before \
+             it: what is wrapped last runs first, so the session middleware is the last `.wrap`",
             type_name::<T>(),
         ))
     })

@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod fields;
 pub(crate) mod lifetimes;
 pub(crate) mod log_in;
+pub(crate) mod testing;
 pub(crate) mod transport;
 
 /// Runs every test on a store.
@@ -32,6 +33,11 @@ macro_rules! features {
                     a_user_who_proves_again_who_they_are_is_fresh,
                     a_scope_requires_what_it_says,
                     an_error_handler_finds_the_reason,
+                }
+                testing::{
+                    a_request_of_a_test_has_its_session_behind_the_middleware,
+                    a_form_of_a_test_has_its_token,
+                    a_request_of_a_test_has_sessions_of_several_bags,
                 }
                 transport::{
                     a_header_carries_the_token_in_the_place_of_the_cookie,
