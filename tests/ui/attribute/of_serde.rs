@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 use session_runtime::Databag;
 
 #[derive(Databag, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Shop {
     #[serde(skip)]
     scratch: u32,
-    #[serde(default, rename = "n", skip_serializing_if = "Option::is_none")]
+    // These do no harm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(rename = "c")]
     #[databag(rename = "c")]
