@@ -113,7 +113,7 @@ async fn the_sessions_for_a_test_have_lists_limits_and_a_clock_that_moves() {
             web::post().to(async |mut desk: Session<Desk>| {
                 desk.log_in(8);
                 desk.remember(true);
-                HttpResponse::Ok()
+                "remembered"
             }),
         );
     let site = Site::new(init_service(app).await);

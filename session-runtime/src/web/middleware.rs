@@ -119,6 +119,7 @@ impl<T: Databag> SessionMiddleware<T> {
     /// assert_eq!(call_and_read_body(&app, request).await, "user 7");
     /// # }
     /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "as `Session::for_test`")]
     pub fn for_test(bag: T) -> Self {
         let bag = Fields::of(&bag).unwrap_or_else(|error| panic!("the bag cannot be stored: {error}"));
         let middleware = Self::new(Sessions::for_test());
@@ -476,14 +477,12 @@ impl SessionHeaders {
         finished: &FinishedSession,
     ) -> Self {
         let update = finished.cookie.as_ref();
-        let values = match header {
-            Some(_) => update.filter(|_| !finished.is_known).map(token_value).into_iter().collect(),
-            None => {
-                let mut cookies =
-                    update.map_or_else(Vec::new, |update| set_cookies(&http, update, engine.now()));
-                cookies.extend(finished.csrf_cookie.as_ref().map(|update| csrf_cookie(&http, update)));
-                cookies
-            }
+        let values = if header.is_some() {
+            update.filter(|_| !finished.is_known).map(token_value).into_iter().collect()
+        } else {
+            let mut cookies = update.map_or_else(Vec::new, |update| set_cookies(&http, update, engine.now()));
+            cookies.extend(finished.csrf_cookie.as_ref().map(|update| csrf_cookie(&http, update)));
+            cookies
         };
         let name = header.map_or(Some(SET_COOKIE), |header| HeaderName::from_bytes(header.as_bytes()).ok());
         let header = |text: &Zeroizing<String>| {
