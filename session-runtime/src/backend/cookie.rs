@@ -92,6 +92,7 @@ impl CookieStore {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Backing for CookieStore {
     type Access = InCookie;
 }

@@ -136,6 +136,12 @@ impl<T: Databag> Active<T> {
         self.flash.retain(|(field, _)| received.contains(field));
     }
 
+    /// Takes the flash values that are stored for those that this request has received.
+    pub(crate) fn receive_flash(&mut self, context: &Context) {
+        self.flash = flash::<T>(context, &self.base);
+        self.set_up_bag();
+    }
+
     /// Tells the bag what its fields know of the request and do not store, after it was decoded.
     pub(crate) fn set_up_bag(&mut self) {
         self.bag.set_times(self.begun);
@@ -219,6 +225,7 @@ pub(crate) fn open<T: Databag>(
     if !columns_match::<T>(&sealed, &projection, &loaded.projected) {
         return Ok(LoadOutcome::Rejected(Rejection::Tampered));
     }
+    let is_visitor = client.is_some();
     if let Some(client) = &client {
         if !same_network(context.config.bind_ip, sealed.ip, client.ip) {
             return Ok(LoadOutcome::Rejected(Rejection::Address));
@@ -233,8 +240,7 @@ pub(crate) fn open<T: Databag>(
         bag,
         id: row.id,
         token,
-        // Only a visitor's request uses flash values up.
-        flash: if client.is_some() { flash::<T>(context, &loaded.fields) } else { Vec::new() },
+        flash: Vec::new(),
         base: loaded.fields,
         lifetime: None,
         intent: Intent::Continue,
@@ -253,7 +259,12 @@ pub(crate) fn open<T: Databag>(
         }),
         unconfirmed: false,
     };
-    active.set_up_bag();
+    // Only a visitor's request uses flash values up.
+    if is_visitor {
+        active.receive_flash(context);
+    } else {
+        active.set_up_bag();
+    }
     Ok(LoadOutcome::Live(active))
 }
 

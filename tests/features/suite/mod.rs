@@ -6,6 +6,8 @@ pub(crate) mod fields;
 pub(crate) mod flows;
 pub(crate) mod lifetimes;
 pub(crate) mod log_in;
+pub(crate) mod testing;
+pub(crate) mod transport;
 
 /// Runs every test on a store.
 macro_rules! features {
@@ -44,6 +46,19 @@ macro_rules! features {
                     a_user_who_proves_again_who_they_are_is_fresh,
                     a_scope_requires_what_it_says,
                     an_error_handler_finds_the_reason,
+                }
+                testing::{
+                    a_request_of_a_test_has_its_session_behind_the_middleware,
+                    a_form_of_a_test_has_its_token,
+                    a_request_of_a_test_has_sessions_of_several_bags,
+                }
+                transport::{
+                    a_header_carries_the_token_in_the_place_of_the_cookie,
+                    a_request_with_the_header_is_served_by_it_alone,
+                    no_csrf_token_is_asked_of_a_request_by_header,
+                    a_header_is_skipped_as_a_cookie_is,
+                    an_error_has_the_header_too,
+                    a_header_that_cannot_carry_a_token_is_refused,
                 }
             }
         }
