@@ -139,6 +139,7 @@ pub use builder::Builder;
 pub use clock::{Clock, Timestamp};
 pub use codec::{Bincode, Codec, CodecError, Framing, Json, MAX_DEPTH};
 pub use engine::config::Cleanup;
+pub use engine::watched::{SessionEnd, SessionWatch};
 pub use envelope::{KeyError, Keyring};
 pub use error::{CsrfError, Error, Rejection};
 #[cfg(feature = "actix")]

@@ -29,3 +29,4 @@ mod setup;
 mod tampering;
 mod unknown_write_outcome;
 mod visitors;
+mod watches;

@@ -31,6 +31,8 @@ pub(crate) struct Active<T> {
     pub(crate) id: SessionId,
     /// The token; `None` if the session was found by its id.
     pub(crate) token: Option<Token>,
+    /// Whether its visitor uses it, and not the application, which has found it by its id.
+    pub(super) used_by_visitor: bool,
     /// What is stored; `None` for a new session.
     pub(crate) stored: Option<Stored>,
     /// The fields that the bag is compared with to find what has changed.
@@ -87,6 +89,7 @@ impl<T: Databag> Active<T> {
             bag,
             id: token.session_id(),
             token: Some(token),
+            used_by_visitor: true,
             stored: None,
             lifetime: None,
             intent: Intent::Continue,
@@ -209,6 +212,7 @@ pub(crate) fn open<T: Databag>(
     let mut active = Active {
         bag,
         id: row.id,
+        used_by_visitor: token.is_some(),
         token,
         // Only a visitor's request uses flash values up.
         flash: if client.is_some() { flash::<T>(context, &loaded.fields) } else { Vec::new() },

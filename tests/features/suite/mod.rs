@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod fields;
 pub(crate) mod lifetimes;
+pub(crate) mod live;
 pub(crate) mod log_in;
 
 /// Runs every test on a store.
@@ -22,6 +23,14 @@ macro_rules! features {
                     a_field_ends_when_its_time_has_passed,
                     only_a_change_of_the_field_starts_its_time_again,
                     the_time_of_a_field_outlives_a_merge,
+                }
+                live::{
+                    a_touch_extends_the_idle_limit_as_a_request_does,
+                    a_touch_leaves_the_absolute_limit,
+                    a_touch_revives_nothing,
+                    a_watch_ends_at_once_when_this_process_ends_the_session,
+                    a_watch_follows_a_session_and_ends_with_its_user,
+                    a_watch_ends_when_the_session_expires,
                 }
                 log_in::{
                     a_visitor_who_must_log_in_is_answered_by_what_they_accept,
