@@ -4,20 +4,17 @@
 
 use std::sync::{Arc, Weak};
 
-use futures_util::stream::{self, StreamExt as _};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::core::{Engine, within};
 use super::load::LoadOutcome;
 use super::watched::{ReadingTask, SessionEnd, SessionWatch};
-use crate::backend::Reloaded;
 use crate::backend::tombstones::Tombstone;
 use crate::bag::Databag;
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorChain, Rejection};
-use crate::token::SessionId;
-
-/// How many rows of a page are asked for at the same time.
-const AT_A_TIME: usize = 16;
+use crate::store::Row;
+use crate::token::{IdMap, SessionId};
 
 impl Engine {
     /// Watches the session of an id.
@@ -32,47 +29,51 @@ impl Engine {
         let watch = self.watches.add(id, move |registry| {
             let registry = Arc::downgrade(registry);
             Box::new(move || {
-                let (engine, registry) = (engine.clone(), registry.clone());
+                // Made here: a future that is dropped before it has begun has to say so too.
+                let (engine, task) = (engine.clone(), registry.upgrade().map(ReadingTask::new));
                 Box::pin(async move {
-                    if let Some(registry) = registry.upgrade() {
-                        read_in_turns::<T>(engine, ReadingTask::new(registry)).await;
+                    if let Some(task) = task {
+                        read_in_turns::<T>(engine, task).await;
                     }
                 })
             })
         });
-        let deadline = self.deadline();
         loop {
             let id = watch.id();
-            self.look_at::<T>(id, deadline).await?;
+            self.look_at::<T>(&[id]).await?;
             if watch.end().is_some() || watch.id() == id {
                 return Ok(watch);
             }
         }
     }
 
-    /// Reads the row of a watched session, and ends its watches if it is over.
-    async fn look_at<T: Databag>(&self, id: SessionId, deadline: Instant) -> Result<(), Error> {
-        // Before the row is read: another request may extend the session after that.
-        let now = self.now();
-        let found = within(deadline, "load a row", self.backend.reload(id, deadline.into_std())).await?;
-        let row = match found {
-            Reloaded::Row(_) if self.backend.is_ended_here(id) => {
-                self.watches.end(id, SessionEnd::Ended);
-                return Ok(());
-            }
-            Reloaded::Row(row) => row,
-            Reloaded::Unchanged => return Ok(()),
-            Reloaded::Gone => {
-                // A request of this process that renames the session has noted it when it gives up the lock.
-                let _lock = self.lock(id, deadline).await?;
-                match self.backend.tombstones().of(id) {
-                    Some(Tombstone::RenamedTo(renamed)) => self.watches.rename(id, renamed),
-                    Some(Tombstone::Ended) | None => self.watches.end_gone(id, now),
-                }
-                return Ok(());
-            }
-        };
-        if row.expiration <= now {
+    /// Reads the rows of watched sessions, and ends the watches of those that are over.
+    ///
+    /// # Errors
+    ///
+    /// If the store fails, and if a row cannot be opened: the first error, after all rows were opened.
+    async fn look_at<T: Databag>(&self, ids: &[SessionId]) -> Result<(), Error> {
+        // Before the rows are read: another request may extend a session after that.
+        let (now, deadline) = (self.now(), self.deadline());
+        let rows = self.backend.reload_many(ids, deadline.into_std());
+        let rows = within(deadline, "load rows", rows).await?;
+        let mut rows: IdMap<Row> = rows.into_iter().map(|row| (row.id, row)).collect();
+        let mut outcome = Ok(());
+        for id in ids {
+            let looked = match rows.remove(id) {
+                Some(row) => self.look_at_row::<T>(row, now),
+                None => self.look_at_gone(*id, now, deadline).await,
+            };
+            outcome = outcome.and(looked);
+        }
+        outcome
+    }
+
+    fn look_at_row<T: Databag>(&self, row: Row, now: Timestamp) -> Result<(), Error> {
+        let id = row.id;
+        if self.backend.is_ended_here(id) {
+            self.watches.end(id, SessionEnd::Ended);
+        } else if row.expiration <= now {
             self.watches.end(id, SessionEnd::Expired);
         } else if let Some(seen) = self.watches.unseen(&row) {
             match self.open_at::<T>(row, now)? {
@@ -84,16 +85,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads the rows of watched sessions.
-    ///
-    /// # Errors
-    ///
-    /// The first one. The other sessions are read all the same.
-    async fn look_at_all<T: Databag>(&self, ids: Vec<SessionId>) -> Result<(), Error> {
-        let deadline = self.deadline();
-        let looks = stream::iter(ids).map(|id| self.look_at::<T>(id, deadline));
-        let looks = looks.buffer_unordered(AT_A_TIME);
-        looks.fold(Ok(()), async |first: Result<(), Error>, look| first.and(look)).await
+    async fn look_at_gone(&self, id: SessionId, now: Timestamp, deadline: Instant) -> Result<(), Error> {
+        // A request of this process that renames the session has noted it when it gives up the lock.
+        let _lock = self.lock(id, deadline).await?;
+        match self.backend.tombstones().of(id) {
+            Some(Tombstone::RenamedTo(renamed)) => self.watches.rename(id, renamed),
+            Some(Tombstone::Ended) | None => self.watches.end_gone(id, now),
+        }
+        Ok(())
     }
 }
 
@@ -102,13 +101,16 @@ impl Engine {
 async fn read_in_turns<T: Databag>(engine: Weak<Engine>, mut task: ReadingTask) {
     // `good` is how many pages in a row were read.
     let (mut last, mut is_down, mut good) = (None, false, 0_u32);
+    let mut due = Instant::now();
     while let Some(pages) = task.pages() {
         let Some(period) = engine.upgrade().map(|engine| engine.context.config.watch_period) else { return };
-        sleep(period / pages).await;
+        // The time that a page takes is part of the pause. What is late is not caught up.
+        due = Instant::now().max(due + period / pages);
+        sleep_until(due).await;
         let Some(engine) = engine.upgrade() else { return };
         let ids = task.page(last);
         last = ids.last().copied();
-        let looked = engine.look_at_all::<T>(ids).await;
+        let looked = engine.look_at::<T>(&ids).await;
         good = if looked.is_ok() { good.saturating_add(1) } else { 0 };
         match looked {
             Err(error) if !is_down => {

@@ -253,14 +253,16 @@ impl Registry {
 
     /// Starts the task that reads the rows, unless there is one.
     fn keep_reading(&self) {
-        let mut inner = lock(&self.inner);
-        if !inner.is_read
-            && !inner.by_id.is_empty()
-            && let (Some(reader), Ok(runtime)) = (self.reader.get(), Handle::try_current())
+        let (Some(reader), Ok(runtime)) = (self.reader.get(), Handle::try_current()) else { return };
         {
+            let mut inner = lock(&self.inner);
+            if inner.is_read || inner.by_id.is_empty() {
+                return;
+            }
             inner.is_read = true;
-            runtime.spawn(reader());
         }
+        // A runtime that ends drops the task at once, which takes the lock.
+        runtime.spawn(reader());
     }
 }
 

@@ -140,14 +140,15 @@ pub(crate) async fn a_watch_ends_at_once_when_this_process_ends_the_session(stor
     assert_eq!(watch.collect::<Vec<_>>().await, [SessionEnd::Ended]);
 
     let browser = world.site.browser();
-    browser.post("/login/kim").await;
+    // The tests share a table: no other one has this user.
+    browser.post("/login/robin").await;
     let session =
         || Token::parse(&browser.cookie(COOKIE).expect("a cookie")).expect("canonical").session_id();
     let mut revoked = world.sessions.watch(session()).await.expect("the store answers");
-    assert_eq!(world.sessions.revoke_user("kim").await.expect("the store answers"), 1);
+    assert_eq!(world.sessions.revoke_user("robin").await.expect("the store answers"), 1);
     assert_eq!(end(&mut revoked).await, SessionEnd::Ended);
 
-    browser.post("/login/kim").await;
+    browser.post("/login/robin").await;
     let mut left = world.sessions.watch(session()).await.expect("the store answers");
     browser.post("/logout").await;
     assert_eq!(end(&mut left).await, SessionEnd::Ended);

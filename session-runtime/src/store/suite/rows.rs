@@ -34,6 +34,7 @@ pub(super) async fn check_store<S: Store + Clone>(open: &impl AsyncFn() -> S) ->
         a_replaced_id_is_gone_for_every_call,
         delete_returns_whether_there_was_a_row,
         a_cached_load_has_what_was_acknowledged,
+        many_rows_are_loaded_by_their_ids,
         an_update_racing_a_deletion_leaves_no_row,
         an_id_change_racing_a_deletion_leaves_no_row_or_the_new_one,
         pruning_removes_only_expired_rows_and_respects_its_limit,
@@ -282,6 +283,22 @@ async fn delete_returns_whether_there_was_a_row<S: Store>(store: TimedStore<S>) 
     let again = row(1);
     store.insert(again.clone()).await?;
     ensure("the row", store.load(id(1)).await?, Some(again))
+}
+
+async fn many_rows_are_loaded_by_their_ids<S: Store>(store: TimedStore<S>) -> CheckResult {
+    let all: Vec<_> = (1..=300).collect();
+    for n in all.iter().filter(|n| *n % 3 != 0) {
+        store.insert(full_row(*n)).await?;
+    }
+    for count in [0, 1, 3, 256, 300] {
+        let mut rows = store.load_many(&all[..count].iter().map(|n| id(*n)).collect::<Vec<_>>()).await?;
+        rows.sort_by_key(|row| row.id);
+        let mut expected: Vec<_> =
+            all[..count].iter().filter(|n| *n % 3 != 0).map(|n| full_row(*n)).collect();
+        expected.sort_by_key(|row| row.id);
+        ensure("the rows", rows, expected)?;
+    }
+    Ok(())
 }
 
 async fn a_cached_load_has_what_was_acknowledged<S: Store>(store: TimedStore<S>) -> CheckResult {
