@@ -96,6 +96,7 @@ mod codec;
 mod engine;
 mod envelope;
 mod error;
+mod error_chain;
 #[cfg(feature = "actix")]
 mod http;
 mod query;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::clock::Timestamp;
+use crate::error_chain::readable_debug;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
@@ -665,7 +666,6 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// assert_eq!(error.to_string(), "the store could not insert a row: it refuses the value of column \"tenant\"");
 /// assert!(error.is_refused());
 /// ```
-#[derive(Debug)]
 pub struct StoreError {
     operation: &'static str,
     source: BoxError,
@@ -675,7 +675,6 @@ pub struct StoreError {
 }
 
 /// What a store refuses for good.
-#[derive(Debug)]
 struct Refusal {
     column: Option<String>,
 }
@@ -734,6 +733,8 @@ impl StoreError {
         self.refusal.as_ref()?.column.as_deref()
     }
 }
+
+readable_debug!(StoreError);
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
