@@ -98,6 +98,7 @@ mod codec;
 mod engine;
 mod envelope;
 mod error;
+mod error_chain;
 #[cfg(feature = "actix")]
 mod http;
 mod query;
@@ -263,6 +264,7 @@ pub use clock::{Clock, Timestamp};
 pub use codec::Bincode;
 pub use codec::{Codec, CodecError, Framing, Json, MAX_DEPTH};
 pub use engine::config::Cleanup;
+pub use engine::watched::{SessionEnd, SessionWatch};
 pub use envelope::{KeyError, Keyring};
 pub use error::{CsrfError, Error, Rejection};
 #[cfg(feature = "actix")]

@@ -30,3 +30,4 @@ mod tampering;
 mod testing;
 mod unknown_write_outcome;
 mod visitors;
+mod watches;

@@ -49,6 +49,8 @@ pub(crate) struct Active<T> {
     pub(crate) id: SessionId,
     /// The token; `None` if the session was found by its id.
     pub(crate) token: Option<Token>,
+    /// Whether its visitor uses it, and not the application, which has found it by its id.
+    pub(super) used_by_visitor: bool,
     /// What is stored; `None` for a new session.
     pub(crate) stored: Option<Stored>,
     /// The fields that the bag is compared with to find what has changed.
@@ -108,6 +110,7 @@ impl<T: Databag> Active<T> {
             bag,
             id: token.session_id(),
             token: Some(token),
+            used_by_visitor: true,
             stored: None,
             lifetime: None,
             intent: Intent::Continue,
@@ -239,6 +242,7 @@ pub(crate) fn open<T: Databag>(
     let mut active = Active {
         bag,
         id: row.id,
+        used_by_visitor: token.is_some(),
         token,
         flash: Vec::new(),
         base: loaded.fields,

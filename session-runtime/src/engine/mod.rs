@@ -11,6 +11,7 @@ pub(crate) mod core;
 pub(crate) mod hooks;
 pub(crate) mod load;
 mod session_locks;
-#[cfg(feature = "actix")]
 mod touch;
 pub(crate) mod update;
+mod watch;
+pub(crate) mod watched;

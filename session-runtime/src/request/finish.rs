@@ -139,7 +139,8 @@ impl<T: Databag> Slot<T> {
         let bag = std::any::type_name::<T>();
         let error = Error::Usage(format!(
             "a `Session<{bag}>` is still held after the handler has answered, so it cannot be stored: drop it before, \
-             and let what continues (a task, a streamed body) use `Sessions::update`",
+             and let what continues (a task, a WebSocket, a streamed body) keep its `id()` and use `Sessions::update`, \
+             `Sessions::touch` and `Sessions::watch`",
         ));
         report::<T>(None, &error, "could not store the session");
         let Some(id) = loan.ending else {
@@ -201,7 +202,9 @@ impl<T: Databag> Slot<T> {
                 Err(error)
             }
             Finish::RefuseShared => {
-                let shared = "a `SessionRef` is still held after the handler has answered: drop it before";
+                let shared = "a `SessionRef` is still held after the handler has answered: drop it before, and let what \
+                              continues (a task, a WebSocket, a streamed body) keep its `id()` and use `Sessions::get`, \
+                              `Sessions::touch` and `Sessions::watch`";
                 let error = Error::Usage(shared.to_owned());
                 report::<T>(Some(id), &error, "could not store the session");
                 self.engine.block_if_end_failed(ends, id, Err(error))

@@ -5,6 +5,7 @@ pub(crate) mod devices;
 pub(crate) mod fields;
 pub(crate) mod flows;
 pub(crate) mod lifetimes;
+pub(crate) mod live;
 pub(crate) mod log_in;
 pub(crate) mod testing;
 pub(crate) mod transport;
@@ -37,6 +38,14 @@ macro_rules! features {
                     a_flow_ends_by_itself,
                     each_ticket_is_taken_once_in_a_thousand_races,
                     of_two_handlers_that_take_one_flow_one_is_answered,
+                }
+                live::{
+                    a_touch_extends_the_idle_limit_as_a_request_does,
+                    a_touch_leaves_the_absolute_limit,
+                    a_touch_revives_nothing,
+                    a_watch_ends_at_once_when_this_process_ends_the_session,
+                    a_watch_follows_a_session_and_ends_with_its_user,
+                    a_watch_ends_when_the_session_expires,
                 }
                 log_in::{
                     a_visitor_who_must_log_in_is_answered_by_what_they_accept,
