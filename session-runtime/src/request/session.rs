@@ -25,7 +25,9 @@ use crate::token::SessionId;
 /// is an error instead.
 ///
 /// A request has one at a time. Lend it to functions as `&mut Session<T>`; to read the session elsewhere, take a
-/// [`SessionRef`].
+/// [`SessionRef`]. What continues after the answer has begun (a task, a WebSocket, a streamed body) keeps the [`id`](Self::id) and
+/// uses [`Sessions::update`](crate::Sessions::update), [`touch`](crate::Sessions::touch) and
+/// [`watch`](crate::Sessions::watch).
 ///
 /// It stays in its request: it is not `Send`, so `tokio::spawn` does not take it, and one that `actix_web::rt::spawn` keeps until the
 /// handler has answered is an error. A task takes the [`id`](Self::id), and changes the session by

@@ -8,7 +8,6 @@ struct Shop {
 
 async fn stay(sessions: Sessions<Shop, InCookie>, id: SessionId) {
     let _ = sessions.watch(id).await;
-    let _ = sessions.touch(id).await;
 }
 
 fn main() {
