@@ -44,6 +44,7 @@ impl fmt::Debug for Client {
 
 /// A session that a request works on.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Active<T> {
     pub(crate) bag: T,
     pub(crate) id: SessionId,

@@ -135,11 +135,6 @@ async fn log_in_for(mut session: Session<Account>, path: web::Path<(String, u64)
     HttpResponse::Ok()
 }
 
-async fn log_out(mut session: Session<Account>) -> impl Responder {
-    session.log_out();
-    HttpResponse::Ok()
-}
-
 async fn remember(mut session: Session<Account>, remember: web::Path<bool>) -> impl Responder {
     session.remember(*remember);
     HttpResponse::Ok()
