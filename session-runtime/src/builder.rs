@@ -214,7 +214,7 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set(|settings| settings.hooks.rejected = Box::new(hook))
     }
 
-    /// Replaces the system's clock, for tests.
+    /// Replaces the system's clock, for tests: by a [`ManualClock`](crate::testing::ManualClock).
     pub fn clock(self, clock: impl Clock) -> Self {
         self.set(|settings| settings.clock = Box::new(clock))
     }

@@ -20,6 +20,7 @@ use crate::value::{ColumnType, Value};
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod damage;
 mod filter;
+#[cfg_attr(not(feature = "memory"), expect(unreachable_pub, reason = "only tests of handlers use it then"))]
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;

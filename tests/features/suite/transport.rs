@@ -45,6 +45,8 @@ impl Client {
         assert!(tokens.len() < 2, "{tokens:?}");
         if let [token] = &*tokens {
             assert_eq!(answer.all("cache-control"), ["no-store"]);
+            let value = answer.headers.get(NAME).expect("it is there");
+            assert_eq!(format!("{value:?}"), "Sensitive", "`Debug` of an answer shows no token");
             self.token.replace(token.clone());
         }
         assert!(answer.all("vary").contains(&NAME.to_owned()), "{:?}", answer.all("vary"));
