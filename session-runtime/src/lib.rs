@@ -48,7 +48,7 @@
 //! | what a field can be | [`#[derive(Databag)]`](derive@Databag) |
 //! | what a handler can do | [`Session`], [`SessionRef`], [`LoggedIn`] |
 //! | lists, queries, ending other sessions, an operator's tasks | [`Sessions`], [`Find`] |
-//! | WebSockets, event streams | [`Sessions::watch`], [`Sessions::touch`] |
+//! | connections that outlive their request | [`Sessions::watch`], [`Sessions::touch`] |
 //! | cookies, limits, proxies, callbacks | [`Builder`] |
 //! | keys and their rotation | [`Keyring`] |
 //! | forms, against requests that other sites forge | [`Csrf`], [`Session::csrf_token`] |

@@ -31,8 +31,7 @@ pub(crate) struct Active<T> {
     pub(crate) id: SessionId,
     /// The token; `None` if the session was found by its id.
     pub(crate) token: Option<Token>,
-    /// Whether its visitor uses it, and not the application, which has found it by its id.
-    pub(super) used_by_visitor: bool,
+    pub(super) used_by: UsedBy,
     /// What is stored; `None` for a new session.
     pub(crate) stored: Option<Stored>,
     /// The fields that the bag is compared with to find what has changed.
@@ -49,6 +48,14 @@ pub(crate) struct Active<T> {
     pub(super) flash: Vec<(usize, Vec<u8>)>,
     /// Whether a write was sent and not confirmed: it is unknown what is stored.
     pub(crate) unconfirmed: bool,
+}
+
+/// Who uses a session: only its visitor extends its idle expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UsedBy {
+    Visitor,
+    /// It was found by its id.
+    Application,
 }
 
 /// What is stored of a session, besides its fields.
@@ -89,7 +96,7 @@ impl<T: Databag> Active<T> {
             bag,
             id: token.session_id(),
             token: Some(token),
-            used_by_visitor: true,
+            used_by: UsedBy::Visitor,
             stored: None,
             lifetime: None,
             intent: Intent::Continue,
@@ -212,7 +219,7 @@ pub(crate) fn open<T: Databag>(
     let mut active = Active {
         bag,
         id: row.id,
-        used_by_visitor: token.is_some(),
+        used_by: if token.is_some() { UsedBy::Visitor } else { UsedBy::Application },
         token,
         // Only a visitor's request uses flash values up.
         flash: if client.is_some() { flash::<T>(context, &loaded.fields) } else { Vec::new() },

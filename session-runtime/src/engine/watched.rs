@@ -78,14 +78,12 @@ impl SessionWatch {
 
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<SessionEnd> {
         self.waiter.waker.register(context.waker());
-        match self.end() {
-            Some(end) => Poll::Ready(end),
-            None => {
-                // The runtime that has read the rows may be gone.
-                self.registry.keep_reading();
-                Poll::Pending
-            }
+        if let Some(end) = self.end() {
+            return Poll::Ready(end);
         }
+        // The runtime that has read the rows may be gone.
+        self.registry.keep_reading();
+        Poll::Pending
     }
 }
 
@@ -122,7 +120,9 @@ pub(crate) struct Watches(Arc<Registry>);
 impl Drop for Watches {
     fn drop(&mut self) {
         let watched = std::mem::take(&mut lock(&self.0.inner).by_id);
-        watched.into_values().for_each(|watched| watched.end(SessionEnd::Closed));
+        for watched in watched.into_values() {
+            watched.end(SessionEnd::Closed);
+        }
     }
 }
 
