@@ -31,7 +31,7 @@ fn builder() -> PlainBuilder {
 #[actix_web::test]
 async fn contradictory_settings_are_refused_with_their_reason() {
     type Change = fn(PlainBuilder) -> PlainBuilder;
-    let changes: [(&str, Change); 33] = [
+    let changes: [(&str, Change); 34] = [
         ("`idle` is zero", |b| b.idle(Duration::ZERO)),
         ("`idle` is longer than `absolute`", |b| b.idle(Duration::from_hours(2))),
         ("`idle` is longer than `absolute`", |b| b.absolute(Duration::from_mins(1))),
