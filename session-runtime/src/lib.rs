@@ -48,7 +48,6 @@
 //! | what a field can be | [`#[derive(Databag)]`](derive@Databag) |
 //! | what a handler can do | [`Session`], [`SessionRef`], [`LoggedIn`] |
 //! | lists, queries, ending other sessions, an operator's tasks | [`Sessions`], [`Find`] |
-//! | connections that outlive their request | [`Sessions::watch`], [`Sessions::touch`] |
 //! | cookies, limits, proxies, callbacks | [`Builder`] |
 //! | keys and their rotation | [`Keyring`] |
 //! | forms, against requests that other sites forge | [`Csrf`], [`Session::csrf_token`] |
