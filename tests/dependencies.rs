@@ -1,9 +1,11 @@
 //! What the dependencies may be, as `deny.toml` says: their licences, where they come from, and which are there twice.
+//! And that each is used.
 //!
 //! `cargo deny` checks the same, and the advisories; `tests/run` runs it where it is installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -18,17 +20,25 @@ struct Package {
     source: Option<String>,
 }
 
-fn packages() -> Vec<Package> {
+fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap_or_default().to_owned()
+}
+
+fn metadata() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--locked", "--all-features"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .expect("cargo runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let text = |package: &Value, field: &str| package[field].as_str().unwrap_or_default().to_owned();
-    let packages = metadata["packages"].as_array().expect("a list").iter();
+    let mut metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let Value::Array(packages) = metadata["packages"].take() else { panic!("a list") };
     packages
+}
+
+fn packages() -> Vec<Package> {
+    metadata()
+        .iter()
         .map(|package| Package {
             name: text(package, "name"),
             version: text(package, "version"),
@@ -36,6 +46,40 @@ fn packages() -> Vec<Package> {
             source: package["source"].as_str().map(str::to_owned),
         })
         .collect()
+}
+
+/// Returns the source of all targets of a package of this workspace.
+fn source(package: &Value) -> String {
+    let mut folders = vec![PathBuf::from(text(package, "manifest_path")).with_file_name("")];
+    let targets = package["targets"].as_array().expect("a list").iter();
+    folders.extend(targets.map(|target| PathBuf::from(text(target, "src_path")).with_file_name("")));
+    let mut source = String::new();
+    let mut seen = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        if !seen.insert(folder.clone()) {
+            continue;
+        }
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                source += &fs::read_to_string(path).expect("text");
+            }
+        }
+    }
+    source
+}
+
+/// Returns the dependencies whose names the source does not use as paths.
+fn unused<'a>(dependencies: impl IntoIterator<Item = &'a str>, source: &str) -> BTreeSet<&'a str> {
+    let is_used = |name: &str| {
+        let path = format!("{}::", name.replace('-', "_"));
+        source
+            .match_indices(&path)
+            .any(|(at, _)| !source[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_'))
+    };
+    dependencies.into_iter().filter(|name| !is_used(name)).collect()
 }
 
 fn deny_toml() -> String {
@@ -67,6 +111,26 @@ fn every_dependency_has_an_allowed_licence_and_comes_from_the_registry() {
         assert!(is_allowed(&license, &allowed), "{name} {version}: {license}");
         assert_eq!(source.as_deref(), Some(REGISTRY), "{name} {version}");
     }
+}
+
+#[test]
+fn each_dependency_is_used() {
+    for package in metadata().iter().filter(|package| package["source"].is_null()) {
+        let dependencies = package["dependencies"].as_array().expect("a list");
+        let names = dependencies.iter().filter_map(|dependency| dependency["name"].as_str());
+        // `build.rs` copies the example that uses it.
+        let names =
+            names.filter(|name| (text(package, "name").as_str(), *name) != ("databag-tests", "rmp-serde"));
+        let unused = unused(names, &source(package));
+        assert!(unused.is_empty(), "{}: {unused:?}", text(package, "name"));
+    }
+}
+
+#[test]
+fn an_unused_dependency_is_found() {
+    let source = "use one_more::Thing; fn f() { g() } mod my_third;";
+    let names = ["one-more", "third", "more"];
+    assert_eq!(unused(names, source), BTreeSet::from(["third", "more"]));
 }
 
 #[test]

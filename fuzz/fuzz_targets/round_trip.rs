@@ -1,2 +1,4 @@
+//! The target `round_trip`, for libFuzzer.
+
 #![no_main]
 libfuzzer_sys::fuzz_target!(|data: &[u8]| (databag_fuzz::round_trip::BINARY.run)(data));

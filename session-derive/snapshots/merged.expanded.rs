@@ -27,6 +27,7 @@ const _: () = {
             },
             idle: __databag::Duration::from_millis(1800000u64),
             absolute: __databag::Duration::from_millis(43200000u64),
+            remember: __databag::Duration::from_millis(2592000000u64),
             max_per_user: __databag::None,
             version: 0u32,
             fields: &[

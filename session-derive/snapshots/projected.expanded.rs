@@ -27,6 +27,7 @@ const _: () = {
             },
             idle: __databag::Duration::from_millis(1800000u64),
             absolute: __databag::Duration::from_millis(43200000u64),
+            remember: __databag::Duration::from_millis(2592000000u64),
             max_per_user: __databag::Some(5u32),
             version: 0u32,
             fields: &[
@@ -167,7 +168,7 @@ const _: () = {
         }
         ///Replaces `account`.
         #[inline]
-        fn set_account(&mut self, value: impl __databag::Into<i64>) {
+        fn set_account(&mut self, value: impl __databag::IntoValue<i64>) {
             self.account = __databag::Some(__databag::Into::into(value));
         }
         ///Sets `account` to `None`.
@@ -200,7 +201,7 @@ const _: () = {
         }
         ///Replaces `tenant`.
         #[inline]
-        fn set_tenant(&mut self, value: impl __databag::Into<String>) {
+        fn set_tenant(&mut self, value: impl __databag::IntoValue<String>) {
             self.tenant = __databag::Some(__databag::Into::into(value));
         }
         ///Sets `tenant` to `None`.

@@ -17,7 +17,7 @@ pub(crate) fn expand(input: &Input<'_>) -> TokenStream {
         input,
         &quote!(Databag),
         &quote! {
-            type Codec = #p::Bincode;
+            type Codec = #p::Json;
             const SCHEMA: &'static #p::Schema = ::core::unreachable!();
             fn defaults() -> Self {
                 ::core::unreachable!()

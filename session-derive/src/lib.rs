@@ -17,6 +17,7 @@ mod errors;
 mod expand;
 mod fallback;
 mod model;
+mod serde_attrs;
 #[cfg(test)]
 mod snapshots;
 
@@ -65,7 +66,7 @@ use crate::errors::Errors;
 /// | `absolute = ".."` | the absolute expiry: how long a session lives at most | `"12h"` |
 /// | `remember = ".."` | how long a session lives that `Session::remember` has made a remembered one, used or not; its cookie outlives the browser | `"30d"` |
 /// | `max_per_user = n` | how many sessions a user may have; a log-in ends the oldest other ones, in one step with it | unlimited |
-/// | `codec = ..` | `"bincode"`, `"json"`, or a type that implements `Codec` | `"bincode"` |
+/// | `codec = ..` | `"bincode"` (the feature `bincode`, a default one), `"json"`, or a type that implements `Codec` | `"bincode"` |
 /// | `rename_all = ".."` | the case of stored names: `"camelCase"`, `"kebab-case"`, and serde's others | as written |
 /// | `version = n` | the number of the layout: raise it when stored fields change, as `assert_schema!` asks; the runtime does not use it | `0` |
 /// | `accessors = false` | generates no accessors | `accessors = true` |
@@ -80,10 +81,12 @@ use crate::errors::Errors;
 /// | `user_id` | the user, an `Option` of a column value; a change rotates the session id. The field may be called `user` |
 /// | `ip_addr` | the address, an `Option<IpAddr>`; the runtime sets it and compares it on every load |
 /// | `bind = ".."` | with `ip_addr`: `"exact"` (default), `"prefix"` (24 bits of IPv4, 64 of IPv6), or `"off"` |
+/// | `user_agent` | what the client says it is, an `Option<String>` of at most 256 bytes; the runtime sets it on every request of the visitor, for a page that lists their devices. Anyone can write anything there |
 /// | `column`, `column = ".."` | copies the field into a column, unsealed, so that queries can find it; the docs of a store name the values that its columns cannot hold |
 /// | `index` | with `column`: gives the column an index |
 /// | `flash` | readable on the next request, then gone; the field is an `Option`. An `Option` of `String`, `Vec` or `Cow<'static, str>` that is set is for the next request, also if it equals the one that this request has received (so a copy of the received one is too); of other types, an equal value counts as received |
 /// | `ttl = ".."` | how long a value stays after it was last changed; then the field, an `Option`, is `None`. What is stored of it goes with the next write of the session |
+/// | `flow` | the field is `Flows<T>`, and keeps what leaves the site and comes back once, under a ticket; with `ttl = ".."`, by default 10 minutes |
 /// | `default = expr` | the value in a new session, instead of `Default::default()` |
 /// | `rename = ".."` | the stored name |
 /// | `alias = ".."` | an earlier stored name; may be repeated |
@@ -150,6 +153,10 @@ use crate::errors::Errors;
 /// has no NaN and no infinities, does not tell `Some(None)` from `None`, and has only texts, numbers and the like as keys of maps. A value has
 /// at most 128 levels.
 ///
+/// Attributes of serde on the struct and its fields, such as `#[serde(skip)]`, are for other uses of the struct: they do not
+/// change how a session is stored. Where `#[databag(..)]` has the same attribute and it is missing, a warning says so;
+/// `#[allow(deprecated)]` on the field or the struct silences it. Without a derive of serde's on the struct rustc refuses them.
+///
 /// # When the struct changes
 ///
 /// Sessions outlive deployments. In sessions that are stored already, a new field has its default, a renamed field
@@ -196,9 +203,13 @@ pub fn derive_column_value(input: TokenStream) -> TokenStream {
 
 fn databag(input: &DeriveInput) -> proc_macro2::TokenStream {
     let errors = Errors::default();
+    let warnings = serde_attrs::warnings(input);
     let input = Input::read(input, &errors);
     match check::check(&input, errors) {
-        Ok(bag) => expand::expand(&bag),
+        Ok(bag) => {
+            let bag = expand::expand(&bag);
+            quote::quote! { #bag #warnings }
+        }
         Err(mistakes) => {
             let stubs = fallback::expand(&input);
             quote::quote! { #mistakes #stubs }

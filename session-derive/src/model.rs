@@ -82,6 +82,7 @@ pub(crate) struct Field<'a> {
     pub(crate) stored: Option<Stored<'a>>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own")]
 pub(crate) struct Stored<'a> {
     pub(crate) name: String,
     pub(crate) aliases: Vec<String>,
@@ -92,6 +93,9 @@ pub(crate) struct Stored<'a> {
     pub(crate) codec: Option<Codec<'a>>,
     pub(crate) merge: Merge<'a>,
     pub(crate) flash: bool,
+    pub(crate) user_agent: bool,
+    /// How long a flow lives, in milliseconds, if the field holds flows.
+    pub(crate) flow: Option<u64>,
     /// In milliseconds.
     pub(crate) ttl: Option<u64>,
     pub(crate) keep_on_logout: bool,
@@ -104,6 +108,8 @@ pub(crate) enum Merge<'a> {
     Default,
     Known(Policy),
     Function(&'a Path),
+    /// The field holds flows, of this type.
+    Flows(&'a Type),
 }
 
 #[derive(Clone, Copy)]
@@ -188,7 +194,9 @@ impl<'a> Accessors<'a> {
     fn of(field: &ast::Field<'a>) -> Self {
         let named = field.attrs.accessor.value().and_then(|name| name.parse().ok());
         let kind = match inside(field.ty, "Option") {
-            _ if field.attrs.ip_addr.is_given() => AccessorKind::ReadOnly,
+            _ if field.attrs.ip_addr.is_given() || field.attrs.user_agent.is_given() => {
+                AccessorKind::ReadOnly
+            }
             Some(value) => AccessorKind::Option(value),
             None => AccessorKind::Plain,
         };

@@ -13,18 +13,21 @@ pub use serde;
 
 pub use crate::bag::comparison::{Comparison, Equality};
 pub use crate::bag::encoding::{Decoder, Encoder};
+pub use crate::bag::flows::Flows;
 pub use crate::bag::policy::{Entries, FieldVersions, MergeOutcome};
 pub use crate::bag::schema::{Bind, Columns, CookieSchema, Field, Persistence, Role, SameSite, Schema};
 pub use crate::bag::schema_lock::assert_schema;
 pub use crate::bag::shape::Shapes;
 pub use crate::bag::{Databag, HasIp, HasUser, Projection};
-pub use crate::codec::{Bincode, Codec, CodecError, Json};
+pub use crate::clock::Timestamp;
+#[cfg(feature = "bincode")]
+pub use crate::codec::Bincode;
+pub use crate::codec::{Codec, CodecError, Json};
 pub use crate::query::Column;
 pub use crate::store::ColumnRef;
 pub use crate::value::{ColumnType, ColumnValue, Value};
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use crate::bag::comparison::encoding;
@@ -67,6 +70,18 @@ pub mod fuzz {
 pub fn default_of<T: HasDefault>() -> T {
     T::default_value()
 }
+
+/// What the setter of an `Option<T>` takes: a `T`, and everything that becomes one by [`Into`].
+#[diagnostic::on_unimplemented(
+    message = "a field `Option<{T}>` cannot be set to `{Self}`",
+    label = "expected what is inside of `Some`: a `{T}`, or what becomes one by `Into`",
+    note = "to set the field to `None`, call the method whose name begins with `clear_`: `clear_name()` for `name`",
+    note = "to set it to an `Option`, assign it: `session.name = value`"
+)]
+pub trait IntoValue<T>: Into<T> {}
+
+#[diagnostic::do_not_recommend]
+impl<T, V: Into<T>> IntoValue<T> for V {}
 
 /// A type of fields that need no `default` attribute.
 #[diagnostic::on_unimplemented(
@@ -339,6 +354,7 @@ impl<T> LastByDefault<T> for &DefaultMergeProbe<T> {
     }
 }
 
+#[cfg(feature = "bincode")]
 macro_rules! compile_here {
     ($($ty:ty),+ $(,)?) => {
         /// Moves fields of the types that most bags have. It is never called: without optimisation, rustc uses the
@@ -362,8 +378,10 @@ macro_rules! compile_here {
     };
 }
 
+#[cfg(feature = "bincode")]
 compile_here! {
     bool, i32, i64, u32, u64, f64, String,
     Option<i32>, Option<i64>, Option<u32>, Option<u64>, Option<String>, Option<IpAddr>,
-    Vec<u8>, Vec<u32>, Vec<i64>, Vec<String>, BTreeMap<String, u32>, BTreeMap<String, String>,
+    Vec<u8>, Vec<u32>, Vec<i64>, Vec<String>,
+    std::collections::BTreeMap<String, u32>, std::collections::BTreeMap<String, String>,
 }

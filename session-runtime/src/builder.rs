@@ -279,7 +279,11 @@ impl<S: Backing> Settings<S> {
         if opened.owner != T::SCHEMA.name {
             return Err(Error::Config(foreign_table(T::SCHEMA, &opened.owner)));
         }
-        let requirements = Requirements { plaintext, max_per_user: T::SCHEMA.max_per_user.is_some() };
+        let requirements = Requirements {
+            plaintext,
+            max_per_user: T::SCHEMA.max_per_user.is_some(),
+            flows: T::SCHEMA.fields.iter().any(|field| field.flow),
+        };
         if let Some(refusal) = opened.backend.refusal(requirements) {
             return Err(Error::Config(refusal.to_owned()));
         }

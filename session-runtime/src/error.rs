@@ -124,16 +124,16 @@ impl From<MergeError> for Error {
     }
 }
 
-/// The reason why a session cookie is not accepted. The request continues as an anonymous one.
+/// The reason why a session's token is not accepted. The request continues as an anonymous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// The cookie is not a token in its canonical form.
-    #[error("the cookie is not a session token")]
+    /// The cookie, or the header, is not a token in its canonical form.
+    #[error("what the request has is not a session token")]
     Malformed,
-    /// The request has the cookie more than once. If its path, domain or `Partitioned` has changed, `former_cookie` of the
+    /// The request has the cookie, or the header, more than once. If the cookie's path, domain or `Partitioned` has changed, `former_cookie` of the
     /// builder removes the old one.
-    #[error("the request has the session cookie more than once")]
+    #[error("the request has the session token more than once")]
     Duplicate,
     /// No session has this token: it was never issued, or its session has ended.
     #[error("no session has this token")]

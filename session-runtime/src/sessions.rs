@@ -743,7 +743,7 @@ impl<T> Snapshot<T> {
     }
 
     /// Returns when the user has logged in, or was last [reauthenticated](crate::Session::reauthenticated).
-    pub fn authenticated(&self) -> Option<SystemTime> {
+    pub fn authenticated_at(&self) -> Option<SystemTime> {
         self.authenticated.map(SystemTime::from)
     }
 

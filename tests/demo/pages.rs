@@ -265,7 +265,10 @@ fn sessions_survive_a_restart() {
 #[test]
 fn a_copied_cookie_is_anonymous_at_another_address() {
     let folder = folder();
-    let shop = Shop::new(SHOP, &folder).env("SHOP_TRUSTED_PROXIES", "127.0.0.1").start();
+    let shop = Shop::new(SHOP, &folder)
+        .env("SHOP_TRUSTED_PROXIES", "127.0.0.1")
+        .env("SHOP_HOSTS", "127.0.0.1")
+        .start();
     let mut owner = Visitor::of(&shop);
     owner.forwarded_for = Some("203.0.113.9".to_owned());
     let session = owner.api("/login", "user=7");
@@ -282,10 +285,21 @@ fn a_copied_cookie_is_anonymous_at_another_address() {
 
 #[test]
 fn only_a_trusted_proxy_can_state_an_address() {
-    let (_folder, shop) = open_shop();
+    let folder = folder();
+    let shop = Shop::new(SHOP, &folder).env("SHOP_HOSTS", "127.0.0.1").start();
     let mut visitor = Visitor::of(&shop);
     visitor.forwarded_for = Some("203.0.113.9".to_owned());
     assert_eq!(visitor.session()["ip_addr"], "127.0.0.1");
+}
+
+/// The shop serves plain HTTP, and a proxy has the address of this machine for everybody.
+#[test]
+fn a_shop_under_development_answers_nothing_that_a_proxy_passes_on() {
+    let (_folder, shop) = open_shop();
+    let mut visitor = Visitor::of(&shop);
+    assert_eq!(visitor.get("/").status, 200);
+    visitor.forwarded_for = Some("203.0.113.9".to_owned());
+    assert_eq!(visitor.get("/").status, 403);
 }
 
 #[test]

@@ -3,20 +3,22 @@
 
 mod suite;
 
+use std::future::{Ready, ready};
+
 use session_runtime::{AnyStore, CookieStore, MemoryStore, SqliteStore};
 
 use self::suite::features;
 
-async fn memory() -> AnyStore {
-    MemoryStore::new().into()
+fn memory() -> Ready<AnyStore> {
+    ready(MemoryStore::new().into())
 }
 
-async fn sqlite() -> AnyStore {
-    SqliteStore::in_memory().expect("a database").into()
+fn sqlite() -> Ready<AnyStore> {
+    ready(SqliteStore::in_memory().expect("a database").into())
 }
 
-async fn cookie() -> AnyStore {
-    CookieStore.into()
+fn cookie() -> Ready<AnyStore> {
+    ready(CookieStore.into())
 }
 
 features! { in_memory: crate::memory }

@@ -328,6 +328,34 @@ async fn a_cookie_from_a_neighbour_does_not_open_a_session_to_its_forms() {
     }
 }
 
+/// The neighbour plants the cookie before the visitor has a session, and knows tokens for it. The session that the visitor
+/// begins then must not take it over.
+#[actix_web::test]
+async fn a_cookie_that_a_neighbour_has_planted_does_not_pass_into_the_session_that_begins() {
+    for storage in storages() {
+        for name in ["shop", "__Secure-shop", COOKIE] {
+            let builder = Sessions::<Shop>::builder((storage.open)()).keyring(key()).cookie(name);
+            let site = pages(builder.cleanup(Cleanup::Never).build().await.expect("good settings")).await;
+            let [victim, attacker] = [(); 2].map(|()| site.browser());
+            let (csrf_cookie, shown) = (format!("{name}-csrf"), format!("{} {name}", storage.name));
+            let known = token(&attacker).await;
+            let planted = attacker.cookie(&csrf_cookie).expect("a visitor's cookie");
+            victim.set_cookie(&csrf_cookie, &planted);
+            let own = token(&victim).await;
+            // Browsers let no neighbour set the name with `__Host-`.
+            let expected = if name == COOKIE { 200 } else { 403 };
+            assert_eq!(status(&victim, "/guarded/buy", &own).await, 200, "{shown}: the session begins");
+            for form in [&known, &own] {
+                assert_eq!(status(&victim, "/guarded/buy", form).await, expected, "{shown}");
+            }
+            victim.set_cookie(&csrf_cookie, &planted);
+            assert_eq!(status(&victim, "/guarded/buy", &known).await, 403, "{shown}: planted again");
+            let next = token(&victim).await;
+            assert_eq!(submit(&victim, "/guarded/buy", &next).await.body, "3 1 None", "{shown}");
+        }
+    }
+}
+
 /// The id of a session is public. A visitor who could name one in the cookie would get tokens for it.
 #[actix_web::test]
 async fn a_visitor_cannot_name_a_session_in_the_cookie() {

@@ -4,7 +4,7 @@ use actix_web::test::{self, TestRequest};
 use actix_web::{App, FromRequest as _, web};
 use databag_tests::{Call, Fault, Logs, Site, Watched};
 use session_runtime::{
-    Cleanup, Databag, Error, LoggedIn, Session, SessionMiddleware, SessionRef, Sessions, SqliteStore,
+    Cleanup, Csrf, Databag, Error, LoggedIn, Session, SessionMiddleware, SessionRef, Sessions, SqliteStore,
     TestRequestExt as _,
 };
 
@@ -60,6 +60,20 @@ async fn a_missing_middleware_is_500_and_the_log_names_the_type_and_the_fix() {
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (500, "Internal Server Error"));
     let fix = "add `.wrap(SessionMiddleware::new(sessions))`";
     assert_eq!(logs.lines(&["ERROR", "app::Shop", fix]).len(), 1, "{}", logs.text());
+}
+
+#[actix_web::test]
+async fn a_guard_that_is_wrapped_after_the_middleware_is_500_and_the_log_says_what_runs_first() {
+    let world = shop().await;
+    let app = App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .wrap(Csrf::<Shop>::guard())
+        .route("/", web::post().to(async || "never"));
+    let site = Site::new(test::init_service(app).await);
+    let (logs, _guard) = Logs::of_this_thread();
+    assert_eq!(site.browser().post("/").await.status, 500);
+    let advice = "what is wrapped last runs first";
+    assert_eq!(logs.lines(&["ERROR", "app::Shop", advice]).len(), 1, "{}", logs.text());
 }
 
 #[derive(Databag)]
@@ -219,4 +233,64 @@ async fn handlers_are_tested_without_a_server() {
     drop(reader);
     let session = Session::<Shop>::extract(&request).await.expect("the request carries the session");
     assert_eq!(buy(session).await, "1 5 false");
+}
+
+#[actix_web::test]
+async fn a_session_of_a_test_request_reaches_a_service_through_the_middleware() {
+    let world = shop().await;
+    let admins = admins(world.store.clone(), None).await;
+    let read = async |session: SessionRef<Shop>| format!("{} {}", session.count, session.is_new());
+    let devices = async |session: LoggedIn<Shop>, sessions: Sessions<Shop>| {
+        let found = sessions.of_user(session.user()).await.expect("answers");
+        (found.len() == 1 && found[0].id() == session.id()).to_string()
+    };
+    let buy = async |mut session: Session<Shop>| {
+        session.count += 1;
+        session.log_in(8);
+        session.count.to_string()
+    };
+    let both =
+        async |shop: SessionRef<Shop>, admin: SessionRef<Admin>| format!("{} {}", shop.count, admin.actions);
+    let app = App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .wrap(SessionMiddleware::new(admins))
+        .route("/read", web::get().to(read))
+        .route("/devices", web::get().to(devices))
+        .route("/buy", web::post().to(buy))
+        .route("/both", web::get().to(both))
+        .service(web::scope("/guarded").wrap(Csrf::<Shop>::guard()).route("/buy", web::post().to(buy)));
+    let site = Site::new(test::init_service(app).await);
+    let bag = || Shop { user_id: Some(7), count: 4, ..Shop::defaults() };
+    let get = |path| TestRequest::get().uri(path);
+    let post = |path| TestRequest::post().uri(path);
+
+    let answer = site.call(get("/read").session(bag()).to_request()).await;
+    assert_eq!((&*answer.body, answer.set_cookies().len()), ("4 false", 0), "as a visitor of before");
+    assert_eq!(site.call(get("/read").to_request()).await.body, "0 true", "each request has its own");
+    world.sessions.clear().await.expect("answers");
+    assert_eq!(site.call(get("/devices").session(bag()).to_request()).await.body, "true");
+
+    let browser = site.browser();
+    let answer = site.call(post("/buy").session(bag()).to_request()).await;
+    browser.keep(&answer);
+    assert_eq!(
+        (&*answer.body, &*browser.get("/read").await.body),
+        ("5", "5 false"),
+        "it goes on by its cookie"
+    );
+
+    let forged = site.call(post("/guarded/buy").session(bag()).to_request()).await;
+    let sent = site.call(post("/guarded/buy").session_with_csrf(bag()).to_request()).await;
+    assert_eq!((forged.status.as_u16(), sent.status.as_u16(), &*sent.body), (403, 200, "5"));
+
+    let admin = Admin { actions: 10, ..Admin::defaults() };
+    assert_eq!(site.call(get("/both").session(bag()).session(admin).to_request()).await.body, "4 10");
+
+    // The number of another request is no session: each is taken once.
+    for number in 0..40 {
+        let stranger = get("/read").insert_header(("databag-test-session", number));
+        assert_eq!(site.call(stranger.to_request()).await.body, "0 true", "{number}");
+    }
+    world.watch.fail(Call::Insert, Fault::Down);
+    assert_eq!(site.call(get("/read").session(bag()).to_request()).await.status, 503);
 }

@@ -451,6 +451,25 @@ async fn a_log_in_that_is_not_stored_ends_no_session() {
     assert_eq!(ended.take(), [format!("{oldest:?}")]);
 }
 
+/// The first sending of the write fails, nothing is found, and the second one keeps the limit too.
+#[actix_web::test]
+async fn a_log_in_that_is_sent_again_keeps_the_limit() {
+    let (sessions, watch, ended) = watched().await;
+    let gate = Gate::default();
+    gate.open();
+    let site = users::site(&sessions, &gate).await;
+    let [oldest, ..]: [_; users::MAX] = users::log_ins(&site, 7).await;
+    let (oldest, visitor) = (id_of(&oldest), site.browser());
+    visitor.post("/late").await;
+    watch.fail_next(Call::Update, Fault::Down);
+    assert_eq!(visitor.post("/login/7").await.status, 200);
+    let left = sessions.of_user(7).await.expect("it answers");
+    assert_eq!(
+        (left.len(), left[0].id(), ended.take()),
+        (users::MAX, id_of(&visitor), vec![format!("{oldest:?}")])
+    );
+}
+
 fn id_of(browser: &databag_tests::Browser) -> SessionId {
     let token = browser.cookie(users::COOKIE).expect("a cookie");
     session_runtime::Token::parse(&token).expect("a token").session_id()
@@ -523,5 +542,122 @@ async fn of_two_changes_of_the_password_at_once_one_session_is_left() {
         statuses.sort_unstable();
         assert!(statuses[0] == 200 && [200, 401, 409].contains(&statuses[1]), "{statuses:?}");
         assert_eq!(sessions.of_user(7).await.expect("it answers").len(), 1);
+    }
+}
+
+/// A log-in that checks the password again when its session is stored, as the docs of `rotate_and_end_others` ask: whatever is
+/// wrong with the second check, no session is left, and the browser learns of none.
+#[actix_web::test]
+async fn a_log_in_whose_second_check_is_not_passed_leaves_no_session() {
+    let (sessions, watch, _) = watched().await;
+    for second in [Some(true), Some(false), None] {
+        for had_a_session in [false, true] {
+            let check = move |mut session: Session<users::Limited>| async move {
+                session.log_in(7);
+                session.save().await?;
+                match second {
+                    Some(true) => return Ok("welcome"),
+                    Some(false) => session.destroy(),
+                    None => {
+                        session.destroy();
+                        return Err(actix_web::error::ErrorServiceUnavailable("the accounts are down"));
+                    }
+                }
+                Ok("wrong password")
+            };
+            let visit = async |mut session: Session<users::Limited>| {
+                session.count += 1;
+                "seen"
+            };
+            let read = async |session: Session<users::Limited>| format!("{:?}", session.user_id);
+            let browser = site!(sessions; "/in" => check, "/visit" => visit, "/read" => read).browser();
+            if had_a_session {
+                browser.post("/visit").await;
+            }
+            let old = browser.copied();
+            let answer = browser.post("/in").await;
+            assert_eq!(answer.status.as_u16(), if second.is_none() { 503 } else { 200 });
+            let (user, is_in) = (browser.get("/read").await.body, second == Some(true));
+            assert_eq!(user, if is_in { "Some(7)" } else { "None" }, "{second:?} {had_a_session}");
+            assert_eq!(
+                old.get("/read").await.body,
+                "None",
+                "{second:?} {had_a_session}: the old token is dead"
+            );
+            assert_eq!(browser.cookie(users::COOKIE).is_some(), is_in, "{second:?} {had_a_session}");
+            let stored = sessions.count_all().await.expect("it answers");
+            assert_eq!(stored, u64::from(is_in), "{second:?} {had_a_session}");
+            sessions.clear().await.expect("it answers");
+        }
+    }
+    // The store fails too: no answer ever has the token, and this process refuses it.
+    let check = async |mut session: Session<users::Limited>| {
+        session.log_in(7);
+        session.save().await?;
+        session.destroy();
+        Err::<&str, _>(session_runtime::Error::Ended)
+    };
+    let browser = site!(sessions; "/in" => check).browser();
+    watch.fail(Call::Delete, Fault::Down);
+    let answer = browser.post("/in").await;
+    assert_eq!((answer.status.as_u16(), browser.cookie(users::COOKIE)), (503, None));
+    watch.heal();
+}
+
+/// The password is changed between the two checks of a log-in, before its session is stored and after.
+#[actix_web::test]
+async fn a_log_in_that_meets_a_change_of_the_password_outlives_it_only_with_the_new_one() {
+    let (sessions, _, _) = watched().await;
+    for is_stored_first in [false, true] {
+        let (checked, saved) = (Gate::default(), Gate::default());
+        let gates = web::Data::new((checked.clone(), saved.clone()));
+        let is_changed = std::rc::Rc::new(std::cell::Cell::new(false));
+        let second = is_changed.clone();
+        let enter = move |mut session: Session<users::Limited>, gates: web::Data<(Gate, Gate)>| {
+            let second = second.clone();
+            async move {
+                gates.0.pass().await;
+                session.log_in(7);
+                session.save().await?;
+                gates.1.pass().await;
+                if second.get() {
+                    session.destroy();
+                    return Ok("wrong password");
+                }
+                Ok::<_, session_runtime::Error>("welcome")
+            }
+        };
+        let change = move |mut session: Session<users::Limited>| {
+            is_changed.set(true);
+            async move { session.rotate_and_end_others().await.map(|()| "changed") }
+        };
+        let log_in = async |mut session: Session<users::Limited>| {
+            session.log_in(7);
+            "in"
+        };
+        let app = actix_web::App::new()
+            .wrap(session_runtime::SessionMiddleware::new(sessions.clone()))
+            .app_data(gates)
+            .route("/enter", web::post().to(enter))
+            .route("/change", web::post().to(change))
+            .route("/login", web::post().to(log_in));
+        let site = databag_tests::Site::new(actix_web::test::init_service(app).await);
+        let [owner, thief] = [(); 2].map(|()| site.browser());
+        owner.post("/login").await;
+        let (entered, ()) = tokio::join!(thief.post("/enter"), async {
+            checked.arrival().await;
+            if is_stored_first {
+                checked.open();
+                saved.arrival().await;
+            }
+            assert_eq!(owner.post("/change").await.body, "changed");
+            checked.open();
+            saved.open();
+        });
+        assert_ne!(entered.body, "welcome", "{is_stored_first}");
+        assert_eq!(thief.cookie(users::COOKIE), None, "{is_stored_first}");
+        let left = sessions.of_user(7).await.expect("it answers");
+        assert_eq!(left.iter().map(session_runtime::Snapshot::id).collect::<Vec<_>>(), [id_of(&owner)]);
+        sessions.clear().await.expect("it answers");
     }
 }

@@ -31,11 +31,12 @@ fn builder() -> PlainBuilder {
 #[actix_web::test]
 async fn contradictory_settings_are_refused_with_their_reason() {
     type Change = fn(PlainBuilder) -> PlainBuilder;
-    let changes: [(&str, Change); 33] = [
+    let changes: [(&str, Change); 36] = [
         ("`idle` is zero", |b| b.idle(Duration::ZERO)),
         ("`idle` is longer than `absolute`", |b| b.idle(Duration::from_hours(2))),
         ("`idle` is longer than `absolute`", |b| b.absolute(Duration::from_mins(1))),
         ("`deadline` is zero", |b| b.deadline(Duration::ZERO)),
+        ("`watch_period` is zero", |b| b.watch_period(Duration::ZERO)),
         ("`cleanup` would never pause", |b| b.cleanup(Cleanup::Every(Duration::ZERO))),
         ("`ip_binding` needs a field", |b| b.ip_binding(Bind::Prefix)),
         ("exclude each other", |b| b.production().danger_plaintext()),
@@ -46,6 +47,8 @@ async fn contradictory_settings_are_refused_with_their_reason() {
         ("`production` needs a key that outlives", |b| b.production().cookie("__Host-s")),
         ("`development_hosts` needs `development`", |b| b.development_hosts(["shop.test"])),
         ("is not a host", |b| b.development().development_hosts(["http://shop.test"])),
+        ("use `production` behind a proxy", |b| b.development().trusted_proxies(["127.0.0.1"])),
+        ("use `production` behind a proxy", |b| b.danger_trust_every_peer().development()),
         ("the cookie path has 1025 bytes", |b| b.cookie("shop").path(format!("/{}", "p".repeat(1024)))),
         ("cookie name", |b| b.cookie("")),
         ("cookie name", |b| b.cookie("a b")),
@@ -81,7 +84,7 @@ async fn contradictory_settings_are_refused_with_their_reason() {
 
 #[actix_web::test]
 async fn development_serves_this_machine_and_the_hosts_that_are_named() {
-    let status = async |builder: PlainBuilder, host: &str, peer: &str| {
+    let through = async |builder: PlainBuilder, host: &str, peer: &str, proxy: &[&str]| {
         let sessions = builder.build().await.expect("good settings");
         let visit = async |mut session: Session<Plain>| {
             session.visits += 1;
@@ -90,10 +93,12 @@ async fn development_serves_this_machine_and_the_hosts_that_are_named() {
         let app = App::new().wrap(SessionMiddleware::new(sessions)).route("/", web::get().to(visit));
         let site = Site::new(init_service(app).await);
         let request = TestRequest::get().insert_header((HOST, host));
+        let request = proxy.iter().fold(request, |request, name| request.insert_header((*name, "127.0.0.1")));
         let answer = site.call(request.peer_addr(peer.parse().expect("an address")).to_request()).await;
         assert_eq!(answer.set_cookies().is_empty(), answer.status != StatusCode::OK, "{host} {peer}");
         answer.status
     };
+    let status = async |builder, host: &str, peer: &str| through(builder, host, peer, &[]).await;
     let development = || builder().cookie("__Host-shop").development();
     let named = || development().development_hosts(["shop.test"]);
     for (host, peer) in [("localhost:8080", "127.0.0.1:1"), ("[::1]:8080", "[::1]:1")] {
@@ -107,14 +112,33 @@ async fn development_serves_this_machine_and_the_hosts_that_are_named() {
     assert_eq!(status(named(), "shop.test:8080", "192.0.2.1:1").await, StatusCode::OK);
     assert_eq!(status(named(), "rebound.example", "127.0.0.1:1").await, StatusCode::FORBIDDEN);
     assert_eq!(status(builder(), "example.com", "192.0.2.1:1").await, StatusCode::OK, "without it");
+
+    let local = "127.0.0.1:1";
+    for proxy in ["Forwarded", "Via", "X-Forwarded-For", "x-forwarded-host", "X-Forwarded-Proto", "X-Real-IP"]
+    {
+        assert_eq!(
+            through(development(), "localhost", local, &[proxy]).await,
+            StatusCode::FORBIDDEN,
+            "{proxy}"
+        );
+        assert_eq!(through(named(), "localhost", local, &[proxy]).await, StatusCode::FORBIDDEN, "{proxy}");
+        assert_eq!(through(named(), "shop.test", local, &[proxy]).await, StatusCode::OK, "{proxy}");
+        assert_eq!(
+            through(builder(), "localhost", local, &[proxy]).await,
+            StatusCode::OK,
+            "{proxy}: without it"
+        );
+    }
+    let trusting = || named().trusted_proxies(["127.0.0.1"]);
+    assert_eq!(through(trusting(), "shop.test", local, &["X-Forwarded-For"]).await, StatusCode::OK);
 }
 
 #[actix_web::test]
 async fn times_that_mean_for_ever_are_shortened() {
     const YEAR: Duration = Duration::from_hours(24 * 365);
     let longest = Duration::MAX;
-    let builder =
-        builder().idle(longest).absolute(longest).deadline(longest).cleanup(Cleanup::Every(longest));
+    let builder = builder().idle(longest).absolute(longest).deadline(longest).watch_period(longest);
+    let builder = builder.cleanup(Cleanup::Every(longest));
     let sessions = builder.build().await.expect("good settings");
     let (token, _) = sessions.create(Plain { visits: 1 }).await.expect("stored");
     let session = sessions.load(&token).await.expect("answers").expect("alive");

@@ -4,6 +4,7 @@
 //! are closed here, so these tests are a program of their own and run one after the other.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ use futures_util::future::join_all;
 use redis::FromRedisValue as _;
 use redis::aio::{ConnectionManager, MultiplexedConnection};
 use session_runtime::store::{
-    ColumnRef, Comparison, Filter, LimitedWrite, Outcome, Page, Row, Scope, Update, Write,
+    ColumnRef, Comparison, Filter, LimitedWrite, Outcome, Page, Row, Scope, StoreError, Update, Write,
 };
 use session_runtime::{AnyStore, Databag, Directory, RedisStore, Sessions, Store, Timestamp, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -689,24 +690,38 @@ async fn a_silent_node_of_a_cluster_does_not_disturb_the_others() {
     assert!(failed.is_empty(), "{failed:?}");
 }
 
-/// The rules for a user of Redis that the documentation of the store states: for keys, and for commands.
-fn documented_rules() -> (Vec<String>, Vec<String>) {
+/// What the documentation of the store says about its user.
+fn documentation() -> String {
     let docs =
         std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../session-runtime/src/store/redis/mod.rs");
     let docs = std::fs::read_to_string(docs).expect("the source of the store");
-    let (_, line) = docs.split_once("ACL SETUSER").expect("it is documented");
-    let (line, _) = line.split_once("```").expect("it is a block");
+    docs.split_once("ACL SETUSER").expect("it is documented").1.to_owned()
+}
+
+/// The rules for a user of Redis that the documentation of the store states: for keys, and for commands.
+fn documented_rules() -> (Vec<String>, Vec<String>) {
+    let docs = documentation();
+    let (line, _) = docs.split_once("```").expect("it is a block");
     let rules = line.split_whitespace().filter(|word| *word != "///").map(str::to_owned);
     rules.filter(|rule| rule.starts_with(['~', '+'])).partition(|rule| rule.starts_with('~'))
 }
 
-/// Makes the calls of a program with a user who may run these commands, and returns the ones that the servers refused.
+/// The commands that the documentation adds to them for this case.
+fn documented_additions(with: &str) -> Vec<String> {
+    let docs = documentation();
+    let (_, line) = docs.split_once(&format!("/// | {with} | `")).expect("it is in the table");
+    let (commands, _) = line.split_once('`').expect("it ends");
+    commands.replace("\\|", "|").split(' ').map(str::to_owned).collect()
+}
+
+/// Makes the calls of a program with a user who may run these commands. Returns the ones that the servers refused, and why
+/// no program begins, if it does not.
 async fn refused(
     variable: &str,
     near_cache: Option<Duration>,
     keys: &[String],
     commands: &[String],
-) -> Vec<String> {
+) -> (Vec<String>, Option<String>) {
     const USER: &str = "databag";
     let servers = servers(variable).await;
     let mut raws = Vec::new();
@@ -730,15 +745,21 @@ async fn refused(
         redis::cmd("SCRIPT").arg("FLUSH").exec_async(raw).await.expect("it answers");
     }
     let url = url(variable).replace("://", &format!("://{USER}:open-sesame@"));
-    if let Ok(mut store) = RedisStore::connect(&url).await {
+    let begun = async {
+        let mut store = RedisStore::connect(&url).await?;
         if let Some(max_age) = near_cache {
             store = store.near_cache(max_age);
         }
-        // Without a near cache no command is needed.
-        if store.prepare(&table("rules"), DEADLINE).await.is_ok() {
+        store.prepare(&table("rules"), DEADLINE).await?;
+        Ok::<_, StoreError>(store)
+    };
+    let failure = match begun.await {
+        Ok(store) => {
             every_call(&store).await;
+            None
         }
-    }
+        Err(error) => Some(format!("{error}: {}", error.source().expect("a cause"))),
+    };
     let mut refused = Vec::new();
     for raw in &mut raws {
         let log = redis::cmd("ACL").arg("LOG").query_async::<Vec<HashMap<String, redis::Value>>>(raw).await;
@@ -751,7 +772,7 @@ async fn refused(
     refused.retain(|command| command != "client|setinfo");
     refused.sort();
     refused.dedup();
-    refused
+    (refused, failure)
 }
 
 /// Makes every call, whether it succeeds or not.
@@ -790,22 +811,29 @@ async fn the_documented_commands_are_enough_and_all_are_needed() {
     assert_eq!(keys, ["~databag:*"]);
     assert!(commands.len() > 10, "{commands:?}");
     for (variable, near_cache, also) in [
-        ("REDIS_URL", None, &[][..]),
-        ("REDIS_URL", Some(DEADLINE), &["+client|tracking", "+client|caching"]),
-        ("REDIS_SENTINEL_URL", None, &["+role"]),
-        ("REDIS_CLUSTER_URL", None, &["+ping", "+cluster|slots"]),
+        ("REDIS_URL", None, None),
+        ("REDIS_URL", Some(DEADLINE), Some("[`near_cache`](Self::near_cache)")),
+        ("REDIS_SENTINEL_URL", None, Some("sentinels")),
+        ("REDIS_CLUSTER_URL", None, Some("a cluster")),
     ] {
-        let also: Vec<_> = also.iter().map(ToString::to_string).collect();
+        let also = also.map(documented_additions).unwrap_or_default();
         let all = [commands.clone(), also.clone()].concat();
         let (logs, guard) = Logs::of_this_thread();
-        assert_eq!(refused(variable, near_cache, &keys, &all).await, ["info"], "{variable}");
+        assert_eq!(
+            refused(variable, near_cache, &keys, &all).await,
+            (vec!["info".to_owned()], None),
+            "{variable}"
+        );
         let warnings = logs.lines(&["WARN", "does not let its user run INFO"]);
         assert_eq!(warnings.len(), 1, "{variable}: {}", logs.text());
         drop(guard);
         for missed in if also.is_empty() { commands.clone() } else { also } {
             let fewer: Vec<_> = all.iter().filter(|rule| **rule != missed).cloned().collect();
-            let refused = refused(variable, near_cache, &keys, &fewer).await;
+            let (refused, failure) = refused(variable, near_cache, &keys, &fewer).await;
             assert!(refused.iter().any(|command| missed[1..] == **command), "{missed}: {refused:?}");
+            // Else it would keep no row, and nobody would know.
+            let named = failure.as_ref().is_some_and(|failure| failure.contains(&missed[1..]));
+            assert!(named || near_cache.is_none(), "{missed}: {failure:?}");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::{App, web};
 use databag_tests::rows::{row, table, touch};
-use databag_tests::server::{Server, address, between, silence, url};
+use databag_tests::server::{Server, address, between, intercept, replace, silence, url};
 use databag_tests::{Logs, Site};
 use redis::aio::MultiplexedConnection;
 use session_runtime::store::{Filter, Outcome, Page, Row, Update};
@@ -405,6 +405,186 @@ every_pool!(
     "KILL ID",
     (4, 0x17)
 );
+
+/// What becomes of the `COMMIT` of a log-in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Commit {
+    Made,
+    /// It does not reach the server, and the connection is closed.
+    Cut,
+    /// It reaches the server; the answer is lost, and the connection is closed.
+    AnswerLost,
+    /// The server does not understand it once, so the transaction stays open.
+    Misspelt,
+    /// The server refuses each one by this code, and the log-in has this status.
+    Refused(&'static str, u16),
+}
+
+/// How many sessions a user may have in [`Few`].
+const MAX: usize = 2;
+
+#[derive(Databag)]
+#[databag(table = "commit_shop", cookie = "commits", max_per_user = 2)]
+struct Few {
+    #[databag(user_id)]
+    user_id: Option<i64>,
+    visits: u32,
+}
+
+/// Log-ins of one user over a proxy that spoils the `COMMIT`, and by another program without it. `refuse` tells the server
+/// the code by which it is to refuse them; `rewrite` makes a statement of a `COMMIT` that the server refuses so.
+async fn log_ins_survive_a_failed_commit<S: Directory>(
+    variable: &str,
+    connect: impl AsyncFn(&str) -> Result<S, StoreError>,
+    refusals: [Commit; 3],
+    refuse: impl AsyncFn(Option<&'static str>),
+    rewrite: fn(&mut [u8], &str),
+) {
+    let (url, next) = (url(variable), Arc::new(Mutex::new(Commit::Made)));
+    let (server, of_proxy, is_lost) = (address(&url), Arc::clone(&next), Arc::new(AtomicBool::new(false)));
+    let loses_answer = Arc::clone(&is_lost);
+    let on_request = move |message: &mut [u8]| {
+        // Not `READ COMMITTED`.
+        if !message.windows(7).any(|text| text.starts_with(b"COMMIT") && text[6] != b'T') {
+            return true;
+        }
+        let mut next = of_proxy.lock().unwrap_or_else(PoisonError::into_inner);
+        match *next {
+            Commit::Refused(code, _) => rewrite(message, code),
+            commit => {
+                *next = Commit::Made;
+                match commit {
+                    Commit::Cut => return false,
+                    Commit::AnswerLost => loses_answer.store(true, Ordering::SeqCst),
+                    Commit::Misspelt => replace(message, "COMMIT", "COMNIT"),
+                    Commit::Made | Commit::Refused(..) => {}
+                }
+            }
+        }
+        true
+    };
+    let proxy = intercept(server, on_request, move |_| !is_lost.swap(false, Ordering::SeqCst));
+    let keyring = Keyring::generate();
+    let open = async |url: &str| {
+        let store = connect(url).await.expect("the server answers");
+        let builder = Sessions::<Few>::builder(store).keyring(keyring.clone());
+        let sessions =
+            builder.cleanup(Cleanup::Never).deadline(DEADLINE).build().await.expect("good settings");
+        let log_in = async |mut session: Session<Few>, user: web::Path<i64>| {
+            session.log_in(*user);
+            "in"
+        };
+        let visit = async |mut session: Session<Few>| {
+            session.visits += 1;
+            "seen"
+        };
+        let app = App::new().wrap(SessionMiddleware::new(sessions.clone()));
+        let app = app.route("/login/{user}", web::post().to(log_in)).route("/visit", web::post().to(visit));
+        (sessions, Site::new(actix_web::test::init_service(app).await))
+    };
+    let (sessions, near) = open(&url).await;
+    let (_, far) = open(&url.replace(&server.to_string(), &proxy.to_string())).await;
+    for commit in
+        [Commit::Made, Commit::Cut, Commit::AnswerLost, Commit::Misspelt].into_iter().chain(refusals)
+    {
+        for is_new in [true, false] {
+            let (user, case) = (databag_tests::users::user(), format!("{commit:?}, a new visitor: {is_new}"));
+            let of_user = async || {
+                let found = sessions.of_user(user).await.expect("it answers");
+                found.iter().map(session_runtime::Snapshot::id).collect::<BTreeSet<_>>()
+            };
+            for _ in 0..MAX {
+                assert_eq!(near.browser().post(&format!("/login/{user}")).await.status, 200, "{case}");
+            }
+            let (before, visitor) = (of_user().await, far.browser());
+            if !is_new {
+                assert_eq!(visitor.post("/visit").await.status, 200, "{case}");
+            }
+            if let Commit::Refused(code, _) = commit {
+                refuse(Some(code)).await;
+            }
+            *next.lock().unwrap_or_else(PoisonError::into_inner) = commit;
+            let answer = visitor.post(&format!("/login/{user}")).await;
+            *next.lock().unwrap_or_else(PoisonError::into_inner) = Commit::Made;
+            let after = of_user().await;
+            println!("{case}: {}", answer.status);
+            let status = answer.status.as_u16();
+            match commit {
+                Commit::Made | Commit::AnswerLost => assert_eq!(status, 200, "{case}"),
+                Commit::Refused(_, expected) => assert_eq!(status, expected, "{case}"),
+                // The write was not made. That of a visitor's session is made again, a new one is not.
+                Commit::Cut | Commit::Misspelt => assert!([200, 503].contains(&status), "{case}"),
+            }
+            assert_eq!(
+                (after.len(), answer.set_cookies().len()),
+                (MAX, usize::from(status == 200)),
+                "{case}"
+            );
+            if status == 200 {
+                let token = visitor.cookie("commits").expect("a cookie");
+                let newcomer = session_runtime::Token::parse(&token).expect("a token").session_id();
+                assert!(after.contains(&newcomer), "{case}: {after:?}");
+            } else {
+                // The last one that was sent may be made after the answer.
+                let begun = after.difference(&before).count();
+                assert!(begun <= usize::from(status == 503), "{case}: {after:?}");
+            }
+            if matches!(commit, Commit::Refused(..)) {
+                refuse(None).await;
+            }
+            // The lock of the user is free.
+            let other = near.browser();
+            assert_eq!(other.post(&format!("/login/{user}")).await.status, 200, "{case}");
+            assert_eq!(of_user().await.len(), MAX, "{case}");
+        }
+    }
+}
+
+#[actix_web::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn postgres_leaves_no_half_log_in_and_no_lock_when_a_commit_fails() {
+    let _turn = turn();
+    // A deferred trigger runs at `COMMIT`.
+    let refuse = async |code: Option<&'static str>| {
+        let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&url("POSTGRES_URL"))
+            .await
+            .expect("the server answers");
+        let mut sql = "DROP TRIGGER IF EXISTS refuse ON commit_shop;".to_owned();
+        if let Some(code) = code {
+            let refusal = format!(
+                "CREATE OR REPLACE FUNCTION refuse_commit() RETURNS trigger LANGUAGE plpgsql AS \
+                 $$ BEGIN RAISE 'refused' USING ERRCODE = '{code}'; END $$; \
+                 CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON commit_shop \
+                 DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_commit()"
+            );
+            sql.push_str(&refusal);
+        }
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.expect("it is understood");
+    };
+    let connect = async |url: &str| PostgresStore::connect(url).await;
+    // A serialization failure, a full disk, and a foreign key.
+    let refusals =
+        [("40001", 503), ("53100", 503), ("23503", 500)].map(|(code, status)| Commit::Refused(code, status));
+    Box::pin(log_ins_survive_a_failed_commit("POSTGRES_URL", connect, refusals, refuse, |_, _| ())).await;
+}
+
+#[actix_web::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn mysql_leaves_no_half_log_in_and_no_lock_when_a_commit_fails() {
+    let _turn = turn();
+    // As a server of a Galera cluster refuses it, a full disk, and a foreign key.
+    let refusals =
+        [("1213", 503), ("1021", 503), ("1452", 500)].map(|(code, status)| Commit::Refused(code, status));
+    let rewrite = |message: &mut [u8], code: &str| {
+        let signal = format!("SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO={code}");
+        let at = message.windows(7).position(|text| text == b"COMMIT;").expect("it is there");
+        message[at..].fill(b' ');
+        message[at..at + signal.len()].copy_from_slice(signal.as_bytes());
+    };
+    let connect = async |url: &str| MysqlStore::connect(url).await;
+    let refuse = async |_: Option<&'static str>| ();
+    Box::pin(log_ins_survive_a_failed_commit("MYSQL_URL", connect, refusals, refuse, rewrite)).await;
+}
 
 /// As a proxy that shuts down after its server has made the change.
 #[tokio::test]

@@ -196,6 +196,16 @@ pub fn silence(server: SocketAddr, is_last: impl Fn(&[u8]) -> bool + Send + Sync
     proxy(move || server, on_request, |_| true)
 }
 
+/// Starts a proxy that can change what clients send to a server. If `on_request` returns `false`, the proxy drops the message
+/// and closes the connection. If `on_answer` does, it drops the answer.
+pub fn intercept(
+    server: SocketAddr,
+    on_request: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
+    on_answer: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static,
+) -> SocketAddr {
+    proxy(move || server, on_request, on_answer)
+}
+
 /// Replaces each occurrence of a text by another text of the same length.
 pub fn replace(bytes: &mut [u8], real: &str, replacement: &str) {
     while let Some(at) = bytes.windows(real.len()).position(|window| window == real.as_bytes()) {

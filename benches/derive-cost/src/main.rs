@@ -1,7 +1,7 @@
 //! The cost of `derive(Databag)` in a build, beside `derive(Serialize, Deserialize)` on the same fields.
 //!
 //! ```text
-//! cargo run --manifest-path benches/derive-cost/Cargo.toml
+//! cargo run --locked --manifest-path benches/derive-cost/Cargo.toml
 //! ```
 //!
 //! It compiles generated crates of one struct each, without optimisation, and prints for both:

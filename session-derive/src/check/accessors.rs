@@ -11,7 +11,7 @@ use crate::errors::Errors;
 use crate::model::GeneratedNames;
 
 /// The methods of `Session`. The tests compare them with its source.
-const SESSION_METHODS: [&str; 15] = [
+const SESSION_METHODS: [&str; 18] = [
     "id",
     "is_new",
     "created",
@@ -22,6 +22,9 @@ const SESSION_METHODS: [&str; 15] = [
     "rotate_and_end_others",
     "destroy",
     "remember",
+    "remember_for",
+    "reauthenticated",
+    "authenticated_at",
     "save",
     "reload",
     "update",
@@ -105,7 +108,10 @@ mod tests {
 
     use super::*;
 
-    const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../session-runtime/src/request/session.rs");
+    const SOURCES: [&str; 2] = [
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../session-runtime/src/request/session.rs"),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../session-runtime/src/request/logged_in.rs"),
+    ];
 
     /// The traits whose methods `Session` and `LoggedIn` have. A method of a trait hides an accessor only where the
     /// trait is imported, and `Drop::drop` cannot be called at all.
@@ -113,10 +119,11 @@ mod tests {
 
     /// The `impl` blocks of the types that deref to a bag.
     fn impls() -> Vec<(String, ItemImpl)> {
-        let source = fs::read_to_string(SOURCE).unwrap_or_else(|error| panic!("{SOURCE}: {error}"));
-        let items = syn::parse_file(&source).expect("the source of `Session` is Rust").items;
-        let impls =
-            items.into_iter().filter_map(|item| if let Item::Impl(item) = item { Some(item) } else { None });
+        let items = SOURCES.iter().flat_map(|file| {
+            let source = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+            syn::parse_file(&source).expect("the source of `Session` is Rust").items
+        });
+        let impls = items.filter_map(|item| if let Item::Impl(item) = item { Some(item) } else { None });
         impls.filter_map(|item| Some((last_segment(&item.self_ty)?, item))).collect()
     }
 

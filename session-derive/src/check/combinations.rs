@@ -4,7 +4,7 @@ use crate::attr::{Attributes, FieldAttrs};
 use crate::errors::Errors;
 
 /// Attributes that exclude each other, and the help. The message underlines the second.
-const CONFLICTS: [(&str, &str, &str); 38] = [
+const CONFLICTS: [(&str, &str, &str); 60] = [
     (
         "user_id",
         "ip_addr",
@@ -27,6 +27,26 @@ const CONFLICTS: [(&str, &str, &str); 38] = [
     ("ip_addr", "ttl", "the address stays as long as the session; remove `ttl`"),
     ("column", "ttl", "a query would still find the value after its time; remove `column` or `ttl`"),
     ("flash", "ttl", "a flash is gone after the next request; remove `flash` or `ttl`"),
+    ("user_agent", "user_id", AGENT),
+    ("user_agent", "ip_addr", AGENT),
+    ("user_agent", "flash", AGENT),
+    ("user_agent", "flow", AGENT),
+    ("user_agent", "ttl", AGENT),
+    ("user_agent", "default", AGENT),
+    ("user_agent", "from", AGENT),
+    ("user_agent", "merge", AGENT),
+    ("user_agent", "with", AGENT),
+    ("user_agent", "keep_on_logout", AGENT),
+    ("user_agent", "reset_on_login", AGENT),
+    ("user_agent", "secret", AGENT),
+    ("user_agent", "codec", AGENT),
+    ("flow", "user_id", FLOW),
+    ("flow", "ip_addr", FLOW),
+    ("flow", "column", FLOW),
+    ("flow", "flash", "a flow ends by itself when its time has passed; remove `flash`"),
+    ("flow", "with", "flows are stored as they are; remove `with`"),
+    ("flow", "from", "flows end within minutes, and need no conversion; remove `from`"),
+    ("flow", "merge", "the flows of two requests are merged by their tickets; remove `merge`"),
     ("user_id", "default", "a new session has no user; remove `default`"),
     ("ip_addr", "default", "the address is filled from the connection; remove `default`"),
     ("user_id", "keep_on_logout", "a log-out removes the user; remove `keep_on_logout`"),
@@ -63,6 +83,8 @@ const CONFLICTS: [(&str, &str, &str); 38] = [
     ("skip", "column", SKIPPED),
     ("skip", "flash", SKIPPED),
     ("skip", "ttl", SKIPPED),
+    ("skip", "flow", SKIPPED),
+    ("skip", "user_agent", SKIPPED),
     ("skip", "rename", SKIPPED),
     ("skip", "alias", SKIPPED),
     ("skip", "from", SKIPPED),
@@ -72,6 +94,9 @@ const CONFLICTS: [(&str, &str, &str); 38] = [
     ("skip", "keep_on_logout", SKIPPED),
     ("skip", "reset_on_login", SKIPPED),
 ];
+const AGENT: &str =
+    "the user agent is filled from the request, and stays as long as the session; remove one of the two";
+const FLOW: &str = "flows are stored in the record alone; remove one of the two";
 const SKIPPED: &str = "a skipped field lives for one request and is never stored; remove one of the two";
 
 /// Attributes that need another one, and the help.

@@ -14,6 +14,9 @@ use crate::attr::{ColumnName, Entry, FieldAttrs, WordOr};
 use crate::errors::Errors;
 use crate::model::{Bind, Codec, Field, Merge, Policy, Role, Stored};
 
+/// How long a flow lives that has no `ttl`, in milliseconds.
+const DEFAULT_FLOW_TTL: u64 = 10 * 60 * 1000;
+
 pub(super) fn check_fields<'a>(
     input: &'a Input<'a>,
     case: Case,
@@ -35,9 +38,11 @@ fn check_field<'a>(
         user_id,
         ip_addr,
         bind: _,
+        user_agent,
         column: _,
         index: _,
         flash,
+        flow,
         ttl,
         default,
         rename,
@@ -69,12 +74,24 @@ fn check_field<'a>(
             ),
         );
     }
+    if user_agent.is_given() && !inside(field.ty, "Option").is_some_and(|ty| is_named(ty, &["String"])) {
+        errors.push(
+            field.ty,
+            "the `user_agent` field must be an `Option<String>`: not every client says what it is",
+            format_args!("write `{}: Option<String>`", field.ident),
+        );
+    }
     let has_ttl = ttl.is_given();
     let ttl = has_ttl.then(|| check_duration("ttl", ttl, "15m", errors)).flatten().map(|(ttl, _)| ttl);
+    let flows = inside(field.ty, "Flows");
+    check_flow(field, flows.is_some(), errors);
     if has_ttl
+        && !flow.is_given()
+        && flows.is_none()
         && !skip.is_given()
         && !user_id.is_given()
         && !ip_addr.is_given()
+        && !user_agent.is_given()
         && inside(field.ty, "Option").is_none()
     {
         errors.push(
@@ -104,14 +121,38 @@ fn check_field<'a>(
         from,
         with: with.value(),
         codec: check_field_codec(codec, of_bag, errors),
-        merge: check_merge(merge, errors),
+        merge: flows.map_or_else(|| check_merge(merge, errors), Merge::Flows),
         flash: flash.is_given(),
-        ttl,
+        user_agent: user_agent.is_given(),
+        flow: flows.map(|_| ttl.unwrap_or(DEFAULT_FLOW_TTL)),
+        ttl: ttl.filter(|_| flows.is_none()),
         keep_on_logout: keep_on_logout.is_given(),
         reset_on_login: reset_on_login.is_given(),
     });
     let ast::Field { ident, ty, at, .. } = *field;
     Field { ident, ty, at, default: default.value(), secret: secret.is_given(), stored }
+}
+
+/// Checks that `flow` and the type `Flows` come together: the one tells the macro what the other tells rustc.
+fn check_flow(field: &ast::Field<'_>, has_flows: bool, errors: &Errors) {
+    let flow = &field.attrs.flow;
+    if flow.is_given() && !has_flows {
+        errors.push(
+            field.ty,
+            "`flow` needs the type `Flows`",
+            format_args!(
+                "write `{}: Flows<{}>`: it keeps any number of them, each under a ticket",
+                field.ident,
+                shown(field.ty)
+            ),
+        );
+    } else if has_flows && !flow.is_given() && !field.attrs.skip.is_given() {
+        errors.push(
+            field.ty,
+            "a field of `Flows` needs the attribute `flow`",
+            format_args!("write `#[databag(flow, ttl = \"10m\")] {}: {}`", field.ident, shown(field.ty)),
+        );
+    }
 }
 
 fn check_field_codec<'a>(

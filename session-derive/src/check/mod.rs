@@ -132,7 +132,7 @@ fn reject_lifetimes(input: &Input<'_>, errors: &Errors) {
 }
 
 fn reject_duplicates(input: &Input<'_>, errors: &Errors) {
-    for key in ["user_id", "ip_addr"] {
+    for key in ["user_id", "ip_addr", "user_agent"] {
         let marked: Vec<_> =
             input.fields.iter().filter_map(|field| Some((field, field.attrs.key(key)?))).collect();
         let [(first, _), others @ ..] = marked.as_slice() else { continue };

@@ -6,7 +6,7 @@ use syn::Ident;
 use syn::spanned::Spanned;
 
 use super::merge::merge;
-use super::roles::{project, set_ip};
+use super::roles::{project, set_ip, set_user_agent};
 use super::schema::schema;
 use super::tokens::{assert_stored, assertion, bounded, codec, equality, implement, p, stored_map};
 use crate::ast::{self, is_canonical};
@@ -26,9 +26,11 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
     let decode = decode(bag, &p);
     let compare = compare(bag, &p);
     let marks = marks(bag, &p);
+    let set_times = set_times(bag, &p);
     let merge = merge(bag, &p);
     let project = project(bag, &p);
     let set_ip = set_ip(bag, &p);
+    let set_user_agent = set_user_agent(bag, &p);
     let items = quote! {
             type Codec = #codec;
 
@@ -53,9 +55,11 @@ pub(super) fn databag(bag: &Bag<'_>) -> TokenStream {
 
             #compare
             #marks
+            #set_times
             #merge
             #project
             #set_ip
+            #set_user_agent
     };
     implement(bag, &quote!(#p::Databag), &items)
 }
@@ -204,6 +208,23 @@ fn marks(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
                     #are_marked
                     _ => true,
                 }
+            }
+        }
+    })
+}
+
+/// Writes how the fields with `flow` learn the time.
+fn set_times(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
+    let set = stored_map(bag, |_, field, stored| {
+        let (ident, ttl) = (field.ident, stored.flow?);
+        Some(quote_spanned! {field.at=>
+            #p::Flows::set_times(&mut self.#ident, __now, #p::Duration::from_millis(#ttl));
+        })
+    });
+    (!set.is_empty()).then(|| {
+        quote! {
+            fn set_times(&mut self, __now: #p::Timestamp) {
+                #set
             }
         }
     })

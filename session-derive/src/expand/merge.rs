@@ -35,6 +35,7 @@ pub(super) fn merge(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
             Merge::Known(Policy::Sum) => quote_spanned!(field.at=> __versions.sum::<#codec, #ty>()),
             Merge::Known(Policy::Max) => quote_spanned!(field.at=> __versions.max::<#codec, #ty>()),
             Merge::Known(Policy::Min) => quote_spanned!(field.at=> __versions.min::<#codec, #ty>()),
+            Merge::Flows(value) => quote_spanned!(field.at=> __versions.flows::<#codec, #value>()),
             Merge::Function(function) => {
                 let span = function.span().resolved_at(Span::call_site());
                 quote_spanned!(span=> __versions.function::<#codec, #ty>(#function, #equality))

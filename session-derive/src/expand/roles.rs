@@ -73,6 +73,20 @@ pub(super) fn project(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
     })
 }
 
+pub(super) fn set_user_agent(bag: &Bag<'_>, p: &Ident) -> TokenStream {
+    stored_map(bag, |_, field, stored| {
+        let ident = field.ident;
+        let set = quote_spanned!(field.at=> self.#ident = __agent.map(#p::Into::into););
+        stored.user_agent.then(|| {
+            quote! {
+                fn set_user_agent(&mut self, __agent: #p::Option<&#p::str>) {
+                    #set
+                }
+            }
+        })
+    })
+}
+
 pub(super) fn set_ip(bag: &Bag<'_>, p: &Ident) -> TokenStream {
     stored_map(bag, |_, field, stored| {
         let Role::Ip(_) = stored.role else { return None };

@@ -45,7 +45,7 @@ const HEADER_LEN: usize = ID_LEN + 1 + 3 * size_of::<i64>();
 ///   session held then: count nothing in it that a visitor would like to undo.
 /// - **Merging.** Of two requests that change a session at the same time, the browser keeps the cookie that
 ///   arrives last. Merge policies and `update` have nothing to compare with.
-/// - **`max_per_user`**, which is refused when sessions are built.
+/// - **`max_per_user`** and **`flow`**, which are refused when sessions are built.
 ///
 /// Sealing is required: a client could write anything into a cookie in the clear, so `danger_plaintext` is refused.
 /// A client that has the key can sign in as any user.
@@ -92,6 +92,7 @@ impl CookieStore {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Backing for CookieStore {
     type Access = InCookie;
 }
@@ -187,6 +188,10 @@ impl Backend for SealedCookies {
             ),
             Requirements { max_per_user: true, .. } => Some(
                 "`max_per_user` needs a store that keeps rows, such as `SqliteStore`: cookies cannot be counted",
+            ),
+            Requirements { flows: true, .. } => Some(
+                "a field with `flow` needs a store that keeps rows, such as `SqliteStore`: a client that kept an earlier \
+                 cookie could finish a flow again",
             ),
             _ => None,
         }

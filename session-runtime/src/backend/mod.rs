@@ -106,6 +106,7 @@ pub(crate) enum Custody {
 pub(crate) struct Requirements {
     pub(crate) plaintext: bool,
     pub(crate) max_per_user: bool,
+    pub(crate) flows: bool,
 }
 
 /// A backend that is ready, and its lists, if it keeps any.

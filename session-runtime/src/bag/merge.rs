@@ -41,9 +41,10 @@ pub(crate) fn merge<T: Databag>(base: &Fields, ours: &Fields, theirs: &Fields) -
         match outcome {
             MergeOutcome::Ours => merged.push(versions.ours),
             MergeOutcome::Merged(value) => merged.push(&value),
-            // Both requests made the same change.
             MergeOutcome::Conflict if versions.ours == versions.theirs => merged.push(versions.ours),
-            MergeOutcome::Conflict => return Err(MergeError::Conflict { field: field.name }),
+            MergeOutcome::Conflict | MergeOutcome::Refused => {
+                return Err(MergeError::Conflict { field: field.name });
+            }
         }
     }
     Ok(merged)

@@ -5,6 +5,7 @@
 pub(crate) mod comparison;
 pub(crate) mod encoding;
 mod exploration;
+pub(crate) mod flows;
 pub(crate) mod merge;
 pub(crate) mod policy;
 pub(crate) mod record;
@@ -21,6 +22,7 @@ use self::encoding::{DecodeError, Decoder, EncodeError, Encoder, Fields, Source}
 use self::policy::{FieldVersions, MergeOutcome};
 use self::schema::{Field, Schema};
 use self::shape::{FieldShape, Shapes};
+use crate::clock::Timestamp;
 use crate::codec::{Codec, CodecError};
 use crate::value::{ColumnValue, Value};
 
@@ -72,6 +74,12 @@ pub trait Databag: Sized + 'static {
         true
     }
 
+    /// Tells the fields with `flow` the time of the request.
+    #[doc(hidden)]
+    fn set_times(&mut self, now: Timestamp) {
+        let _ = now;
+    }
+
     /// Merges a field that two requests have changed.
     #[doc(hidden)]
     fn merge(field: usize, versions: FieldVersions<'_>) -> Result<MergeOutcome, CodecError> {
@@ -83,6 +91,12 @@ pub trait Databag: Sized + 'static {
     #[doc(hidden)]
     fn project(&self, projection: &mut Projection) {
         let _ = projection;
+    }
+
+    /// Sets the `user_agent` field, if the bag has one.
+    #[doc(hidden)]
+    fn set_user_agent(&mut self, agent: Option<&str>) {
+        let _ = agent;
     }
 
     /// Sets the `ip_addr` field, if the bag has one.

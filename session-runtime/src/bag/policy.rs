@@ -31,8 +31,10 @@ pub enum MergeOutcome {
     Ours,
     /// An encoded value made of both versions.
     Merged(Vec<u8>),
-    /// The request that writes now is rejected.
+    /// The request that writes now is rejected, unless both made the same change.
     Conflict,
+    /// The request that writes now is rejected.
+    Refused,
 }
 
 #[doc(hidden)]
@@ -105,7 +107,7 @@ impl FieldVersions<'_> {
 }
 
 impl FieldVersions<'_> {
-    fn decode<C: Codec, T: DeserializeOwned>(self) -> Result<[T; 3], CodecError> {
+    pub(super) fn decode<C: Codec, T: DeserializeOwned>(self) -> Result<[T; 3], CodecError> {
         let [base, ours, theirs] = [self.base, self.ours, self.theirs].map(codec::decode::<C, T>);
         Ok([base?, ours?, theirs?])
     }
@@ -215,7 +217,7 @@ fn same<C: Codec, T: Serialize>(equality: Equality<T>, one: &T, other: &T) -> bo
     encoded::<C>(one).is_ok_and(|one| encoded::<C>(other).is_ok_and(|other| one == other))
 }
 
-fn encoded<C: Codec>(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
+pub(super) fn encoded<C: Codec>(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
     let mut bytes = Vec::new();
     codec::encode::<C, _>(value, &mut bytes)?;
     Ok(bytes)

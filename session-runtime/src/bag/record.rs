@@ -540,9 +540,9 @@ fn parse_json(record: &[u8], limit: usize) -> Option<Parsed> {
             tag: tag(&name),
             fingerprint: hex(member(&types, &name)?)?,
             projected: columns.contains(&name),
-            expires: match expires.contains_key(&name) {
-                true => Some(Timestamp::from_millis(member(&expires, &name)?)),
-                false => None,
+            expires: match expires.get(&name) {
+                None => None,
+                Some(expiry) => Some(Timestamp::from_millis(serde_json::from_str(expiry.get()).ok()?)),
             },
             name: Some(name),
             span: start..bytes.len(),

@@ -33,6 +33,11 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// Returns whether the bag has a `user_agent` field.
+    pub(crate) fn has_user_agent(&self) -> bool {
+        self.fields.iter().any(|field| field.user_agent)
+    }
+
     /// Returns whether the bag has an `ip_addr` field.
     pub(crate) fn has_ip(&self) -> bool {
         self.fields.iter().any(|field| matches!(field.role, Role::Ip(_)))
@@ -99,6 +104,7 @@ pub enum Persistence {
 
 /// A stored field.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own")]
 pub struct Field {
     /// The name under which the field is stored.
     pub name: &'static str,
@@ -108,7 +114,11 @@ pub struct Field {
     pub role: Role,
     /// Whether the value is gone after the next request.
     pub flash: bool,
-    /// How long a value stays after it was set.
+    /// Whether the field is the client's user agent, which the runtime sets.
+    pub user_agent: bool,
+    /// Whether the field holds flows, each of which is finished once.
+    pub flow: bool,
+    /// How long a value stays after it was changed.
     pub ttl: Option<Duration>,
     /// Whether the value outlives a log-out.
     pub keep_on_logout: bool,
@@ -125,6 +135,8 @@ impl Field {
             aliases: &[],
             role: Role::Plain,
             flash: false,
+            user_agent: false,
+            flow: false,
             ttl: None,
             keep_on_logout: false,
             reset_on_login: false,

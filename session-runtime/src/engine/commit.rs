@@ -256,6 +256,7 @@ impl PendingRecord {
         T::SCHEMA.fields.iter().enumerate().all(|(index, field)| {
             let default = context.defaults.get(index);
             matches!(field.role, Role::Ip(_))
+                || field.user_agent
                 || self.fields.get(index) == default
                 || active.bag.compare(index, default, Comparison::Unchanged)
         })

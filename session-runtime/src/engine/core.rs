@@ -110,7 +110,7 @@ impl Engine {
 
     /// Makes a session that is not stored yet.
     pub(crate) fn fresh<T: Databag>(&self, client: Client) -> Result<Active<T>, EncodeError> {
-        Active::fresh(self.fresh_token(), client)
+        Active::fresh(self.fresh_token(), client, self.now())
     }
 
     /// Returns the lists of the store.

@@ -2,7 +2,9 @@
 //!
 //! A pure decision: the row has been read; the time and the client are arguments.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::config::Context;
 use crate::bag::encoding::{EncodeError, Fields};
@@ -17,11 +19,27 @@ use crate::store::Row;
 use crate::token::{Hex, SessionId, Token};
 
 /// The client of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub(crate) struct Client {
     pub(crate) ip: Option<IpAddr>,
-    /// A hash of the user agent.
+    /// A hash of the user agent, for sessions that are bound to theirs.
     pub(crate) agent: Option<u64>,
+    /// The user agent, for bags with a field for it.
+    pub(crate) user_agent: Option<Arc<str>>,
+}
+
+impl Client {
+    /// Fills the fields of a bag that are the client's.
+    pub(crate) fn fill<T: Databag>(&self, bag: &mut T) {
+        bag.set_ip(self.ip);
+        bag.set_user_agent(self.user_agent.as_deref());
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Client(..)")
+    }
 }
 
 /// A session that a request works on.
@@ -43,6 +61,8 @@ pub(crate) struct Active<T> {
     pub(crate) authenticated: bool,
     /// Whether the next write ends all other sessions of the user.
     pub(crate) ends_others: bool,
+    /// When the request has begun.
+    pub(super) begun: Timestamp,
     pub(crate) client: Client,
     /// The flash values that this request received, as far as the handler has set no others.
     pub(super) flash: Vec<(usize, Vec<u8>)>,
@@ -88,9 +108,10 @@ pub(crate) enum Intent {
 
 impl<T: Databag> Active<T> {
     /// Makes a session that is not stored yet.
-    pub(super) fn fresh(token: Token, client: Client) -> Result<Self, EncodeError> {
+    pub(super) fn fresh(token: Token, client: Client, now: Timestamp) -> Result<Self, EncodeError> {
         let mut bag = T::defaults();
-        bag.set_ip(client.ip);
+        client.fill(&mut bag);
+        bag.set_times(now);
         Ok(Self {
             base: Fields::of(&bag)?,
             bag,
@@ -102,6 +123,7 @@ impl<T: Databag> Active<T> {
             intent: Intent::Continue,
             authenticated: false,
             ends_others: false,
+            begun: now,
             client,
             flash: Vec::new(),
             unconfirmed: false,
@@ -124,8 +146,15 @@ impl<T: Databag> Active<T> {
         self.flash.retain(|(field, _)| received.contains(field));
     }
 
-    /// Marks the received flash values, after the bag was decoded.
-    pub(crate) fn mark_flash(&mut self) {
+    /// Takes the flash values that are stored for those that this request has received.
+    pub(crate) fn receive_flash(&mut self, context: &Context) {
+        self.flash = flash::<T>(context, &self.base);
+        self.set_up_bag();
+    }
+
+    /// Tells the bag what its fields know of the request and do not store, after it was decoded.
+    pub(crate) fn set_up_bag(&mut self) {
+        self.bag.set_times(self.begun);
         for (field, _) in &self.flash {
             self.bag.mark_flash(*field);
         }
@@ -206,7 +235,8 @@ pub(crate) fn open<T: Databag>(
     if !columns_match::<T>(&sealed, &projection, &loaded.projected) {
         return Ok(LoadOutcome::Rejected(Rejection::Tampered));
     }
-    if let Some(client) = client {
+    let is_visitor = client.is_some();
+    if let Some(client) = &client {
         if !same_network(context.config.bind_ip, sealed.ip, client.ip) {
             return Ok(LoadOutcome::Rejected(Rejection::Address));
         }
@@ -214,21 +244,21 @@ pub(crate) fn open<T: Databag>(
         if context.config.bind_agent && loaded.header.agent.is_some_and(|bound| Some(bound) != client.agent) {
             return Ok(LoadOutcome::Rejected(Rejection::UserAgent));
         }
-        bag.set_ip(client.ip);
+        client.fill(&mut bag);
     }
     let mut active = Active {
         bag,
         id: row.id,
         used_by: if token.is_some() { UsedBy::Visitor } else { UsedBy::Application },
         token,
-        // Only a visitor's request uses flash values up.
-        flash: if client.is_some() { flash::<T>(context, &loaded.fields) } else { Vec::new() },
+        flash: Vec::new(),
         base: loaded.fields,
         lifetime: None,
         intent: Intent::Continue,
         authenticated: false,
         ends_others: false,
-        client: client.unwrap_or(Client { ip: projection.ip, agent: loaded.header.agent }),
+        begun: now,
+        client: client.unwrap_or(Client { ip: projection.ip, agent: loaded.header.agent, user_agent: None }),
         stored: Some(Stored {
             created: row.created,
             expiration: row.expiration,
@@ -240,7 +270,12 @@ pub(crate) fn open<T: Databag>(
         }),
         unconfirmed: false,
     };
-    active.mark_flash();
+    // Only a visitor's request uses flash values up.
+    if is_visitor {
+        active.receive_flash(context);
+    } else {
+        active.set_up_bag();
+    }
     Ok(LoadOutcome::Live(active))
 }
 

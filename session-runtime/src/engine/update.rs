@@ -170,7 +170,7 @@ impl Engine {
             // The change was not stored. It is applied again to what other requests stored, or, after a failure,
             // must not be stored with the rest of the request.
             let restored = before.decode_into(&mut active.bag);
-            active.mark_flash();
+            active.set_up_bag();
             restored.map_err(|error| not_read_back::<T>(&self.context.layout, error))?;
             outcome?;
             yield_before_retry(deadline).await?;
@@ -246,7 +246,7 @@ impl Engine {
             Plan::Rotate(write) => Box::pin(self.rotate(active, write, deadline)).await,
             Plan::Delete => {
                 Box::pin(self.end(active, deadline)).await?;
-                let fresh = self.fresh(active.client)?;
+                let fresh = self.fresh(active.client.clone())?;
                 *active = Active { unconfirmed: active.unconfirmed, ..fresh };
                 Ok(CommitOutcome::Done(Some(CookieUpdate::Remove)))
             }
@@ -436,7 +436,7 @@ impl Engine {
             active.forget_replaced_flash(&ours);
             active.flash.retain(|(field, _)| !replaced.contains(field));
             let decoded = merged.decode_into(&mut active.bag);
-            active.mark_flash();
+            active.set_up_bag();
             decoded.map_err(|error| not_read_back::<T>(&self.context.layout, error))?;
         }
         active.base = theirs.base;

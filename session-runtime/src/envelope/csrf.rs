@@ -9,6 +9,8 @@
 //! of its own (the signed double-submit of OWASP's cheat sheet on CSRF). The cookie is good for one state of the visitor
 //! only: no session, or the session that began with it.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ctutils::{Choice, CtEq as _};
@@ -32,8 +34,14 @@ const NO_SESSION: SessionId = SessionId::from_bytes([0; 32]);
 pub(crate) struct CsrfKeys(Vec<Zeroizing<[u8; 32]>>);
 
 /// The cookie of a visitor who has a form and may have no session yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CsrfCookie([u8; LEN]);
+
+impl fmt::Debug for CsrfCookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CsrfCookie(..)")
+    }
+}
 
 #[cfg(feature = "actix")]
 impl CsrfCookie {

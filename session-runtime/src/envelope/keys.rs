@@ -101,8 +101,9 @@ impl Keyring {
     /// Reads master keys from a file, in the form of [`Keyring::parse`]: one key a line, the current one first. For a secret that
     /// Docker, Kubernetes or systemd gives to the program, or a file of your own.
     ///
-    /// On Unix the file is refused if another user can read it. Its group may read it if root owns it: so Kubernetes gives a
-    /// secret to a program that does not run as root, and systemd shows a credential.
+    /// On Unix the file is refused if its mode gives other users or its group any permission, with one exception: the group may
+    /// read, and no more, if root owns the file. So Kubernetes gives a secret to a program that does not run as root, and systemd
+    /// shows a credential. Everybody in that group can read the key. The permissions of the folder are not looked at.
     ///
     /// | secret | what to write |
     /// | --- | --- |

@@ -17,7 +17,7 @@ use crate::token::SessionId;
 /// How many envelopes are kept. Each session has one place, which it shares with others.
 const PLACES: usize = 4096;
 
-/// The longest envelope that is kept, in bytes: all of them with their records take 16 MiB at most.
+/// The longest envelope that is kept, in bytes: all of them with their records take about 16 MiB at most.
 const MAX_LEN: usize = 2048;
 
 /// Kept envelopes and their records. A record is wiped when its session has ended or another one takes its place.

@@ -1,11 +1,16 @@
 //! Whom a server under development answers: this machine, and the hosts that the developer has named.
 //!
 //! Its cookie travels in the clear. And a page on the web can have its own name resolve to this machine (DNS rebinding); the
-//! browser then takes it for this server's page, but the `Host` is its own.
+//! browser then takes it for this server's page, but the `Host` is its own. A proxy on this machine has an address of this
+//! machine and may write `localhost` into the `Host`; what it passes on comes from anywhere.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::error::Error;
+
+/// The headers by which a proxy says that it has passed a request on. Browsers do not send them.
+pub(crate) const FORWARDED: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// The hosts of a server under development, besides those of this machine.
 #[derive(Clone, Debug)]
@@ -29,20 +34,27 @@ impl DevelopmentHosts {
         Ok(Self { named: named.to_vec() })
     }
 
-    /// Returns whether a request is answered that names these hosts and comes from this address. A request that names none
-    /// is not a browser's.
+    /// Returns whether other machines are served too.
+    pub(crate) fn is_shared(&self) -> bool {
+        !self.named.is_empty()
+    }
+
+    /// Returns whether a request is answered that names these hosts, comes from this address, and was passed on by a proxy or
+    /// not. A request that names no host is not a browser's.
     pub(crate) fn serves<'a>(
         &self,
         mut hosts: impl Iterator<Item = Option<&'a str>>,
         peer: Option<IpAddr>,
+        is_forwarded: bool,
     ) -> bool {
         let is_served = |host: &str| {
             let host = without_port(host);
-            is_loopback(host) || self.named.iter().any(|named| named.eq_ignore_ascii_case(host))
+            // A proxy has this machine's address for all its clients, so only a host that is named lets them in.
+            (!is_forwarded && is_loopback(host))
+                || self.named.iter().any(|named| named.eq_ignore_ascii_case(host))
         };
-        // Who names a host lets other machines in.
-        let is_near = !self.named.is_empty() || peer.is_none_or(|peer| peer.to_canonical().is_loopback());
-        is_near && hosts.all(|host| host.is_some_and(is_served))
+        let is_near = !is_forwarded && peer.is_none_or(|peer| peer.to_canonical().is_loopback());
+        (self.is_shared() || is_near) && hosts.all(|host| host.is_some_and(is_served))
     }
 }
 
@@ -80,7 +92,7 @@ mod tests {
     fn serves(named: &[&str], host: &str, peer: &str) -> bool {
         let named: Vec<_> = named.iter().map(|&name| name.to_owned()).collect();
         let hosts = DevelopmentHosts::new(&named).expect("hosts");
-        hosts.serves([Some(host)].into_iter(), Some(peer.parse().expect("an address")))
+        hosts.serves([Some(host)].into_iter(), Some(peer.parse().expect("an address")), false)
     }
 
     #[test]
@@ -125,9 +137,23 @@ mod tests {
         assert!(!serves(&[], "localhost", "192.0.2.1"));
         let two = [Some("localhost"), Some("example.com")];
         let hosts = DevelopmentHosts::new(&[]).expect("none");
-        assert!(!hosts.serves(two.into_iter(), None), "each of them counts");
-        assert!(!hosts.serves([None].into_iter(), None), "a host that is not text");
-        assert!(hosts.serves(std::iter::empty(), None), "HTTP/1.0, a Unix socket");
+        assert!(!hosts.serves(two.into_iter(), None, false), "each of them counts");
+        assert!(!hosts.serves([None].into_iter(), None, false), "a host that is not text");
+        assert!(hosts.serves(std::iter::empty(), None, false), "HTTP/1.0, a Unix socket");
+    }
+
+    #[test]
+    fn what_a_proxy_passes_on_is_served_under_a_named_host_alone() {
+        let serves = |named: &[&str], host: Option<&str>| {
+            let named: Vec<_> = named.iter().map(|&name| name.to_owned()).collect();
+            let hosts = DevelopmentHosts::new(&named).expect("hosts");
+            hosts.serves(host.map(Some).into_iter(), Some("127.0.0.1".parse().expect("an address")), true)
+        };
+        for host in [Some("localhost"), Some("127.0.0.1:8080"), Some("shop.test"), None] {
+            assert!(!serves(&[], host), "{host:?}");
+        }
+        assert!(!serves(&["shop.test"], Some("localhost:8080")));
+        assert!(serves(&["shop.test"], Some("shop.test")) && serves(&["localhost"], Some("localhost:8080")));
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! The token of a stored session is bound to its id. Without a stored session it is bound to a visitor's id, which the
 //! cookie carries: so a form costs no row. If the visitor's session is stored later, and no user has logged in, the cookie
 //! is bound to the id of that session, so that forms in other tabs stay good. A log-in changes the id and ends them.
+//!
+//! Without `__Host-` in its name a neighbouring host can set the cookie, together with tokens of its own for the same
+//! visitor's id. Then that id does not pass into the session, and the forms end with its beginning.
 
 use std::cell::Cell;
 
@@ -17,6 +20,8 @@ use crate::token::SessionId;
 pub(super) struct CsrfState {
     /// The cookie of the request.
     sent: Cell<Option<CsrfCookie>>,
+    /// Whether browsers let no other host set it.
+    is_host_only: Cell<bool>,
     /// The id of the session that the request came with, or of a new one.
     loaded: Cell<Option<SessionId>>,
     visitor: Cell<Option<Visitor>>,
@@ -41,8 +46,9 @@ pub(crate) enum CsrfCookieUpdate {
 impl CsrfState {
     /// Notes the cookie of the request, before the session is loaded.
     #[cfg(feature = "actix")]
-    pub(super) fn receive(&self, cookie: Option<CsrfCookie>) {
+    pub(super) fn receive(&self, cookie: Option<CsrfCookie>, is_host_only: bool) {
         self.sent.set(cookie);
+        self.is_host_only.set(is_host_only);
     }
 
     /// Finds the visitor of the cookie, when the session is loaded.
@@ -102,7 +108,8 @@ impl CsrfState {
                 if known == Some(id) {
                     return None;
                 }
-                let begins = visitor.filter(|visitor| known.is_none() && visitor.id != id);
+                let is_own = |visitor: &Visitor| visitor.is_issued || self.is_host_only.get();
+                let begins = visitor.filter(|visitor| known.is_none() && visitor.id != id && is_own(visitor));
                 begins.map(|visitor| set(visitor.id, Some(id))).or_else(removal)
             }
             Some(CookieUpdate::Remove) => issued().map(|id| set(id, None)).or_else(removal),

@@ -17,6 +17,8 @@ use crate::token::SessionId;
 #[derive(Debug)]
 pub(crate) struct FinishedSession {
     pub(crate) cookie: Option<CookieUpdate>,
+    /// Whether the token in `cookie` is the one that the request came with.
+    pub(crate) is_known: bool,
     pub(crate) csrf_cookie: Option<CsrfCookieUpdate>,
     /// The error to answer in the handler's place.
     pub(crate) error: Option<Error>,
@@ -106,13 +108,16 @@ impl Ending {
             // It serves the session's cookie, or a page.
             cookie.is_some() || (!self.suppress_cookie && error.is_none())
         });
-        FinishedSession { cookie, csrf_cookie, error }
+        // A sealed session is another token after each write.
+        let is_known = !self.is_in_cookie
+            && self.known.is_some_and(|id| cookie.as_ref().is_some_and(|cookie| cookie.opens(id)));
+        FinishedSession { cookie, is_known, csrf_cookie, error }
     }
 }
 
 impl FinishedSession {
     fn of(cookie: Option<CookieUpdate>, error: Option<Error>) -> Self {
-        Self { cookie, csrf_cookie: None, error }
+        Self { cookie, is_known: false, csrf_cookie: None, error }
     }
 }
 

@@ -29,6 +29,10 @@ use crate::token::SessionId;
 /// uses [`Sessions::update`](crate::Sessions::update), [`touch`](crate::Sessions::touch) and
 /// [`watch`](crate::Sessions::watch).
 ///
+/// It stays in its request: it is not `Send`, so `tokio::spawn` does not take it, and one that `actix_web::rt::spawn` keeps until the
+/// handler has answered is an error. A task takes the [`id`](Self::id), and changes the session by
+/// [`Sessions::update`](crate::Sessions::update).
+///
 /// # Examples
 ///
 /// ```
@@ -52,11 +56,13 @@ pub struct Session<T: Databag> {
 }
 
 impl<T: Databag> Session<T> {
-    /// Makes a session for a test of a handler, without a server, a middleware or a store.
+    /// Makes a session for a test of a handler, without a server and a middleware: that of a visitor who has this bag. It is
+    /// stored, in memory, so that all calls work; with [`T::defaults()`](Databag::defaults) it is that of a new visitor, and
+    /// not stored. See [`testing`](crate::testing) for other ways.
     ///
     /// # Panics
     ///
-    /// If the bag cannot be encoded: then it could not be stored either.
+    /// If the bag cannot be stored.
     ///
     /// # Examples
     ///
@@ -115,6 +121,7 @@ impl<T: Databag> Session<T> {
 
     /// Logs a user in. The session continues under a new id, so that a stolen old token is of no use (ASVS 5.0
     /// §7.2.4), and both its limits start again. Fields marked `reset_on_login` return to their defaults.
+    #[doc(alias = "login")]
     pub fn log_in(&mut self, user: impl Into<T::User>)
     where
         T: HasUser,
@@ -128,6 +135,7 @@ impl<T: Databag> Session<T> {
 
     /// Logs the user out: the session ends on the server, also for requests in flight, and its content is dropped,
     /// except fields marked `keep_on_logout`. These, and what is set after this call, begin a new session.
+    #[doc(alias("logout", "purge", "invalidate"))]
     pub fn log_out(&mut self)
     where
         T: HasUser,
@@ -136,12 +144,14 @@ impl<T: Databag> Session<T> {
     }
 
     /// Ends the session and drops all its content. What is set after this call begins a new session.
+    #[doc(alias("purge", "flush", "clear", "invalidate", "delete"))]
     pub fn destroy(&mut self) {
         self.end(|_| false);
     }
 
     /// Continues the session under a new id: call it when its user gains rights (ASVS 5.0 §7.2.4). The old token is
     /// dead as soon as the change is stored.
+    #[doc(alias("renew", "regenerate", "cycle_id", "migrate"))]
     pub fn rotate(&mut self) {
         // No client knows the id of a new session yet.
         if !self.is_new() {
@@ -155,8 +165,13 @@ impl<T: Databag> Session<T> {
     ///
     /// Store the new password first. A log-in that has checked the old one, and stores its session before this call does, is
     /// ended by it. One that stores it later is not: let the handler of the log-in [`save`](Self::save) the session and then
-    /// compare the stored password with the one it has checked; if they differ, it calls [`destroy`](Self::destroy). One of
-    /// the two finds the other, whichever is first.
+    /// check the password again; unless it is still good, it calls [`destroy`](Self::destroy), **also if the second check
+    /// itself fails**: its session is stored already, and would be one that nobody has checked. One of the two finds the
+    /// other, whichever is first.
+    ///
+    /// If this call fails, the new password is stored, and the other sessions may still be open: answer with the error, so
+    /// that the user tries again. If that must not be left to the user, note beside the password that sessions are to end, and
+    /// remove the note after `Ok`; [`revoke_user`](crate::Sessions::revoke_user) ends them later.
     ///
     /// What this request has changed so far is stored too. Without a user this is [`rotate`](Self::rotate) and
     /// [`save`](Self::save). `on_deleted` is called for each session that has ended, unless the answer of the store was lost.
@@ -164,7 +179,8 @@ impl<T: Databag> Session<T> {
     /// # Errors
     ///
     /// As [`save`](Self::save); answered 503 if the store fails. Then nothing has happened, or all of it if the answer of the
-    /// store was lost; in a cluster of Redis the others may have ended. This session opens by the cookie that the client has,
+    /// store was lost; in a cluster of Redis, and in Redis for a user with more than 1,000 sessions, some of the others may have
+    /// ended. This session opens by the cookie that the client has,
     /// unless all of it has happened. The call can be repeated by the next request.
     ///
     /// [`Error::Usage`] if the sessions are in the cookies of their visitors; [`StoreError::is_refused`] for a store without
@@ -176,7 +192,7 @@ impl<T: Databag> Session<T> {
     /// # Examples
     ///
     /// ```
-    /// # use session_runtime::{Databag, Error, LoggedIn};
+    /// # use session_runtime::{Databag, Error, LoggedIn, Session};
     /// # #[derive(Databag)]
     /// # struct Shop { #[databag(user_id)] user_id: Option<i64> }
     /// # async fn store_password(_: i64, _: &str) -> Result<(), Error> { Ok(()) }
@@ -186,6 +202,23 @@ impl<T: Databag> Session<T> {
     ///     Ok("changed")
     /// }
     /// # let _ = change_password;
+    ///
+    /// # async fn is_password(_: i64, _: &str) -> Result<bool, Error> { Ok(true) }
+    /// async fn log_in(mut session: Session<Shop>, password: String) -> Result<&'static str, Error> {
+    ///     if is_password(7, &password).await? {
+    ///         session.log_in(7);
+    ///         session.save().await?;
+    ///         match is_password(7, &password).await {
+    ///             Ok(true) => return Ok("welcome"),
+    ///             changed_or_unknown => {
+    ///                 session.destroy();
+    ///                 changed_or_unknown?;
+    ///             }
+    ///         }
+    ///     }
+    ///     Ok("wrong password")
+    /// }
+    /// # let _ = log_in;
     /// ```
     pub async fn rotate_and_end_others(&mut self) -> Result<(), Error>
     where
@@ -216,7 +249,7 @@ impl<T: Databag> Session<T> {
     }
 
     /// Returns when the user has logged in, or was last [`reauthenticated`](Self::reauthenticated), as far as that is stored.
-    pub fn authenticated(&self) -> Option<SystemTime>
+    pub fn authenticated_at(&self) -> Option<SystemTime>
     where
         T: HasUser,
     {
@@ -277,7 +310,7 @@ impl<T: Databag> Session<T> {
     pub async fn reload(&mut self) -> Result<(), Error> {
         let slot = self.slot.clone();
         let (engine, wait) = (&slot.engine, slot.wait());
-        let client = self.held.active.client;
+        let client = self.held.active.client.clone();
         let was_unconfirmed = self.held.active.unconfirmed;
         let active = if self.is_new() {
             // Under another id: it is unknown whether this one has a row.
@@ -326,6 +359,7 @@ impl<T: Databag> Session<T> {
     /// }
     /// # let _ = count;
     /// ```
+    #[doc(alias("insert", "set", "get"))]
     pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let slot = self.slot.clone();
         let wait = slot.wait();
@@ -377,8 +411,8 @@ impl<T: Databag> Session<T> {
             bag = T::defaults();
         }
         active.bag = bag;
-        active.mark_flash();
-        active.bag.set_ip(active.client.ip);
+        active.set_up_bag();
+        active.client.fill(&mut active.bag);
         active.lifetime = None;
         active.authenticated = false;
         // A session that is not stored has nothing to end, and may still be begun.
@@ -391,8 +425,10 @@ impl<T: Databag> Session<T> {
         // Encoded anew: a default may differ each time.
         let defaults =
             Fields::of(&T::defaults()).expect("the defaults were encoded when the sessions were built");
-        let reset = defaults.restore(&mut self.active_mut().bag, is_reset);
+        let active = self.active_mut();
+        let reset = defaults.restore(&mut active.bag, is_reset);
         reset.expect("the defaults were decoded when the sessions were built");
+        active.set_up_bag();
     }
 
     fn active_mut(&mut self) -> &mut Active<T> {

@@ -136,6 +136,8 @@ pub(crate) struct RequestVisitor {
     pub(crate) token: RequestToken,
     pub(crate) client: Client,
     pub(crate) csrf: Option<CsrfCookie>,
+    /// Whether browsers let no other host set its cookies.
+    pub(crate) is_host_only: bool,
 }
 
 /// What a request has in the place of a token.
@@ -144,6 +146,17 @@ pub(crate) enum RequestToken {
     Absent,
     Present(Token),
     Unusable(Rejection),
+}
+
+#[cfg(feature = "actix")]
+impl RequestToken {
+    pub(crate) fn of(found: Result<Option<Token>, Rejection>) -> Self {
+        match found {
+            Ok(None) => Self::Absent,
+            Ok(Some(token)) => Self::Present(token),
+            Err(rejection) => Self::Unusable(rejection),
+        }
+    }
 }
 
 impl<T: Databag> Slot<T> {
@@ -155,7 +168,8 @@ impl<T: Databag> Slot<T> {
     pub(super) fn holding(engine: Arc<Engine>, active: Active<T>) -> Self {
         let csrf = CsrfState::default();
         csrf.begin(&engine.csrf, &active);
-        let state = State::Idle { held: Rc::new(Held::new(active, None)), cookie: None };
+        let known = active.stored.as_ref().map(|_| active.id);
+        let state = State::Idle { held: Rc::new(Held::new(active, known)), cookie: None };
         Self { csrf, ..Self::with(engine, state) }
     }
 
@@ -244,8 +258,8 @@ impl<T: Databag> Slot<T> {
         if is_loaded {
             return Ok(());
         }
-        let RequestVisitor { token, client, csrf } = request();
-        self.csrf.receive(csrf);
+        let RequestVisitor { token, client, csrf, is_host_only } = request();
+        self.csrf.receive(csrf, is_host_only);
         let token = match token {
             RequestToken::Absent => return self.begin(client),
             RequestToken::Unusable(rejection) => {
@@ -269,7 +283,7 @@ impl<T: Databag> Slot<T> {
     ) -> Result<(), Error> {
         let id = token.session_id();
         let opened = match fetched {
-            Ok(Ok(row)) => self.engine.open(row, Some(token), Some(client)),
+            Ok(Ok(row)) => self.engine.open(row, Some(token), Some(client.clone())),
             Ok(Err(rejection)) => Ok(LoadOutcome::Rejected(rejection)),
             Err(error) => Err(error),
         };
@@ -304,6 +318,14 @@ impl<T: Databag> Slot<T> {
             State::Finished(_) => State::Finished(Some(held)),
             _ => State::Idle { held, cookie: None },
         };
+    }
+
+    /// Takes the bag out of a slot whose session nothing else holds.
+    pub(crate) fn take_bag(&self) -> Option<T> {
+        match self.state.replace(State::Finished(None)) {
+            State::Idle { held, .. } => Some(Rc::into_inner(held)?.active.bag),
+            _ => None,
+        }
     }
 
     /// Returns whether a request, whose session is loaded, has submitted a token of its own.

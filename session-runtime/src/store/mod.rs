@@ -20,7 +20,6 @@ use crate::value::{ColumnType, Value};
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod damage;
 mod filter;
-#[cfg(feature = "memory")]
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;

@@ -1,11 +1,12 @@
 //! The builder's HTTP settings, and what they read from a request.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use actix_web::HttpRequest;
 use actix_web::cookie::{self, Cookie};
 use actix_web::dev::ResponseHead;
-use actix_web::http::header::{COOKIE, HOST, HeaderValue, USER_AGENT};
+use actix_web::http::header::{COOKIE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -21,9 +22,14 @@ use crate::error::Rejection;
 use crate::http::HttpConfig;
 use crate::http::client_ip::{Hop, ProxyHeader};
 use crate::http::cookie::{FormerCookie, Found};
+use crate::http::development::FORWARDED;
+use crate::http::transport::{self, Transport};
 use crate::request::{CsrfCookieUpdate, RequestToken, RequestVisitor};
 use crate::sessions::Sessions;
 use crate::token::Token;
+
+/// The header that carries the CSRF token of a form.
+pub(super) const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// The predicate of `skip_cookie`.
 pub(super) type SkipCookie = Box<dyn Fn(&HttpRequest, &ResponseHead) -> bool + Send + Sync>;
@@ -39,49 +45,58 @@ pub(super) fn is_served(http: &HttpConfig, request: &HttpRequest) -> bool {
     let Some(development) = &http.development else { return true };
     let authority = request.uri().authority().map(|authority| Some(authority.as_str()));
     let hosts = request.headers().get_all(HOST).map(|host| host.to_str().ok()).chain(authority);
-    let is_served = development.serves(hosts.clone(), request.peer_addr().map(|peer| peer.ip()));
+    let proxy = FORWARDED.into_iter().find(|header| request.headers().contains_key(*header));
+    let peer = request.peer_addr().map(|peer| peer.ip());
+    let is_served = development.serves(hosts.clone(), peer, proxy.is_some());
     if !is_served {
         http.warnings.refused_host.call_once(|| {
             tracing::warn!(
                 hosts = ?hosts.flatten().collect::<Vec<_>>(),
-                "a request is answered 403, because `development()` serves this machine alone: name the hosts under which others \
-                 may use it, `.development_hosts([\"shop.test\"])`"
+                proxy,
+                "a request is answered 403, because `development()` serves this machine alone, and nothing that a proxy passes \
+                 on: name the hosts under which others, or a proxy, may use it, `.development_hosts([\"shop.test\"])`"
             );
         });
     }
     is_served
 }
 
-/// Finds out what a request says of its visitor, for sessions of the bag `T`.
+/// Returns the name of the header that serves a request; `None` if a cookie does.
+pub(super) fn token_header(http: &HttpConfig, request: &HttpRequest) -> Option<&'static str> {
+    let is_by_header = http.transport.is_by_header(|name| request.headers().contains_key(name));
+    http.transport.header().filter(|_| is_by_header)
+}
+
+/// Finds out what a request says of its visitor, for sessions of the bag `T`. `header` is the one that serves it.
 pub(super) fn visitor<T: Databag>(
     http: &HttpConfig,
+    header: Option<&'static str>,
     request: &HttpRequest,
     config: &SessionConfig,
 ) -> RequestVisitor {
-    let Found { token, csrf } =
-        http.cookie.find(request.headers().get_all(COOKIE).map(HeaderValue::as_bytes));
-    RequestVisitor { token: request_token(http, token), client: client::<T>(http, request, config), csrf }
+    let (headers, client) = (request.headers(), client::<T>(http, request, config));
+    let is_host_only = http.cookie.settings().is_host_only();
+    if let Some(header) = header {
+        let token = transport::find(headers.get_all(header).map(HeaderValue::as_bytes));
+        return RequestVisitor { token: RequestToken::of(token), client, csrf: None, is_host_only };
+    }
+    let Found { token, csrf } = http.cookie.find(headers.get_all(COOKIE).map(HeaderValue::as_bytes));
+    if token.as_ref().err() == Some(&Rejection::Duplicate) {
+        warn_of_two_cookies(http);
+    }
+    RequestVisitor { token: RequestToken::of(token), client, csrf, is_host_only }
 }
 
-/// Says once in the log if a request has two tokens.
-fn request_token(http: &HttpConfig, found: Result<Option<Token>, Rejection>) -> RequestToken {
-    match found {
-        Ok(None) => RequestToken::Absent,
-        Ok(Some(token)) => RequestToken::Present(token),
-        Err(rejection) => {
-            if rejection == Rejection::Duplicate {
-                http.warnings.duplicate_cookie.call_once(|| {
-                    tracing::warn!(
-                        cookie = http.cookie.name(),
-                        "a request has the session cookie more than once, so it is anonymous: if the cookie had another \
-                         path, domain or `Partitioned` before, name them by `former_cookie`; otherwise another path or \
-                         host of the site sets a cookie of this name"
-                    );
-                });
-            }
-            RequestToken::Unusable(rejection)
-        }
-    }
+/// Says once in the log that a request has two cookies.
+fn warn_of_two_cookies(http: &HttpConfig) {
+    http.warnings.duplicate_cookie.call_once(|| {
+        tracing::warn!(
+            cookie = http.cookie.name(),
+            "a request has the session cookie more than once, so it is anonymous: if the cookie had another \
+             path, domain or `Partitioned` before, name them by `former_cookie`; otherwise another path or \
+             host of the site sets a cookie of this name"
+        );
+    });
 }
 
 /// Finds the client of a request to sessions of the bag `T`.
@@ -92,7 +107,16 @@ fn client<T: Databag>(http: &HttpConfig, request: &HttpRequest, config: &Session
         u64::from_be_bytes(*hash.first_chunk().expect("32 bytes have 8"))
     });
     let ip = if T::SCHEMA.has_ip() { client_ip(http, request, config.bind_ip) } else { None };
-    Client { ip, agent }
+    let user_agent = if T::SCHEMA.has_user_agent() { user_agent(request) } else { None };
+    Client { ip, agent, user_agent }
+}
+
+/// Returns what a client says it is, as far as it is worth keeping.
+fn user_agent(request: &HttpRequest) -> Option<Arc<str>> {
+    const LONGEST: usize = 256;
+    // Only visible ASCII and spaces.
+    let agent = request.headers().get(USER_AGENT)?.to_str().ok()?;
+    Some(agent.get(..LONGEST).unwrap_or(agent).into())
 }
 
 /// Finds the address of a client, and says where the settings make it the address of somebody else.
@@ -161,6 +185,14 @@ pub(super) fn set_cookies(
     cookies
 }
 
+/// Writes the header that carries the token of an update. It is empty if the session has ended.
+pub(super) fn token_value(update: &CookieUpdate) -> Zeroizing<String> {
+    match update {
+        CookieUpdate::Set { token, .. } => token.encode(),
+        CookieUpdate::Remove => Zeroizing::default(),
+    }
+}
+
 /// Writes the `Set-Cookie` header of the CSRF cookie.
 pub(super) fn csrf_cookie(http: &HttpConfig, update: &CsrfCookieUpdate) -> Zeroizing<String> {
     Zeroizing::new(match update {
@@ -171,6 +203,11 @@ pub(super) fn csrf_cookie(http: &HttpConfig, update: &CsrfCookieUpdate) -> Zeroi
 
 /// Settings of sessions over HTTP.
 impl<T: Databag, S: Backing, P> Builder<T, S, P> {
+    /// Sets what carries the token: the cookie, by default, or a header, for apps and APIs. See [`Transport`].
+    pub fn transport(self, transport: Transport) -> Self {
+        self.set_http(|http| http.transport = transport)
+    }
+
     /// Sets the cookie's name. With the prefix `__Host-` browsers let no other host, no path and no plain HTTP answer
     /// set it.
     pub fn cookie(self, name: impl Into<String>) -> Self {
@@ -214,6 +251,12 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     /// Only this machine is served: a request from elsewhere, or for another host than `localhost`, `*.localhost` and the
     /// loopback's addresses, is answered 403 by the middleware. So a program that goes into production like this is
     /// noticed, and no page on the web reaches it by a name of its own (DNS rebinding).
+    ///
+    /// A proxy on this machine connects from it, and may send `Host: localhost` for everybody. So a request with a header that
+    /// proxies add (`Forwarded`, `Via`, `X-Forwarded-For`, `-Host` and `-Proto`, `X-Real-IP`) is answered 403 too, and `build`
+    /// refuses [`trusted_proxies`](Self::trusted_proxies), unless [`development_hosts`](Self::development_hosts) names a host;
+    /// such a request needs one of these. A proxy that adds none of them, as nginx without further settings, cannot be told
+    /// from a browser on this machine: do not put one in front.
     pub fn development(self) -> Self {
         self.set_http(|http| {
             http.cookie.insecure();
@@ -221,7 +264,8 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         })
     }
 
-    /// Names further hosts, without ports, for which [`development`](Self::development) serves requests, from any machine.
+    /// Names further hosts, without ports, for which [`development`](Self::development) serves requests, from any machine and
+    /// through proxies.
     pub fn development_hosts<I: AsRef<str>>(self, hosts: impl IntoIterator<Item = I>) -> Self {
         let hosts = hosts.into_iter().map(|host| host.as_ref().to_owned()).collect();
         self.set_http(|http| http.development_hosts = hosts)
@@ -308,8 +352,8 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set_http(|http| http.reauthentication_redirect = Some(location.into()))
     }
 
-    /// Sends no cookie with the answers for which `skip` returns true, such as those for a shared cache. A new visitor's
-    /// session is then not stored. A session whose id changes gets its cookie all the same, and so does every change
+    /// Sends no cookie, and no header of a [`Transport`], with the answers for which `skip` returns true, such as those for a
+    /// shared cache. A new visitor's session is then not stored. A session whose id changes gets its cookie all the same, and so does every change
     /// of a session in a cookie: without it they would be lost.
     pub fn skip_cookie(
         self,

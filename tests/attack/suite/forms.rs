@@ -2,7 +2,8 @@
 
 use actix_web::test::TestRequest;
 use actix_web::{App, web};
-use session_runtime::{Keyring, MemoryStore, SameSite, Session, SessionMiddleware, Sessions};
+use databag_tests::Site;
+use session_runtime::{Csrf, Keyring, MemoryStore, SameSite, Session, SessionMiddleware, Sessions};
 
 use super::bags::Shop;
 use super::case::cases;
@@ -23,6 +24,7 @@ cases! {
     "a form with the token of before the log-out" [4 25] All => before("/logout");
     "a form with an invented session" [25] All => invented_session();
     "two pages show one token (BREACH)" [25] All => masked();
+    "a planted cookie of a form, and then a session" [25] Any => planted();
     "a form under an older key" [25] All => older_key();
     "a page with a form makes no row" [25 29] Rows => no_row();
     "production without the prefix" [28] Any => production("plain");
@@ -30,6 +32,7 @@ cases! {
     "production without Secure" [8 28] Any => production_insecure();
     "production in the clear" [28] Any => production_plain();
     "development for a stranger" [28] Any => development();
+    "development for a stranger behind a proxy of this machine" [28] Any => development_behind_a_proxy();
     "another site's requests with the cookie" [8] Any => same_site();
 }
 
@@ -83,6 +86,34 @@ async fn masked(target: &Target) {
     let (one, other) = (victim.get("/csrf").await.body, victim.get("/csrf").await.body);
     assert_eq!([victim.put("/pay", &one).await.status, victim.put("/pay", &other).await.status], [200, 200]);
     assert_ne!(one, other, "each page shows the same token");
+}
+
+/// A neighbouring host has opened a form, and sets the cookie that belongs to it in the victim's browser. Then the victim begins
+/// a session, and the neighbour sends forms with its own token.
+async fn planted(target: &Target) {
+    for name in ["shop", "__Secure-shop"] {
+        let sessions = builder(target).cookie(name).build().await.expect("it opens");
+        let form = async |session: Session<Shop>| session.csrf_token();
+        let pay = async |_: Csrf<Shop>, mut session: Session<Shop>| {
+            session.count += 1;
+            session.count.to_string()
+        };
+        let begin = async |mut session: Session<Shop>| {
+            session.count += 1;
+            "begun"
+        };
+        let app = App::new().wrap(SessionMiddleware::new(sessions)).route("/form", web::get().to(form));
+        let app = app.route("/pay", web::post().to(pay)).route("/begin", web::post().to(begin));
+        let site = Site::new(actix_web::test::init_service(app).await);
+        let [victim, attacker] = [(); 2].map(|()| site.browser());
+        let (token, cookie) = (attacker.get("/form").await.body, format!("{name}-csrf"));
+        victim.set_cookie(&cookie, &attacker.cookie(&cookie).expect("a visitor's cookie"));
+        victim.get("/form").await;
+        victim.post("/begin").await;
+        assert!(victim.cookie(name).is_some(), "the victim has a session");
+        let forged = TestRequest::post().uri("/pay").insert_header(("x-csrf-token", token));
+        assert_eq!(victim.send(forged).await.status, 403, "{name}: the neighbour's form is accepted");
+    }
 }
 
 /// The key is rotated while the form is open.
@@ -144,6 +175,28 @@ async fn development(target: &Target) {
     assert!(answer.headers().contains_key("set-cookie"), "the developer is served");
     let answer = actix_web::test::call_service(&app, from("203.0.113.9:4711")).await;
     assert!(!answer.headers().contains_key("set-cookie"), "a stranger is served");
+}
+
+/// A proxy on the same machine has the address of the machine for everybody, and may say `localhost`.
+async fn development_behind_a_proxy(target: &Target) {
+    assert!(builder(target).development().trusted_proxies(["127.0.0.1"]).build().await.is_err());
+    let sessions = builder(target).development().build().await.expect("it opens");
+    let visit = async |mut session: Session<Shop>| {
+        session.count += 1;
+        "visited"
+    };
+    let app = App::new().wrap(SessionMiddleware::new(sessions)).route("/", web::get().to(visit));
+    let app = actix_web::test::init_service(app).await;
+    for header in ["Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP"] {
+        let request = TestRequest::get().peer_addr("127.0.0.1:4711".parse().expect("an address"));
+        let request = request.insert_header(("Host", "localhost")).insert_header((header, "127.0.0.1"));
+        let answer = actix_web::test::call_service(&app, request.to_request()).await;
+        assert_eq!(
+            (answer.status().as_u16(), answer.headers().contains_key("set-cookie")),
+            (403, false),
+            "{header}"
+        );
+    }
 }
 
 async fn same_site(target: &Target) {

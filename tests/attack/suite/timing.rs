@@ -18,30 +18,40 @@ use super::target::Target;
 
 cases! {
     "a CSRF token whose first half is right" [15 25] Any => csrf();
-    "a token whose first half is right" [15] Any => lookup();
+    "a token whose first half is right" [15] Rows => lookup();
 }
 
 /// From here on there is a difference.
 const THRESHOLD: f64 = 10.0;
 
-/// How much of a near guess is right, in characters.
-const RIGHT: usize = 20;
+/// How much of a near guess is right, in bytes of 32.
+const RIGHT: usize = 16;
 
-/// Makes a canonical token of 43 characters that begins as this one does.
-fn guess(random: &mut Random, like: &str) -> String {
-    let bytes: Vec<u8> = (0..4).flat_map(|_| random.next().to_be_bytes()).collect();
-    format!("{}{}", &like[..RIGHT], &URL_SAFE_NO_PAD.encode(bytes)[RIGHT..])
+fn bytes(random: &mut Random) -> Vec<u8> {
+    (0..4).flat_map(|_| random.next().to_be_bytes()).collect()
 }
 
-/// `ATTACK_TIMINGS` is the number of guesses, 10,000 by default.
-async fn compare(what: &str, secret: &str, attempt: impl AsyncFn(&str)) {
+/// Makes 32 bytes that begin as these do.
+fn guess(random: &mut Random, like: &[u8]) -> Vec<u8> {
+    [&like[..RIGHT], &bytes(random)[RIGHT..]].concat()
+}
+
+/// Compares the guesses of these 32 bytes. `write` makes a guess of what an attacker sends. `ATTACK_TIMINGS` is the number of
+/// guesses, 10,000 by default.
+async fn compare(
+    what: &str,
+    secret: &[u8],
+    write: impl Fn(&mut Random, &[u8]) -> String,
+    attempt: impl AsyncFn(&str),
+) {
     let (guesses, mut random) = (sized("ATTACK_TIMINGS", 10_000), Random::new(1));
     // Both kinds are made in one way: only one begins as the secret does.
-    let decoy: String = secret.chars().rev().collect();
+    let decoy: Vec<u8> = secret.iter().map(|byte| !byte).collect();
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..guesses {
         let is_near = random.percent(50);
         let guess = guess(&mut random, if is_near { secret } else { &decoy });
+        let guess = write(&mut random, &guess);
         let begun = Instant::now();
         attempt(&guess).await;
         times[usize::from(is_near)].push(begun.elapsed().as_secs_f64());
@@ -59,19 +69,32 @@ async fn compare(what: &str, secret: &str, attempt: impl AsyncFn(&str)) {
     assert!(t.abs() < THRESHOLD, "{what}: the times differ, t = {t:.1}");
 }
 
-/// Without HTTP, whose noise would hide it.
+/// Without HTTP, whose noise would hide it. A token is a mask, and what the mask hides.
 async fn csrf(_: &Target) {
     let mut session = Session::for_test(Shop::defaults());
-    let secret = session.csrf_token();
+    session.count += 1;
     session.save().await.expect("it is stored");
-    assert!(session.verify_csrf(&secret));
-    compare("CSRF", &secret, async |guess| assert!(!session.verify_csrf(guess))).await;
+    let token = session.csrf_token();
+    assert!(session.verify_csrf(&token));
+    let xor =
+        |one: &[u8], other: &[u8]| one.iter().zip(other).map(|(one, other)| one ^ other).collect::<Vec<_>>();
+    let token = URL_SAFE_NO_PAD.decode(token).expect("base64url");
+    let hidden = xor(&token[..32], &token[32..]);
+    let write = |random: &mut Random, guess: &[u8]| {
+        let mask = bytes(random);
+        let masked = xor(&mask, guess);
+        URL_SAFE_NO_PAD.encode([mask, masked].concat())
+    };
+    assert!(session.verify_csrf(&write(&mut Random::new(1), &hidden)), "a guess has the form of a token");
+    compare("CSRF", &hidden, write, async |guess| assert!(!session.verify_csrf(guess))).await;
 }
 
 /// The store compares hashes of tokens, so a near guess is as far as any other.
 async fn lookup(target: &Target) {
     let (token, _) = target.shop.create(Shop::defaults()).await.expect("it is stored");
-    compare("a token", &token.encode(), async |guess| {
+    let secret = URL_SAFE_NO_PAD.decode(token.encode().as_bytes()).expect("base64url");
+    let write = |_: &mut Random, guess: &[u8]| URL_SAFE_NO_PAD.encode(guess);
+    compare("a token", &secret, write, async |guess| {
         let token = Token::parse(guess).expect("it is canonical");
         assert!(target.shop.load(&token).await.expect("it answers").is_none());
     })

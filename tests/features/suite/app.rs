@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use actix_web::{App, HttpResponse, Responder, web};
 use databag_tests::{Browser, ManualClock, Site};
+use session_runtime::builder::Protected;
 use session_runtime::{
-    AnyStore, Cleanup, Databag, Error, Fresh, Keyring, LoggedIn, LoginPages, Session, SessionMiddleware,
-    SessionRef, Sessions, require,
+    AnyStore, Builder, Cleanup, Databag, Error, Fresh, Keyring, LoggedIn, LoginPages, Session,
+    SessionMiddleware, SessionRef, Sessions, require,
 };
 
 #[derive(Databag)]
@@ -14,6 +15,8 @@ use session_runtime::{
 pub(crate) struct Account {
     #[databag(user_id)]
     pub(crate) user_id: Option<String>,
+    #[databag(user_agent)]
+    pub(crate) browser: Option<String>,
     pub(crate) is_admin: bool,
     pub(crate) count: u32,
     #[databag(ttl = "15m")]
@@ -22,6 +25,7 @@ pub(crate) struct Account {
 
 pub(crate) const COOKIE: &str = "__Host-account";
 
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 pub(crate) const HOUR: Duration = Duration::from_hours(1);
 pub(crate) const DAY: Duration = Duration::from_hours(24);
@@ -33,8 +37,17 @@ pub(crate) struct World {
     pub(crate) site: Site,
 }
 
+pub(crate) type AccountBuilder = Builder<Account, AnyStore, Protected>;
+
 impl World {
     pub(crate) async fn open(store: AnyStore) -> Self {
+        Self::open_with(store, |builder| builder).await
+    }
+
+    pub(crate) async fn open_with(
+        store: AnyStore,
+        configure: impl FnOnce(AccountBuilder) -> AccountBuilder,
+    ) -> Self {
         let clock = ManualClock::default();
         let sessions = Sessions::<Account>::builder(store)
             .keyring(Keyring::generate())
@@ -42,7 +55,7 @@ impl World {
             .clock(clock.clone())
             .login_redirect("/login")
             .reauthentication_redirect("/confirm?lang=en");
-        let sessions = sessions.build().await.expect("good settings");
+        let sessions = configure(sessions).build().await.expect("good settings");
         let app = App::new().wrap(SessionMiddleware::new(sessions.clone())).configure(routes);
         let site = Site::new(actix_web::test::init_service(app).await);
         Self { sessions, clock, site }
@@ -70,13 +83,14 @@ pub(crate) async fn shown_to(browser: &Browser) -> String {
     browser.get("/who").await.body
 }
 
-fn routes(config: &mut web::ServiceConfig) {
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/who", web::get().to(who))
         .route("/login/{user}", web::post().to(log_in))
         .route("/login/{user}/remembered", web::post().to(log_in_remembered))
         .route("/login/{user}/for/{hours}", web::post().to(log_in_for))
         .route("/remember/{remember}", web::post().to(remember))
+        .route("/logout", web::post().to(log_out))
         .route("/count", web::post().to(count))
         .route("/code/{code}", web::post().to(set_code))
         .route("/code", web::get().to(code))
@@ -106,6 +120,11 @@ async fn log_in(mut session: Session<Account>, user: web::Path<String>) -> impl 
 async fn log_in_remembered(mut session: Session<Account>, user: web::Path<String>) -> impl Responder {
     session.remember(true);
     session.log_in(user.into_inner());
+    HttpResponse::Ok()
+}
+
+async fn log_out(mut session: Session<Account>) -> impl Responder {
+    session.log_out();
     HttpResponse::Ok()
 }
 

@@ -2,15 +2,15 @@
 
 use session_runtime::{AnyStore, Token};
 
-use super::app::{COOKIE, MINUTE, World};
+use super::app::{COOKIE, MINUTE, SECOND, World};
 
 pub(crate) async fn a_field_ends_when_its_time_has_passed(store: AnyStore) {
     let world = World::open(store).await;
     let browser = world.browser();
     browser.post("/code/0451").await;
-    world.clock.advance(15 * MINUTE - MINUTE / 60);
+    world.clock.advance(14 * MINUTE + 59 * SECOND);
     assert_eq!(browser.get("/code").await.body, "0451");
-    world.clock.advance(MINUTE / 60);
+    world.clock.advance(SECOND);
     assert_eq!(browser.get("/code").await.body, "none");
     assert_eq!(browser.post("/count").await.body, "1");
     assert_eq!(browser.get("/code").await.body, "none");

@@ -1,13 +1,13 @@
 //! What visitors are answered who must log in, or once more, or may not do it at all.
 
-use actix_web::body::MessageBody;
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, web};
 use databag_tests::{Answer, Browser, Site};
 use session_runtime::{AnyStore, LoggedIn, NotLoggedIn, SessionMiddleware};
 
-use super::app::{Account, COOKIE, MINUTE, World, shown_to};
+use super::app::{Account, COOKIE, MINUTE, SECOND, World, shown_to};
 
 const PAGE: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
@@ -83,7 +83,7 @@ pub(crate) async fn only_a_fresh_log_in_opens_what_needs_one(store: AnyStore) {
     let browser = world.user("kim").await;
     world.clock.advance(5 * MINUTE);
     assert_eq!(browser.get("/danger").await.body, "kim");
-    world.clock.advance(MINUTE / 60);
+    world.clock.advance(SECOND);
     assert_eq!(shown(&browser.get("/danger").await), text(403, "Forbidden"));
     let hint = r#"{"error":"insufficient_user_authentication","max_age":300}"#;
     assert_eq!(get(&browser, "application/json", "/danger").await, json(403, hint));
@@ -132,9 +132,8 @@ async fn polite<B: MessageBody + 'static>(
     let answer = next.call(request).await?;
     let is_anonymous =
         answer.response().error().is_some_and(|error| error.as_error::<NotLoggedIn>().is_some());
-    Ok(answer.map_body(|_, body| match is_anonymous {
-        true => actix_web::body::EitherBody::left("please log in"),
-        false => actix_web::body::EitherBody::right(body),
+    Ok(answer.map_body(|_, body| {
+        if is_anonymous { EitherBody::left("please log in") } else { EitherBody::right(body) }
     }))
 }
 

@@ -1,10 +1,14 @@
 //! The features: each as tests that take a store.
 
 pub(crate) mod app;
+pub(crate) mod devices;
 pub(crate) mod fields;
+pub(crate) mod flows;
 pub(crate) mod lifetimes;
 pub(crate) mod live;
 pub(crate) mod log_in;
+pub(crate) mod testing;
+pub(crate) mod transport;
 
 /// Runs every test on a store.
 macro_rules! features {
@@ -19,10 +23,21 @@ macro_rules! features {
                     a_remembered_session_can_be_made_an_ordinary_one,
                     the_last_use_is_known_by_the_minute,
                 }
+                devices::{
+                    a_user_sees_which_browsers_have_their_sessions,
+                    a_visitor_whose_browser_is_known_leaves_no_trace,
+                }
                 fields::{
                     a_field_ends_when_its_time_has_passed,
                     only_a_change_of_the_field_starts_its_time_again,
                     the_time_of_a_field_outlives_a_merge,
+                }
+                flows::{
+                    two_tabs_finish_their_own_flows,
+                    a_flow_outlives_a_log_in_and_ends_with_a_log_out,
+                    a_flow_ends_by_itself,
+                    each_ticket_is_taken_once_in_a_thousand_races,
+                    of_two_handlers_that_take_one_flow_one_is_answered,
                 }
                 live::{
                     a_touch_extends_the_idle_limit_as_a_request_does,
@@ -40,6 +55,19 @@ macro_rules! features {
                     a_user_who_proves_again_who_they_are_is_fresh,
                     a_scope_requires_what_it_says,
                     an_error_handler_finds_the_reason,
+                }
+                testing::{
+                    a_request_of_a_test_has_its_session_behind_the_middleware,
+                    a_form_of_a_test_has_its_token,
+                    a_request_of_a_test_has_sessions_of_several_bags,
+                }
+                transport::{
+                    a_header_carries_the_token_in_the_place_of_the_cookie,
+                    a_request_with_the_header_is_served_by_it_alone,
+                    no_csrf_token_is_asked_of_a_request_by_header,
+                    a_header_is_skipped_as_a_cookie_is,
+                    an_error_has_the_header_too,
+                    a_header_that_cannot_carry_a_token_is_refused,
                 }
             }
         }

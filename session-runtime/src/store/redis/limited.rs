@@ -1,7 +1,8 @@
 //! A write after which its user has no surplus sessions.
 //!
 //! On one server a script reaches all rows of a user. The new row is inserted with a mark, so that it is not usable, and one
-//! script makes it usable and removes the surplus.
+//! script makes it usable and removes the surplus. The server does nothing else meanwhile. So if a user has very many
+//! sessions, most of the surplus ends before, each row in a step of its own, and the script has a bounded number of rows left.
 //!
 //! In a cluster the rows are in different slots, and no script reaches all of them. So the surplus ends before the new row
 //! becomes usable:
@@ -33,12 +34,16 @@ use super::scripts;
 use crate::store::{ColumnRef, LimitedWrite, Outcome, Row, Update, Write};
 use crate::token::SessionId;
 
+/// How many rows one script may look at besides those that stay. It takes some 10 to 50 microseconds for each.
+const AT_ONCE: u32 = 1_000;
+
 /// What a script needs to remove the surplus rows of a user.
-pub(super) struct Limit {
+pub(super) struct Limit<'a> {
+    limited: &'a LimitedWrite,
     /// The key of the user's set.
     pub(super) set: String,
     /// The values of `evict`, in `scripts`.
-    pub(super) values: [Vec<u8>; 6],
+    pub(super) values: [Vec<u8>; 7],
 }
 
 impl Rows<'_> {
@@ -56,10 +61,11 @@ impl Rows<'_> {
         }
     }
 
-    fn limit(&self, limited: &LimitedWrite) -> Result<Limit, Failure> {
+    fn limit<'a>(&self, limited: &'a LimitedWrite) -> Result<Limit<'a>, Failure> {
         let LimitedWrite { now, .. } = limited;
         let user = fields::user(self.table, limited.row()).unwrap_or_default();
         Ok(Limit {
+            limited,
             set: self.user_key(limited.row().user.as_ref().ok_or(Failure::NoColumn(ColumnRef::User))?),
             values: [
                 self.prefix.as_bytes().to_vec(),
@@ -68,19 +74,68 @@ impl Rows<'_> {
                 now.as_millis().to_string().into_bytes(),
                 call_id().to_vec(),
                 MARK_LIFETIME.as_millis().to_string().into_bytes(),
+                (u64::from(limited.others()) + u64::from(AT_ONCE)).to_string().into_bytes(),
             ],
         })
     }
 
+    /// Ends surplus sessions of a user, but for the newest ones, which are left to the script, and lets the script look at all
+    /// that is left then. `old` is the id of the row that is written or replaced. Ids of rows that were renamed meanwhile are
+    /// followed, and the script finds what was missed.
+    pub(super) async fn thin_out(
+        &self,
+        limit: &mut Limit<'_>,
+        old: SessionId,
+    ) -> Result<Vec<SessionId>, Failure> {
+        let LimitedWrite { now, .. } = limit.limited;
+        let new = limit.limited.row();
+        let user = new.user.as_ref().ok_or(Failure::NoColumn(ColumnRef::User))?;
+        let left = u64::from(limit.limited.others()) + u64::from(AT_ONCE / 2);
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        let (mut newest, mut removed) = (BTreeSet::new(), Vec::new());
+        let mut scan = self.scan_of(user)?;
+        while let Some(ids) = self.scan(&mut scan).await? {
+            for ids in ids.chunks(CONCURRENT_CALLS) {
+                let rows = self.follow_all(ids, user).await?.into_iter();
+                let others = rows.filter(|row| row.id != new.id && row.id != old);
+                newest.extend(others.map(|row| (row.expiration > *now, row.created, row.id)));
+                let mut surplus = Vec::new();
+                while newest.len() > left {
+                    surplus.extend(newest.pop_first());
+                }
+                // A session that has begun anew meanwhile is a newer one.
+                let ends = surplus.iter().map(|(_, created, id)| {
+                    self.revoke(*id, |row| row.user.as_ref() == Some(user) && row.created <= *created)
+                });
+                for ended in join_all(ends).await {
+                    removed.extend(ended?);
+                }
+            }
+        }
+        limit.values[6] = u64::MAX.to_string().into_bytes();
+        Ok(removed)
+    }
+
     async fn insert_limited(&self, limited: &LimitedWrite, row: &Row) -> Result<Vec<SessionId>, Failure> {
-        let limit = self.limit(limited)?;
-        let [key, list] = self.keys(row.id);
-        let admit = Call::script(&scripts::ADMIT, &[key, list, limit.set]).value(row.id.as_bytes());
-        let admit = limit.values.iter().fold(admit, Call::value);
-        let admitted = self.insert_row_then(row, Some(row.id), Some(admit)).await?;
-        // If it is not there any more, a log-in after this one has ended it, or this call was sent twice.
-        let (_, removed) = reply_with_values(admitted.unwrap_or(redis::Value::Nil))?;
-        Ok(removed.iter().filter_map(|id| parse_id(id)).collect())
+        let mut limit = self.limit(limited)?;
+        let admit = |limit: &Limit<'_>| {
+            let [key, list] = self.keys(row.id);
+            let call = Call::script(&scripts::ADMIT, &[key, list, limit.set.clone()]);
+            limit.values.iter().fold(call.value(row.id.as_bytes()), Call::value)
+        };
+        let mut removed = Vec::new();
+        let mut admitted = self.insert_row_then(row, Some(row.id), Some(admit(&limit))).await?;
+        loop {
+            match reply_with_values(admitted.unwrap_or(redis::Value::Nil))? {
+                (ScriptReply::Many, _) => removed.extend(self.thin_out(&mut limit, row.id).await?),
+                // If it is not there any more, a log-in after this one has ended it, or this call was sent twice.
+                (_, ids) => {
+                    removed.extend(ids.iter().filter_map(|id| parse_id(id)));
+                    return Ok(removed);
+                }
+            }
+            admitted = self.write(&[admit(&limit)]).await?.values.pop();
+        }
     }
 
     async fn rename_limited(
@@ -90,7 +145,7 @@ impl Rows<'_> {
     ) -> Result<(Outcome, Vec<SessionId>), Failure> {
         let limit = self.limit(limited)?;
         self.begin_rename(update, self.insert_row(&update.row, Some(update.id))).await?;
-        let (outcome, user, removed) = self.commit_rename(update, Some(&limit)).await?;
+        let (outcome, user, removed) = self.commit_rename(update, Some(limit)).await?;
         self.end_rename(update, outcome, user.as_ref()).await?;
         Ok((outcome, removed))
     }

@@ -516,12 +516,16 @@ async fn connect(target: Arc<Target>, near_cache: Option<Arc<NearCache>>) -> Res
     if tracking.is_some()
         && let Connection::Server(connection) = &connection
     {
-        redis::cmd("CLIENT")
-            .arg("TRACKING")
-            .arg("ON")
-            .arg("OPTIN")
-            .exec_async(&mut connection.clone())
-            .await?;
+        let client =
+            async |words: &[&str]| redis::cmd("CLIENT").arg(words).exec_async(&mut connection.clone()).await;
+        // It precedes each read that is to be kept. A user who may not send it gets the error now: a read would only keep
+        // nothing. It has no effect yet, and the server says so, because tracking is off.
+        if let Err(error) = client(&["CACHING", "YES"]).await
+            && error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+        {
+            return Err(error);
+        }
+        client(&["TRACKING", "ON", "OPTIN"]).await?;
     }
     Ok(Connected { connection, tracking, waiting: Mutex::default() })
 }

@@ -141,7 +141,7 @@ impl Rows<'_> {
     }
 
     /// Starts reading the ids of a user's sessions. It may miss a session whose id changes meanwhile.
-    fn scan_of(&self, user: &Value) -> Result<Scan, Failure> {
+    pub(super) fn scan_of(&self, user: &Value) -> Result<Scan, Failure> {
         if self.table.user.is_none() {
             return Err(Failure::NoColumn(ColumnRef::User));
         }
@@ -156,7 +156,7 @@ impl Rows<'_> {
     }
 
     /// Returns the rows of a user among these ids; a session that is renamed meanwhile is found under its new id.
-    async fn follow_all(&self, ids: &[SessionId], user: &Value) -> Result<Vec<Row>, Failure> {
+    pub(super) async fn follow_all(&self, ids: &[SessionId], user: &Value) -> Result<Vec<Row>, Failure> {
         let rows = join_all(ids.iter().map(|id| self.follow(*id))).await;
         let rows: Vec<_> = rows.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>()?;
         Ok(rows.into_iter().filter(|row| row.user.as_ref() == Some(user)).collect())
@@ -237,7 +237,7 @@ impl Rows<'_> {
     }
 
     /// Returns some ids of a sorted set; `None` at its end. An id that is there all the time is returned, perhaps twice.
-    async fn scan(&self, scan: &mut Scan) -> Result<Option<Vec<SessionId>>, Failure> {
+    pub(super) async fn scan(&self, scan: &mut Scan) -> Result<Option<Vec<SessionId>>, Failure> {
         let Some(cursor) = scan.cursor.take() else { return Ok(None) };
         let part = Call::command("ZSCAN", scan.key.clone()).value(cursor.to_string());
         let part = part.value("COUNT").value(IDS.to_string());
@@ -259,7 +259,7 @@ enum Kind {
 }
 
 /// A sorted set that is read in parts.
-struct Scan {
+pub(super) struct Scan {
     key: String,
     /// Where the next part begins; `None` at the end.
     cursor: Option<u64>,

@@ -88,7 +88,7 @@ use crate::token::SessionId;
 ///
 /// ```text
 /// ACL SETUSER databag on >secret ~databag:* +eval +evalsha +del +get +getrange +pexpireat +pttl +set +setrange
-///     +type +zadd +zcount +zrange +zrangebyscore +zrem +zremrangebyscore +zscan +zscore
+///     +type +zadd +zcount +zrange +zrangebyscore +zrem +zscan +zscore
 /// ```
 ///
 /// | with | also |
@@ -97,6 +97,7 @@ use crate::token::SessionId;
 /// | sentinels | `+role` |
 /// | [`min_replicas`](Self::min_replicas) | `+wait` |
 /// | a database other than 0 in the URL | `+select` |
+/// | [`near_cache`](Self::near_cache) | `+client\|tracking +client\|caching` |
 ///
 /// With `+info` the store also checks the server's version and eviction policy; without it a warning says that it cannot.
 ///
@@ -105,6 +106,11 @@ use crate::token::SessionId;
 /// A log-in with `max_per_user`, and [`Session::rotate_and_end_others`](crate::Session::rotate_and_end_others), is one step on
 /// one server and behind sentinels: a script that reaches all rows of the user. It names its keys itself, so a server that is
 /// in fact a cluster, or a proxy in front of one, needs the URL of a cluster.
+///
+/// The server does nothing else while the script runs. So the script looks at 1,000 sessions at most besides those that stay. If
+/// the user has more, the oldest surplus ones end before, a few at a time, and it is several steps: a call that fails, or whose
+/// deadline passes, may have ended some of them and written nothing, and the next one continues. `max_per_user` keeps users
+/// below that number.
 ///
 /// In a cluster the sessions of a user are in different slots, and it is several steps. The surplus sessions end first, and the new
 /// one begins then. So a user never has more usable sessions than allowed, and the newcomer stays until a later log-in ends it. But a
@@ -292,7 +298,7 @@ impl RedisStore {
     ///
     /// # Limits
     ///
-    /// At most 32,768 rows and 16 MiB are kept, as they are stored: sealed. The server keeps the names of the keys, for
+    /// At most 32,768 rows and about 16 MiB are kept, as they are stored: sealed. The server keeps the names of the keys, for
     /// each connection: see its `tracking-table-max-keys`.
     ///
     /// A store that `connect` has made for a server or for sentinels can have a near cache; its connections use RESP3. With

@@ -132,7 +132,7 @@ impl NearCache {
         for shard in &self.shards {
             let mut shard = lock(shard);
             shard.drops += 1;
-            shard.rows.clear();
+            shard.rows = HashMap::new();
             shard.bytes = 0;
         }
     }
@@ -153,6 +153,14 @@ impl Shard {
     fn remove(&mut self, id: SessionId) {
         if let Some(entry) = self.rows.remove(&id) {
             self.bytes -= size(&entry.row);
+            self.shrink();
+        }
+    }
+
+    /// Gives back the buckets of many rows that are no longer here.
+    fn shrink(&mut self) {
+        if self.rows.len() < self.rows.capacity() / 4 {
+            self.rows.shrink_to(2 * self.rows.len());
         }
     }
 
@@ -162,7 +170,7 @@ impl Shard {
         loop {
             self.bytes = self.rows.values().map(|entry| size(&entry.row)).sum();
             if self.rows.len() <= SHARD_ROWS / 2 && self.bytes <= SHARD_BYTES / 2 {
-                return;
+                return self.shrink();
             }
             let mut is_kept = true;
             self.rows.retain(|_, _| {
@@ -356,6 +364,35 @@ mod tests {
         assert!(!world.has(&expired));
         world.read(&row(2, 100));
         assert!(world.cache.find(&Arc::new(Table::new("sessions")), row(2, 100).id).is_err());
+    }
+
+    /// A way in which rows are dropped.
+    type Dropping<'a> = dyn Fn(&World) + 'a;
+
+    #[test]
+    fn no_buckets_are_left_of_many_rows() {
+        let rows: Vec<_> = (0..20_000).map(|n| row(n, 0)).collect();
+        let capacity = |world: &World| -> usize {
+            world.cache.shards.iter().map(|shard| lock(shard).rows.capacity()).sum()
+        };
+        let named = |world: &World| {
+            for rows in rows.chunks(100) {
+                world.says(PushKind::Invalidate, names(&rows.iter().map(key).collect::<Vec<_>>()));
+            }
+        };
+        let emptied = |world: &World| world.says(PushKind::Invalidate, vec![Value::Nil]);
+        let displaced = |world: &World| (20_000..22_000).for_each(|n| world.read(&row(n, SHARD_BYTES / 8)));
+        // A map with few buckets has room for three.
+        let ways: [(&Dropping<'_>, _); 3] = [(&named, 3), (&emptied, 0), (&displaced, 8 * 4)];
+        for (n, (drop_rows, most)) in ways.into_iter().enumerate() {
+            let world = World::new(LONG);
+            for row in &rows {
+                world.read(row);
+            }
+            assert!(capacity(&world) > 20_000);
+            drop_rows(&world);
+            assert!(capacity(&world) <= SHARDS * most, "{n}: {}", capacity(&world));
+        }
     }
 
     #[test]

@@ -85,13 +85,13 @@ impl Rows<'_> {
     pub(super) async fn commit_rename(
         &self,
         update: &Update,
-        limit: Option<&Limit>,
+        mut limit: Option<Limit<'_>>,
     ) -> Result<(Outcome, Option<Value>, Vec<SessionId>), Failure> {
         let Update { id: old, row, .. } = update;
         let [key, list] = self.keys(*old);
-        let mut kept = Kept::default();
+        let (mut kept, mut removed) = (Kept::default(), Vec::new());
         loop {
-            let commit = match limit {
+            let commit = match &limit {
                 None => Call::script(&scripts::COMMIT_RENAME, &[key.clone(), list.clone()]),
                 Some(limit) => {
                     let keys = [key.clone(), list.clone(), limit.set.clone()];
@@ -105,7 +105,7 @@ impl Rows<'_> {
                 .value(fields::most_bytes(self.table).to_string())
                 .value(if self.table.user.is_some() { b"-" } else { kept.user.as_slice() })
                 .value(&kept.columns);
-            let commit = match limit {
+            let commit = match &limit {
                 None => commit,
                 Some(limit) => limit.values.iter().fold(commit, Call::value).value(row.id.to_string()),
             };
@@ -115,7 +115,7 @@ impl Rows<'_> {
                 (ScriptReply::Stored, user) => {
                     let mut values = user.into_iter();
                     let user = values.next().and_then(|user| fields::decode(&user));
-                    let removed = values.filter_map(|id| parse_id(&id)).collect();
+                    removed.extend(values.filter_map(|id| parse_id(&id)));
                     return Ok((Outcome::Stored, user, removed));
                 }
                 (ScriptReply::More, more) => {
@@ -123,10 +123,13 @@ impl Rows<'_> {
                     kept = Kept { user, columns };
                     self.complement(update, &kept).await?;
                 }
-                (ScriptReply::Conflict, _) => return Ok((Outcome::Conflict, None, Vec::new())),
+                (ScriptReply::Many, _) if let Some(limit) = &mut limit => {
+                    removed.extend(self.thin_out(limit, *old).await?);
+                }
+                (ScriptReply::Conflict, _) => return Ok((Outcome::Conflict, None, removed)),
                 // An earlier rename has given the row this id.
                 (ScriptReply::From(from), _) if self.has_committed(from, *old).await? => {}
-                _ => return Ok((Outcome::Gone, None, Vec::new())),
+                _ => return Ok((Outcome::Gone, None, removed)),
             }
         }
     }

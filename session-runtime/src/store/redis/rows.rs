@@ -49,6 +49,8 @@ pub(super) enum ScriptReply {
     Taken,
     /// The row has what the new one was not given.
     More,
+    /// The user has more ids than one script may look at.
+    Many,
     /// The row was renamed to this id.
     To(SessionId),
     /// The row is being renamed from this id.
@@ -326,6 +328,7 @@ pub(super) fn reply(answer: redis::Value) -> Result<ScriptReply, Failure> {
         b"gone" => ScriptReply::Gone,
         b"taken" => ScriptReply::Taken,
         b"more" => ScriptReply::More,
+        b"many" => ScriptReply::Many,
         mark => match (mark.first(), fields::other_id(mark)) {
             (Some(b'm' | b'c'), Some(to)) => ScriptReply::To(to),
             (Some(b'p'), Some(from)) => ScriptReply::From(from),

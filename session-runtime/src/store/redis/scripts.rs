@@ -61,10 +61,14 @@ macro_rules! unknown_columns {
 /// Defines `evict`: it removes the surplus rows of a user, which may be in any slot, and adds their ids to a reply.
 ///
 /// Its values are those of a script from a number on: the start of every key, the user, how many other rows stay, the time,
-/// the id of this call, how long a mark stays. A row that is being renamed counts if it is usable.
+/// the id of this call, how long a mark stays, how many ids one script may look at. A row that is being renamed counts if it
+/// is usable.
 macro_rules! evict {
     () => {
         r"
+        local function is_too_long(set, most)
+            return redis.call('ZCOUNT', set, '-inf', '+inf') > tonumber(most)
+        end
         local function evict(set, stays, first, reply)
             local prefix, user, others, time, call, lifetime = unpack(ARGV, first, first + 5)
             local function list(id) return prefix .. string.sub(id, 1, 2) .. '}' end
@@ -110,7 +114,8 @@ macro_rules! evict {
 }
 
 /// Adds an id to the sessions of a user, and keeps the set for as long as its last entry. Entries that expired long ago
-/// are removed, so that the set of a daily visitor does not grow. With one value more it returns all ids of the set.
+/// are removed, more than one at a time and few enough not to block the server, so that the set of a daily visitor does not
+/// grow. With one value more it returns all ids of the set.
 ///
 /// Keys: the user's set. Values: id, expiration, how long a row outlives its expiration, the last time at which a key can
 /// expire.
@@ -121,7 +126,8 @@ pub(super) static INDEX_USER: Script = Script::new(
     local ends = math.min(last + ARGV[3], tonumber(ARGV[4]))
     redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', ends))
     local now = ends - redis.call('PTTL', KEYS[1])
-    redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[3]))
+    local dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[3]), 'LIMIT', 0, 100)
+    if dead[1] then redis.call('ZREM', KEYS[1], unpack(dead)) end
     if not ARGV[5] then return 'stored' end
     local ids = redis.call('ZRANGE', KEYS[1], 0, -1)
     table.insert(ids, 1, 'stored')
@@ -198,9 +204,10 @@ pub(super) static UPDATE: Script = Script::new(concat!(
     ",
 ));
 
-/// Makes a row usable that waits for its surplus, marked with its own id, and removes the surplus rows of its user.
+/// Makes a row usable that waits for its surplus, marked with its own id, and removes the surplus rows of its user. If the
+/// user has more ids than one script may look at, it does nothing.
 ///
-/// Keys: row, list, the user's set. Values: the id, six for `evict`.
+/// Keys: row, list, the user's set. Values: the id, seven for `evict`.
 pub(super) static ADMIT: Script = Script::new(concat!(
     evict!(),
     r"
@@ -211,6 +218,7 @@ pub(super) static ADMIT: Script = Script::new(concat!(
         or not redis.call('ZSCORE', KEYS[3], id) then
         return { 'gone' }
     end
+    if is_too_long(KEYS[3], ARGV[8]) then return { 'many' } end
     local row = 'r' .. string.sub(there, 2, 13) .. redis.call('GETRANGE', KEYS[1], 45, -1)
     redis.call('SET', KEYS[1], row, 'KEEPTTL')
     return evict(KEYS[3], id, 2, { 'stored' })
@@ -268,16 +276,20 @@ macro_rules! commit_rename {
 /// Keys: row, list. Values: those of `commit`, which has the names of columns from the seventh on.
 pub(super) static COMMIT_RENAME: Script = Script::new(concat!(commit_rename!("7"), "return commit()"));
 
-/// Step 2 of a rename, after which its user has no surplus rows. Returns their ids after the user of the row.
+/// Step 2 of a rename, after which its user has no surplus rows. Returns their ids after the user of the row. If it would
+/// commit, and the user has more ids than one script may look at, it does nothing.
 ///
 /// Keys: row, list, the set of the new row's user. Values: those of `commit`, which has the names of columns from the
-/// fourteenth on; from the seventh on six for `evict`, and the new id as text.
+/// fifteenth on; from the seventh on seven for `evict`, and the new id as text.
 pub(super) static COMMIT_RENAME_AND_EVICT: Script = Script::new(concat!(
-    commit_rename!("14"),
+    commit_rename!("15"),
     evict!(),
     r"
+    local there = redis.call('GETRANGE', KEYS[1], 0, 116)
+    local is_due = string.sub(there, 1, 1) == 'r' and string.sub(there, 110, 117) == ARGV[1]
+    if is_due and is_too_long(KEYS[3], ARGV[13]) then return { 'many' } end
     local reply = commit()
-    return is_new and evict(KEYS[3], ARGV[13], 7, reply) or reply
+    return is_new and evict(KEYS[3], ARGV[14], 7, reply) or reply
     ",
 ));
 

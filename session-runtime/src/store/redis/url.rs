@@ -209,7 +209,7 @@ fn certificates(url: &str) -> Result<(String, Option<TlsCertificates>), RedisErr
             rest.append_pair(&name, &value);
         } else {
             // The name may be the end of a password.
-            if query.contains('@') {
+            if query.contains('@') || fragment.contains('@') {
                 return Err(invalid_url(
                     "the URL has an unknown parameter, or a password with a `?`: write %3F for it",
                 ));
@@ -306,6 +306,7 @@ mod tests {
             "redis://eve:a?hunter2@a/",
             "rediss-cluster://eve:a?hunter2&b@a/",
             "redis-sentinel://e:?hunter2@a/m",
+            "redis://eve:a?hunter2#b@a/",
         ] {
             let refusal = refusal(url);
             assert!(refusal.contains("%3F") && !refusal.contains("hunter2"), "{refusal}");

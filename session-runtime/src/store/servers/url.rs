@@ -70,7 +70,7 @@ pub(super) fn options<O: FromStr<Err = sqlx::Error>>(
 /// Rejects a parameter that would have no effect, and returns the one that names the trusted roots.
 fn check_names(url: &str, parameters: &UrlParameters) -> Result<Option<String>, Failure> {
     let mut roots = None;
-    let url = url.split_once('#').map_or(url, |(url, _)| url);
+    let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
     let query = url.split_once('?').map_or("", |(_, query)| query);
     for (name, _) in form_urlencoded::parse(query.as_bytes()) {
         let lower = name.to_ascii_lowercase();
@@ -85,7 +85,7 @@ fn check_names(url: &str, parameters: &UrlParameters) -> Result<Option<String>, 
                 continue;
             }
             // The name may be the end of a password.
-            if query.contains('@') {
+            if query.contains('@') || fragment.contains('@') {
                 return Err(Failure::UnknownParameterOrPassword);
             }
             let parameter = name.into_owned();
@@ -148,7 +148,7 @@ mod tests {
                 "{error}"
             );
         }
-        for name in ["hunter2", "tls-hunter2"] {
+        for name in ["hunter2", "tls-hunter2", "hunter2#b"] {
             let error =
                 check_names(&format!("postgres://shop:a?{name}@db/shop"), &PARAMETERS).expect_err(name);
             let error = format!("{error} {error:?}");

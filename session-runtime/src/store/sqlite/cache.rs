@@ -66,7 +66,7 @@ struct Entry {
 
 impl State {
     fn empty(&mut self, header: Option<Header>) {
-        self.rows.clear();
+        self.rows = HashMap::new();
         self.bytes = 0;
         self.header = header;
     }
@@ -74,6 +74,10 @@ impl State {
     fn remove(&mut self, id: &SessionId) {
         if let Some(entry) = self.rows.remove(id) {
             self.bytes -= size(&entry.row);
+            // The buckets of many rows that are no longer here.
+            if self.rows.len() < self.rows.capacity() / 4 {
+                self.rows.shrink_to(2 * self.rows.len());
+            }
         }
     }
 
@@ -299,5 +303,36 @@ impl Cache {
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+
+    #[test]
+    fn no_buckets_are_left_of_many_rows() {
+        let cache = Cache::new(None);
+        let mut state = cache.write();
+        let id = |n: u16| {
+            let mut id = [0; 32];
+            id[..2].copy_from_slice(&n.to_be_bytes());
+            SessionId::from_bytes(id)
+        };
+        let fill = |state: &mut State| {
+            for n in 0..2_000 {
+                let row = Row::new(id(n), Vec::new(), Timestamp::default(), Timestamp::default(), 1);
+                state.insert(Entry { table: 0, row });
+            }
+            assert!(state.rows.capacity() >= 2_000);
+        };
+        fill(&mut state);
+        (0..2_000).for_each(|n| state.remove(&id(n)));
+        // A map with few buckets has room for three.
+        assert!(state.rows.capacity() <= 3 && state.bytes == 0, "{}", state.rows.capacity());
+        fill(&mut state);
+        state.empty(None);
+        assert_eq!((state.rows.capacity(), state.bytes), (0, 0));
     }
 }

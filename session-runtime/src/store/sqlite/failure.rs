@@ -25,8 +25,17 @@ pub(super) enum Failure {
     OldVersion,
     #[error("the database cannot have a write-ahead log, which the store needs")]
     NoLog,
+    #[error(
+        "the database stores text as {0}; use a new file, with `PRAGMA encoding = 'UTF-8'`, the default of SQLite"
+    )]
+    Encoding(String),
     #[error("the connection is inside a transaction; commit it or roll it back first")]
     OpenTransaction,
+    #[error(
+        "the connection has the TEMP {kind} {name:?}: it would change what the store reads and writes, and SQLite has no setting \
+         against it; drop it first"
+    )]
+    Temporary { kind: String, name: String },
     #[error("the writer thread cannot be started")]
     Thread(#[source] io::Error),
     #[error("the store was not prepared for a table")]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, ffi};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, ffi};
 
 use super::failure::Failure;
 
@@ -357,7 +357,17 @@ fn configure(connection: &Connection) -> Result<(), Failure> {
     )?;
     // The first access to the file: it fails if the file is not a database.
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-    Ok(())
+    // SQLite counts the bytes of a text, and compares texts, as the database stores them.
+    let encoding: String = connection.query_row("PRAGMA encoding", [], |row| row.get(0))?;
+    if encoding == "UTF-8" { Ok(()) } else { Err(Failure::Encoding(encoding)) }
+}
+
+/// Checks that a connection of the application has nothing in its `temp` schema. The settings of `configure` do not turn off
+/// its triggers and views, and its names go before those of the database.
+pub(super) fn check_temporary(connection: &Connection) -> Result<(), Failure> {
+    let first = "SELECT type, name FROM temp.sqlite_schema WHERE type <> 'index' LIMIT 1";
+    let found = connection.query_row(first, [], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    found.map_or(Ok(()), |(kind, name)| Err(Failure::Temporary { kind, name }))
 }
 
 fn check_version(linked: i32) -> Result<(), Failure> {

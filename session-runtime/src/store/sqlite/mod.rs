@@ -52,9 +52,9 @@ const LISTING_CONNECTIONS: usize = 2;
 /// pages that became free as a whole, and for the log until it starts over.
 ///
 /// Triggers of the database do not run when the store changes it, and views cannot be read: whoever can write to the file could
-/// make some that undo a log-out.
+/// make some that undo a log-out. TEMP ones belong to a connection, and only the program can make them there.
 ///
-/// On Linux, up to 16 MiB of rows are kept in memory as they are stored, sealed. A row is returned from there only
+/// On Linux, up to about 16 MiB of rows are kept in memory as they are stored, sealed. A row is returned from there only
 /// after a look at the database has shown that no process has changed it since.
 ///
 /// # Examples
@@ -91,7 +91,7 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// If the folder is missing, or the file cannot be opened or is not a database.
+    /// If the folder is missing, or the file cannot be opened, is not a database or stores text as UTF-16.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let open = || {
             let file = File::create(path.as_ref())?;
@@ -130,7 +130,9 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// If the connection is inside a transaction, or its SQLite is older than 3.51.3.
+    /// If the connection is inside a transaction, has TEMP tables, views or triggers, its SQLite is older than 3.51.3, or its
+    /// database stores text as UTF-16. A TEMP trigger can undo a log-out, and a TEMP table or view can stand in the place of
+    /// the sessions.
     ///
     /// # Examples
     ///
@@ -148,6 +150,7 @@ impl SqliteStore {
             if !connection.is_autocommit() {
                 return Err(Failure::OpenTransaction);
             }
+            file::check_temporary(&connection)?;
             Self::new(File::of(&connection), Link::writer(connection, STARTUP_TIMEOUT)?)
         };
         take().map_err(failed("take over the connection"))

@@ -6,6 +6,7 @@ mod shared;
 use std::error::Error as _;
 use std::path::PathBuf;
 
+use rusqlite::config::DbConfig;
 use tempfile::TempDir;
 
 use super::*;
@@ -128,10 +129,44 @@ async fn no_trigger_and_no_view_of_the_database_has_an_effect() {
     assert!(store.delete(id(1), soon()).await.expect("deleted"));
     store.remove(&Filter::Id(id(2)), soon()).await.expect("removed");
     assert_eq!([revision(1).await, revision(2).await, revision(3).await], [None, None, Some(1)]);
-    let shown = store.database.writer.with_connection(|connection| {
+    let show = |connection: &Connection| {
         Ok(connection.query_row("SELECT id FROM w", [], |row| row.get::<_, Vec<u8>>(0))?)
-    });
+    };
+    let shown = store.database.writer.with_connection(|connection| show(connection));
     assert!(shown.is_err(), "{shown:?}");
+    for readers in [&store.database.readers, &store.database.listings] {
+        let shown = readers.read(soon(), show);
+        assert!(shown.is_err(), "{shown:?}");
+        let is_defensive = readers
+            .read(soon(), |connection| Ok(connection.db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE)?))
+            .expect("answers");
+        assert!(is_defensive);
+    }
+}
+
+/// SQLite runs TEMP triggers whatever the settings are, and finds a TEMP table before that of the database.
+#[tokio::test]
+async fn a_connection_with_temporary_triggers_views_and_tables_is_refused() {
+    for (sql, kind) in [
+        (
+            "CREATE TEMP TRIGGER revive AFTER DELETE ON sessions BEGIN INSERT INTO sessions SELECT old.id, old.state, \
+          old.user_id, old.ip_addr, old.created, old.expiration, old.revision, old.tenant, old.score, old.visits, \
+          old.tag; END",
+            "trigger \"revive\"",
+        ),
+        ("CREATE TEMP TABLE sessions (id)", "table \"sessions\""),
+        ("CREATE TEMP VIEW sessions AS SELECT 1 AS id", "view \"sessions\""),
+    ] {
+        let fixture = fixture().await;
+        let connection = fixture.sql();
+        connection.execute_batch(sql).expect("it is made");
+        let Err(error) = SqliteStore::from_connection(connection) else {
+            panic!("it is taken over with {kind}");
+        };
+        assert!(cause(&error).contains(&format!("the TEMP {kind}")), "{}", cause(&error));
+    }
+    let fixture = fixture().await;
+    assert!(SqliteStore::from_connection(fixture.sql()).is_ok());
 }
 
 #[tokio::test]

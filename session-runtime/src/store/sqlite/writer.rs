@@ -489,7 +489,7 @@ fn commit(
                 return Err(failure);
             }
         }
-        // A foreign key that the application made may have changed others.
+        // A limited write may have ended other rows, and a foreign key that the application made may have changed some.
         let is_one = link.connection.total_changes() - changed <= 1;
         match (change.options().affected, rows.as_mut()) {
             (Affected::Rows(ids), Some(rows)) if is_one => rows.extend(ids.into_iter().flatten()),

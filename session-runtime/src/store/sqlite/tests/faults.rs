@@ -404,6 +404,30 @@ fn a_connection_inside_a_transaction_is_refused() {
     assert!(cause_of(SqliteStore::from_connection(connection)).contains("transaction"));
 }
 
+/// SQLite counts the bytes of a text, and compares them, in the encoding of the database.
+#[test]
+fn a_database_whose_text_is_not_utf_8_is_refused_and_left_alone() {
+    for encoding in ["UTF-16le", "UTF-16be"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sessions.db");
+        let connection = || {
+            let connection = Connection::open(&path).unwrap();
+            connection.pragma_update(None, "encoding", encoding).unwrap();
+            connection
+        };
+        let is_refused = |store| {
+            let cause = cause_of(store);
+            assert!(cause.contains(encoding) && cause.contains("PRAGMA encoding = 'UTF-8'"), "{cause}");
+        };
+        is_refused(SqliteStore::from_connection(connection()));
+        connection().execute_batch("CREATE TABLE other (id)").unwrap();
+        let before = fs::read(&path).unwrap();
+        is_refused(SqliteStore::from_connection(Connection::open(&path).unwrap()));
+        is_refused(SqliteStore::open(&path));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_database_in_memory_serves_every_call_over_one_connection() {
     let mut store = SqliteStore::in_memory().unwrap();
@@ -477,4 +501,56 @@ async fn the_log_starts_over_under_constant_load() {
 #[test]
 fn debug_shows_neither_path_nor_table() {
     assert_eq!(format!("{:?}", SqliteStore::in_memory().unwrap()), "SqliteStore { durability: Normal, .. }");
+}
+
+/// A deferred constraint of the application is checked at `COMMIT`, which fails and leaves the transaction open.
+#[tokio::test]
+async fn a_commit_that_fails_under_a_limit_leaves_no_half_write_and_no_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sessions.db");
+    let sql = Connection::open(&path).unwrap();
+    sql.execute_batch(
+        "CREATE TABLE accounts (id INTEGER PRIMARY KEY);
+         INSERT INTO accounts VALUES (-7);
+         CREATE TABLE sessions (id BLOB PRIMARY KEY, state BLOB NOT NULL, user_id INTEGER, ip_addr TEXT,
+             created INTEGER NOT NULL, expiration INTEGER NOT NULL, revision INTEGER NOT NULL, tenant TEXT, score REAL,
+             visits INTEGER REFERENCES accounts (id) DEFERRABLE INITIALLY DEFERRED, tag BLOB)",
+    )
+    .unwrap();
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "foreign_keys", true).unwrap();
+    let mut store = SqliteStore::from_connection(connection).unwrap();
+    store.prepare(&table(), TIMEOUT).await.unwrap();
+    for durability in [Durability::Full, Durability::Normal] {
+        let store = store.clone().durability(durability);
+        let session = |n, visits| {
+            let mut row = Row { user: Some(Value::Integer(-7)), ..row(n) };
+            row.columns[2] = visits;
+            row
+        };
+        let of_user = || ids(&store, Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Integer(-7)));
+        let log_in = |row: Row| {
+            store.write_limited(LimitedWrite::new(Write::Insert(row), 2, Timestamp::from_millis(2)), soon())
+        };
+        let rename = |from: u64, row: Row| {
+            let update = Update::new(id(from), 1, row);
+            store
+                .write_limited(LimitedWrite::new(Write::Update(update), 1, Timestamp::from_millis(2)), soon())
+        };
+        for n in [1, 2] {
+            store.insert(session(n, None), soon()).await.unwrap();
+        }
+        // There is no account 99.
+        let refused = session(3, Some(Value::Integer(99)));
+        let causes = [cause_of(log_in(refused.clone()).await), cause_of(rename(2, refused).await)];
+        assert!(causes.iter().all(|cause| cause.contains("FOREIGN KEY constraint failed")), "{causes:?}");
+        assert_eq!(of_user().await, [id(1), id(2)], "{durability:?}");
+        // Another program gets the write lock at once.
+        sql.execute_batch("BEGIN IMMEDIATE; COMMIT").unwrap();
+        let (outcome, ended) = log_in(session(4, Some(Value::Integer(-7)))).await.unwrap();
+        assert_eq!((outcome, ended, of_user().await), (Outcome::Stored, vec![id(1)], vec![id(2), id(4)]));
+        let (outcome, ended) = rename(2, session(5, None)).await.unwrap();
+        assert_eq!((outcome, ended, of_user().await), (Outcome::Stored, vec![id(4)], vec![id(5)]));
+        store.remove(&Filter::All, soon()).await.unwrap();
+    }
 }

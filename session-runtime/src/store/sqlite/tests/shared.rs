@@ -277,6 +277,57 @@ async fn of_two_changes_in_one_transaction_the_last_one_is_read() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
+async fn a_session_that_a_limited_write_has_ended_is_not_read_from_memory() {
+    let of_user = |n| Row { user: Some(Value::Integer(7)), ..row(n) };
+    let of_another = Row { user: Some(Value::Integer(8)), ..row(9) };
+    let user = Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Integer(7));
+    let change = |former: &Row, n| Update {
+        row: Row { revision: former.revision + 1, ..of_user(n) },
+        ..update(former, Scope::Row)
+    };
+    for durability in [Durability::Full, Durability::Normal] {
+        let fixture = fixture().await;
+        let store = fixture.store.clone().durability(durability);
+        let number = store.statements("find").unwrap().number;
+        warm(&store).await;
+        for row in [of_user(1), of_user(2), of_user(3), of_user(4), of_another.clone()] {
+            store.insert(row, soon()).await.unwrap();
+        }
+        // All are of the same age, so the one with the lowest id is the first to go.
+        let (inserted, renewed) = (of_user(5), change(&of_user(5), 5));
+        let renamed = change(&of_user(4), 6);
+        let writes: [(_, _, &[u64], _); 3] = [
+            (Write::Insert(inserted), 4, &[1], None),
+            (Write::Update(renewed), 2, &[2, 3], None),
+            (Write::Update(renamed), 1, &[5], Some(4)),
+        ];
+        for (write, max, ended, renamed) in writes {
+            for id in ids(&store, user.clone()).await.into_iter().chain([id(9)]) {
+                let mut reads = 0;
+                while store.database.cache.find(number, &id).is_err() {
+                    store.load(id, soon()).await.unwrap();
+                    reads += 1;
+                    assert!(reads < 100, "{id} is not kept");
+                }
+            }
+            let limited = LimitedWrite::new(write, max, Timestamp::from_millis(2));
+            let written = limited.row().clone();
+            let (outcome, mut removed) = store.write_limited(limited, soon()).await.unwrap();
+            removed.sort_unstable();
+            assert_eq!(outcome, Outcome::Stored);
+            assert_eq!(removed, ended.iter().map(|n| id(*n)).collect::<Vec<_>>());
+            for n in ended.iter().copied().chain(renamed) {
+                assert_eq!(store.load(id(n), soon()).await.unwrap(), None, "row {n}, {durability:?}");
+            }
+            for row in [&written, &of_another] {
+                assert_eq!(store.load(row.id, soon()).await.unwrap().as_ref(), Some(row), "{durability:?}");
+            }
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
 async fn a_store_that_is_closed_drops_no_lock_of_another_one_on_its_file() {
     use std::os::unix::fs::MetadataExt as _;
 
