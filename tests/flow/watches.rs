@@ -26,6 +26,16 @@ async fn session(sessions: &Sessions<Shop>) -> SessionId {
 }
 
 #[actix_web::test]
+async fn a_period_is_longer_than_nothing_and_at_most_a_day() {
+    let builder = || Sessions::<Shop>::builder(MemoryStore::new()).keyring(Keyring::generate());
+    let refused = builder().watch_period(Duration::ZERO).build().await.expect_err("it would never pause");
+    assert!(refused.to_string().contains("`watch_period` is zero"), "{refused}");
+    let sessions = builder().watch_period(Duration::MAX).build().await.expect("good settings");
+    let one = session(&sessions).await;
+    assert_eq!(sessions.watch(one).await.expect("the store answers").end(), None);
+}
+
+#[actix_web::test]
 async fn an_outage_ends_no_watch_and_is_logged_once() {
     let world = shop_with(|builder| builder.watch_period(SOON)).await;
     let (one, other) = (session(&world.sessions).await, session(&world.sessions).await);

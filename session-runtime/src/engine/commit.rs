@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::config::Context;
-use super::load::{Active, Intent, Stored};
+use super::load::{Active, Intent, Stored, UsedBy};
 use crate::bag::comparison::Comparison;
 use crate::bag::encoding::Fields;
 use crate::bag::record::{Header, assemble};
@@ -149,7 +149,9 @@ pub(super) fn is_to_be_touched<T>(context: &Context, active: &Active<T>, now: Ti
 
 /// Sliding expiry and the last use are stored at most every minute or every tenth of the idle limit, whichever is shorter.
 fn touch_is_due<T>(context: &Context, active: &Active<T>, now: Timestamp) -> bool {
-    let Some(stored) = active.stored.as_ref().filter(|_| active.used_by_visitor) else { return false };
+    let Some(stored) = active.stored.as_ref().filter(|_| active.used_by == UsedBy::Visitor) else {
+        return false;
+    };
     let idle = context.config.idle(stored.header.lifetime);
     let extended = now.saturating_add(idle).min(stored.header.absolute);
     let unstored =
@@ -279,7 +281,7 @@ impl PendingRecord {
             || now.saturating_add(lifetime.limit.unwrap_or(context.config.absolute)),
             |stored| stored.header.absolute,
         );
-        let is_used = active.used_by_visitor || continued.is_none();
+        let is_used = active.used_by == UsedBy::Visitor || continued.is_none();
         let header = Header {
             absolute,
             last_used: continued.filter(|_| !is_used).map_or(now, |stored| stored.header.last_used),

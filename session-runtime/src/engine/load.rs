@@ -44,14 +44,12 @@ impl fmt::Debug for Client {
 
 /// A session that a request works on.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Active<T> {
     pub(crate) bag: T,
     pub(crate) id: SessionId,
     /// The token; `None` if the session was found by its id.
     pub(crate) token: Option<Token>,
-    /// Whether its visitor uses it, and not the application, which has found it by its id.
-    pub(super) used_by_visitor: bool,
+    pub(super) used_by: UsedBy,
     /// What is stored; `None` for a new session.
     pub(crate) stored: Option<Stored>,
     /// The fields that the bag is compared with to find what has changed.
@@ -70,6 +68,14 @@ pub(crate) struct Active<T> {
     pub(super) flash: Vec<(usize, Vec<u8>)>,
     /// Whether a write was sent and not confirmed: it is unknown what is stored.
     pub(crate) unconfirmed: bool,
+}
+
+/// Who uses a session: only its visitor extends its idle expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UsedBy {
+    Visitor,
+    /// It was found by its id.
+    Application,
 }
 
 /// What is stored of a session, besides its fields.
@@ -111,7 +117,7 @@ impl<T: Databag> Active<T> {
             bag,
             id: token.session_id(),
             token: Some(token),
-            used_by_visitor: true,
+            used_by: UsedBy::Visitor,
             stored: None,
             lifetime: None,
             intent: Intent::Continue,
@@ -243,7 +249,7 @@ pub(crate) fn open<T: Databag>(
     let mut active = Active {
         bag,
         id: row.id,
-        used_by_visitor: token.is_some(),
+        used_by: if token.is_some() { UsedBy::Visitor } else { UsedBy::Application },
         token,
         flash: Vec::new(),
         base: loaded.fields,

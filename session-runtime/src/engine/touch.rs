@@ -8,6 +8,7 @@ use super::commit::{Plan, plan_touch};
 #[cfg(feature = "actix")]
 use super::core::CookieUpdate;
 use super::core::Engine;
+use super::load::UsedBy;
 #[cfg(feature = "actix")]
 use super::load::{Active, LoadOutcome};
 use super::update::yield_before_retry;
@@ -28,7 +29,7 @@ impl Engine {
         loop {
             let touch = {
                 let Some(mut active) = self.load_by_id::<T>(id, deadline).await? else { return Ok(false) };
-                active.used_by_visitor = true;
+                active.used_by = UsedBy::Visitor;
                 match plan_touch(&self.context, &active, self.now())? {
                     Plan::Touch(write) => self.touch_row(&active, &write, deadline),
                     _ => return Ok(true),
