@@ -194,7 +194,7 @@ async fn a_cookie_outlives_the_browser_only_after_remember() {
     assert_eq!(fork.cookie(COOKIE), None, "a cookie without a date ends with the browser");
 
     let (_, attributes) = only_cookie(&browser.post("/remember/true").await);
-    assert!(attributes.contains(&"Max-Age=1800".to_owned()), "{attributes:?}");
+    assert!(attributes.contains(&"Max-Age=2592000".to_owned()), "{attributes:?}");
     browser.restart();
     assert_eq!(read_session(&browser).await["cart"]["tea"], 1);
 
@@ -223,7 +223,7 @@ async fn remember_survives_a_log_in_and_ends_with_the_log_out() {
     let browser = world.customer().await;
     browser.post("/remember/true").await;
     let (_, attributes) = only_cookie(&browser.post("/login/7").await);
-    assert!(attributes.contains(&"Max-Age=1800".to_owned()));
+    assert!(attributes.contains(&"Max-Age=2592000".to_owned()));
     // The theme is kept, so the log-out begins another session.
     browser.post("/theme/dark").await;
     let (_, attributes) = only_cookie(&browser.post("/logout").await);

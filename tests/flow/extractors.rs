@@ -187,7 +187,7 @@ async fn logged_in_answers_401_without_a_user() {
 async fn logged_in_can_redirect_to_the_log_in_page() {
     let world = shop_with(|builder| builder.login_redirect("/login?next=account")).await;
     let site = site!(world.sessions; "/account" => async |_: LoggedIn<Shop>| "account");
-    let answer = site.browser().get("/account").await;
+    let answer = site.browser().with("accept", "text/html").get("/account").await;
     assert_eq!(
         (answer.status.as_u16(), answer.all("location")),
         (303, vec!["/login?next=account".to_owned()])

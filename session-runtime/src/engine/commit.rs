@@ -273,8 +273,10 @@ impl PendingRecord {
         let stored = active.stored.as_ref();
         let ends = active.is_ending();
         let continued = stored.filter(|_| expiry == ExpiryUpdate::Extend);
+        // A visitor may have chosen before the log-in, and not for the next user.
+        let chosen = continued.or(stored.filter(|stored| !ends && stored.projection.user.is_none()));
         let lifetime = active.lifetime.unwrap_or_else(|| {
-            continued.map_or_else(|| context.config.ordinary_lifetime(), |stored| stored.header.lifetime)
+            chosen.map_or_else(|| context.config.ordinary_lifetime(), |stored| stored.header.lifetime)
         });
         let continued_limits = continued.filter(|stored| stored.header.lifetime.limit == lifetime.limit);
         let absolute = continued_limits.map_or_else(

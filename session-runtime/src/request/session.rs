@@ -269,8 +269,9 @@ impl<T: Databag> Session<T> {
     /// long as `remember` of the bag says, 30 days by default, used or not; so does its cookie, also after the
     /// browser was closed. Any other one has the ordinary limits, and goes with the browser.
     ///
-    /// The limits count from now, and hold until the session ends or a user logs in without this call. Calls before and after
-    /// [`log_in`](Self::log_in) are equal. A session that is remembered already keeps its limits.
+    /// The limits count from now, and again from the log-in of a visitor. They hold until the session ends, or someone logs in
+    /// where a user is logged in already, without this call. Calls before and after [`log_in`](Self::log_in) are equal. A
+    /// session that is remembered already keeps its limits.
     pub fn remember(&mut self, remember: bool) {
         let config = &self.slot.engine.context.config;
         let limit = remember.then(|| config.remember.max(config.absolute));

@@ -1,22 +1,14 @@
-//! What visitors are answered who must log in first, or once more, or are not allowed to: by what their clients accept.
+//! What visitors are answered who must log in first, or once more: by what their clients accept.
 
 use std::fmt;
-use std::future::{Ready, ready};
-use std::rc::Rc;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::http::Method;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{Accept, ContentType, Header as _, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
-use super::extract::loaded;
-use super::guard::GuardService;
-use crate::bag::Databag;
 use crate::http::HttpConfig;
 use crate::http::return_path::{is_location, with_return_path};
-use crate::request::SessionRef;
 
 /// The pages to which the handlers of a scope send visitors who must log in first, or once more, instead of those of
 /// [`login_redirect`](crate::Builder::login_redirect) and
@@ -99,14 +91,14 @@ impl Wanted {
 
 /// An answer that does not serve the request.
 #[derive(Clone, Debug)]
-enum Answer {
+pub(super) enum Answer {
     Redirect(String),
     Json,
     Text,
 }
 
 impl Answer {
-    fn of(request: &HttpRequest, page: Option<&str>) -> Self {
+    pub(super) fn of(request: &HttpRequest, page: Option<&str>) -> Self {
         match (Wanted::by(request), page) {
             (Wanted::Page, Some(page)) => {
                 // Only what a browser can ask for again.
@@ -125,7 +117,7 @@ impl Answer {
         if matches!(self, Self::Redirect(_)) { StatusCode::SEE_OTHER } else { otherwise }
     }
 
-    fn response(&self, status: StatusCode, json: String) -> HttpResponse {
+    pub(super) fn response(&self, status: StatusCode, json: String) -> HttpResponse {
         let mut response = HttpResponse::build(self.status(status));
         match self {
             Self::Redirect(location) => response.insert_header((LOCATION, location.as_str())).finish(),
@@ -207,92 +199,5 @@ impl ResponseError for NotFresh {
         let max_age = self.max_age;
         let json = format!(r#"{{"error":"insufficient_user_authentication","max_age":{max_age}}}"#);
         self.answer.response(StatusCode::FORBIDDEN, json)
-    }
-}
-
-/// The session does not meet what [`require`] asks for. Answered 403: as JSON, `{"error":"not_allowed"}`, or as text, by
-/// what the client accepts.
-#[derive(Clone, Debug)]
-pub struct NotAllowed(Answer);
-
-impl fmt::Display for NotAllowed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the session does not meet what the scope requires")
-    }
-}
-
-impl ResponseError for NotAllowed {
-    fn status_code(&self) -> StatusCode {
-        StatusCode::FORBIDDEN
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        self.0.response(StatusCode::FORBIDDEN, r#"{"error":"not_allowed"}"#.to_owned())
-    }
-}
-
-/// Makes a guard of a scope, or an `App`, that stands inside the session middleware: it lets requests pass whose session meets
-/// `condition`, and answers others [`NotAllowed`].
-///
-/// # Examples
-///
-/// ```
-/// use actix_web::{App, web};
-/// use session_runtime::{Databag, SessionMiddleware, Sessions, require};
-///
-/// #[derive(Databag)]
-/// struct Shop {
-///     #[databag(user_id)]
-///     user_id: Option<i64>,
-///     is_admin: bool,
-/// }
-///
-/// fn configure(sessions: Sessions<Shop>) {
-///     let admin = web::scope("/admin").wrap(require(|shop: &Shop| shop.is_admin));
-///     let app = App::new().service(admin).wrap(SessionMiddleware::new(sessions));
-///     # let _ = app;
-/// }
-/// # let _ = configure;
-/// ```
-pub fn require<T: Databag>(condition: impl Fn(&T) -> bool + 'static) -> Require<T> {
-    Require { condition: Rc::new(condition) }
-}
-
-/// The guard that [`require`] makes.
-pub struct Require<T> {
-    condition: Rc<dyn Fn(&T) -> bool>,
-}
-
-impl<T> fmt::Debug for Require<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Require")
-    }
-}
-
-impl<T, N, B> Transform<N, ServiceRequest> for Require<T>
-where
-    T: Databag,
-    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
-    B: MessageBody + 'static,
-{
-    type Response = <GuardService<N> as Service<ServiceRequest>>::Response;
-    type Error = actix_web::Error;
-    type Transform = GuardService<N>;
-    type InitError = ();
-    type Future = Ready<Result<Self::Transform, ()>>;
-
-    fn new_transform(&self, next: N) -> Self::Future {
-        let condition = self.condition.clone();
-        ready(Ok(GuardService::new(next, move |request, _| {
-            let (request, condition) = (request.clone(), condition.clone());
-            Box::pin(async move {
-                let session = SessionRef::<T>::borrow_from(&*loaded(&request).await?.slot)?;
-                if condition(&session) {
-                    return Ok(());
-                }
-                tracing::info!(bag = std::any::type_name::<T>(), session = ?session.id(), "a request is not allowed");
-                Err(NotAllowed(Answer::of(&request, None)).into())
-            })
-        })))
     }
 }

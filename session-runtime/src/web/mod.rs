@@ -7,11 +7,13 @@ mod extract;
 mod guard;
 mod log_in;
 mod middleware;
+mod require;
 mod testing;
 #[cfg(all(test, feature = "memory"))]
 mod tests;
 
 pub use self::csrf::Csrf;
-pub use self::log_in::{LoginPages, NotAllowed, NotFresh, NotLoggedIn, Require, require};
+pub use self::log_in::{LoginPages, NotFresh, NotLoggedIn};
 pub use self::middleware::SessionMiddleware;
+pub use self::require::{NotAllowed, Require, require};
 pub use self::testing::TestRequestExt;

@@ -28,7 +28,9 @@ impl PlainState {
         for _ in 0..2 {
             at += 4 + usize::try_from(u32::from_be_bytes(take(state, at))).expect("a short name");
         }
-        at += 10;
+        // Version and flags, two times, and what the flags announce.
+        let announced = (state[at + 1] & 0b1110).count_ones();
+        at += 18 + 8 * usize::try_from(announced).expect("at most three");
         let head = state[..at].to_vec();
         let mut fields = Vec::new();
         while at < state.len() {

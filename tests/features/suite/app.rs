@@ -18,6 +18,7 @@ pub(crate) struct Account {
     #[databag(user_agent)]
     pub(crate) browser: Option<String>,
     pub(crate) is_admin: bool,
+    #[databag(merge = "sum")]
     pub(crate) count: u32,
     #[databag(ttl = "15m")]
     pub(crate) code: Option<String>,
