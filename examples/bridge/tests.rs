@@ -132,7 +132,8 @@ async fn check<S: SessionStore + 'static>(old: &Old<impl Fn() -> S>) {
 
     // A session of Databag stays as it is.
     let both = visitor.copy();
-    both.0.borrow_mut().extend(old.visitor().await.0.into_inner());
+    let again = old.visitor().await;
+    both.0.borrow_mut().extend(again.0.into_inner());
     assert_eq!(both.get(&site).await, SIGNED_IN);
     assert_eq!((both.has(OLD), &both.0.borrow()[NEW]), (false, &cookie));
     assert_eq!(sessions.of_user(7).await.expect("listed").len(), 1);
