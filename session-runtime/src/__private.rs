@@ -21,7 +21,7 @@ pub use crate::bag::shape::Shapes;
 pub use crate::bag::{Databag, HasIp, HasUser, Projection};
 pub use crate::clock::Timestamp;
 #[cfg(feature = "bincode")]
-pub use crate::codec::Bincode;
+pub use crate::codec::bincode::Bincode;
 pub use crate::codec::{Codec, CodecError, Json};
 pub use crate::query::Column;
 pub use crate::store::ColumnRef;

@@ -81,8 +81,8 @@
 //! by rustls, and programs that use these servers usually have their pools and connections already. The alternatives:
 //!
 //! - `sqlx` serves both SQL servers by one interface, so the two stores differ only in their SQL. Its features `macros`,
-//!   `migrate`, `json`, `any` and `sqlite` stay off, because each requires another SQLite than the one bundled with
-//!   `rusqlite`; so does `mysql-rsa` (RUSTSEC-2023-0071). It needs Rust 1.94, more than the rest.
+//!   `migrate`, `json`, `any` and `sqlite` stay off, because each requires an older `rusqlite` than the newest, which a program that
+//!   turns one on gets. `mysql-rsa` stays off too (RUSTSEC-2023-0071). It needs Rust 1.94, more than the rest.
 //! - `tokio-postgres` with `deadpool`, and `mysql_async`, are equally good drivers, but need two of everything. They are
 //!   faster with a small pool: sqlx checks each returned connection.
 //! - `redis` supports clusters, sentinels and connections that reconnect. `fred` has all of this behind one type, and its
@@ -262,7 +262,7 @@ pub use bag::{Databag, HasIp, HasUser};
 pub use builder::Builder;
 pub use clock::{Clock, Timestamp};
 #[cfg(feature = "bincode")]
-pub use codec::Bincode;
+pub use codec::bincode::Bincode;
 pub use codec::{Codec, CodecError, Framing, Json, MAX_DEPTH};
 pub use engine::config::Cleanup;
 pub use engine::watched::{SessionEnd, SessionWatch};
@@ -297,6 +297,9 @@ pub use web::{
     Csrf, LoginPages, NotAllowed, NotFresh, NotLoggedIn, Require, SessionMiddleware, TestRequestExt, require,
 };
 
+/// The client of SQLite, in the version that [`SqliteStore`] uses.
+#[cfg(feature = "sqlite")]
+pub use rusqlite;
 pub use session_derive::{ColumnValue, Databag};
 
 /// The programs of the README compile.

@@ -414,7 +414,7 @@ impl<V> Append for Vec<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::Bincode;
+    use crate::codec::bincode::Bincode;
 
     fn entries<T: Entries + Serialize>(base: T, ours: T, theirs: T) -> T {
         let same: &Same<'_, T> = &|one, other| same::<Bincode, T>(None, one, other);

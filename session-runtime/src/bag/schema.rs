@@ -34,6 +34,7 @@ pub struct Schema {
 
 impl Schema {
     /// Returns whether the bag has a `user_agent` field.
+    #[cfg(feature = "actix")]
     pub(crate) fn has_user_agent(&self) -> bool {
         self.fields.iter().any(|field| field.user_agent)
     }

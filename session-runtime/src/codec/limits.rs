@@ -553,7 +553,8 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::codec::{Bincode, Codec, CodecError, Json, decode, encode};
+    use crate::codec::bincode::Bincode;
+    use crate::codec::{Codec, CodecError, Json, decode, encode};
 
     #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
     struct Chain {

@@ -6,11 +6,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 #[cfg(feature = "bincode")]
-mod bincode;
+pub(crate) mod bincode;
 mod limits;
 
-#[cfg(feature = "bincode")]
-pub use self::bincode::Bincode;
 pub use self::limits::MAX_DEPTH;
 use self::limits::{Decoded, Limited};
 

@@ -21,6 +21,7 @@ pub(super) struct CsrfState {
     /// The cookie of the request.
     sent: Cell<Option<CsrfCookie>>,
     /// Whether browsers let no other host set it.
+    #[cfg(feature = "actix")]
     is_host_only: Cell<bool>,
     /// The id of the session that the request came with, or of a new one.
     loaded: Cell<Option<SessionId>>,

@@ -95,8 +95,8 @@ impl File {
     /// Opens a connection that writes. Opening waits for locks up to the timeout.
     pub(super) fn writer(&self, timeout: Duration) -> Result<Link, Failure> {
         self.make_companions_writable();
-        let connection = Connection::open_with_flags(&self.path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
-        Link::writer(connection, timeout).map_err(|failure| match failure.extended_code() {
+        let (connection, place) = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        Link::writer(connection, place, timeout).map_err(|failure| match failure.extended_code() {
             Some(ffi::SQLITE_READONLY_DIRECTORY) => Failure::Folder { path: self.path.clone() },
             _ => failure,
         })
@@ -104,10 +104,30 @@ impl File {
 
     /// Opens a connection that only reads and never waits for a lock.
     pub(super) fn reader(&self) -> Result<Link, Failure> {
-        let connection = Connection::open_with_flags(&self.path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+        let (connection, place) = self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         connection.busy_timeout(Duration::ZERO)?;
         configure(&connection)?;
-        Ok(Link::new(connection))
+        Ok(Link::new(connection, place))
+    }
+
+    /// Opens a connection, and finds out which file it is to: the one that was at the path before and after.
+    fn connect(&self, access: OpenFlags) -> Result<(Connection, Option<Place>), Failure> {
+        let place = self.place();
+        let connection = Connection::open_with_flags(&self.path, flags(access))?;
+        if place.as_ref().is_some_and(Place::is_left) { Err(Failure::Moved) } else { Ok((connection, place)) }
+    }
+
+    /// Returns where the file is now, if there is one.
+    #[cfg(unix)]
+    pub(super) fn place(&self) -> Option<Place> {
+        let identity = identity(&fs::metadata(&self.path).ok()?);
+        Some(Place { path: self.path.clone(), identity })
+    }
+
+    /// This operating system does not let an open file be deleted or replaced.
+    #[cfg(not(unix))]
+    pub(super) fn place(&self) -> Option<Place> {
+        None
     }
 
     /// Waits until what is in the file is on the disk. A checkpoint that does not reach the end of the log leaves that to
@@ -179,6 +199,26 @@ impl File {
 
     #[cfg(not(unix))]
     pub(super) fn make_private(&self) {}
+}
+
+/// The path of an open file. SQLite can say whether the file has left it (`SQLITE_FCNTL_HAS_MOVED`), but not through every
+/// version of `rusqlite`.
+pub(super) struct Place {
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl Place {
+    /// Returns whether the path no longer leads to the file.
+    #[cfg(unix)]
+    fn is_left(&self) -> bool {
+        fs::metadata(&self.path).map_or(true, |metadata| identity(&metadata) != self.identity)
+    }
+
+    #[cfg(not(unix))]
+    fn is_left(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(unix)]
@@ -255,6 +295,8 @@ fn flags(access: OpenFlags) -> OpenFlags {
 /// A connection and its state.
 pub(super) struct Link {
     pub(super) connection: Connection,
+    /// `None` for a database in memory.
+    place: Option<Place>,
     /// The current setting of `PRAGMA synchronous`.
     synchronous: Durability,
     /// When the path of the file was last checked.
@@ -269,15 +311,20 @@ pub(super) struct Link {
 pub(super) type Slot = Arc<Mutex<Option<Link>>>;
 
 impl Link {
-    fn new(connection: Connection) -> Self {
-        Self { connection, synchronous: Durability::Full, checked: Instant::now(), changes: 0, broken: false }
+    fn new(connection: Connection, place: Option<Place>) -> Self {
+        let checked = Instant::now();
+        Self { connection, place, synchronous: Durability::Full, checked, changes: 0, broken: false }
     }
 
     /// Configures a connection for writing, and waits for locks up to the timeout.
     ///
     /// After that the connection waits for no lock. SQLite's own pauses grow to a tenth of a second, which is long for
     /// a lock that is held for microseconds; a caller with time left tries again.
-    pub(super) fn writer(connection: Connection, timeout: Duration) -> Result<Self, Failure> {
+    pub(super) fn writer(
+        connection: Connection,
+        place: Option<Place>,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
         connection.busy_timeout(timeout)?;
         configure(&connection)?;
         if !connection.is_readonly("main")? {
@@ -298,7 +345,7 @@ impl Link {
              PRAGMA fullfsync = ON;",
         )?;
         connection.busy_timeout(Duration::ZERO)?;
-        Ok(Self::new(connection))
+        Ok(Self::new(connection, place))
     }
 
     /// Sets how durable the next commit is.
@@ -321,17 +368,8 @@ impl Link {
 
     /// Returns whether the path no longer leads to the open file: the file was deleted, renamed or replaced, and other
     /// processes do not see what is written to it.
-    #[cfg(unix)]
     pub(super) fn has_moved(&self) -> bool {
-        let mut moved = 0;
-        let checked = self.connection.file_control(Some("main"), rusqlite::FileControl::HasMoved(&mut moved));
-        checked.is_ok() && moved != 0
-    }
-
-    /// This operating system does not let an open file be deleted or replaced.
-    #[cfg(not(unix))]
-    pub(super) fn has_moved(&self) -> bool {
-        false
+        self.place.as_ref().is_some_and(Place::is_left)
     }
 }
 

@@ -57,6 +57,22 @@ const LISTING_CONNECTIONS: usize = 2;
 /// On Linux, up to about 16 MiB of rows are kept in memory as they are stored, sealed. A row is returned from there only
 /// after a look at the database has shown that no process has changed it since.
 ///
+/// # Beside other clients of SQLite
+///
+/// A program links one SQLite, so all its crates must agree on one `rusqlite`, or one `libsqlite3-sys`. The store works with
+/// `rusqlite` 0.39 to 0.43, and Cargo takes the highest that the other crates allow. Use it as
+/// [`session_runtime::rusqlite`](crate::rusqlite), which is always the store's own:
+///
+/// | `rusqlite` | `libsqlite3-sys` | bundled SQLite | beside it |
+/// | --- | --- | --- | --- |
+/// | 0.42, 0.43 | 0.40 | 3.54.1 | |
+/// | 0.41 | 0.39 | 3.54.1 | `refinery` 0.10 |
+/// | 0.40 | 0.38 | 3.53.2 | `deadpool-sqlite` 0.14, `diesel` 2.3, `r2d2_sqlite` 0.35, `rusqlite_migration` 2.6, `tokio-rusqlite` 0.8 |
+/// | 0.39 | 0.37 | 3.51.3 | `r2d2_sqlite` 0.34; `sqlx` 0.9 with `sqlite`, `macros` or `migrate` |
+///
+/// What is older than that cannot be in the same program, for example `sqlx` 0.8 with `sqlite`: `rusqlite` 0.38 bundles SQLite
+/// 3.51.1, in which the write-ahead log can lose a commit in a race, and the store refuses any before 3.51.3.
+///
 /// # Examples
 ///
 /// ```
@@ -118,11 +134,12 @@ impl SqliteStore {
     /// # Ok::<(), session_runtime::StoreError>(())
     /// ```
     pub fn in_memory() -> Result<Self, StoreError> {
-        let open = || Self::new(None, Link::writer(Connection::open_in_memory()?, STARTUP_TIMEOUT)?);
+        let open = || Self::new(None, Link::writer(Connection::open_in_memory()?, None, STARTUP_TIMEOUT)?);
         Ok(open().map_err(failed("open its database"))?.durability(Durability::Normal))
     }
 
-    /// Takes over a connection, for example one with a VFS or with functions of the application.
+    /// Takes over a connection of [`session_runtime::rusqlite`](crate::rusqlite), for example one with a VFS or with functions
+    /// of the application.
     ///
     /// The connection becomes the one that writes, and the store changes its settings to those that it needs. More
     /// connections are opened from its path; without a path, all calls share this connection. The modes of the files
@@ -137,7 +154,7 @@ impl SqliteStore {
     /// # Examples
     ///
     /// ```
-    /// use session_runtime::SqliteStore;
+    /// use session_runtime::{SqliteStore, rusqlite};
     ///
     /// # let folder = tempfile::tempdir()?;
     /// # let path = folder.path().join("sessions.db");
@@ -151,7 +168,9 @@ impl SqliteStore {
                 return Err(Failure::OpenTransaction);
             }
             file::check_temporary(&connection)?;
-            Self::new(File::of(&connection), Link::writer(connection, STARTUP_TIMEOUT)?)
+            let file = File::of(&connection);
+            let place = file.as_ref().and_then(File::place);
+            Self::new(file, Link::writer(connection, place, STARTUP_TIMEOUT)?)
         };
         take().map_err(failed("take over the connection"))
     }

@@ -254,7 +254,8 @@ async fn reads_of_a_read_only_database_work_and_writes_fail() {
     fixture.store.insert(row(1), soon()).await.unwrap();
     let access = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     // Without a path, the store cannot open the file again with write access.
-    let link = Link::writer(Connection::open_with_flags(fixture.path(), access).unwrap(), TIMEOUT).unwrap();
+    let link =
+        Link::writer(Connection::open_with_flags(fixture.path(), access).unwrap(), None, TIMEOUT).unwrap();
     let mut store = SqliteStore::new(None, link).unwrap();
     store.prepare(&table(), TIMEOUT).await.unwrap();
     assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(row(1)));
