@@ -6,7 +6,35 @@ use std::marker::PhantomData;
 use crate::store::{ColumnRef, Comparison, Filter};
 use crate::value::ColumnValue;
 
-/// A projected field of the bag `B` that holds `V`. The derive makes one constant for each.
+/// Marks a column whose values have an order in the store.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Ordered;
+
+/// Marks a column `#[databag(.., blind)]`, which holds hashes.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Blind;
+
+/// A column whose values have an order in the store.
+#[diagnostic::on_unimplemented(
+    message = "a blind column has no order",
+    label = "the store has keyed hashes in the place of the values",
+    note = "a hash says whether two values are equal, not which of them is less: compare by `eq`, `ne` or `one_of`, or \
+            remove `blind` from the field"
+)]
+pub trait HasOrder: sealed::Sealed {}
+
+#[diagnostic::do_not_recommend]
+impl HasOrder for Ordered {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Ordered {}
+}
+
+/// A projected field of the bag `B` that holds `V`. The derive makes one constant for each. `K` is [`Blind`] for a field
+/// `#[databag(.., blind)]`, whose queries know equality alone.
 ///
 /// # Examples
 ///
@@ -28,9 +56,9 @@ use crate::value::ColumnValue;
 /// # }
 /// # }
 /// ```
-pub struct Column<B, V> {
+pub struct Column<B, V, K = Ordered> {
     column: ColumnRef,
-    types: PhantomData<fn() -> (B, V)>,
+    types: PhantomData<fn() -> (B, V, K)>,
 }
 
 impl<B, V: ColumnValue> Column<B, V> {
@@ -39,6 +67,13 @@ impl<B, V: ColumnValue> Column<B, V> {
         Self { column, types: PhantomData }
     }
 
+    #[doc(hidden)]
+    pub const fn blind(self) -> Column<B, V, Blind> {
+        Column { column: self.column, types: PhantomData }
+    }
+}
+
+impl<B, V: ColumnValue, K> Column<B, V, K> {
     /// Matches sessions whose value equals `value`.
     pub fn eq(self, value: impl Into<V>) -> Condition<B> {
         self.compare(Comparison::Eq, value)
@@ -51,22 +86,34 @@ impl<B, V: ColumnValue> Column<B, V> {
 
     /// Matches sessions whose value is less than `value`. A `u64` is compared by its bits, as the store keeps it:
     /// from 2^63 on it is less than 0.
-    pub fn lt(self, value: impl Into<V>) -> Condition<B> {
+    pub fn lt(self, value: impl Into<V>) -> Condition<B>
+    where
+        K: HasOrder,
+    {
         self.compare(Comparison::Lt, value)
     }
 
     /// Matches sessions whose value is at most `value`.
-    pub fn le(self, value: impl Into<V>) -> Condition<B> {
+    pub fn le(self, value: impl Into<V>) -> Condition<B>
+    where
+        K: HasOrder,
+    {
         self.compare(Comparison::Le, value)
     }
 
     /// Matches sessions whose value is greater than `value`.
-    pub fn gt(self, value: impl Into<V>) -> Condition<B> {
+    pub fn gt(self, value: impl Into<V>) -> Condition<B>
+    where
+        K: HasOrder,
+    {
         self.compare(Comparison::Gt, value)
     }
 
     /// Matches sessions whose value is at least `value`.
-    pub fn ge(self, value: impl Into<V>) -> Condition<B> {
+    pub fn ge(self, value: impl Into<V>) -> Condition<B>
+    where
+        K: HasOrder,
+    {
         self.compare(Comparison::Ge, value)
     }
 
@@ -91,15 +138,15 @@ impl<B, V: ColumnValue> Column<B, V> {
     }
 }
 
-impl<B, V> Clone for Column<B, V> {
+impl<B, V, K> Clone for Column<B, V, K> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<B, V> Copy for Column<B, V> {}
+impl<B, V, K> Copy for Column<B, V, K> {}
 
-impl<B, V> fmt::Debug for Column<B, V> {
+impl<B, V, K> fmt::Debug for Column<B, V, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.column.fmt(f)
     }

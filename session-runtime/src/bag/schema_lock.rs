@@ -189,7 +189,8 @@ impl Lines {
         };
         let own = (shape.codec.name != T::Codec::NAME).then_some(shape.codec.name);
         lines.extend(own.map(|codec| format!("codec {}", codec.escape_debug())));
-        lines.extend(column.map(|(name, ty)| format!("column {} {ty:?}", name.escape_debug())));
+        let blind = if field.blind { " blind" } else { "" };
+        lines.extend(column.map(|(name, ty)| format!("column {} {ty:?}{blind}", name.escape_debug())));
         let shape_lines = |key: &str, shape: &Shape| -> Vec<_> {
             shape.iter().map(|(path, kind)| format!("{key}{path} {kind}")).collect()
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::blind::BlindColumns;
 use super::config::{Context, SessionConfig};
 use super::hooks::Hooks;
 use super::load::{Active, Client, LoadOutcome, open};
@@ -25,7 +26,7 @@ pub(crate) struct Engine {
     pub(crate) context: Context,
     pub(crate) hooks: Hooks,
     pub(crate) backend: Box<dyn Backend>,
-    directory: Option<Arc<dyn DynDirectory>>,
+    pub(super) directory: Option<Arc<dyn DynDirectory>>,
     pub(crate) clock: SkewGuardedClock,
     tokens: Box<dyn TokenSource>,
     pub(super) locks: SessionLocks,
@@ -86,8 +87,9 @@ impl Engine {
         let Opened { owner: _, backend, directory } = opened;
         let room = backend.max_state_len(cookie).saturating_sub(OVERHEAD);
         config.max_state_bytes = config.max_state_bytes.min(room);
-        let context =
-            Context { config, layout, defaults, place: backend.place(T::Codec::FRAMING, cookie), protection };
+        let place = backend.place(T::Codec::FRAMING, cookie);
+        let blind = BlindColumns::of(T::SCHEMA);
+        let context = Context { config, layout, defaults, place, protection, blind };
         let csrf = context.protection.csrf_keys(T::SCHEMA.name);
         let (clock, locks) = (SkewGuardedClock::new(clock), SessionLocks::default());
         Self { context, hooks, backend, directory, clock, tokens, locks, csrf }

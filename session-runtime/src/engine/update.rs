@@ -221,6 +221,11 @@ impl Engine {
         if !active.is_ending() && self.backend.is_ended_here(old) {
             return Err(Error::Ended);
         }
+        if let Plan::Create(write) | Plan::Write(write) | Plan::Rotate(write) = &plan
+            && let Some(uncounted) = self.uncounted(write)
+        {
+            Box::pin(self.rehash::<T>(&uncounted, old, deadline)).await?;
+        }
         match plan {
             Plan::Keep => Ok(CommitOutcome::Done(None)),
             Plan::Create(write) => {

@@ -1,0 +1,183 @@
+//! Blind columns: on their way to the store the values of rows and of queries become hashes.
+//!
+//! A row is sealed and hashed under one key, the current one when it was written. So a query looks for the hashes under all
+//! keys, and a row is compared with the hashes under its own.
+
+use std::borrow::Cow;
+use std::slice;
+
+use tokio::time::Instant;
+
+use super::commit::{Plan, RowWrite};
+use super::core::{Engine, within};
+use super::load::{Intent, LoadOutcome};
+use crate::backend::Custody;
+use crate::bag::schema::{Role, Schema};
+use crate::bag::{Databag, Projection};
+use crate::envelope::{BlindColumn, BlindKey, Protection};
+use crate::error::Error;
+use crate::store::{ColumnRef, Comparison, Filter, Page};
+use crate::token::SessionId;
+use crate::value::Value;
+
+/// How many rows are written again at a time.
+const PAGE: u32 = 256;
+
+/// The blind columns of a bag.
+#[derive(Debug)]
+pub(crate) struct BlindColumns {
+    columns: Vec<(ColumnRef, BlindColumn)>,
+    has_ip: bool,
+}
+
+impl BlindColumns {
+    pub(super) fn of(schema: &'static Schema) -> Self {
+        let Schema { name: bag, table, .. } = *schema;
+        let (mut columns, mut has_ip) = (Vec::new(), false);
+        let mut projected = (0..).map(ColumnRef::Projected);
+        for field in schema.fields {
+            let (place, name) = match field.role {
+                Role::Plain => continue,
+                Role::User(_) => (Some(ColumnRef::User), schema.columns.user_id),
+                Role::Ip(_) if !field.blind => continue,
+                Role::Ip(_) => (projected.next(), schema.columns.ip_addr),
+                Role::Column { name, .. } => (projected.next(), name),
+            };
+            if field.blind {
+                columns.extend(place.map(|place| (place, BlindColumn { bag, table, name })));
+                has_ip |= matches!(field.role, Role::Ip(_));
+            }
+        }
+        Self { columns, has_ip }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// Returns the columns of a row that holds these values. Without a key a blind column is empty.
+    pub(super) fn hashed<'a>(
+        &self,
+        key: Option<&BlindKey>,
+        values: &'a Projection,
+    ) -> Cow<'a, Projection> {
+        if self.is_empty() {
+            return Cow::Borrowed(values);
+        }
+        let mut row = values.clone();
+        if self.has_ip {
+            row.ip = None;
+        }
+        for (place, column) in &self.columns {
+            let value = match place {
+                ColumnRef::User => Some(&mut row.user),
+                ColumnRef::Projected(index) => row.columns.get_mut(*index),
+                ColumnRef::Ip => None,
+            };
+            if let Some(value) = value {
+                *value = value.take().and_then(|value| Some(key?.hash(*column, &value)));
+            }
+        }
+        Cow::Owned(row)
+    }
+
+    /// Returns the filter that a store compares with its rows.
+    pub(super) fn filter(&self, protection: &Protection, filter: Filter) -> Filter {
+        let all = |filter: Box<Filter>| Box::new(self.filter(protection, *filter));
+        match filter {
+            Filter::Compare(column, comparison @ (Comparison::Eq | Comparison::Ne), value) => {
+                match (self.hashes(protection, column, slice::from_ref(&value)), comparison) {
+                    (None, _) => Filter::Compare(column, comparison, value),
+                    (Some(hashes), Comparison::Eq) => one_of(column, hashes),
+                    // `NULL` matches no comparison.
+                    (Some(hashes), _) => {
+                        let none = Filter::Or(
+                            Box::new(Filter::IsNull(column)),
+                            Box::new(one_of(column, hashes)),
+                        );
+                        Filter::Not(Box::new(none))
+                    }
+                }
+            }
+            Filter::OneOf(column, values) => match self.hashes(protection, column, &values) {
+                None => Filter::OneOf(column, values),
+                Some(hashes) => one_of(column, hashes),
+            },
+            Filter::Not(other) => Filter::Not(all(other)),
+            Filter::And(one, other) => Filter::And(all(one), all(other)),
+            Filter::Or(one, other) => Filter::Or(all(one), all(other)),
+            // A blind column has no order, so no query compares by it.
+            other => other,
+        }
+    }
+
+    /// Returns the hashes of values under all keys; `None` if the column is not blind. The current key comes last: a row
+    /// that is written again meanwhile leaves the earlier hashes for the last one, and a store that looks for one hash after
+    /// the other finds it.
+    fn hashes(&self, protection: &Protection, column: ColumnRef, values: &[Value]) -> Option<Vec<Value>> {
+        let (_, column) = self.columns.iter().find(|(place, _)| *place == column)?;
+        let mut keys: Vec<_> = protection.blind_keys().collect();
+        keys.reverse();
+        Some(keys.iter().flat_map(|key| values.iter().map(|value| key.hash(*column, value))).collect())
+    }
+}
+
+fn one_of(column: ColumnRef, values: Vec<Value>) -> Filter {
+    match <[Value; 1]>::try_from(values) {
+        Ok([value]) => Filter::Compare(column, Comparison::Eq, value),
+        Err(values) => Filter::OneOf(column, values),
+    }
+}
+
+impl Engine {
+    /// Returns the filter that the store compares with its rows.
+    pub(crate) fn stored_filter(&self, filter: Filter) -> Filter {
+        self.context.blind.filter(&self.context.protection, filter)
+    }
+
+    /// Returns which rows of the user of a write have the user's hash under an older key, if the write ends surplus sessions
+    /// of the user. The store would not count them.
+    pub(super) fn uncounted(&self, write: &RowWrite) -> Option<Filter> {
+        let (context, user) = (&self.context, &write.stored.projection.user);
+        write.max_per_user?;
+        let mut hashes = context.blind.hashes(&context.protection, ColumnRef::User, user.as_slice())?;
+        hashes.pop();
+        (!hashes.is_empty()).then(|| one_of(ColumnRef::User, hashes))
+    }
+
+    /// Writes the rows of a filter again, under the current key; `own` is written by the caller. No other process makes new
+    /// ones, if all have the same current key.
+    pub(super) async fn rehash<T: Databag>(
+        &self,
+        filter: &Filter,
+        own: SessionId,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        if self.backend.custody() == Custody::Client {
+            return Ok(());
+        }
+        let directory = self.directory.as_deref().ok_or_else(|| {
+            Error::Usage(
+                "the sessions of a user whose column is blind, under an older key, are found by a list, and this store has \
+                 none: remove the older keys, or implement `Directory` for the store"
+                    .to_owned(),
+            )
+        })?;
+        let mut after = None;
+        loop {
+            let find = directory.find(filter, Page::new(after, PAGE), deadline.into_std());
+            let rows = within(deadline, "list rows", find).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = Some(last.id);
+            for row in rows.into_iter().filter(|row| row.id != own) {
+                // What cannot be opened is no usable session.
+                let LoadOutcome::Live(mut active) = self.open::<T>(row, None, None)? else { continue };
+                active.intent = Intent::Keep;
+                if let Plan::Write(write) = self.plan(&active)? {
+                    // After a conflict or a rename the row has been written by another request, under the current key.
+                    let _ = self.touch_row(&active, &write, deadline).await?;
+                }
+            }
+        }
+    }
+}
