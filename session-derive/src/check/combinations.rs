@@ -60,8 +60,16 @@ const CONFLICTS: [(&str, &str, &str); 60] = [
         "column",
         "a column is stored in the clear; write `column, blind`, or remove `column`: the record is sealed",
     ),
-    ("secret", "user_id", "the user's column is stored in the clear; write `user_id, blind`, or remove `secret`"),
-    ("secret", "ip_addr", "the address's column is stored in the clear; write `ip_addr, blind`, or remove `secret`"),
+    (
+        "secret",
+        "user_id",
+        "the user's column is stored in the clear; write `user_id, blind`, or remove `secret`",
+    ),
+    (
+        "secret",
+        "ip_addr",
+        "the address's column is stored in the clear; write `ip_addr, blind`, or remove `secret`",
+    ),
     (
         "with",
         "column",

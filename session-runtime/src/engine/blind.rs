@@ -56,11 +56,7 @@ impl BlindColumns {
     }
 
     /// Returns the columns of a row that holds these values. Without a key a blind column is empty.
-    pub(super) fn hashed<'a>(
-        &self,
-        key: Option<&BlindKey>,
-        values: &'a Projection,
-    ) -> Cow<'a, Projection> {
+    pub(super) fn hashed<'a>(&self, key: Option<&BlindKey>, values: &'a Projection) -> Cow<'a, Projection> {
         if self.is_empty() {
             return Cow::Borrowed(values);
         }
@@ -91,10 +87,8 @@ impl BlindColumns {
                     (Some(hashes), Comparison::Eq) => one_of(column, hashes),
                     // `NULL` matches no comparison.
                     (Some(hashes), _) => {
-                        let none = Filter::Or(
-                            Box::new(Filter::IsNull(column)),
-                            Box::new(one_of(column, hashes)),
-                        );
+                        let none =
+                            Filter::Or(Box::new(Filter::IsNull(column)), Box::new(one_of(column, hashes)));
                         Filter::Not(Box::new(none))
                     }
                 }

@@ -322,7 +322,11 @@ impl PendingRecord {
             Some(stored)
                 if token.is_none() && !stored.has_other_columns && stored.projection == self.projection =>
             {
-                if stored.expiration == expiration { Scope::State } else { Scope::Expiration }
+                if stored.expiration == expiration {
+                    Scope::State
+                } else {
+                    Scope::Expiration
+                }
             }
             _ => Scope::Row,
         };
