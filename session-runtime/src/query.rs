@@ -11,7 +11,34 @@ use crate::value::ColumnValue;
 #[non_exhaustive]
 pub struct Ordered;
 
-/// Marks a column `#[databag(.., blind)]`, which holds hashes.
+/// Marks a column `#[databag(.., blind)]`, which holds keyed hashes: queries find equal values, and nobody reads one.
+///
+/// # Examples
+///
+/// ```
+/// use session_runtime::{Databag, Keyring, Sessions, SqliteStore};
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     #[databag(user_id, blind)]
+///     user_id: Option<i64>,
+///     #[databag(column, blind, index)]
+///     email: Option<String>,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let sessions = Sessions::<Shop>::builder(SqliteStore::in_memory()?)
+///     .keyring(Keyring::generate())
+///     .build()
+///     .await?;
+///
+/// sessions.create(Shop { user_id: Some(7), email: Some("dana@example.com".to_owned()) }).await?;
+/// assert_eq!(sessions.find(Shop::EMAIL.eq("dana@example.com")).await?.len(), 1);
+/// assert_eq!(sessions.of_user(7).await?.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Blind;

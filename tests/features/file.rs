@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use databag_tests::ManualClock;
 use rusqlite::Connection;
 use rusqlite::types::Value;
+use session_runtime::store::Unlisted;
 use session_runtime::{CookieStore, Databag, Error, Keyring, MemoryStore, Sessions, SqliteStore};
 
 use crate::suite::blind::{Patient, open};
@@ -82,6 +83,20 @@ async fn blind_columns_need_a_key() {
     let refused = Sessions::<Patient>::builder(MemoryStore::new()).danger_plaintext().build().await;
     let message = refused.expect_err("there is no key").to_string();
     assert!(message.contains("`blind`"), "{message}");
+}
+
+#[actix_web::test]
+async fn a_limit_needs_a_list_while_there_are_older_keys() {
+    let [old, new] = [(); 2].map(|()| Keyring::generate_text());
+    for (keys, is_refused) in [(new.to_string(), false), (format!("{} {}", *new, *old), true)] {
+        let sessions = Sessions::<Patient>::builder(Unlisted(MemoryStore::new()));
+        let sessions =
+            sessions.keyring(Keyring::parse(&keys).expect("good keys")).build().await.expect("good");
+        let created = sessions.create(patient("dana", 1)).await;
+        assert_eq!(matches!(created, Err(Error::Usage(_))), is_refused, "{created:?}");
+        assert_eq!(created.is_ok(), !is_refused);
+        assert!(sessions.create(Patient::defaults()).await.is_ok(), "a visitor has no limit");
+    }
 }
 
 #[actix_web::test]

@@ -430,6 +430,21 @@ field visits
     }
 
     #[test]
+    fn a_column_that_becomes_blind_is_a_difference() {
+        #[derive(Databag)]
+        #[databag(name = "Shop", version = 4)]
+        struct Hidden {
+            #[databag(user_id, blind)]
+            account: Option<i64>,
+            #[databag(alias = "shop", column)]
+            tenant: Option<String>,
+            visits: u32,
+        }
+        let difference = "-     column user_id Integer\n+     column user_id Integer blind\n";
+        assert_says::<Hidden>(&[difference]);
+    }
+
+    #[test]
     fn a_report_shows_the_difference_the_remedy_and_how_to_accept_it() {
         #[derive(Databag)]
         #[databag(name = "Shop", version = 3)]

@@ -6,22 +6,11 @@
 use std::borrow::Cow;
 use std::slice;
 
-use tokio::time::Instant;
-
-use super::commit::{Plan, RowWrite};
-use super::core::{Engine, within};
-use super::load::{Intent, LoadOutcome};
-use crate::backend::Custody;
+use crate::bag::Projection;
 use crate::bag::schema::{Role, Schema};
-use crate::bag::{Databag, Projection};
 use crate::envelope::{BlindColumn, BlindKey, Protection};
-use crate::error::Error;
-use crate::store::{ColumnRef, Comparison, Filter, Page};
-use crate::token::SessionId;
+use crate::store::{ColumnRef, Comparison, Filter};
 use crate::value::Value;
-
-/// How many rows are written again at a time.
-const PAGE: u32 = 256;
 
 /// The blind columns of a bag.
 #[derive(Debug)]
@@ -108,7 +97,12 @@ impl BlindColumns {
     /// Returns the hashes of values under all keys; `None` if the column is not blind. The current key comes last: a row
     /// that is written again meanwhile leaves the earlier hashes for the last one, and a store that looks for one hash after
     /// the other finds it.
-    fn hashes(&self, protection: &Protection, column: ColumnRef, values: &[Value]) -> Option<Vec<Value>> {
+    pub(super) fn hashes(
+        &self,
+        protection: &Protection,
+        column: ColumnRef,
+        values: &[Value],
+    ) -> Option<Vec<Value>> {
         let (_, column) = self.columns.iter().find(|(place, _)| *place == column)?;
         let mut keys: Vec<_> = protection.blind_keys().collect();
         keys.reverse();
@@ -116,62 +110,10 @@ impl BlindColumns {
     }
 }
 
-fn one_of(column: ColumnRef, values: Vec<Value>) -> Filter {
+/// Matches rows whose value is one of these.
+pub(super) fn one_of(column: ColumnRef, values: Vec<Value>) -> Filter {
     match <[Value; 1]>::try_from(values) {
         Ok([value]) => Filter::Compare(column, Comparison::Eq, value),
         Err(values) => Filter::OneOf(column, values),
-    }
-}
-
-impl Engine {
-    /// Returns the filter that the store compares with its rows.
-    pub(crate) fn stored_filter(&self, filter: Filter) -> Filter {
-        self.context.blind.filter(&self.context.protection, filter)
-    }
-
-    /// Returns which rows of the user of a write have the user's hash under an older key, if the write ends surplus sessions
-    /// of the user. The store would not count them.
-    pub(super) fn uncounted(&self, write: &RowWrite) -> Option<Filter> {
-        let (context, user) = (&self.context, &write.stored.projection.user);
-        write.max_per_user?;
-        let mut hashes = context.blind.hashes(&context.protection, ColumnRef::User, user.as_slice())?;
-        hashes.pop();
-        (!hashes.is_empty()).then(|| one_of(ColumnRef::User, hashes))
-    }
-
-    /// Writes the rows of a filter again, under the current key; `own` is written by the caller. No other process makes new
-    /// ones, if all have the same current key.
-    pub(super) async fn rehash<T: Databag>(
-        &self,
-        filter: &Filter,
-        own: SessionId,
-        deadline: Instant,
-    ) -> Result<(), Error> {
-        if self.backend.custody() == Custody::Client {
-            return Ok(());
-        }
-        let directory = self.directory.as_deref().ok_or_else(|| {
-            Error::Usage(
-                "the sessions of a user whose column is blind, under an older key, are found by a list, and this store has \
-                 none: remove the older keys, or implement `Directory` for the store"
-                    .to_owned(),
-            )
-        })?;
-        let mut after = None;
-        loop {
-            let find = directory.find(filter, Page::new(after, PAGE), deadline.into_std());
-            let rows = within(deadline, "list rows", find).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            after = Some(last.id);
-            for row in rows.into_iter().filter(|row| row.id != own) {
-                // What cannot be opened is no usable session.
-                let LoadOutcome::Live(mut active) = self.open::<T>(row, None, None)? else { continue };
-                active.intent = Intent::Keep;
-                if let Plan::Write(write) = self.plan(&active)? {
-                    // After a conflict or a rename the row has been written by another request, under the current key.
-                    let _ = self.touch_row(&active, &write, deadline).await?;
-                }
-            }
-        }
     }
 }

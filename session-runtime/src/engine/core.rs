@@ -18,7 +18,7 @@ use crate::clock::{Clock, SkewGuardedClock, Timestamp, until};
 use crate::codec::Codec as _;
 use crate::envelope::{CsrfKeys, OVERHEAD, Protection};
 use crate::error::{Error, Rejection};
-use crate::store::{DynDirectory, Row, StoreError};
+use crate::store::{DynDirectory, Filter, Row, StoreError};
 use crate::token::{Token, TokenSource, fill_random};
 
 /// Sessions of one bag, whatever its type is.
@@ -120,6 +120,11 @@ impl Engine {
     /// [`Error::Usage`] if there are none: a store that was chosen by a URL may keep its sessions in cookies.
     pub(crate) fn directory(&self) -> Result<&dyn DynDirectory, Error> {
         self.directory.as_deref().ok_or_else(without_rows)
+    }
+
+    /// Returns the filter that the store compares with its rows.
+    pub(crate) fn stored_filter(&self, filter: Filter) -> Filter {
+        self.context.blind.filter(&self.context.protection, filter)
     }
 
     /// Checks that sessions are found by their ids.

@@ -11,6 +11,7 @@ mod confirm;
 pub(crate) mod core;
 pub(crate) mod hooks;
 pub(crate) mod load;
+mod rehash;
 mod session_locks;
 #[cfg(feature = "actix")]
 mod touch;

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use actix_web::{App, HttpResponse, Responder, web};
 use databag_tests::{ManualClock, Site};
+use futures_util::future::join_all;
 use session_runtime::access::{Backing, Listed};
 use session_runtime::{
     Cleanup, Databag, Error, Keyring, Session, SessionMiddleware, SessionRef, Sessions, Token,
@@ -51,6 +52,7 @@ macro_rules! blind {
                 another_user_in_the_session_is_found,
                 hashes_under_an_older_key_are_found,
                 a_log_in_counts_the_sessions_under_an_older_key,
+                log_ins_at_once_end_the_sessions_under_an_older_key,
                 a_page_that_only_reads_moves_the_session_to_the_current_key,
             }
         }
@@ -227,6 +229,25 @@ pub(crate) async fn a_log_in_counts_the_sessions_under_an_older_key(store: impl 
     }
     assert_eq!(live(&sessions, &tokens).await, [false, false, true, true, true]);
     assert_eq!(count(&sessions, "dana").await, 2);
+}
+
+pub(crate) async fn log_ins_at_once_end_the_sessions_under_an_older_key(store: impl Lists) {
+    let (old, new, clock) = (key(), key(), ManualClock::default());
+    let before = open(store.clone(), &[&old], &clock).await;
+    let [one, other] =
+        [open(store.clone(), &[&new, &old], &clock).await, open(store, &[&new, &old], &clock).await];
+    for _ in 0..5 {
+        for _ in 0..2 {
+            before.create(patient("dana")).await.expect("stored");
+        }
+        clock.advance(SECOND);
+        let log_ins = [&one, &other, &one, &other].map(|sessions| sessions.create(patient("dana")));
+        let tokens: Vec<_> =
+            join_all(log_ins).await.into_iter().map(|created| created.expect("stored").0).collect();
+        let live = live(&one, &tokens).await;
+        assert_eq!(live.iter().filter(|is_live| **is_live).count(), 2);
+        assert_eq!(count(&one, "dana").await, 2);
+    }
 }
 
 pub(crate) async fn a_page_that_only_reads_moves_the_session_to_the_current_key(store: impl Lists) {
