@@ -11,7 +11,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The floors from the lowest to the highest: a file uses its own floor and those below.
 const FLOORS: [(&str, &[&str]); 10] = [
-    ("values", &["value", "token", "clock", "codec"]),
+    ("values", &["value", "token", "clock", "codec", "error_chain"]),
     ("secrets", &["envelope"]),
     ("fields", &["bag"]),
     ("rows", &["store"]),

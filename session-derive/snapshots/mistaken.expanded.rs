@@ -63,7 +63,7 @@ const _: () = {
         }
         ///Replaces `account`.
         #[inline]
-        fn set_account(&mut self, value: impl __databag::Into<i64>) {
+        fn set_account(&mut self, value: impl __databag::IntoValue<i64>) {
             self.account = __databag::Some(__databag::Into::into(value));
         }
         ///Sets `account` to `None`.
@@ -90,7 +90,7 @@ const _: () = {
         }
         ///Replaces `tenant`.
         #[inline]
-        fn set_tenant(&mut self, value: impl __databag::Into<String>) {
+        fn set_tenant(&mut self, value: impl __databag::IntoValue<String>) {
             self.tenant = __databag::Some(__databag::Into::into(value));
         }
         ///Sets `tenant` to `None`.

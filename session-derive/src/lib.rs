@@ -17,6 +17,7 @@ mod errors;
 mod expand;
 mod fallback;
 mod model;
+mod serde_attrs;
 #[cfg(test)]
 mod snapshots;
 
@@ -153,6 +154,10 @@ use crate::errors::Errors;
 /// has no NaN and no infinities, does not tell `Some(None)` from `None`, and has only texts, numbers and the like as keys of maps. A value has
 /// at most 128 levels.
 ///
+/// Attributes of serde on the struct and its fields, such as `#[serde(skip)]`, are for other uses of the struct: they do not
+/// change how a session is stored. Where `#[databag(..)]` has the same attribute and it is missing, a warning says so;
+/// `#[allow(deprecated)]` on the field or the struct silences it. Without a derive of serde's on the struct rustc refuses them.
+///
 /// # Blind columns
 ///
 /// `blind` puts a hash in the place of the value: 16 bytes of HMAC-SHA256 of the value, its type, the column, the table and the
@@ -219,9 +224,13 @@ pub fn derive_column_value(input: TokenStream) -> TokenStream {
 
 fn databag(input: &DeriveInput) -> proc_macro2::TokenStream {
     let errors = Errors::default();
+    let warnings = serde_attrs::warnings(input);
     let input = Input::read(input, &errors);
     match check::check(&input, errors) {
-        Ok(bag) => expand::expand(&bag),
+        Ok(bag) => {
+            let bag = expand::expand(&bag);
+            quote::quote! { #bag #warnings }
+        }
         Err(mistakes) => {
             let stubs = fallback::expand(&input);
             quote::quote! { #mistakes #stubs }

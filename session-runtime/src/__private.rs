@@ -71,6 +71,18 @@ pub fn default_of<T: HasDefault>() -> T {
     T::default_value()
 }
 
+/// What the setter of an `Option<T>` takes: a `T`, and everything that becomes one by [`Into`].
+#[diagnostic::on_unimplemented(
+    message = "a field `Option<{T}>` cannot be set to `{Self}`",
+    label = "expected what is inside of `Some`: a `{T}`, or what becomes one by `Into`",
+    note = "to set the field to `None`, call the method whose name begins with `clear_`: `clear_name()` for `name`",
+    note = "to set it to an `Option`, assign it: `session.name = value`"
+)]
+pub trait IntoValue<T>: Into<T> {}
+
+#[diagnostic::do_not_recommend]
+impl<T, V: Into<T>> IntoValue<T> for V {}
+
 /// A type of fields that need no `default` attribute.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no default",

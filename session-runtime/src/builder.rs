@@ -183,6 +183,12 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set(|settings| settings.config.max_state_bytes = bytes)
     }
 
+    /// Sets how often each session is read that [`Sessions::watch`] watches; 5 seconds by default, at most a day. So long an
+    /// open connection can outlive its session if another process has ended it. What this process ends, it ends at once.
+    pub fn watch_period(self, period: Duration) -> Self {
+        self.set(|settings| settings.config.watch_period = period)
+    }
+
     /// Sets a callback for each session that is stored for the first time.
     pub fn on_started(self, hook: impl Fn(SessionId) + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.hooks.started = Box::new(hook))
@@ -312,6 +318,10 @@ fn check(config: &SessionConfig) -> Result<(), Error> {
     refuse(config.idle > config.absolute, "`idle` is longer than `absolute`")?;
     refuse(config.deadline.is_zero(), "`deadline` is zero: no call could be answered in time")?;
     refuse(
+        config.watch_period.is_zero(),
+        "`watch_period` is zero: watched sessions would be read without a pause",
+    )?;
+    refuse(
         config.cleanup == Cleanup::Every(Duration::ZERO),
         "`cleanup` would never pause: use `EveryRequest`, or a longer time",
     )
@@ -324,6 +334,7 @@ fn shorten(config: &mut SessionConfig) {
     config.absolute = config.absolute.min(LONGEST_LIFE);
     config.remember = config.remember.min(LONGEST_LIFE);
     config.deadline = config.deadline.min(LONGEST_WAIT);
+    config.watch_period = config.watch_period.min(LONGEST_WAIT);
 }
 
 /// Says what to write for a bag whose table belongs to another bag.
@@ -440,6 +451,7 @@ mod tests {
                 format!("{} seconds", config.deadline.as_secs()),
             ),
             ("size of a session", format!("{} bytes", config.max_state_bytes)),
+            ("a watched session is read", format!("every {} seconds", config.watch_period.as_secs())),
             ("sessions in a list, the newest", crate::LIST_LIMIT.to_string()),
             (
                 "expired rows are removed",

@@ -3,7 +3,8 @@
 //! Decisions take the time as an argument; only [`Clock::now`] reads it.
 
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -65,24 +66,7 @@ fn millis(duration: Duration) -> i64 {
 
 /// Where the time comes from. Implemented by every `Fn() -> SystemTime`.
 ///
-/// # Examples
-///
-/// A clock that a test moves by hand:
-///
-/// ```
-/// use std::sync::Arc;
-/// use std::sync::atomic::{AtomicU64, Ordering};
-/// use std::time::{Duration, SystemTime};
-/// use session_runtime::Clock;
-///
-/// let seconds = Arc::new(AtomicU64::new(0));
-/// let clock = {
-///     let seconds = seconds.clone();
-///     move || SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::Relaxed))
-/// };
-/// seconds.store(60, Ordering::Relaxed);
-/// assert_eq!(clock.now(), SystemTime::UNIX_EPOCH + Duration::from_secs(60));
-/// ```
+/// A test moves a [`ManualClock`](crate::testing::ManualClock).
 pub trait Clock: Send + Sync + 'static {
     /// Returns the current time.
     fn now(&self) -> SystemTime;
@@ -91,6 +75,65 @@ pub trait Clock: Send + Sync + 'static {
 impl<F: Fn() -> SystemTime + Send + Sync + 'static> Clock for F {
     fn now(&self) -> SystemTime {
         self()
+    }
+}
+
+/// A clock that stands still until a test moves it. Clones share the time.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use session_runtime::testing::ManualClock;
+/// use session_runtime::{Databag, Sessions};
+///
+/// #[derive(Databag)]
+/// #[databag(idle = "30m")]
+/// struct Shop {
+///     visits: u32,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), session_runtime::Error> {
+/// let clock = ManualClock::default();
+/// let sessions = Sessions::<Shop>::for_test_at(clock.clone());
+/// let (token, _) = sessions.create(Shop { visits: 1 }).await?;
+/// clock.advance(Duration::from_mins(29));
+/// assert!(sessions.load(&token).await?.is_some());
+/// clock.advance(Duration::from_mins(1));
+/// assert!(sessions.load(&token).await?.is_none());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    millis: Arc<AtomicI64>,
+}
+
+impl Default for ManualClock {
+    /// Some time in the year 2030.
+    fn default() -> Self {
+        Self { millis: Arc::new(AtomicI64::new(1_900_000_000_000)) }
+    }
+}
+
+impl ManualClock {
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        self.millis.fetch_add(millis(by), Ordering::SeqCst);
+    }
+
+    /// Moves the clock back. Sessions follow it as far as that undoes an [`advance`](Self::advance) by more than a minute:
+    /// a clock that is set back revives nothing.
+    pub fn turn_back(&self, by: Duration) {
+        self.millis.fetch_sub(millis(by), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> SystemTime {
+        Timestamp(self.millis.load(Ordering::SeqCst)).into()
     }
 }
 

@@ -2,18 +2,20 @@
 //!
 //! Forged or stale input from a browser is not an error: it is a [`Rejection`], and an anonymous visitor.
 
-use std::fmt;
-
 use crate::bag::encoding::EncodeError;
 use crate::bag::merge::MergeError;
 use crate::codec::CodecError;
 use crate::envelope::KeyError;
+pub(crate) use crate::error_chain::ErrorChain;
+use crate::error_chain::readable_debug;
 use crate::store::StoreError;
 
 /// A session could not be loaded, changed or stored.
 ///
 /// As an answer to a request every variant has an opaque body; the cause goes to the log.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` reads like its `Display`, with all causes: a `main` that returns the error prints one line.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The configuration is contradictory or incomplete; nothing was started.
@@ -92,6 +94,8 @@ pub enum Error {
     Usage(String),
 }
 
+readable_debug!(Error);
+
 impl Error {
     /// Returns whether the store refuses a value for good.
     pub(crate) fn is_refused(&self) -> bool {
@@ -120,16 +124,16 @@ impl From<MergeError> for Error {
     }
 }
 
-/// The reason why a session cookie is not accepted. The request continues as an anonymous one.
+/// The reason why a session's token is not accepted. The request continues as an anonymous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// The cookie is not a token in its canonical form.
-    #[error("the cookie is not a session token")]
+    /// The cookie, or the header, is not a token in its canonical form.
+    #[error("what the request has is not a session token")]
     Malformed,
-    /// The request has the cookie more than once. If its path, domain or `Partitioned` has changed, `former_cookie` of the
+    /// The request has the cookie, or the header, more than once. If the cookie's path, domain or `Partitioned` has changed, `former_cookie` of the
     /// builder removes the old one.
-    #[error("the request has the session cookie more than once")]
+    #[error("the request has the session token more than once")]
     Duplicate,
     /// No session has this token: it was never issued, or its session has ended.
     #[error("no session has this token")]
@@ -180,19 +184,4 @@ pub enum CsrfError {
     /// The token is not one of this session: it is of another visitor, or from before a log-in, or made up.
     #[error("the CSRF token is not one of this session")]
     Token,
-}
-
-/// Shows an error with all its causes, for log lines.
-pub(crate) struct ErrorChain<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
-
-impl fmt::Display for ErrorChain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

@@ -48,10 +48,12 @@
 //! | what a field can be | [`#[derive(Databag)]`](derive@Databag) |
 //! | what a handler can do | [`Session`], [`SessionRef`], [`LoggedIn`] |
 //! | lists, queries, ending other sessions, an operator's tasks | [`Sessions`], [`Find`] |
+//! | connections that stay open | [`Sessions::watch`], [`Sessions::touch`] |
 //! | cookies, limits, proxies, callbacks | [`Builder`] |
+//! | apps and APIs without cookies | [`Transport`] |
 //! | keys and their rotation | [`Keyring`] |
 //! | forms, against requests that other sites forge | [`Csrf`], [`Session::csrf_token`] |
-//! | tests of handlers | [`Session::for_test`], [`TestRequestExt`] |
+//! | tests of handlers | [`testing`] |
 //! | a test that fails when the layout of stored sessions changes | [`assert_schema!`] |
 //! | a store or a codec of your own | [`store`], [`Codec`] |
 //!
@@ -97,6 +99,7 @@ mod codec;
 mod engine;
 mod envelope;
 mod error;
+mod error_chain;
 #[cfg(feature = "actix")]
 mod http;
 mod query;
@@ -133,6 +136,125 @@ pub mod schema {
     pub use crate::bag::schema::{Columns, CookieSchema, Field, Role, Schema};
 }
 
+/// Tests of handlers, without a server.
+///
+/// | to test | write | the session is |
+/// | --- | --- | --- |
+/// | a function that takes a `Session` | [`Session::for_test(bag)`](Session::for_test) | an argument |
+/// | an extractor, or a function that takes an `HttpRequest` | [`TestRequest::session(bag)`](TestRequestExt::session), `to_http_request` | in the request |
+/// | an application, with routes and middlewares | [`TestRequest::session(bag)`](TestRequestExt::session), or [`SessionMiddleware::for_test(bag)`](SessionMiddleware::for_test) for all requests | in the store of the middleware |
+/// | what uses [`Sessions`]: lists, ends, time | [`Sessions::for_test()`](Sessions::for_test) | made by [`create`](Sessions::create) |
+///
+/// In all of them a session is stored and sealed as in production, so `save`, `update`, `log_in`, `rotate_and_end_others` and
+/// the others work. Only a session whose bag is [`T::defaults()`](Databag::defaults) is that of a new visitor, and not stored.
+/// `..Shop::defaults()` fills the fields that a test does not care for, with the defaults of the bag (also those of
+/// `#[databag(default = ..)]`).
+///
+/// # A handler
+///
+/// ```
+/// use session_runtime::{Csrf, Databag, Error, LoggedIn, Session};
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     #[databag(user_id)]
+///     user_id: Option<i64>,
+///     visits: u32,
+/// }
+///
+/// async fn visit(_: Csrf<Shop>, mut session: LoggedIn<Shop>) -> Result<String, Error> {
+///     let visits = session.update(|shop| {
+///         shop.visits += 1;
+///         shop.visits
+///     }).await?;
+///     Ok(format!("visit {visits} of user {}", session.user()))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// let session = Session::for_test(Shop { user_id: Some(7), ..Shop::defaults() });
+/// let session = LoggedIn::new(session).expect("it has a user");
+/// assert_eq!(visit(Csrf::for_test(), session).await?, "visit 1 of user 7");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # An application
+///
+/// ```
+/// use actix_web::test::{TestRequest, call_service, init_service};
+/// use actix_web::{App, HttpResponse, web};
+/// use session_runtime::{Csrf, Databag, LoggedIn, SessionMiddleware, Sessions, TestRequestExt as _};
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     #[databag(user_id)]
+///     user_id: Option<i64>,
+///     visits: u32,
+/// }
+///
+/// async fn visit(_: Csrf<Shop>, mut session: LoggedIn<Shop>) -> HttpResponse {
+///     session.visits += 1;
+///     HttpResponse::Ok().finish()
+/// }
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), session_runtime::Error> {
+/// let sessions = Sessions::<Shop>::for_test();
+/// let app = App::new().wrap(SessionMiddleware::new(sessions.clone())).route("/", web::post().to(visit));
+/// let app = init_service(app).await;
+///
+/// let anonymous = TestRequest::post().session_with_csrf(Shop::defaults()).to_request();
+/// assert_eq!(call_service(&app, anonymous).await.status(), 401);
+/// let user = || Shop { user_id: Some(7), ..Shop::defaults() };
+/// assert_eq!(call_service(&app, TestRequest::post().session(user()).to_request()).await.status(), 403);
+/// assert_eq!(call_service(&app, TestRequest::post().session_with_csrf(user()).to_request()).await.status(), 200);
+/// assert_eq!(sessions.of_user(7).await?[0].visits, 1);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Time
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use actix_web::test::{TestRequest, call_service, init_service};
+/// use actix_web::{App, HttpResponse, web};
+/// use session_runtime::testing::ManualClock;
+/// use session_runtime::{Databag, Fresh, SessionMiddleware, Sessions};
+///
+/// #[derive(Databag)]
+/// struct Shop {
+///     #[databag(user_id)]
+///     user_id: Option<i64>,
+/// }
+///
+/// async fn delete_account(_: Fresh<Shop, 300>) -> HttpResponse {
+///     HttpResponse::Ok().finish()
+/// }
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), session_runtime::Error> {
+/// let clock = ManualClock::default();
+/// let sessions = Sessions::<Shop>::for_test_at(clock.clone());
+/// let app = App::new().wrap(SessionMiddleware::new(sessions.clone())).route("/", web::post().to(delete_account));
+/// let app = init_service(app).await;
+///
+/// let (token, _) = sessions.create(Shop { user_id: Some(7) }).await?;
+/// let delete = || TestRequest::post().cookie(sessions.cookie(&token)).to_request();
+/// assert_eq!(call_service(&app, delete()).await.status(), 200);
+/// clock.advance(Duration::from_mins(6));
+/// assert_eq!(call_service(&app, delete()).await.status(), 403, "the log-in is not fresh");
+/// clock.advance(Duration::from_mins(30));
+/// assert_eq!(call_service(&app, delete()).await.status(), 401, "the session has expired");
+/// # Ok(())
+/// # }
+/// ```
+pub mod testing {
+    pub use crate::clock::ManualClock;
+}
+
 #[doc(hidden)]
 pub mod __private;
 
@@ -148,6 +270,7 @@ pub use clock::{Clock, Timestamp};
 pub use codec::Bincode;
 pub use codec::{Codec, CodecError, Framing, Json, MAX_DEPTH};
 pub use engine::config::Cleanup;
+pub use engine::watched::{SessionEnd, SessionWatch};
 pub use envelope::{KeyError, Keyring};
 pub use error::{CsrfError, Error, Rejection};
 #[cfg(feature = "actix")]
@@ -156,6 +279,8 @@ pub use http::client_ip::ProxyHeader;
 pub use http::cookie::FormerCookie;
 #[cfg(feature = "actix")]
 pub use http::return_path::ReturnPath;
+#[cfg(feature = "actix")]
+pub use http::transport::Transport;
 pub use query::{Column, Condition};
 pub use request::{Fresh, LoggedIn, Session, SessionRef};
 pub use sessions::{CheckReport, Find, LIST_LIMIT, Sessions, Snapshot};

@@ -62,6 +62,20 @@ async fn a_missing_middleware_is_500_and_the_log_names_the_type_and_the_fix() {
     assert_eq!(logs.lines(&["ERROR", "app::Shop", fix]).len(), 1, "{}", logs.text());
 }
 
+#[actix_web::test]
+async fn a_guard_that_is_wrapped_after_the_middleware_is_500_and_the_log_says_what_runs_first() {
+    let world = shop().await;
+    let app = App::new()
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .wrap(Csrf::<Shop>::guard())
+        .route("/", web::post().to(async || "never"));
+    let site = Site::new(test::init_service(app).await);
+    let (logs, _guard) = Logs::of_this_thread();
+    assert_eq!(site.browser().post("/").await.status, 500);
+    let advice = "what is wrapped last runs first";
+    assert_eq!(logs.lines(&["ERROR", "app::Shop", advice]).len(), 1, "{}", logs.text());
+}
+
 #[derive(Databag)]
 #[databag(table = "admins", cookie = "__Host-admin", name = "Admin")]
 struct Admin {

@@ -27,5 +27,7 @@ mod server;
 mod sessions_argument;
 mod setup;
 mod tampering;
+mod testing;
 mod unknown_write_outcome;
 mod visitors;
+mod watches;

@@ -31,11 +31,12 @@ fn builder() -> PlainBuilder {
 #[actix_web::test]
 async fn contradictory_settings_are_refused_with_their_reason() {
     type Change = fn(PlainBuilder) -> PlainBuilder;
-    let changes: [(&str, Change); 35] = [
+    let changes: [(&str, Change); 36] = [
         ("`idle` is zero", |b| b.idle(Duration::ZERO)),
         ("`idle` is longer than `absolute`", |b| b.idle(Duration::from_hours(2))),
         ("`idle` is longer than `absolute`", |b| b.absolute(Duration::from_mins(1))),
         ("`deadline` is zero", |b| b.deadline(Duration::ZERO)),
+        ("`watch_period` is zero", |b| b.watch_period(Duration::ZERO)),
         ("`cleanup` would never pause", |b| b.cleanup(Cleanup::Every(Duration::ZERO))),
         ("`ip_binding` needs a field", |b| b.ip_binding(Bind::Prefix)),
         ("exclude each other", |b| b.production().danger_plaintext()),
@@ -136,8 +137,8 @@ async fn development_serves_this_machine_and_the_hosts_that_are_named() {
 async fn times_that_mean_for_ever_are_shortened() {
     const YEAR: Duration = Duration::from_hours(24 * 365);
     let longest = Duration::MAX;
-    let builder =
-        builder().idle(longest).absolute(longest).deadline(longest).cleanup(Cleanup::Every(longest));
+    let builder = builder().idle(longest).absolute(longest).deadline(longest).watch_period(longest);
+    let builder = builder.cleanup(Cleanup::Every(longest));
     let sessions = builder.build().await.expect("good settings");
     let (token, _) = sessions.create(Plain { visits: 1 }).await.expect("stored");
     let session = sessions.load(&token).await.expect("answers").expect("alive");

@@ -142,11 +142,12 @@ async fn in_mariadb() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_redis() {
-    ends_all("redis", RedisStore::connect(&url("REDIS_URL")).await.expect("it answers")).await;
+    let store = RedisStore::connect(&url("REDIS_URL")).await.expect("it answers");
+    Box::pin(ends_all("redis", store)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_cluster() {
     let store = RedisStore::connect(&url("REDIS_CLUSTER_URL")).await.expect("it answers");
-    ends_all("redis cluster", store).await;
+    Box::pin(ends_all("redis cluster", store)).await;
 }

@@ -3,7 +3,6 @@
 mod browser;
 mod cached;
 mod client;
-mod clock;
 pub mod demo;
 mod forward;
 mod logs;
@@ -18,7 +17,7 @@ mod watched;
 pub use browser::{Answer, Browser, Site};
 pub use cached::Cached;
 pub use client::{Client, Jar, Reply};
-pub use clock::ManualClock;
 pub use logs::Logs;
 pub use random::Random;
+pub use session_runtime::testing::ManualClock;
 pub use watched::{Call, Fault, Gate, Watch, Watched};

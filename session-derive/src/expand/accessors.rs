@@ -53,10 +53,12 @@ fn field_accessors(input: &Input<'_>, field: &ast::Field<'_>, accessors: &Access
             #read
         }
     };
-    let (value, assigned) = match accessors.kind {
+    let (accepted, assigned) = match accessors.kind {
         AccessorKind::ReadOnly => return getter,
-        AccessorKind::Plain => (*ty, quote!(#p::Into::into(value))),
-        AccessorKind::Option(value) => (value, quote!(#p::Some(#p::Into::into(value)))),
+        AccessorKind::Plain => (quote_spanned!(at=> #p::Into<#ty>), quote!(#p::Into::into(value))),
+        AccessorKind::Option(value) => {
+            (quote_spanned!(at=> #p::IntoValue<#value>), quote!(#p::Some(#p::Into::into(value))))
+        }
     };
     let [borrow, set] = [format_ident!("{}_mut", stem), format_ident!("set_{}", stem)];
     let [borrow_doc, set_doc] = [format!("Borrows `{shown}` mutably."), format!("Replaces `{shown}`.")];
@@ -72,7 +74,7 @@ fn field_accessors(input: &Input<'_>, field: &ast::Field<'_>, accessors: &Access
         #[doc = #set_doc]
         #own_below
         #[inline]
-        #vis fn #set(&mut self, value: impl #p::Into<#value>) {
+        #vis fn #set(&mut self, value: impl #accepted) {
             self.#ident = #assigned;
         }
     };

@@ -83,7 +83,8 @@ impl Lists for Listed {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a store of sessions",
     label = "sessions cannot be kept in this",
-    note = "a `Result` of a store needs `?` first: `SqliteStore::open(\"sessions.db\")?`",
+    note = "a `Result` of a store needs `?` first, and a future `.await?`: `SqliteStore::open(\"sessions.db\")?`, \
+            `RedisStore::connect(url).await?`",
     note = "a store of your own implements `Store` and `Directory`; without `Directory` it is wrapped: `Unlisted(store)`"
 )]
 pub trait Backing: sealed::Backing {

@@ -75,6 +75,7 @@ macro_rules! stores {
             }
         )+
 
+        #[diagnostic::do_not_recommend]
         impl Backing for AnyStore {
             type Access = Listed;
         }

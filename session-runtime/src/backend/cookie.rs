@@ -92,6 +92,7 @@ impl CookieStore {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl Backing for CookieStore {
     type Access = InCookie;
 }
@@ -119,6 +120,11 @@ impl Backend for SealedCookies {
 
     fn reload(&self, _: SessionId, _: Instant) -> StoreFuture<'_, Reloaded> {
         Box::pin(ready(Ok(Reloaded::Unchanged)))
+    }
+
+    fn reload_many<'a>(&'a self, _: &'a [SessionId], _: Instant) -> StoreFuture<'a, Vec<Row>> {
+        // No session in a cookie is found by its id.
+        Box::pin(ready(Ok(Vec::new())))
     }
 
     fn insert(&self, _: Row, _: Instant) -> StoreFuture<'_, ()> {

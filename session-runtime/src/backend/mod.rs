@@ -37,6 +37,9 @@ pub(crate) trait Backend: Send + Sync {
     /// Returns what is stored now of a session that this request has loaded.
     fn reload(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Reloaded>;
 
+    /// Returns what is stored now of these sessions; nothing of those that are gone.
+    fn reload_many<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, Vec<Row>>;
+
     fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()>;
 
     fn replace(&self, update: Update, deadline: Instant) -> StoreFuture<'_, Outcome>;

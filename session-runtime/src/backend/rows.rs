@@ -42,6 +42,10 @@ impl Backend for StoredRows {
         )
     }
 
+    fn reload_many<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, Vec<Row>> {
+        self.store.load_many(ids, deadline)
+    }
+
     fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()> {
         self.store.insert(row, deadline)
     }

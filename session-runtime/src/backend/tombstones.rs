@@ -28,7 +28,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tombstone {
     Ended,
-    RenamedTo(SessionId),
+    RenamedTo(Renamed),
+}
+
+/// The next id of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Renamed {
+    pub(crate) id: SessionId,
+    /// Whether the session is of the same user as before, or of none as before.
+    pub(crate) keeps_user: bool,
 }
 
 #[derive(Debug, Default)]
@@ -81,7 +89,7 @@ impl Tombstones {
     pub(crate) fn latest_id(&self, mut id: SessionId) -> SessionId {
         let recent = lock(&self.recent);
         while let Some(Tombstone::RenamedTo(next)) = recent.by_id.get(&id) {
-            id = *next;
+            id = next.id;
         }
         id
     }
@@ -214,6 +222,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn renamed_to(n: usize) -> Tombstone {
+        Tombstone::RenamedTo(Renamed { id: id(n), keeps_user: true })
+    }
+
     fn id(n: usize) -> SessionId {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&n.to_be_bytes());
@@ -224,10 +236,10 @@ mod tests {
     fn the_oldest_tombstones_are_forgotten() {
         let tombstones = Tombstones::default();
         for n in 0..=RECENT {
-            tombstones.note(id(n), Tombstone::RenamedTo(id(n + 1)));
+            tombstones.note(id(n), renamed_to(n + 1));
         }
         let kept = (tombstones.of(id(0)), tombstones.of(id(1)));
-        assert_eq!(kept, (None, Some(Tombstone::RenamedTo(id(2)))));
+        assert_eq!(kept, (None, Some(renamed_to(2))));
         assert_eq!(lock(&tombstones.recent).by_id.len(), RECENT);
         assert_eq!(tombstones.latest_id(id(1)), id(RECENT + 1));
     }

@@ -122,7 +122,6 @@ fn keeps_lifetime<T>(active: &Active<T>, stored: &Stored) -> bool {
 /// # Errors
 ///
 /// As [`plan`].
-#[cfg(feature = "actix")]
 pub(crate) fn plan_touch<T: Databag>(
     context: &Context,
     active: &Active<T>,
@@ -144,15 +143,13 @@ pub(crate) fn plan_touch<T: Databag>(
 }
 
 /// Returns whether a session that a handler could only read is to be stored.
-#[cfg(feature = "actix")]
 pub(super) fn is_to_be_touched<T>(context: &Context, active: &Active<T>, now: Timestamp) -> bool {
     touch_is_due(context, active, now) && active.stored.as_ref().is_some_and(|stored| stored.expiration > now)
 }
 
 /// Sliding expiry and the last use are stored at most every minute or every tenth of the idle limit, whichever is shorter.
-/// A session that was found by its id is not used by its visitor.
 fn touch_is_due<T>(context: &Context, active: &Active<T>, now: Timestamp) -> bool {
-    let Some(stored) = active.stored.as_ref().filter(|_| active.token.is_some()) else { return false };
+    let Some(stored) = active.stored.as_ref().filter(|_| active.used_by_visitor) else { return false };
     let idle = context.config.idle(stored.header.lifetime);
     let extended = now.saturating_add(idle).min(stored.header.absolute);
     let unstored =
@@ -282,7 +279,7 @@ impl PendingRecord {
             || now.saturating_add(lifetime.limit.unwrap_or(context.config.absolute)),
             |stored| stored.header.absolute,
         );
-        let is_used = active.token.is_some() || continued.is_none();
+        let is_used = active.used_by_visitor || continued.is_none();
         let header = Header {
             absolute,
             last_used: continued.filter(|_| !is_used).map_or(now, |stored| stored.header.last_used),

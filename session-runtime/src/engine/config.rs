@@ -28,11 +28,14 @@ pub(crate) struct SessionConfig {
     /// The largest record, in bytes.
     pub(crate) max_state_bytes: usize,
     pub(crate) cleanup: Cleanup,
+    /// How often a watched session is read.
+    pub(crate) watch_period: Duration,
 }
 
 impl SessionConfig {
     const DEADLINE: Duration = Duration::from_secs(2);
     const MAX_STATE_BYTES: usize = 64 * 1024;
+    const WATCH_PERIOD: Duration = Duration::from_secs(5);
 
     /// Returns what the struct declares, and the defaults of everything else.
     pub(crate) fn new(schema: &Schema) -> Self {
@@ -50,6 +53,7 @@ impl SessionConfig {
             deadline: Self::DEADLINE,
             max_state_bytes: Self::MAX_STATE_BYTES,
             cleanup: Cleanup::default(),
+            watch_period: Self::WATCH_PERIOD,
         }
     }
 

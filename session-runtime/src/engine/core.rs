@@ -10,7 +10,8 @@ use super::config::{Context, SessionConfig};
 use super::hooks::Hooks;
 use super::load::{Active, Client, LoadOutcome, open};
 use super::session_locks::SessionLocks;
-use crate::backend::{Backend, Custody, Opened};
+use super::watched::Watches;
+use crate::backend::{Backend, Custody, Opened, Reloaded};
 use crate::bag::Databag;
 use crate::bag::encoding::{DecodeError, EncodeError, Fields};
 use crate::bag::record::{Layout, LayoutError};
@@ -19,7 +20,7 @@ use crate::codec::Codec as _;
 use crate::envelope::{CsrfKeys, OVERHEAD, Protection};
 use crate::error::{Error, Rejection};
 use crate::store::{DynDirectory, Filter, Row, StoreError};
-use crate::token::{Token, TokenSource, fill_random};
+use crate::token::{SessionId, Token, TokenSource, fill_random};
 
 /// Sessions of one bag, whatever its type is.
 pub(crate) struct Engine {
@@ -30,6 +31,7 @@ pub(crate) struct Engine {
     pub(crate) clock: SkewGuardedClock,
     tokens: Box<dyn TokenSource>,
     pub(super) locks: SessionLocks,
+    pub(super) watches: Watches,
     pub(crate) csrf: CsrfKeys,
 }
 
@@ -92,7 +94,7 @@ impl Engine {
         let context = Context { config, layout, defaults, place, protection, blind };
         let csrf = context.protection.csrf_keys(T::SCHEMA.name);
         let (clock, locks) = (SkewGuardedClock::new(clock), SessionLocks::default());
-        Self { context, hooks, backend, directory, clock, tokens, locks, csrf }
+        Self { context, hooks, backend, directory, clock, tokens, locks, watches: Watches::default(), csrf }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -149,6 +151,24 @@ impl Engine {
         }
     }
 
+    /// Loads the session of an id.
+    pub(crate) async fn load_by_id<T: Databag>(
+        &self,
+        id: SessionId,
+        deadline: Instant,
+    ) -> Result<Option<Active<T>>, Error> {
+        self.require_rows()?;
+        if self.backend.is_ended_here(id) {
+            return Ok(None);
+        }
+        let reload = self.backend.reload(id, deadline.into_std());
+        let Reloaded::Row(row) = within(deadline, "load a row", reload).await? else { return Ok(None) };
+        match self.open(row, None, None)? {
+            LoadOutcome::Live(active) => Ok(Some(active)),
+            LoadOutcome::Rejected(_) => Ok(None),
+        }
+    }
+
     /// Makes the half of [`load`](Self::load) that waits for the store.
     pub(crate) async fn fetch(
         &self,
@@ -181,6 +201,12 @@ impl Engine {
     ) -> Result<LoadOutcome<T>, Error> {
         let columns = self.backend.columns(&mut row);
         open(&self.context, row, columns, token, client, self.now())
+    }
+
+    /// Opens the row of a session as it was at this time.
+    pub(super) fn open_at<T: Databag>(&self, mut row: Row, now: Timestamp) -> Result<LoadOutcome<T>, Error> {
+        let columns = self.backend.columns(&mut row);
+        open(&self.context, row, columns, None, None, now)
     }
 }
 

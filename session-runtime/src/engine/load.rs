@@ -44,11 +44,14 @@ impl fmt::Debug for Client {
 
 /// A session that a request works on.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Active<T> {
     pub(crate) bag: T,
     pub(crate) id: SessionId,
     /// The token; `None` if the session was found by its id.
     pub(crate) token: Option<Token>,
+    /// Whether its visitor uses it, and not the application, which has found it by its id.
+    pub(super) used_by_visitor: bool,
     /// What is stored; `None` for a new session.
     pub(crate) stored: Option<Stored>,
     /// The fields that the bag is compared with to find what has changed.
@@ -111,6 +114,7 @@ impl<T: Databag> Active<T> {
             bag,
             id: token.session_id(),
             token: Some(token),
+            used_by_visitor: true,
             stored: None,
             lifetime: None,
             intent: Intent::Continue,
@@ -137,6 +141,12 @@ impl<T: Databag> Active<T> {
     pub(crate) fn forget_replaced_flash(&mut self, fields: &Fields) {
         let received: Vec<usize> = self.received_flash(fields).collect();
         self.flash.retain(|(field, _)| received.contains(field));
+    }
+
+    /// Takes the flash values that are stored for those that this request has received.
+    pub(crate) fn receive_flash(&mut self, context: &Context) {
+        self.flash = flash::<T>(context, &self.base);
+        self.set_up_bag();
     }
 
     /// Tells the bag what its fields know of the request and do not store, after it was decoded.
@@ -232,6 +242,7 @@ pub(crate) fn open<T: Databag>(
         let current = context.protection.blind_keys().next().filter(|_| key.is_some());
         columns != &*expected || !same_key(key, current)
     };
+    let is_visitor = client.is_some();
     if let Some(client) = &client {
         if !same_network(context.config.bind_ip, sealed.ip, client.ip) {
             return Ok(LoadOutcome::Rejected(Rejection::Address));
@@ -245,9 +256,9 @@ pub(crate) fn open<T: Databag>(
     let mut active = Active {
         bag,
         id: row.id,
+        used_by_visitor: token.is_some(),
         token,
-        // Only a visitor's request uses flash values up.
-        flash: if client.is_some() { flash::<T>(context, &loaded.fields) } else { Vec::new() },
+        flash: Vec::new(),
         base: loaded.fields,
         lifetime: None,
         intent: Intent::Continue,
@@ -267,7 +278,12 @@ pub(crate) fn open<T: Databag>(
         }),
         unconfirmed: false,
     };
-    active.set_up_bag();
+    // Only a visitor's request uses flash values up.
+    if is_visitor {
+        active.receive_flash(context);
+    } else {
+        active.set_up_bag();
+    }
     Ok(LoadOutcome::Live(active))
 }
 

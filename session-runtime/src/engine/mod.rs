@@ -13,6 +13,7 @@ pub(crate) mod hooks;
 pub(crate) mod load;
 mod rehash;
 mod session_locks;
-#[cfg(feature = "actix")]
 mod touch;
 pub(crate) mod update;
+mod watch;
+pub(crate) mod watched;

@@ -1,15 +1,49 @@
-//! Touches: a session that was only read extends its idle expiry.
+//! Touches: a session that was only read, or that a connection uses, extends its idle expiry.
 
 use tokio::time::Instant;
 
-use super::commit::{Plan, is_to_be_touched, plan_touch};
-use super::core::{CookieUpdate, Engine};
+#[cfg(feature = "actix")]
+use super::commit::is_to_be_touched;
+use super::commit::{Plan, plan_touch};
+#[cfg(feature = "actix")]
+use super::core::CookieUpdate;
+use super::core::Engine;
+#[cfg(feature = "actix")]
 use super::load::{Active, LoadOutcome};
-use super::update::{log_failed_touch, set_cookie, yield_before_retry};
+use super::update::yield_before_retry;
+#[cfg(feature = "actix")]
+use super::update::{log_failed_touch, set_cookie};
 use crate::bag::Databag;
 use crate::error::Error;
 use crate::store::Outcome;
+use crate::token::SessionId;
 
+impl Engine {
+    /// Extends the idle expiry of the session of an id, as a request of its visitor does, and returns whether there is one.
+    pub(crate) async fn touch_by_id<T: Databag>(
+        &self,
+        id: SessionId,
+        deadline: Instant,
+    ) -> Result<bool, Error> {
+        loop {
+            let touch = {
+                let Some(mut active) = self.load_by_id::<T>(id, deadline).await? else { return Ok(false) };
+                active.used_by_visitor = true;
+                match plan_touch(&self.context, &active, self.now())? {
+                    Plan::Touch(write) => self.touch_row(&active, &write, deadline),
+                    _ => return Ok(true),
+                }
+            };
+            match touch.await? {
+                Outcome::Stored => return Ok(true),
+                Outcome::Gone => return Ok(false),
+                Outcome::Conflict => yield_before_retry(deadline).await?,
+            }
+        }
+    }
+}
+
+#[cfg(feature = "actix")]
 impl Engine {
     /// Returns whether [`touch`](Self::touch) has anything to do.
     pub(crate) fn is_to_be_touched<T>(&self, active: &Active<T>) -> bool {

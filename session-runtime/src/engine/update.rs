@@ -9,8 +9,9 @@ use super::confirm::Effort;
 use super::core::{CookieUpdate, Engine, not_read_back, within};
 use super::load::{Active, Intent, LoadOutcome, Stored};
 use super::session_locks::SessionLockGuard;
+use super::watched::SessionEnd;
 use crate::backend::Reloaded;
-use crate::backend::tombstones::Tombstone;
+use crate::backend::tombstones::{Renamed, Tombstone};
 use crate::bag::Databag;
 use crate::bag::merge::merge;
 use crate::clock::until;
@@ -187,7 +188,7 @@ impl Engine {
     }
 
     /// Waits until no other request of this process writes the session.
-    async fn lock(&self, id: SessionId, deadline: Instant) -> Result<SessionLockGuard<'_>, Error> {
+    pub(super) async fn lock(&self, id: SessionId, deadline: Instant) -> Result<SessionLockGuard<'_>, Error> {
         until(deadline, pin!(self.locks.lock(id))).await.ok_or(Error::Contended)
     }
 
@@ -268,7 +269,7 @@ impl Engine {
         match self.replace_row(active, &write, deadline).await? {
             // The session was to end while this write was under way, and the deletion under its old id failed.
             Outcome::Stored if !ends && self.backend.is_ended_here(old) => {
-                self.backend.block(new);
+                self.block(new);
                 Err(Error::Ended)
             }
             Outcome::Stored => {
@@ -277,7 +278,11 @@ impl Engine {
                     self.note_ended(old);
                     (self.hooks.started)(new);
                 } else {
-                    self.backend.tombstones().note(old, Tombstone::RenamedTo(new));
+                    let user = active.stored.as_ref().and_then(|stored| stored.projection.user.as_ref());
+                    let keeps_user = user == write.stored.projection.user.as_ref();
+                    let renamed = Renamed { id: new, keeps_user };
+                    self.backend.tombstones().note(old, Tombstone::RenamedTo(renamed));
+                    self.watches.rename(old, renamed);
                     (self.hooks.rotated)(old, new);
                 }
                 Ok(CommitOutcome::Done(self.adopt(active, write)))
@@ -308,7 +313,7 @@ impl Engine {
                 return Ok(());
             }
             match self.backend.tombstones().of(id) {
-                Some(Tombstone::RenamedTo(next)) => id = next,
+                Some(Tombstone::RenamedTo(next)) => id = next.id,
                 Some(Tombstone::Ended) => return Ok(()),
                 // An earlier call of this request was not answered, and may have ended it.
                 None if was_unconfirmed => return Err(Error::Unconfirmed),
@@ -330,6 +335,7 @@ impl Engine {
     pub(crate) fn note_ended(&self, id: SessionId) {
         self.context.protection.forget(id);
         self.backend.tombstones().note(id, Tombstone::Ended);
+        self.watches.end(id, SessionEnd::Ended);
         (self.hooks.deleted)(id);
     }
 
@@ -379,9 +385,15 @@ impl Engine {
     ) -> Result<R, Error> {
         if ends && outcome.is_err() {
             // Another request may have renamed it while this one was in flight.
-            self.backend.block(self.backend.tombstones().latest_id(id));
+            self.block(self.backend.tombstones().latest_id(id));
         }
         outcome
+    }
+
+    /// Refuses a session in this process from now on.
+    fn block(&self, id: SessionId) {
+        self.backend.block(id);
+        self.watches.end(id, SessionEnd::Ended);
     }
 
     /// Takes over what was stored. The cookie changes if its token or its date does.

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::aead::{Key, KeyId};
 use super::blind::BlindKey;
 use super::weak::{self, Weakness};
+use crate::error_chain::readable_debug;
 use crate::token::{Hex, fill_random};
 
 /// The least length of a master key, in bytes.
@@ -200,7 +201,7 @@ impl fmt::Debug for Keyring {
 }
 
 /// A master key was refused. No variant shows any part of the key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// The environment variable is not set.
@@ -263,6 +264,8 @@ pub enum KeyError {
     #[error("the same key is given twice")]
     Repeated,
 }
+
+readable_debug!(KeyError);
 
 fn random_master() -> Zeroizing<[u8; MIN_LEN]> {
     let mut master = Zeroizing::new([0; MIN_LEN]);

@@ -271,7 +271,12 @@ impl CookieFormat {
 
     /// Writes the value of the `Set-Cookie` header of the CSRF cookie, which ends with the browser.
     pub(crate) fn csrf_set(&self, cookie: &CsrfCookie) -> String {
-        format!("{}={}{}", self.csrf_name, cookie.encode(), self.attributes)
+        format!("{}{}", self.csrf_pair(cookie), self.attributes)
+    }
+
+    /// Writes the CSRF cookie as a client sends it.
+    pub(crate) fn csrf_pair(&self, cookie: &CsrfCookie) -> String {
+        format!("{}={}", self.csrf_name, cookie.encode())
     }
 
     /// Writes the value of the `Set-Cookie` header that removes the CSRF cookie.
@@ -347,8 +352,8 @@ fn removal(name: &str, attributes: &str) -> String {
     format!("{name}={attributes}; Max-Age=0")
 }
 
-/// A character of a cookie's name: `token` of RFC 9110 §5.6.2.
-fn is_token(byte: u8) -> bool {
+/// A character of the name of a cookie or a header: `token` of RFC 9110 §5.6.2.
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod cookie;
 pub(crate) mod development;
 pub(crate) mod origin;
 pub(crate) mod return_path;
+pub(crate) mod transport;
 
 use std::any::Any;
 use std::fmt;
@@ -15,11 +16,13 @@ use self::cookie::{CookieFormat, CookieSettings};
 use self::development::DevelopmentHosts;
 use self::origin::Origins;
 use self::return_path::is_location;
+use self::transport::Transport;
 use crate::bag::schema::CookieSchema;
 use crate::error::Error;
 
 /// The HTTP settings while a builder changes them.
 pub(crate) struct HttpSettings {
+    pub(crate) transport: Transport,
     pub(crate) cookie: CookieSettings,
     pub(crate) trusted_proxies: Vec<String>,
     pub(crate) trusts_every_peer: bool,
@@ -35,6 +38,7 @@ pub(crate) struct HttpSettings {
 
 /// HTTP settings that are valid together.
 pub(crate) struct HttpConfig {
+    pub(crate) transport: Transport,
     pub(crate) cookie: CookieFormat,
     pub(crate) proxies: TrustedProxies,
     pub(crate) origins: Origins,
@@ -60,6 +64,7 @@ pub(crate) struct Warnings {
 impl HttpSettings {
     pub(crate) fn new(cookie: &CookieSchema) -> Self {
         Self {
+            transport: Transport::default(),
             cookie: CookieSettings::new(cookie),
             trusted_proxies: Vec::new(),
             trusts_every_peer: false,
@@ -78,12 +83,14 @@ impl HttpSettings {
         if production && self.is_development {
             return Err(Error::Config("`production` and `development` exclude each other".to_owned()));
         }
-        if production && !self.cookie.secure {
+        self.transport.check()?;
+        let cookies_in_production = production && self.transport.uses_cookies();
+        if cookies_in_production && !self.cookie.secure {
             return Err(Error::Config(
                 "`production` needs a cookie with `Secure`: remove `secure(false)`".to_owned(),
             ));
         }
-        if production && !self.cookie.is_host_only() {
+        if cookies_in_production && !self.cookie.is_host_only() {
             return Err(Error::Config(format!(
                 "`production` needs a cookie that no other host can set, and `{}` is not one: write `cookie = \"__Host-{}\"` \
                  without a path and a domain; or leave `production` out, for a cookie that subdomains share",
@@ -118,6 +125,7 @@ impl HttpSettings {
             }
         }
         Ok(HttpConfig {
+            transport: self.transport,
             development,
             origins: Origins::new(&self.trusted_origins, self.cookie.secure)?,
             cookie: self.cookie.check()?,
@@ -138,6 +146,17 @@ impl HttpSettings {
 }
 
 impl HttpConfig {
+    /// Returns what requests to these sessions and to the others both have, and so cannot tell them apart.
+    pub(crate) fn shared_with(&self, other: &Self) -> Option<String> {
+        let headers = self.transport.header().zip(other.transport.header());
+        if let Some((header, _)) = headers.filter(|(own, other)| own.eq_ignore_ascii_case(other)) {
+            return Some(format!("header, `{header}`"));
+        }
+        let use_cookies = self.transport.uses_cookies() && other.transport.uses_cookies();
+        let cookie = self.cookie.shared_name(&other.cookie).filter(|_| use_cookies)?;
+        Some(format!("cookie, `{cookie}`"))
+    }
+
     pub(crate) fn for_test(cookie: &CookieSchema) -> Self {
         HttpSettings::new(cookie).check(false).expect("the derive refuses cookies that browsers drop")
     }

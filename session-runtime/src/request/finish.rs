@@ -17,6 +17,8 @@ use crate::token::SessionId;
 #[derive(Debug)]
 pub(crate) struct FinishedSession {
     pub(crate) cookie: Option<CookieUpdate>,
+    /// Whether the token in `cookie` is the one that the request came with.
+    pub(crate) is_known: bool,
     pub(crate) csrf_cookie: Option<CsrfCookieUpdate>,
     /// The error to answer in the handler's place.
     pub(crate) error: Option<Error>,
@@ -106,13 +108,16 @@ impl Ending {
             // It serves the session's cookie, or a page.
             cookie.is_some() || (!self.suppress_cookie && error.is_none())
         });
-        FinishedSession { cookie, csrf_cookie, error }
+        // A sealed session is another token after each write.
+        let is_known = !self.is_in_cookie
+            && self.known.is_some_and(|id| cookie.as_ref().is_some_and(|cookie| cookie.opens(id)));
+        FinishedSession { cookie, is_known, csrf_cookie, error }
     }
 }
 
 impl FinishedSession {
     fn of(cookie: Option<CookieUpdate>, error: Option<Error>) -> Self {
-        Self { cookie, csrf_cookie: None, error }
+        Self { cookie, is_known: false, csrf_cookie: None, error }
     }
 }
 
@@ -134,7 +139,8 @@ impl<T: Databag> Slot<T> {
         let bag = std::any::type_name::<T>();
         let error = Error::Usage(format!(
             "a `Session<{bag}>` is still held after the handler has answered, so it cannot be stored: drop it before, \
-             and let what continues (a task, a streamed body) use `Sessions::update`",
+             and let what continues (a task, a WebSocket, a streamed body) keep its `id()` and use `Sessions::update`, \
+             `Sessions::touch` and `Sessions::watch`",
         ));
         report::<T>(None, &error, "could not store the session");
         let Some(id) = loan.ending else {
@@ -196,7 +202,9 @@ impl<T: Databag> Slot<T> {
                 Err(error)
             }
             Finish::RefuseShared => {
-                let shared = "a `SessionRef` is still held after the handler has answered: drop it before";
+                let shared = "a `SessionRef` is still held after the handler has answered: drop it before, and let what \
+                              continues (a task, a WebSocket, a streamed body) keep its `id()` and use `Sessions::get`, \
+                              `Sessions::touch` and `Sessions::watch`";
                 let error = Error::Usage(shared.to_owned());
                 report::<T>(Some(id), &error, "could not store the session");
                 self.engine.block_if_end_failed(ends, id, Err(error))

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use super::session::Session;
-use crate::bag::HasUser;
+use crate::bag::{Databag, HasUser};
 
 /// A [`Session`] whose user is logged in. Without a user the handler does not run, and the answer is
 /// [`NotLoggedIn`](crate::NotLoggedIn): 401, or a redirect for a browser that asks for a page.
@@ -26,13 +26,17 @@ use crate::bag::HasUser;
 /// }
 /// # let _ = account;
 /// ```
-pub struct LoggedIn<T: HasUser> {
+pub struct LoggedIn<T: Databag> {
     session: Session<T>,
 }
 
-impl<T: HasUser> LoggedIn<T> {
+// The bound is on the methods: on the type, rustc would repeat its message for each part of a handler that names it.
+impl<T: Databag> LoggedIn<T> {
     /// Wraps the session of a user who is logged in; `None` without a user.
-    pub fn new(session: Session<T>) -> Option<Self> {
+    pub fn new(session: Session<T>) -> Option<Self>
+    where
+        T: HasUser,
+    {
         let is_logged_in = session.held.active.bag.user().is_some();
         is_logged_in.then_some(Self { session })
     }
@@ -43,19 +47,25 @@ impl<T: HasUser> LoggedIn<T> {
     ///
     /// If the handler has cleared the user through [`DerefMut`] before. After [`log_out`](Self::log_out) there is no
     /// `LoggedIn` any more.
-    pub fn user(&self) -> T::UserRef<'_> {
+    pub fn user(&self) -> T::UserRef<'_>
+    where
+        T: HasUser,
+    {
         self.session.held.active.bag.user().expect("the handler has not cleared the user")
     }
 
     /// Logs the user out, as [`Session::log_out`] does, and returns the session without a user.
-    pub fn log_out(self) -> Session<T> {
+    pub fn log_out(self) -> Session<T>
+    where
+        T: HasUser,
+    {
         let mut session = self.session;
         session.log_out();
         session
     }
 }
 
-impl<T: HasUser> Deref for LoggedIn<T> {
+impl<T: Databag> Deref for LoggedIn<T> {
     type Target = Session<T>;
 
     fn deref(&self) -> &Session<T> {
@@ -63,13 +73,13 @@ impl<T: HasUser> Deref for LoggedIn<T> {
     }
 }
 
-impl<T: HasUser> DerefMut for LoggedIn<T> {
+impl<T: Databag> DerefMut for LoggedIn<T> {
     fn deref_mut(&mut self) -> &mut Session<T> {
         &mut self.session
     }
 }
 
-impl<T: HasUser> fmt::Debug for LoggedIn<T> {
+impl<T: Databag> fmt::Debug for LoggedIn<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.session.fmt(f)
     }
@@ -101,25 +111,31 @@ impl<T: HasUser> fmt::Debug for LoggedIn<T> {
 /// }
 /// # let _ = (delete_account, confirm);
 /// ```
-pub struct Fresh<T: HasUser, const SECONDS: u64> {
+pub struct Fresh<T: Databag, const SECONDS: u64> {
     session: LoggedIn<T>,
 }
 
-impl<T: HasUser, const SECONDS: u64> Fresh<T, SECONDS> {
+impl<T: Databag, const SECONDS: u64> Fresh<T, SECONDS> {
     /// Wraps a session, if its user was authenticated so lately.
-    pub fn new(session: LoggedIn<T>) -> Option<Self> {
+    pub fn new(session: LoggedIn<T>) -> Option<Self>
+    where
+        T: HasUser,
+    {
         const { assert!(SECONDS > 0, "no log-in is fresh for 0 seconds") };
         let is_fresh = session.authenticated_for().is_some_and(|age| age <= Duration::from_secs(SECONDS));
         is_fresh.then_some(Self { session })
     }
 
     /// Logs the user out, as [`Session::log_out`] does, and returns the session without a user.
-    pub fn log_out(self) -> Session<T> {
+    pub fn log_out(self) -> Session<T>
+    where
+        T: HasUser,
+    {
         self.session.log_out()
     }
 }
 
-impl<T: HasUser, const SECONDS: u64> Deref for Fresh<T, SECONDS> {
+impl<T: Databag, const SECONDS: u64> Deref for Fresh<T, SECONDS> {
     type Target = LoggedIn<T>;
 
     fn deref(&self) -> &LoggedIn<T> {
@@ -127,13 +143,13 @@ impl<T: HasUser, const SECONDS: u64> Deref for Fresh<T, SECONDS> {
     }
 }
 
-impl<T: HasUser, const SECONDS: u64> DerefMut for Fresh<T, SECONDS> {
+impl<T: Databag, const SECONDS: u64> DerefMut for Fresh<T, SECONDS> {
     fn deref_mut(&mut self) -> &mut LoggedIn<T> {
         &mut self.session
     }
 }
 
-impl<T: HasUser, const SECONDS: u64> fmt::Debug for Fresh<T, SECONDS> {
+impl<T: Databag, const SECONDS: u64> fmt::Debug for Fresh<T, SECONDS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.session.fmt(f)
     }

@@ -18,4 +18,4 @@ pub(crate) use self::finish::{FinishedSession, Finishing};
 #[cfg(feature = "actix")]
 pub(crate) use self::slot::{RequestToken, RequestVisitor, Slot};
 #[cfg(feature = "actix")]
-pub(crate) use self::testing::slot_for_test;
+pub(crate) use self::testing::{session_of, slot_for_test};

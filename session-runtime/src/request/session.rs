@@ -25,7 +25,13 @@ use crate::token::SessionId;
 /// is an error instead.
 ///
 /// A request has one at a time. Lend it to functions as `&mut Session<T>`; to read the session elsewhere, take a
-/// [`SessionRef`].
+/// [`SessionRef`]. What continues after the answer has begun (a task, a WebSocket, a streamed body) keeps the [`id`](Self::id) and
+/// uses [`Sessions::update`](crate::Sessions::update), [`touch`](crate::Sessions::touch) and
+/// [`watch`](crate::Sessions::watch).
+///
+/// It stays in its request: it is not `Send`, so `tokio::spawn` does not take it, and one that `actix_web::rt::spawn` keeps until the
+/// handler has answered is an error. A task takes the [`id`](Self::id), and changes the session by
+/// [`Sessions::update`](crate::Sessions::update).
 ///
 /// # Examples
 ///
@@ -50,11 +56,13 @@ pub struct Session<T: Databag> {
 }
 
 impl<T: Databag> Session<T> {
-    /// Makes a session for a test of a handler, without a server, a middleware or a store.
+    /// Makes a session for a test of a handler, without a server and a middleware: that of a visitor who has this bag. It is
+    /// stored, in memory, so that all calls work; with [`T::defaults()`](Databag::defaults) it is that of a new visitor, and
+    /// not stored. See [`testing`](crate::testing) for other ways.
     ///
     /// # Panics
     ///
-    /// If the bag cannot be encoded: then it could not be stored either.
+    /// If the bag cannot be stored.
     ///
     /// # Examples
     ///
@@ -113,6 +121,7 @@ impl<T: Databag> Session<T> {
 
     /// Logs a user in. The session continues under a new id, so that a stolen old token is of no use (ASVS 5.0
     /// §7.2.4), and both its limits start again. Fields marked `reset_on_login` return to their defaults.
+    #[doc(alias = "login")]
     pub fn log_in(&mut self, user: impl Into<T::User>)
     where
         T: HasUser,
@@ -126,6 +135,7 @@ impl<T: Databag> Session<T> {
 
     /// Logs the user out: the session ends on the server, also for requests in flight, and its content is dropped,
     /// except fields marked `keep_on_logout`. These, and what is set after this call, begin a new session.
+    #[doc(alias("logout", "purge", "invalidate"))]
     pub fn log_out(&mut self)
     where
         T: HasUser,
@@ -134,12 +144,14 @@ impl<T: Databag> Session<T> {
     }
 
     /// Ends the session and drops all its content. What is set after this call begins a new session.
+    #[doc(alias("purge", "flush", "clear", "invalidate", "delete"))]
     pub fn destroy(&mut self) {
         self.end(|_| false);
     }
 
     /// Continues the session under a new id: call it when its user gains rights (ASVS 5.0 §7.2.4). The old token is
     /// dead as soon as the change is stored.
+    #[doc(alias("renew", "regenerate", "cycle_id", "migrate"))]
     pub fn rotate(&mut self) {
         // No client knows the id of a new session yet.
         if !self.is_new() {
@@ -347,6 +359,7 @@ impl<T: Databag> Session<T> {
     /// }
     /// # let _ = count;
     /// ```
+    #[doc(alias("insert", "set", "get"))]
     pub async fn update<R>(&mut self, change: impl FnMut(&mut T) -> R) -> Result<R, Error> {
         let slot = self.slot.clone();
         let wait = slot.wait();

@@ -148,6 +148,17 @@ pub(crate) enum RequestToken {
     Unusable(Rejection),
 }
 
+#[cfg(feature = "actix")]
+impl RequestToken {
+    pub(crate) fn of(found: Result<Option<Token>, Rejection>) -> Self {
+        match found {
+            Ok(None) => Self::Absent,
+            Ok(Some(token)) => Self::Present(token),
+            Err(rejection) => Self::Unusable(rejection),
+        }
+    }
+}
+
 impl<T: Databag> Slot<T> {
     #[cfg(feature = "actix")]
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
@@ -157,7 +168,8 @@ impl<T: Databag> Slot<T> {
     pub(super) fn holding(engine: Arc<Engine>, active: Active<T>) -> Self {
         let csrf = CsrfState::default();
         csrf.begin(&engine.csrf, &active);
-        let state = State::Idle { held: Rc::new(Held::new(active, None)), cookie: None };
+        let known = active.stored.as_ref().map(|_| active.id);
+        let state = State::Idle { held: Rc::new(Held::new(active, known)), cookie: None };
         Self { csrf, ..Self::with(engine, state) }
     }
 
@@ -306,6 +318,14 @@ impl<T: Databag> Slot<T> {
             State::Finished(_) => State::Finished(Some(held)),
             _ => State::Idle { held, cookie: None },
         };
+    }
+
+    /// Takes the bag out of a slot whose session nothing else holds.
+    pub(crate) fn take_bag(&self) -> Option<T> {
+        match self.state.replace(State::Finished(None)) {
+            State::Idle { held, .. } => Some(Rc::into_inner(held)?.active.bag),
+            _ => None,
+        }
     }
 
     /// Returns whether a request, whose session is loaded, has submitted a token of its own.

@@ -22,13 +22,18 @@ use crate::token::SessionId;
 /// # Examples
 ///
 /// ```
+/// # #[cfg(not(feature = "memory"))]
+/// # fn main() {}
+/// # #[cfg(feature = "memory")]
 /// use session_runtime::{Databag, Keyring, MemoryStore, Sessions};
 ///
+/// # #[cfg(feature = "memory")]
 /// #[derive(Databag)]
 /// struct Shop {
 ///     visits: u32,
 /// }
 ///
+/// # #[cfg(feature = "memory")]
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let sessions = Sessions::<Shop>::builder(MemoryStore::new())

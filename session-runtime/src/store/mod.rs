@@ -5,19 +5,21 @@
 //! outside.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
 use crate::clock::Timestamp;
+use crate::error_chain::readable_debug;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod damage;
 mod filter;
-#[cfg(feature = "memory")]
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
@@ -497,6 +499,24 @@ pub trait Store: Send + Sync + 'static {
         self.load(id, deadline)
     }
 
+    /// Returns the rows of these ids, in any order, and none for an id without a row: for many sessions that are watched.
+    ///
+    /// The default loads a few at a time. A store should ask for all of them at once if that costs less.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot answer.
+    fn load_many(
+        &self,
+        ids: &[SessionId],
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send {
+        const AT_A_TIME: usize = 16;
+        let loads: Vec<_> = ids.iter().map(|id| self.load(*id, deadline)).collect();
+        let rows = stream::iter(loads).buffer_unordered(AT_A_TIME);
+        rows.try_filter_map(|row| ready(Ok(row))).try_collect()
+    }
+
     /// Adds a row.
     ///
     /// # Errors
@@ -645,7 +665,6 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// assert_eq!(error.to_string(), "the store could not insert a row: it refuses the value of column \"tenant\"");
 /// assert!(error.is_refused());
 /// ```
-#[derive(Debug)]
 pub struct StoreError {
     operation: &'static str,
     source: BoxError,
@@ -655,7 +674,6 @@ pub struct StoreError {
 }
 
 /// What a store refuses for good.
-#[derive(Debug)]
 struct Refusal {
     column: Option<String>,
 }
@@ -715,6 +733,8 @@ impl StoreError {
     }
 }
 
+readable_debug!(StoreError);
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the store could not {}", self.operation)?;
@@ -745,6 +765,7 @@ pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Store
 pub(crate) trait DynStore: Send + Sync {
     fn load(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Option<Row>>;
     fn load_cached(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Option<Row>>;
+    fn load_many<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, Vec<Row>>;
     fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()>;
     fn update(&self, update: Update, deadline: Instant) -> StoreFuture<'_, Outcome>;
     fn delete(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, bool>;
@@ -763,6 +784,10 @@ impl<S: Store> DynStore for S {
 
     fn load_cached(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Option<Row>> {
         Box::pin(Store::load_cached(self, id, deadline))
+    }
+
+    fn load_many<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, Vec<Row>> {
+        Box::pin(Store::load_many(self, ids, deadline))
     }
 
     fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()> {

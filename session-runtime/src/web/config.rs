@@ -23,12 +23,13 @@ use crate::http::HttpConfig;
 use crate::http::client_ip::{Hop, ProxyHeader};
 use crate::http::cookie::{FormerCookie, Found};
 use crate::http::development::FORWARDED;
+use crate::http::transport::{self, Transport};
 use crate::request::{CsrfCookieUpdate, RequestToken, RequestVisitor};
 use crate::sessions::Sessions;
 use crate::token::Token;
 
-/// The header that carries a token against forged requests.
-pub(super) const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
+/// The header that carries the CSRF token of a form.
+pub(super) const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// The predicate of `skip_cookie`.
 pub(super) type SkipCookie = Box<dyn Fn(&HttpRequest, &ResponseHead) -> bool + Send + Sync>;
@@ -60,37 +61,42 @@ pub(super) fn is_served(http: &HttpConfig, request: &HttpRequest) -> bool {
     is_served
 }
 
-/// Finds out what a request says of its visitor, for sessions of the bag `T`.
+/// Returns the name of the header that serves a request; `None` if a cookie does.
+pub(super) fn token_header(http: &HttpConfig, request: &HttpRequest) -> Option<&'static str> {
+    let is_by_header = http.transport.is_by_header(|name| request.headers().contains_key(name));
+    http.transport.header().filter(|_| is_by_header)
+}
+
+/// Finds out what a request says of its visitor, for sessions of the bag `T`. `header` is the one that serves it.
 pub(super) fn visitor<T: Databag>(
     http: &HttpConfig,
+    header: Option<&'static str>,
     request: &HttpRequest,
     config: &SessionConfig,
 ) -> RequestVisitor {
-    let Found { token, csrf } =
-        http.cookie.find(request.headers().get_all(COOKIE).map(HeaderValue::as_bytes));
-    let (token, client) = (request_token(http, token), client::<T>(http, request, config));
-    RequestVisitor { token, client, csrf, is_host_only: http.cookie.settings().is_host_only() }
+    let (headers, client) = (request.headers(), client::<T>(http, request, config));
+    let is_host_only = http.cookie.settings().is_host_only();
+    if let Some(header) = header {
+        let token = transport::find(headers.get_all(header).map(HeaderValue::as_bytes));
+        return RequestVisitor { token: RequestToken::of(token), client, csrf: None, is_host_only };
+    }
+    let Found { token, csrf } = http.cookie.find(headers.get_all(COOKIE).map(HeaderValue::as_bytes));
+    if token.as_ref().err() == Some(&Rejection::Duplicate) {
+        warn_of_two_cookies(http);
+    }
+    RequestVisitor { token: RequestToken::of(token), client, csrf, is_host_only }
 }
 
-/// Says once in the log if a request has two tokens.
-fn request_token(http: &HttpConfig, found: Result<Option<Token>, Rejection>) -> RequestToken {
-    match found {
-        Ok(None) => RequestToken::Absent,
-        Ok(Some(token)) => RequestToken::Present(token),
-        Err(rejection) => {
-            if rejection == Rejection::Duplicate {
-                http.warnings.duplicate_cookie.call_once(|| {
-                    tracing::warn!(
-                        cookie = http.cookie.name(),
-                        "a request has the session cookie more than once, so it is anonymous: if the cookie had another \
-                         path, domain or `Partitioned` before, name them by `former_cookie`; otherwise another path or \
-                         host of the site sets a cookie of this name"
-                    );
-                });
-            }
-            RequestToken::Unusable(rejection)
-        }
-    }
+/// Says once in the log that a request has two cookies.
+fn warn_of_two_cookies(http: &HttpConfig) {
+    http.warnings.duplicate_cookie.call_once(|| {
+        tracing::warn!(
+            cookie = http.cookie.name(),
+            "a request has the session cookie more than once, so it is anonymous: if the cookie had another \
+             path, domain or `Partitioned` before, name them by `former_cookie`; otherwise another path or \
+             host of the site sets a cookie of this name"
+        );
+    });
 }
 
 /// Finds the client of a request to sessions of the bag `T`.
@@ -179,6 +185,14 @@ pub(super) fn set_cookies(
     cookies
 }
 
+/// Writes the header that carries the token of an update. It is empty if the session has ended.
+pub(super) fn token_value(update: &CookieUpdate) -> Zeroizing<String> {
+    match update {
+        CookieUpdate::Set { token, .. } => token.encode(),
+        CookieUpdate::Remove => Zeroizing::default(),
+    }
+}
+
 /// Writes the `Set-Cookie` header of the CSRF cookie.
 pub(super) fn csrf_cookie(http: &HttpConfig, update: &CsrfCookieUpdate) -> Zeroizing<String> {
     Zeroizing::new(match update {
@@ -189,6 +203,11 @@ pub(super) fn csrf_cookie(http: &HttpConfig, update: &CsrfCookieUpdate) -> Zeroi
 
 /// Settings of sessions over HTTP.
 impl<T: Databag, S: Backing, P> Builder<T, S, P> {
+    /// Sets what carries the token: the cookie, by default, or a header, for apps and APIs. See [`Transport`].
+    pub fn transport(self, transport: Transport) -> Self {
+        self.set_http(|http| http.transport = transport)
+    }
+
     /// Sets the cookie's name. With the prefix `__Host-` browsers let no other host, no path and no plain HTTP answer
     /// set it.
     pub fn cookie(self, name: impl Into<String>) -> Self {
@@ -333,8 +352,8 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set_http(|http| http.reauthentication_redirect = Some(location.into()))
     }
 
-    /// Sends no cookie with the answers for which `skip` returns true, such as those for a shared cache. A new visitor's
-    /// session is then not stored. A session whose id changes gets its cookie all the same, and so does every change
+    /// Sends no cookie, and no header of a [`Transport`], with the answers for which `skip` returns true, such as those for a
+    /// shared cache. A new visitor's session is then not stored. A session whose id changes gets its cookie all the same, and so does every change
     /// of a session in a cookie: without it they would be lost.
     pub fn skip_cookie(
         self,

@@ -16,10 +16,10 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{self, LocalBoxStream, StreamExt as _};
 use tokio::sync::oneshot;
 
-use super::config::TOKEN_HEADER;
+use super::config::CSRF_HEADER;
 use super::extract::loaded;
 use super::guard::GuardService;
-use super::middleware::find_mounted;
+use super::middleware::{Mounted, find_mounted};
 use crate::bag::Databag;
 use crate::error::{CsrfError, Error};
 use crate::http::origin::Provenance;
@@ -42,6 +42,9 @@ const MAX_SEARCHED: usize = 64 * 1024;
 /// 2. and if it has a token of [`Session::csrf_token`](crate::Session::csrf_token), in the header `X-CSRF-Token` or in the
 ///    field `csrf_token` of a form (`application/x-www-form-urlencoded`). The field stands within the first 64 KiB. Other
 ///    bodies, also `multipart/form-data`, need the header. The query is never read.
+///
+/// A request whose session comes by the header of a [`Transport`](crate::Transport) passes too: browsers add no such header by
+/// themselves, and a page of another origin cannot.
 ///
 /// The log-in form of a visitor without a session is guarded as well. `Csrf` stands inside the session middleware, and
 /// as an argument before the one that reads the body.
@@ -118,6 +121,8 @@ impl<T: Databag> FromRequest for Csrf<T> {
             return Box::pin(ready(Ok(Self::guard())));
         }
         let origin = match find_mounted::<T>(request) {
+            // No page of another site can add the header.
+            Ok(Mounted { header: Some(_), .. }) => return Box::pin(ready(Ok(Self::guard()))),
             Ok(mounted) => mounted.http.origins.check(provenance(request)),
             Err(error) => return Box::pin(ready(Err(error))),
         };
@@ -165,7 +170,7 @@ fn token(
     request: &HttpRequest,
     payload: &mut Payload,
 ) -> LocalBoxFuture<'static, Result<Vec<u8>, CsrfError>> {
-    if let Some(token) = only(request.headers(), TOKEN_HEADER) {
+    if let Some(token) = only(request.headers(), CSRF_HEADER) {
         return Box::pin(ready(Ok(token.to_vec())));
     }
     if !request.content_type().eq_ignore_ascii_case("application/x-www-form-urlencoded") {

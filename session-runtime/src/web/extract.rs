@@ -21,9 +21,9 @@ use crate::sessions::Sessions;
 /// Finds the slot of the request and loads the session into it.
 pub(super) async fn loaded<T: Databag>(request: &HttpRequest) -> Result<Mounted<T>, Error> {
     let mounted = find_mounted::<T>(request)?;
-    let Mounted { slot, http, .. } = &mounted;
+    let Mounted { slot, http, header, .. } = &mounted;
     let config = &slot.engine.context.config;
-    slot.load(|| visitor::<T>(http, request, config)).await?;
+    slot.load(|| visitor::<T>(http, *header, request, config)).await?;
     Ok(mounted)
 }
 

@@ -14,17 +14,19 @@ use std::task::Poll;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform, forward_ready};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue, SET_COOKIE, VARY};
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, VARY};
 use actix_web::web::Data;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, ResponseError};
 use futures_util::future::LocalBoxFuture;
 use futures_util::poll;
 use smallvec::SmallVec;
+use zeroize::Zeroizing;
 
-use super::config::{csrf_cookie, is_served, set_cookies, skips_cookie};
-use super::testing::TestSession;
+use super::config::{csrf_cookie, is_served, set_cookies, skips_cookie, token_header, token_value};
+use super::testing::TestVisitor;
 use crate::backend::access::{Access, AccessKind};
 use crate::bag::Databag;
+use crate::bag::encoding::Fields;
 use crate::engine::core::Engine;
 use crate::error::Error;
 use crate::http::HttpConfig;
@@ -60,19 +62,68 @@ pub struct SessionMiddleware<T> {
     bag: PhantomData<fn() -> T>,
 }
 
+/// The bag of a test's visitors, encoded.
+type TestBag = Arc<Fields>;
+
 /// What all requests of one middleware share.
 #[derive(Clone)]
 struct Site {
     engine: Arc<Engine>,
     http: Arc<HttpConfig>,
     access: AccessKind,
+    test_bag: Option<TestBag>,
 }
 
 impl<T: Databag> SessionMiddleware<T> {
     /// Makes the middleware for these sessions.
     pub fn new<A: Access>(sessions: Sessions<T, A>) -> Self {
-        let site = Site { engine: sessions.engine, http: sessions.http, access: A::KIND };
+        let site = Site { engine: sessions.engine, http: sessions.http, access: A::KIND, test_bag: None };
         Self { site, bag: PhantomData }
+    }
+
+    /// Makes the middleware for a test of an application, with [`Sessions::for_test`] and this bag: a request without a cookie of
+    /// its own is that of a visitor who has this bag, each of another one. The answer sets the cookie of that session. See
+    /// [`testing`](crate::testing).
+    ///
+    /// Fields marked `skip` have their defaults: they are not stored.
+    ///
+    /// # Panics
+    ///
+    /// If the bag cannot be encoded.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use actix_web::test::{TestRequest, call_and_read_body, init_service};
+    /// use actix_web::{App, web};
+    /// use session_runtime::{Databag, LoggedIn, SessionMiddleware};
+    ///
+    /// #[derive(Databag)]
+    /// struct Shop {
+    ///     #[databag(user_id)]
+    ///     user_id: Option<i64>,
+    ///     visits: u32,
+    /// }
+    ///
+    /// async fn account(session: LoggedIn<Shop>) -> String {
+    ///     format!("user {}", session.user())
+    /// }
+    ///
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// let app = App::new()
+    ///     .wrap(SessionMiddleware::for_test(Shop { user_id: Some(7), ..Shop::defaults() }))
+    ///     .route("/account", web::get().to(account));
+    /// let app = init_service(app).await;
+    /// let request = TestRequest::get().uri("/account").to_request();
+    /// assert_eq!(call_and_read_body(&app, request).await, "user 7");
+    /// # }
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "as `Session::for_test`")]
+    pub fn for_test(bag: T) -> Self {
+        let bag = Fields::of(&bag).unwrap_or_else(|error| panic!("the bag cannot be stored: {error}"));
+        let middleware = Self::new(Sessions::for_test());
+        Self { site: Site { test_bag: Some(Arc::new(bag)), ..middleware.site }, ..middleware }
     }
 }
 
@@ -86,6 +137,7 @@ impl<T, N, B> Transform<N, ServiceRequest> for SessionMiddleware<T>
 where
     T: Databag,
     N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    N::Future: 'static,
     B: MessageBody + 'static,
 {
     type Response = ServiceResponse<EitherBody<B>>;
@@ -116,6 +168,7 @@ impl<T, N, B> Service<ServiceRequest> for SessionService<T, N>
 where
     T: Databag,
     N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    N::Future: 'static,
     B: MessageBody + 'static,
 {
     type Response = ServiceResponse<EitherBody<B>>;
@@ -125,25 +178,25 @@ where
     forward_ready!(next);
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let Self { site, next, .. } = self;
-        if !is_served(&site.http, request.request()) {
+        if !is_served(&self.site.http, request.request()) {
             let response = HttpResponse::Forbidden().finish().map_into_right_body();
             return Box::pin(ready(Ok(request.into_response(response))));
         }
-        let Some(session) = TestSession::<T>::take(request.request()) else {
-            return serve::<T, N, B>(site, next, request);
-        };
-        let (site, next) = (site.clone(), next.clone());
-        Box::pin(async move {
-            match session.begin(Sessions::new(site.engine.clone(), site.http.clone()), &mut request).await {
-                Ok(()) => serve::<T, N, B>(&site, &next, request).await,
-                Err(error) => Ok(refuse(request, &error)),
+        match TestVisitor::<T>::of(&request, &self.site.http, self.site.test_bag.as_deref()) {
+            None => serve::<T, _, _>(&self.site, &*self.next, request),
+            Some(visitor) => {
+                let (site, next) = (self.site.clone(), self.next.clone());
+                Box::pin(async move {
+                    let cookie = visitor.arrive(&site.engine, &site.http, &mut request).await?;
+                    let mut answer = serve::<T, _, _>(&site, &*next, request).await?;
+                    set_unless_set(answer.headers_mut(), cookie);
+                    Ok(answer)
+                })
             }
-        })
+        }
     }
 }
 
-/// Serves a request within a slot.
 fn serve<T, N, B>(
     site: &Site,
     next: &N,
@@ -156,23 +209,30 @@ where
     B: MessageBody + 'static,
 {
     let slot = Rc::new(Slot::<T>::new(site.engine.clone()));
-    let answered = match mount(&request, &slot, site) {
+    let header = token_header(&site.http, request.request());
+    let answered = match mount(&request, &slot, site, header) {
         Ok(answered) => answered,
-        Err(error) => return Box::pin(ready(Ok(refuse(request, &error)))),
+        Err(error) => {
+            tracing::error!("{error}");
+            let response = request.into_response(error.error_response()).map_into_right_body();
+            return Box::pin(ready(Ok(response)));
+        }
     };
     let (answer, http) = (next.call(request), site.http.clone());
     Box::pin(async move {
         let unfinished = Unfinished { slot: slot.clone(), answered };
         let answer = answer.await;
         unfinished.answered.set(true);
-        finish(slot, http, answer).await
+        finish(slot, http, header, answer).await
     })
 }
 
-/// Answers a request that no handler can serve.
-fn refuse<B: MessageBody>(request: ServiceRequest, error: &Error) -> ServiceResponse<EitherBody<B>> {
-    tracing::error!("{error}");
-    request.into_response(error.error_response()).map_into_right_body()
+/// Sets a cookie, unless the answer sets or removes it.
+fn set_unless_set(headers: &mut HeaderMap, cookie: Option<HeaderValue>) {
+    let Some(cookie) = cookie else { return };
+    if headers.get_all(SET_COOKIE).all(|other| cookie_name(other) != cookie_name(&cookie)) {
+        headers.append(SET_COOKIE, cookie);
+    }
 }
 
 /// A request whose session is not stored yet. If the client disconnects while the session of another middleware is
@@ -207,6 +267,8 @@ struct Slots {
 struct Entry {
     slot: Rc<dyn Any>,
     http: Arc<HttpConfig>,
+    /// The header that serves the request; `None` if a cookie does.
+    header: Option<&'static str>,
     access: AccessKind,
     bag: &'static str,
 }
@@ -215,6 +277,8 @@ struct Entry {
 pub(super) struct Mounted<T> {
     pub(super) slot: Rc<Slot<T>>,
     pub(super) http: Arc<HttpConfig>,
+    /// The header that serves the request; `None` if a cookie does.
+    pub(super) header: Option<&'static str>,
     access: AccessKind,
 }
 
@@ -241,6 +305,7 @@ fn mount<T: Databag>(
     request: &ServiceRequest,
     slot: &Rc<Slot<T>>,
     site: &Site,
+    header: Option<&'static str>,
 ) -> Result<Rc<Cell<bool>>, Error> {
     let mut extensions = request.extensions_mut();
     if !extensions.contains::<Slots>() {
@@ -254,12 +319,12 @@ fn mount<T: Databag>(
              `App` or on one scope, not on both"
         )));
     }
-    if let Some((other, cookie)) =
-        entries.iter().find_map(|other| Some((other.bag, other.http.cookie.shared_name(&site.http.cookie)?)))
+    if let Some((other, shared)) =
+        entries.iter().find_map(|other| Some((other.bag, other.http.shared_with(&site.http)?)))
     {
         return Err(Error::Usage(format!(
-            "the sessions of `{other}` and of `{bag}` have the same cookie, `{cookie}`, so each would end the other: give \
-             them different names with `#[databag(cookie = \"..\")]`",
+            "the sessions of `{other}` and of `{bag}` have the same {shared}, so each would end the other: give them \
+             different names with `#[databag(cookie = \"..\")]`, or by `transport` of the builder",
         )));
     }
     if let Some(other) = entries
@@ -272,7 +337,8 @@ fn mount<T: Databag>(
             other.bag,
         )));
     }
-    entries.push(Entry { slot: slot.clone(), http: site.http.clone(), access: site.access, bag });
+    let (slot, http, access) = (slot.clone(), site.http.clone(), site.access);
+    entries.push(Entry { slot, http, header, access, bag });
     Ok(answered.clone())
 }
 
@@ -282,7 +348,7 @@ fn find_entry<T: Databag>(request: &HttpRequest) -> Option<Mounted<T>> {
     let mut entries = extensions.get::<Slots>().into_iter().flat_map(|slots| slots.entries.iter().rev());
     entries.find_map(|entry| {
         let slot = entry.slot.clone().downcast().ok()?;
-        Some(Mounted { slot, http: entry.http.clone(), access: entry.access })
+        Some(Mounted { slot, http: entry.http.clone(), header: entry.header, access: entry.access })
     })
 }
 
@@ -291,12 +357,13 @@ pub(super) fn find_mounted<T: Databag>(request: &HttpRequest) -> Result<Mounted<
     let of_test = || {
         let slot = request.app_data::<Rc<Slot<T>>>()?.clone();
         let http = Arc::new(HttpConfig::for_test(&T::SCHEMA.cookie));
-        Some(Mounted { slot, http, access: AccessKind::Listed })
+        Some(Mounted { slot, http, header: None, access: AccessKind::Listed })
     };
     find_entry(request).or_else(of_test).ok_or_else(|| {
         misconfigured(format!(
             "a handler asks for the session `{}`, and no middleware provides it: add \
-             `.wrap(SessionMiddleware::new(sessions))` to the `App`",
+             `.wrap(SessionMiddleware::new(sessions))` to the `App`. If it has one, a guard or another middleware asks before \
+             it: what is wrapped last runs first, so the session middleware is the last `.wrap`",
             type_name::<T>(),
         ))
     })
@@ -329,6 +396,7 @@ fn misconfigured(message: String) -> Error {
 async fn finish<T: Databag, B: MessageBody>(
     slot: Rc<Slot<T>>,
     http: Arc<HttpConfig>,
+    header: Option<&'static str>,
     answer: Result<ServiceResponse<B>, actix_web::Error>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let suppress_cookie = match &answer {
@@ -339,7 +407,7 @@ async fn finish<T: Databag, B: MessageBody>(
     let Some(finished) = finish_to_the_end(slot, suppress_cookie).await else {
         return answer.map(ServiceResponse::map_into_left_body);
     };
-    let headers = SessionHeaders::of(http, &engine, &finished);
+    let headers = SessionHeaders::of(http, header, &engine, &finished);
     match (answer, finished.error) {
         (Ok(mut answer), None) => {
             headers.write(answer.headers_mut());
@@ -347,8 +415,9 @@ async fn finish<T: Databag, B: MessageBody>(
         }
         (Ok(answer), Some(error)) => {
             let mut response = error.error_response();
-            for cookie in session_cookies(&answer) {
-                response.headers_mut().append(SET_COOKIE, cookie);
+            for (name, value) in session_headers(&answer) {
+                response.headers_mut().append(name, value);
+                response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             }
             headers.write(response.headers_mut());
             Ok(answer.into_response(response).map_into_right_body())
@@ -358,13 +427,18 @@ async fn finish<T: Databag, B: MessageBody>(
     }
 }
 
-/// Returns the session cookies of other bags in an answer: their sessions are stored, whatever becomes of this one.
-fn session_cookies<B>(answer: &ServiceResponse<B>) -> Vec<HeaderValue> {
+/// Returns the headers with the tokens of other bags in an answer: their sessions are stored, whatever becomes of this one.
+fn session_headers<B>(answer: &ServiceResponse<B>) -> Vec<(HeaderName, HeaderValue)> {
     let extensions = answer.request().extensions();
     let entries = extensions.get::<Slots>().map_or(&[][..], |slots| &slots.entries[..]);
-    let is_session_cookie =
-        |cookie: &&HeaderValue| entries.iter().any(|entry| entry.http.cookie.is_name(cookie_name(cookie)));
-    answer.headers().get_all(SET_COOKIE).filter(is_session_cookie).cloned().collect()
+    let is_of_a_session = |(name, value): &(&HeaderName, &HeaderValue)| {
+        entries.iter().any(|entry| match entry.header {
+            Some(header) => name.as_str().eq_ignore_ascii_case(header),
+            None => *name == SET_COOKIE && entry.http.cookie.is_name(cookie_name(value)),
+        })
+    };
+    let headers = answer.headers().iter().filter(is_of_a_session);
+    headers.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Finishes a slot that was used, even if the client disconnects and this future is dropped.
@@ -381,6 +455,7 @@ async fn finish_to_the_end<T: Databag>(slot: Rc<Slot<T>>, suppress_cookie: bool)
         Poll::Ready(finished) => Some(finished),
         Poll::Pending => Some(actix_web::rt::spawn(storing).await.unwrap_or_else(|_| FinishedSession {
             cookie: None,
+            is_known: false,
             csrf_cookie: None,
             error: Some(Error::Usage("storing the session panicked".to_owned())),
         })),
@@ -390,33 +465,42 @@ async fn finish_to_the_end<T: Databag>(slot: Rc<Slot<T>>, suppress_cookie: bool)
 /// The headers of an answer that depend on the session.
 struct SessionHeaders {
     http: Arc<HttpConfig>,
-    set_cookies: Vec<HeaderValue>,
+    /// The cookies, or the header with the token.
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl SessionHeaders {
-    fn of(http: Arc<HttpConfig>, engine: &Engine, finished: &FinishedSession) -> Self {
+    fn of(
+        http: Arc<HttpConfig>,
+        header: Option<&'static str>,
+        engine: &Engine,
+        finished: &FinishedSession,
+    ) -> Self {
         let update = finished.cookie.as_ref();
-        let mut cookies = update.map_or_else(Vec::new, |update| set_cookies(&http, update, engine.now()));
-        cookies.extend(finished.csrf_cookie.as_ref().map(|update| csrf_cookie(&http, update)));
-        let mut set_cookies: Vec<_> =
-            cookies.iter().filter_map(|cookie| HeaderValue::from_str(cookie).ok()).collect();
-        for cookie in &mut set_cookies {
+        let values = if header.is_some() {
+            update.filter(|_| !finished.is_known).map(token_value).into_iter().collect()
+        } else {
+            let mut cookies = update.map_or_else(Vec::new, |update| set_cookies(&http, update, engine.now()));
+            cookies.extend(finished.csrf_cookie.as_ref().map(|update| csrf_cookie(&http, update)));
+            cookies
+        };
+        let name = header.map_or(Some(SET_COOKIE), |header| HeaderName::from_bytes(header.as_bytes()).ok());
+        let header = |text: &Zeroizing<String>| {
+            let mut value = HeaderValue::from_str(text).ok()?;
             // It holds the token: the `Debug` of a sensitive value, in a log of answers or errors, does not show it.
-            cookie.set_sensitive(true);
-        }
-        Self { http, set_cookies }
+            value.set_sensitive(true);
+            Some((name.clone()?, value))
+        };
+        let headers = values.iter().filter_map(header).collect();
+        Self { http, headers }
     }
 
     fn write(&self, headers: &mut HeaderMap) {
-        let varies = |value: &HeaderValue| {
-            value.to_str().is_ok_and(|value| {
-                value.split(',').any(|name| matches!(name.trim(), "*" | "Cookie" | "cookie"))
-            })
-        };
-        if !headers.get_all(VARY).any(varies) {
-            headers.append(VARY, HeaderValue::from_static("Cookie"));
+        let transport = self.http.transport;
+        for name in transport.uses_cookies().then_some("Cookie").into_iter().chain(transport.header()) {
+            vary(headers, name);
         }
-        if self.set_cookies.is_empty() {
+        if self.headers.is_empty() {
             return;
         }
         // A cache that kept this answer would give one visitor's session to the next (CVE-2023-30861).
@@ -424,15 +508,20 @@ impl SessionHeaders {
             if name == SET_COOKIE { !self.replaces(value) } else { !is_for_caches(name.as_str()) }
         });
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        for cookie in &self.set_cookies {
-            headers.append(SET_COOKIE, cookie.clone());
+        for (name, value) in &self.headers {
+            if name == SET_COOKIE {
+                headers.append(SET_COOKIE, value.clone());
+            } else {
+                headers.insert(name.clone(), value.clone());
+            }
         }
     }
 
     /// Returns whether the answer has a cookie of this name already. Of two a browser would keep the last one.
     fn replaces(&self, cookie: &HeaderValue) -> bool {
         let name = cookie_name(cookie);
-        let is_replaced = self.set_cookies.iter().any(|own| cookie_name(own) == name);
+        let mut own = self.headers.iter().filter(|(name, _)| name == SET_COOKIE);
+        let is_replaced = own.any(|(_, own)| cookie_name(own) == name);
         if is_replaced {
             self.http.warnings.replaced_cookie.call_once(|| {
                 tracing::warn!(
@@ -443,6 +532,17 @@ impl SessionHeaders {
             });
         }
         is_replaced
+    }
+}
+
+/// Notes that an answer depends on a header of the request.
+fn vary(headers: &mut HeaderMap, name: &'static str) {
+    let is_noted = |value: &HeaderValue| {
+        let is_name = |other: &str| other == "*" || other.eq_ignore_ascii_case(name);
+        value.to_str().is_ok_and(|value| value.split(',').map(str::trim).any(is_name))
+    };
+    if !headers.get_all(VARY).any(is_noted) {
+        headers.append(VARY, HeaderValue::from_static(name));
     }
 }
 

@@ -26,6 +26,7 @@ cases! {
     "a second type of the same name and table" [21] Rows => twin();
     "a row's state as a cookie (CVE-2022-46170)" [15 21] Rows => state_as_cookie();
     "a CSRF token of the shop's in the back office" [21 25] All => csrf();
+    "the shop's token in the header of the back office" [21] All => other_header();
     "a cookie of another bag, under one name and key" [21] Cookie => same_name();
     "a cookie of another name, sealed under the same key" [21] Cookie => other_name();
 }
@@ -174,6 +175,18 @@ async fn csrf(target: &Target) {
     let token = shop.get("/csrf").await.body;
     assert_eq!(shop.put("/pay", &token).await.status, 200);
     assert_eq!(admin.put("/pay", &token).await.status, 403);
+}
+
+async fn other_header(target: &Target) {
+    let api = target.beside(|setup| setup.has_header = true).await;
+    let reply = Visitor::new(&api).sending("X-Shop-Token:").does("/login", "victim").await;
+    let token = reply.all("x-shop-token")[0].to_owned();
+    api.note_secret(&token);
+    let header = format!("X-Admin-Token: {token}");
+    let seen = Visitor::of::<Admin>(&api).sending(&header).read().await;
+    assert!(seen["new"] == true && seen["user"].is_null(), "it opens in the other bag: {seen}");
+    assert_eq!(api.rejections().len(), 1);
+    api.stop().await;
 }
 
 /// Two applications of one host whose cookies have one name: their bags tell them apart.

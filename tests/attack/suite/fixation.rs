@@ -25,6 +25,8 @@ cases! {
     "a row that the attacker adds for a token of his own" [2 15] Rows => planted_row();
     "a log-in that the browser never hears of" [3] Rows => lost_answer();
     "a token from another user's log-in on the same connection" [3] All => two_log_ins();
+    "a planted cookie beside the victim's header" [3 10] All => beside_a_header();
+    "an invented token in the header" [2 3 10] All => invented_header();
     "a token that the log-in answer repeats in its body" [3 13] All => body();
 }
 
@@ -143,6 +145,46 @@ async fn two_log_ins(target: &Target) {
     again.does("/login", "other").await;
     is_refused(&one, Rejection::Unknown).await;
     assert_eq!(again.read().await["user"], "other");
+}
+
+/// A neighbour plants cookies in the browser of a victim whose page sends the header.
+async fn beside_a_header(target: &Target) {
+    let api = target.beside(|setup| setup.has_header = true).await;
+    let planted = plant(&api, Planted::Own).await;
+    let log_in = Visitor::with(&api, &planted).sending("X-Shop-Token:").does("/login", "victim").await;
+    let token = log_in.all("x-shop-token")[0].to_owned();
+    api.note_secret(&token);
+    assert!(log_in.set_cookies().is_empty() && token != planted, "{log_in:?}");
+    let victim = format!("X-Shop-Token: {token}");
+    for cookies in [planted.clone(), format!("{planted}; {}={planted}", Shop::COOKIE), String::new()] {
+        let reply = Visitor::with(&api, &cookies).sending(&victim).get("/read").await;
+        assert_eq!(reply.session()["user"], "victim");
+        assert!(reply.set_cookies().is_empty() && reply.all("x-shop-token").is_empty(), "{reply:?}");
+    }
+    assert!(Visitor::with(&api, &planted).read().await["user"].is_null(), "the attacker is the victim");
+    // A second header, which only a broken proxy adds.
+    api.rejections();
+    let twice = Visitor::new(&api).sending(&victim).sending(&victim);
+    assert!(twice.read().await["user"].is_null());
+    assert_eq!(api.rejections(), [Rejection::Duplicate]);
+    api.stop().await;
+}
+
+async fn invented_header(target: &Target) {
+    let api = target.beside(|setup| setup.has_header = true).await;
+    let (token, id) = invented(15);
+    let header = format!("X-Shop-Token: {token}");
+    // A header that opens nothing does not fall back to the cookie either.
+    let user = Visitor::new(&api);
+    user.does("/login", "eve").await;
+    let attacker = Visitor::with(&api, &user.cookie()).sending(&header);
+    assert!(attacker.read().await["user"].is_null());
+    let reply = attacker.does("/add/tea", "").await;
+    assert!(reply.set_cookies().is_empty() && reply.all("x-shop-token") != [&token], "{reply:?}");
+    if api.has_rows() {
+        assert!(api.rows().await.load(id).await.is_none(), "there is a row under the invented token");
+    }
+    api.stop().await;
 }
 
 async fn body(target: &Target) {

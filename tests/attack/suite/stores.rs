@@ -11,7 +11,7 @@ use session_runtime::access::{Backing, Listed};
 use session_runtime::store::{Filter, LimitedWrite, Outcome, Page, Row, Update};
 use session_runtime::{
     AnyStore, Builder, Cleanup, CookieStore, Databag, Directory, Error, Keyring, Rejection, SessionId,
-    Sessions, Store, StoreError, Timestamp,
+    Sessions, Store, StoreError, Timestamp, Transport,
 };
 
 use super::bags::{Admin, Few, Shop, Text, Twin, table};
@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) bind_agent: bool,
     pub(crate) max_state: Option<usize>,
     pub(crate) cookie: Option<String>,
+    /// Whether the header of a bag carries its tokens, beside the cookie.
+    pub(crate) has_header: bool,
     pub(crate) deadline: Duration,
 }
 
@@ -38,6 +40,7 @@ impl Default for Setup {
             bind_agent: false,
             max_state: None,
             cookie: None,
+            has_header: false,
             deadline: Duration::from_secs(20),
         }
     }
@@ -89,11 +92,23 @@ where
         if let Some(name) = &setup.cookie {
             builder = builder.cookie(name);
         }
+        if setup.has_header {
+            builder = builder.transport(header::<T>().map_or(Transport::Cookie, Transport::CookieOrHeader));
+        }
         if setup.is_plain {
             return builder.danger_plaintext().build().await;
         }
         builder.keyring(Keyring::parse(&setup.keys)?).build().await
     })
+}
+
+/// Returns the header that can carry the tokens of a bag.
+pub(crate) fn header<T: Databag>() -> Option<&'static str> {
+    match T::SCHEMA.table {
+        "attack_shop" => Some("X-Shop-Token"),
+        "attack_admin" => Some("X-Admin-Token"),
+        _ => None,
+    }
 }
 
 macro_rules! bags {

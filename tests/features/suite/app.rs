@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use actix_web::{App, HttpResponse, Responder, web};
 use databag_tests::{Browser, ManualClock, Site};
+use session_runtime::builder::Protected;
 use session_runtime::{
-    AnyStore, Cleanup, Databag, Error, Fresh, Keyring, LoggedIn, LoginPages, Session, SessionMiddleware,
-    SessionRef, Sessions, require,
+    AnyStore, Builder, Cleanup, Databag, Error, Fresh, Keyring, LoggedIn, LoginPages, Session,
+    SessionMiddleware, SessionRef, Sessions, require,
 };
 
 #[derive(Databag)]
@@ -36,8 +37,17 @@ pub(crate) struct World {
     pub(crate) site: Site,
 }
 
+pub(crate) type AccountBuilder = Builder<Account, AnyStore, Protected>;
+
 impl World {
     pub(crate) async fn open(store: AnyStore) -> Self {
+        Self::open_with(store, |builder| builder).await
+    }
+
+    pub(crate) async fn open_with(
+        store: AnyStore,
+        configure: impl FnOnce(AccountBuilder) -> AccountBuilder,
+    ) -> Self {
         let clock = ManualClock::default();
         let sessions = Sessions::<Account>::builder(store)
             .keyring(Keyring::generate())
@@ -45,7 +55,7 @@ impl World {
             .clock(clock.clone())
             .login_redirect("/login")
             .reauthentication_redirect("/confirm?lang=en");
-        let sessions = sessions.build().await.expect("good settings");
+        let sessions = configure(sessions).build().await.expect("good settings");
         let app = App::new().wrap(SessionMiddleware::new(sessions.clone())).configure(routes);
         let site = Site::new(actix_web::test::init_service(app).await);
         Self { sessions, clock, site }
@@ -73,7 +83,7 @@ pub(crate) async fn shown_to(browser: &Browser) -> String {
     browser.get("/who").await.body
 }
 
-fn routes(config: &mut web::ServiceConfig) {
+pub(crate) fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/who", web::get().to(who))
         .route("/login/{user}", web::post().to(log_in))

@@ -6,7 +6,10 @@ pub(crate) mod devices;
 pub(crate) mod fields;
 pub(crate) mod flows;
 pub(crate) mod lifetimes;
+pub(crate) mod live;
 pub(crate) mod log_in;
+pub(crate) mod testing;
+pub(crate) mod transport;
 
 /// Runs every test on a store.
 macro_rules! features {
@@ -37,6 +40,14 @@ macro_rules! features {
                     each_ticket_is_taken_once_in_a_thousand_races,
                     of_two_handlers_that_take_one_flow_one_is_answered,
                 }
+                live::{
+                    a_touch_extends_the_idle_limit_as_a_request_does,
+                    a_touch_leaves_the_absolute_limit,
+                    a_touch_revives_nothing,
+                    a_watch_ends_at_once_when_this_process_ends_the_session,
+                    a_watch_follows_a_session_and_ends_with_its_user,
+                    a_watch_ends_when_the_session_expires,
+                }
                 log_in::{
                     a_visitor_who_must_log_in_is_answered_by_what_they_accept,
                     a_form_is_no_way_back,
@@ -45,6 +56,19 @@ macro_rules! features {
                     a_user_who_proves_again_who_they_are_is_fresh,
                     a_scope_requires_what_it_says,
                     an_error_handler_finds_the_reason,
+                }
+                testing::{
+                    a_request_of_a_test_has_its_session_behind_the_middleware,
+                    a_form_of_a_test_has_its_token,
+                    a_request_of_a_test_has_sessions_of_several_bags,
+                }
+                transport::{
+                    a_header_carries_the_token_in_the_place_of_the_cookie,
+                    a_request_with_the_header_is_served_by_it_alone,
+                    no_csrf_token_is_asked_of_a_request_by_header,
+                    a_header_is_skipped_as_a_cookie_is,
+                    an_error_has_the_header_too,
+                    a_header_that_cannot_carry_a_token_is_refused,
                 }
             }
         }

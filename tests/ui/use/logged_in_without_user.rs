@@ -1,3 +1,4 @@
+use actix_web::web;
 use session_runtime::{Databag, LoggedIn};
 
 #[derive(Databag)]
@@ -5,8 +6,10 @@ struct Shop {
     visits: u32,
 }
 
-async fn account(_: LoggedIn<Shop>) {}
+async fn account(_: LoggedIn<Shop>) -> &'static str {
+    "account"
+}
 
 fn main() {
-    let _ = account;
+    let _ = web::get().to(account);
 }

@@ -367,7 +367,7 @@ mod tests {
     }
 
     /// A way in which rows are dropped.
-    type Dropping = dyn Fn(&World);
+    type Dropping<'a> = dyn Fn(&World) + 'a;
 
     #[test]
     fn no_buckets_are_left_of_many_rows() {
@@ -383,7 +383,7 @@ mod tests {
         let emptied = |world: &World| world.says(PushKind::Invalidate, vec![Value::Nil]);
         let displaced = |world: &World| (20_000..22_000).for_each(|n| world.read(&row(n, SHARD_BYTES / 8)));
         // A map with few buckets has room for three.
-        let ways: [(&Dropping, _); 3] = [(&named, 3), (&emptied, 0), (&displaced, 8 * 4)];
+        let ways: [(&Dropping<'_>, _); 3] = [(&named, 3), (&emptied, 0), (&displaced, 8 * 4)];
         for (n, (drop_rows, most)) in ways.into_iter().enumerate() {
             let world = World::new(LONG);
             for row in &rows {

@@ -167,6 +167,18 @@ impl<D: SqlDriver> SqlStore<D> {
         Ok(result.rows.into_iter().next().and_then(|cells| read(rows, cells)))
     }
 
+    async fn load_many(&self, ids: &[SessionId], deadline: Instant) -> Result<Vec<Row>, StoreError> {
+        const OPERATION: &str = "load rows";
+        let Prepared { rows, types, .. } = self.prepared(OPERATION)?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Statement { sql, values } = rows.load_many(ids).map_err(failed(OPERATION))?;
+        let query = Query::once(sql, values.iter().map(Datum::from), types);
+        let result = self.run(OPERATION, Call::Fetch, &query, deadline).await?;
+        Ok(result.rows.into_iter().filter_map(|cells| read(rows, cells)).collect())
+    }
+
     async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
         const OPERATION: &str = "insert a row";
         let Prepared { rows, types, .. } = self.prepared(OPERATION)?;
@@ -475,6 +487,10 @@ macro_rules! delegate {
 
             async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
                 self.0.load(id, deadline).await
+            }
+
+            async fn load_many(&self, ids: &[SessionId], deadline: Instant) -> Result<Vec<Row>, StoreError> {
+                self.0.load_many(ids, deadline).await
             }
 
             async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {

@@ -201,6 +201,21 @@ impl Rows {
         Some(Row { id, state, user, ip, created, expiration, revision, columns, damaged: damage.first() })
     }
 
+    /// Selects the rows of ids.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres")),
+        expect(dead_code, reason = "SQLite has no server to go to")
+    )]
+    pub(in crate::store) fn load_many(&self, ids: &[SessionId]) -> Result<Statement, Mismatch> {
+        let mut statement = self.begin(&format!("{} WHERE {} IN (", self.select, self.names.id));
+        for (n, id) in ids.iter().enumerate() {
+            statement.push(if n == 0 { "" } else { ", " });
+            statement.push_id(*id);
+        }
+        statement.push(")");
+        statement.finish()
+    }
+
     pub(in crate::store) fn find(&self, filter: &Filter, page: Page) -> Result<Statement, Mismatch> {
         let mut statement = self.begin(&self.select);
         statement.push(" WHERE (");

@@ -87,6 +87,10 @@ impl<S: Store> TimedStore<S> {
         self.0.load_cached(id, deadline()).await
     }
 
+    pub(super) async fn load_many(&self, ids: &[SessionId]) -> Result<Vec<Row>, StoreError> {
+        self.0.load_many(ids, deadline()).await
+    }
+
     pub(super) async fn insert(&self, row: Row) -> Result<(), StoreError> {
         self.0.insert(row, deadline()).await
     }

@@ -34,6 +34,7 @@ pub(super) async fn check_store<S: Store + Clone>(open: &impl AsyncFn() -> S) ->
         a_replaced_id_is_gone_for_every_call,
         delete_returns_whether_there_was_a_row,
         a_cached_load_has_what_was_acknowledged,
+        many_rows_are_loaded_by_their_ids,
         an_update_racing_a_deletion_leaves_no_row,
         an_id_change_racing_a_deletion_leaves_no_row_or_the_new_one,
         pruning_removes_only_expired_rows_and_respects_its_limit,
@@ -282,6 +283,25 @@ async fn delete_returns_whether_there_was_a_row<S: Store>(store: TimedStore<S>) 
     let again = row(1);
     store.insert(again.clone()).await?;
     ensure("the row", store.load(id(1)).await?, Some(again))
+}
+
+async fn many_rows_are_loaded_by_their_ids<S: Store>(store: TimedStore<S>) -> CheckResult {
+    let stored: Vec<_> = (0..10).map(|n| full_row(1 + 30 * n)).collect();
+    for row in &stored {
+        store.insert(row.clone()).await?;
+    }
+    let ids: Vec<_> = (1..=300).map(id).collect();
+    for count in [0, 1, 31, 256, 300] {
+        let rows = store.load_many(&ids[..count]).await?;
+        let is_asked = |row: &&Row| ids[..count].contains(&row.id);
+        let expected: Vec<_> = stored.iter().filter(is_asked).cloned().collect();
+        ensure("how many rows", rows.len(), expected.len())?;
+        for row in expected {
+            let found = rows.iter().find(|found| found.id == row.id).cloned();
+            ensure("the row", found, Some(row))?;
+        }
+    }
+    Ok(())
 }
 
 async fn a_cached_load_has_what_was_acknowledged<S: Store>(store: TimedStore<S>) -> CheckResult {
