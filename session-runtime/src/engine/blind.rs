@@ -117,3 +117,37 @@ pub(super) fn one_of(column: ColumnRef, values: Vec<Value>) -> Filter {
         Err(values) => Filter::OneOf(column, values),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::Keyring;
+
+    #[derive(crate::Databag)]
+    struct Visit {
+        #[databag(column)]
+        shop: Option<i64>,
+        #[databag(ip_addr, blind)]
+        address: Option<std::net::IpAddr>,
+        #[databag(column)]
+        visits: i64,
+        #[databag(user_id, blind)]
+        user_id: Option<String>,
+    }
+
+    #[test]
+    fn a_row_has_only_hashes_in_the_place_of_blind_values() {
+        let address = Some(std::net::IpAddr::from([203, 0, 113, 77]));
+        let visit = Visit { shop: Some(1), address, visits: 2, user_id: Some("dana".to_owned()) };
+        let mut values = Projection::default();
+        crate::Databag::project(&visit, &mut values);
+        let columns = BlindColumns::of(<Visit as crate::Databag>::SCHEMA);
+        let protection = Protection::sealed(Keyring::generate());
+        let row = columns.hashed(protection.blind_keys().next(), &values);
+        let is_hash = |value: &Option<Value>| matches!(value, Some(Value::Blob(hash)) if hash.len() == 16);
+        assert!(row.ip.is_none() && is_hash(&row.user) && is_hash(&row.columns[1]));
+        assert_eq!([&row.columns[0], &row.columns[2]], [&Some(Value::Integer(1)), &Some(Value::Integer(2))]);
+        let without_key = columns.hashed(None, &values);
+        assert_eq!((&without_key.user, &without_key.columns[1]), (&None, &None));
+    }
+}
