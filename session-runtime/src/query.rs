@@ -84,19 +84,20 @@ mod sealed {
 /// # }
 /// ```
 pub struct Column<B, V, K = Ordered> {
-    column: ColumnRef,
-    types: PhantomData<fn() -> (B, V, K)>,
+    place: ColumnRef,
+    types: PhantomData<fn() -> (B, V)>,
+    kind: PhantomData<fn() -> K>,
 }
 
 impl<B, V: ColumnValue> Column<B, V> {
     #[doc(hidden)]
-    pub const fn new(column: ColumnRef) -> Self {
-        Self { column, types: PhantomData }
+    pub const fn new(place: ColumnRef) -> Self {
+        Self { place, types: PhantomData, kind: PhantomData }
     }
 
     #[doc(hidden)]
     pub const fn blind(self) -> Column<B, V, Blind> {
-        Column { column: self.column, types: PhantomData }
+        Column { place: self.place, types: PhantomData, kind: PhantomData }
     }
 }
 
@@ -147,12 +148,12 @@ impl<B, V: ColumnValue, K> Column<B, V, K> {
     /// Matches sessions whose value is one of `values`.
     pub fn one_of<I: Into<V>>(self, values: impl IntoIterator<Item = I>) -> Condition<B> {
         let values = values.into_iter().map(|value| value.into().to_value()).collect();
-        Condition::new(Filter::OneOf(self.column, values))
+        Condition::new(Filter::OneOf(self.place, values))
     }
 
     /// Matches sessions that have no value.
     pub fn is_none(self) -> Condition<B> {
-        Condition::new(Filter::IsNull(self.column))
+        Condition::new(Filter::IsNull(self.place))
     }
 
     /// Matches sessions that have a value.
@@ -161,7 +162,7 @@ impl<B, V: ColumnValue, K> Column<B, V, K> {
     }
 
     fn compare(self, comparison: Comparison, value: impl Into<V>) -> Condition<B> {
-        Condition::new(Filter::Compare(self.column, comparison, value.into().to_value()))
+        Condition::new(Filter::Compare(self.place, comparison, value.into().to_value()))
     }
 }
 
@@ -175,7 +176,7 @@ impl<B, V, K> Copy for Column<B, V, K> {}
 
 impl<B, V, K> fmt::Debug for Column<B, V, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.column.fmt(f)
+        self.place.fmt(f)
     }
 }
 

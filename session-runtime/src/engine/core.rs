@@ -91,7 +91,7 @@ impl Engine {
         config.max_state_bytes = config.max_state_bytes.min(room);
         let place = backend.place(T::Codec::FRAMING, cookie);
         let blind = BlindColumns::of(T::SCHEMA);
-        let context = Context { config, layout, defaults, place, protection, blind };
+        let context = Context { config, layout, defaults, protection, place, blind };
         let csrf = context.protection.csrf_keys(T::SCHEMA.name);
         let (clock, locks) = (SkewGuardedClock::new(clock), SessionLocks::default());
         Self { context, hooks, backend, directory, clock, tokens, locks, watches: Watches::default(), csrf }
@@ -200,13 +200,13 @@ impl Engine {
         client: Option<Client>,
     ) -> Result<LoadOutcome<T>, Error> {
         let columns = self.backend.columns(&mut row);
-        open(&self.context, row, columns, token, client, self.now())
+        open(&self.context, row, columns.as_ref(), token, client, self.now())
     }
 
     /// Opens the row of a session as it was at this time.
     pub(super) fn open_at<T: Databag>(&self, mut row: Row, now: Timestamp) -> Result<LoadOutcome<T>, Error> {
         let columns = self.backend.columns(&mut row);
-        open(&self.context, row, columns, None, None, now)
+        open(&self.context, row, columns.as_ref(), None, None, now)
     }
 }
 

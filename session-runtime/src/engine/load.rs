@@ -182,7 +182,7 @@ pub(crate) enum LoadOutcome<T> {
 pub(crate) fn open<T: Databag>(
     context: &Context,
     row: Row,
-    columns: Option<Projection>,
+    columns: Option<&Projection>,
     token: Option<Token>,
     client: Option<Client>,
     now: Timestamp,
@@ -235,7 +235,7 @@ pub(crate) fn open<T: Databag>(
     bag.project(&mut sealed);
     let has_other_columns = {
         let expected = context.blind.hashed(key, &sealed);
-        let columns = columns.as_ref().unwrap_or(&expected);
+        let columns = columns.unwrap_or(&expected);
         if !columns_match::<T>(&expected, columns, &loaded.projected) {
             return Ok(LoadOutcome::Rejected(Rejection::Tampered));
         }

@@ -119,7 +119,7 @@ pub(crate) async fn queries_find_equal_values_alone(store: impl Lists) {
     .enumerate()
     {
         let (email, count) = (email.map(str::to_owned), u32::try_from(count).expect("few"));
-        let bag = Patient { email, ward, ip_addr, floor, count, ..Patient::defaults() };
+        let bag = Patient { ip_addr, email, floor, ward, count, ..Patient::defaults() };
         sessions.create(bag).await.expect("stored");
     }
     let (email, ward) = (Patient::EMAIL, Patient::WARD);
