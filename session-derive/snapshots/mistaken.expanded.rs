@@ -2,7 +2,7 @@
     "`30mins` is not a duration\nhelp: write `idle = \"30m\"`; the units are `ms`, `s`, `m`, `h`, `d` and `w`"
 }
 ::core::compile_error! {
-    "`secret` cannot be combined with `column`\nhelp: a column is stored in the clear; remove `column`, or keep the field secret by leaving it in the record"
+    "`secret` cannot be combined with `column`\nhelp: a column is stored in the clear; write `column, blind`, or remove `column`: the record is sealed"
 }
 const _: () = {
     use ::session_runtime::__private as __databag;

@@ -84,6 +84,7 @@ use crate::errors::Errors;
 /// | `user_agent` | what the client says it is, an `Option<String>` of at most 256 bytes; the runtime sets it on every request of the visitor, for a page that lists their devices. Anyone can write anything there |
 /// | `column`, `column = ".."` | copies the field into a column, unsealed, so that queries can find it; the docs of a store name the values that its columns cannot hold |
 /// | `index` | with `column`: gives the column an index |
+/// | `blind` | with `column`, `user_id` or `ip_addr`: the column holds a hash of the value under the key, so that queries find equal values and nobody reads one; see [below](#blind-columns) |
 /// | `flash` | readable on the next request, then gone; the field is an `Option`. An `Option` of `String`, `Vec` or `Cow<'static, str>` that is set is for the next request, also if it equals the one that this request has received (so a copy of the received one is too); of other types, an equal value counts as received |
 /// | `ttl = ".."` | how long a value stays after it was last changed; then the field, an `Option`, is `None`. What is stored of it goes with the next write of the session |
 /// | `flow` | the field is `Flows<T>`, and keeps what leaves the site and comes back once, under a ticket; with `ttl = ".."`, by default 10 minutes |
@@ -95,7 +96,7 @@ use crate::errors::Errors;
 /// | `with = module` | encodes with `module::serialize` and `module::deserialize`, as in serde |
 /// | `codec = ..` | encodes this field by another codec than the bag's: `"json"` for a type that bincode cannot read back |
 /// | `skip` | is never stored: the value lives for one request |
-/// | `secret` | the generated `Debug` shows `<redacted>`; the field cannot be a column |
+/// | `secret` | the generated `Debug` shows `<redacted>`; the field cannot be a column, unless that is `blind` |
 /// | `keep_on_logout` | the value outlives a log-out |
 /// | `reset_on_login` | a log-in resets the field to its default |
 /// | `accessor = ".."` | the name of the accessors |
@@ -156,6 +157,26 @@ use crate::errors::Errors;
 /// Attributes of serde on the struct and its fields, such as `#[serde(skip)]`, are for other uses of the struct: they do not
 /// change how a session is stored. Where `#[databag(..)]` has the same attribute and it is missing, a warning says so;
 /// `#[allow(deprecated)]` on the field or the struct silences it. Without a derive of serde's on the struct rustc refuses them.
+///
+/// # Blind columns
+///
+/// `blind` puts a hash in the place of the value: 16 bytes of HMAC-SHA256 of the value, its type, the column, the table and the
+/// bag, under a key that is derived from the master key. `eq`, `ne`, `one_of`, `is_none` and `is_some` find sessions as in any
+/// other column, and so do `of_user`, `revoke_user` and `max_per_user`; `lt` and its like do not compile, because a hash has no
+/// order.
+///
+/// Who reads the database without the key still learns which sessions of one table have equal values, how many have each, and
+/// which have none; not the values, and not whether two columns, tables or bags have a value in common. Who has the key can
+/// try values out: it does not hide an address or a short number from them.
+///
+/// After a new key was put in front, rows have hashes under the older key until they are written again, and queries look for
+/// both. `Sessions::reseal_all` writes all of them. A log-in with `max_per_user` first writes the user's sessions again that
+/// have a hash under an older key. So put the new key in every process before you count on the limit: a process that lacks it
+/// does not find what the others write.
+///
+/// `danger_plaintext` has no key, and is refused. A column that becomes blind needs another name, because it has another type:
+/// `column = "email_hash", blind`; the sessions that are stored before are not accepted any more, as after any change of the
+/// name of a column.
 ///
 /// # When the struct changes
 ///

@@ -87,6 +87,8 @@ pub(crate) struct Stored<'a> {
     pub(crate) name: String,
     pub(crate) aliases: Vec<String>,
     pub(crate) role: Role<'a>,
+    /// Whether the column holds hashes.
+    pub(crate) blind: bool,
     pub(crate) from: Option<&'a Type>,
     pub(crate) with: Option<&'a Path>,
     /// The codec, if it is not the bag's.

@@ -23,7 +23,7 @@ pub use crate::clock::Timestamp;
 #[cfg(feature = "bincode")]
 pub use crate::codec::bincode::Bincode;
 pub use crate::codec::{Codec, CodecError, Json};
-pub use crate::query::Column;
+pub use crate::query::{Blind, Column};
 pub use crate::store::ColumnRef;
 pub use crate::value::{ColumnType, ColumnValue, Value};
 

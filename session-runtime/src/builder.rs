@@ -24,6 +24,7 @@ use crate::http::HttpSettings;
 use crate::sessions::Sessions;
 use crate::store::{Table, TableColumn};
 use crate::token::{SessionId, TokenSource};
+use crate::value::ColumnType;
 
 /// Neither a keyring nor plaintext is chosen: [`Builder::build`] does not compile.
 #[derive(Debug)]
@@ -254,6 +255,10 @@ impl<S: Backing> Settings<S> {
         let plaintext = matches!(protection, Protection::Plain);
         refuse(production && plaintext, "`production` and `danger_plaintext` exclude each other")?;
         refuse(
+            plaintext && T::SCHEMA.fields.iter().any(|field| field.blind),
+            "a blind column needs a key, and `danger_plaintext` has none: remove `blind`, or seal the sessions",
+        )?;
+        refuse(
             ip_binding.is_some() && !T::SCHEMA.has_ip(),
             "`ip_binding` needs a field `#[databag(ip_addr)]`",
         )?;
@@ -392,10 +397,17 @@ fn table<T: Databag>(config: &SessionConfig) -> Table {
         ..Table::new(schema.table)
     };
     for field in schema.fields {
-        let column = |name: &str, ty, index| TableColumn { name: name.to_owned(), ty, index };
+        let column = |name: &str, ty, index| {
+            let ty = if field.blind { ColumnType::Blob } else { ty };
+            TableColumn { name: name.to_owned(), ty, index }
+        };
         match field.role {
             Role::Plain => {}
             Role::User(ty) => table.user = Some(column(columns.user_id, ty, true)),
+            // A store keeps addresses as text, and hashes as any other column.
+            Role::Ip(_) if field.blind => {
+                table.projected.push(column(columns.ip_addr, ColumnType::Blob, false));
+            }
             Role::Ip(_) => table.ip = Some(columns.ip_addr.to_owned()),
             Role::Column { name, ty, index } => table.projected.push(column(name, ty, index)),
         }

@@ -126,6 +126,11 @@ pub mod access {
     pub use crate::backend::access::{Access, Backing, ById, FindsById, InCookie, Listed, Lists};
 }
 
+/// The kinds of columns: the third parameter of a [`Column`].
+pub mod column {
+    pub use crate::query::{Blind, HasOrder, Ordered};
+}
+
 /// What a struct declares, as [`Databag::SCHEMA`] holds it.
 pub mod schema {
     pub use crate::bag::schema::{Columns, CookieSchema, Field, Role, Schema};

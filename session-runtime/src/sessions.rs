@@ -465,6 +465,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
 
     async fn rows(&self, filter: Filter, page: Page) -> Result<Vec<Row>, Error> {
         let deadline = self.engine.deadline();
+        let filter = self.engine.stored_filter(filter);
         let find = self.engine.directory()?.find(&filter, page, deadline.into_std());
         within(deadline, "list rows", find).await
     }
@@ -563,12 +564,14 @@ impl<T: Databag, A: Access> Sessions<T, A> {
 
     async fn count_rows(&self, filter: Filter) -> Result<u64, Error> {
         let deadline = self.engine.deadline();
+        let filter = self.engine.stored_filter(filter);
         let count = self.engine.directory()?.count(&filter, deadline.into_std());
         within(deadline, "count rows", count).await
     }
 
     async fn remove(&self, filter: Filter) -> Result<u64, Error> {
         let deadline = self.engine.deadline();
+        let filter = self.engine.stored_filter(filter);
         let remove = self.engine.directory()?.remove(&filter, deadline.into_std());
         let removed = within(deadline, "delete rows", remove).await?;
         for id in &removed {

@@ -175,10 +175,15 @@ mod schema {
             farewell: Option<String>,
             #[databag(reset_on_login)]
             cart: Vec<u32>,
+            #[databag(column, blind)]
+            email: Option<String>,
         }
 
         let farewell = field::<Flags>("farewell");
         assert!(farewell.flash && farewell.keep_on_logout && !farewell.reset_on_login);
+        let email = field::<Flags>("email");
+        assert!(email.blind && !farewell.blind);
+        assert_eq!(email.role, Role::Column { name: "email", ty: ColumnType::Text, index: false });
         let cart = field::<Flags>("cart");
         assert!(!cart.flash && !cart.keep_on_logout && cart.reset_on_login);
         assert_eq!((Flags::defaults().farewell(), Flags::defaults().cart()), (None, &[][..]));

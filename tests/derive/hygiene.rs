@@ -84,9 +84,9 @@ mod without_a_prelude {
     struct Bare {
         #[databag(user_id)]
         account: ::std::option::Option<::std::string::String>,
-        #[databag(ip_addr)]
+        #[databag(ip_addr, blind)]
         address: ::std::option::Option<::std::net::IpAddr>,
-        #[databag(column)]
+        #[databag(column, blind)]
         tenant: ::std::option::Option<i64>,
         #[databag(secret)]
         pin: u32,

@@ -1,12 +1,14 @@
 //! What applications need of their sessions, on memory, SQLite and sessions in cookies.
 #![allow(missing_docs)]
 
+mod file;
 mod suite;
 
 use std::future::{Ready, ready};
 
 use session_runtime::{AnyStore, CookieStore, MemoryStore, SqliteStore};
 
+use self::suite::blind::blind;
 use self::suite::features;
 
 fn memory() -> Ready<AnyStore> {
@@ -24,6 +26,8 @@ fn cookie() -> Ready<AnyStore> {
 features! { in_memory: crate::memory }
 features! { in_sqlite: crate::sqlite }
 features! { in_cookies: crate::cookie }
+blind! { blind_in_memory: MemoryStore::new() }
+blind! { blind_in_sqlite: SqliteStore::in_memory().expect("a database") }
 
 /// Each process has a handle of its own on the file.
 #[actix_web::test]

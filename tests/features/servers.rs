@@ -8,6 +8,7 @@ mod suite;
 use databag_tests::server::url;
 use session_runtime::{AnyStore, MysqlStore, PostgresStore, RedisStore};
 
+use self::suite::blind::blind;
 use self::suite::features;
 
 async fn postgres() -> AnyStore {
@@ -30,6 +31,10 @@ features! { in_postgres: crate::postgres }
 features! { in_mariadb: crate::mariadb }
 features! { in_redis: crate::redis }
 features! { in_a_cluster: crate::cluster }
+blind! { blind_in_postgres: PostgresStore::connect(&url("POSTGRES_URL")).await.expect("the server answers") }
+blind! { blind_in_mariadb: MysqlStore::connect(&url("MYSQL_URL")).await.expect("the server answers") }
+blind! { blind_in_redis: RedisStore::connect(&url("REDIS_URL")).await.expect("the server answers") }
+blind! { blind_in_a_cluster: RedisStore::connect(&url("REDIS_CLUSTER_URL")).await.expect("it answers") }
 
 #[actix_web::test]
 async fn what_another_process_ends_is_seen_in_postgres() {

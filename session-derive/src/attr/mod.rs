@@ -99,6 +99,7 @@ attributes! {
         "user_agent" => user_agent: Entry<Flag>,
         "column" => column: Entry<ColumnName>,
         "index" => index: Entry<Flag>,
+        "blind" => blind: Entry<Flag>,
         "flash" => flash: Entry<Flag>,
         "flow" => flow: Entry<Flag>,
         "ttl" => ttl: Entry<LitStr>,

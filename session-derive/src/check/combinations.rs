@@ -58,10 +58,18 @@ const CONFLICTS: [(&str, &str, &str); 60] = [
     (
         "secret",
         "column",
-        "a column is stored in the clear; remove `column`, or keep the field secret by leaving it in the record",
+        "a column is stored in the clear; write `column, blind`, or remove `column`: the record is sealed",
     ),
-    ("secret", "user_id", "the user's column is stored in the clear; remove `secret`"),
-    ("secret", "ip_addr", "the address's column is stored in the clear; remove `secret`"),
+    (
+        "secret",
+        "user_id",
+        "the user's column is stored in the clear; write `user_id, blind`, or remove `secret`",
+    ),
+    (
+        "secret",
+        "ip_addr",
+        "the address's column is stored in the clear; write `ip_addr, blind`, or remove `secret`",
+    ),
     (
         "with",
         "column",
@@ -99,6 +107,9 @@ const AGENT: &str =
 const FLOW: &str = "flows are stored in the record alone; remove one of the two";
 const SKIPPED: &str = "a skipped field lives for one request and is never stored; remove one of the two";
 
+/// Attributes that give the field a column.
+const PROJECTED: [&str; 3] = ["user_id", "ip_addr", "column"];
+
 /// Attributes that need another one, and the help.
 const REQUIREMENTS: [(&str, &str, &str); 2] = [
     ("index", "column", "write `column, index`; the user's column always has an index"),
@@ -107,6 +118,10 @@ const REQUIREMENTS: [(&str, &str, &str); 2] = [
 
 pub(super) fn check_combinations(attrs: &FieldAttrs, errors: &Errors) {
     for (one, other, help) in CONFLICTS {
+        // A blind column holds nothing in the clear.
+        if one == "secret" && PROJECTED.contains(&other) && attrs.blind.is_given() {
+            continue;
+        }
         if attrs.key(one).is_some()
             && let Some(at) = attrs.key(other)
         {
@@ -119,5 +134,14 @@ pub(super) fn check_combinations(attrs: &FieldAttrs, errors: &Errors) {
         {
             errors.push(at, format_args!("`{one}` needs `{other}`"), help);
         }
+    }
+    if let Some(at) = attrs.blind.key()
+        && PROJECTED.iter().all(|projected| attrs.key(projected).is_none())
+    {
+        errors.push(
+            at,
+            "`blind` needs `column`, `user_id` or `ip_addr`",
+            "write `column, blind`, or remove `blind`: a field without a column is sealed with the record",
+        );
     }
 }

@@ -121,10 +121,11 @@ pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> Option<TokenSt
         let constant = names.constant.as_ref()?;
         let ty = inside(field.ty, "Option").unwrap_or(field.ty);
         let at = at(ty);
+        let is_blind = field.attrs.blind.is_given();
         let column = if field.attrs.user_id.is_given() {
             quote_spanned!(at=> #p::user_column::<Self>())
         } else {
-            let column = if field.attrs.ip_addr.is_given() {
+            let column = if field.attrs.ip_addr.is_given() && !is_blind {
                 quote!(Ip)
             } else {
                 let index = projected.next();
@@ -134,9 +135,14 @@ pub(crate) fn constants(input: &Input<'_>, bounded: &Generics) -> Option<TokenSt
             quote_spanned!(at=> { #column_type; #p::column::<Self, #ty>(#p::ColumnRef::#column) })
         };
         let doc = format!("The column of `{}`, for queries.", field.ident.unraw());
+        let (kind, column) = if is_blind {
+            (Some(quote_spanned!(at=> , #p::Blind)), quote_spanned!(at=> #column.blind()))
+        } else {
+            (None, column)
+        };
         Some(quote_spanned! {at=>
             #[doc = #doc]
-            #vis const #constant: #p::Column<Self, #ty> = #column;
+            #vis const #constant: #p::Column<Self, #ty #kind> = #column;
         })
     });
     let constants: TokenStream = constants.collect();

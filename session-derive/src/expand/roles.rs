@@ -57,7 +57,11 @@ pub(super) fn project(bag: &Bag<'_>, p: &Ident) -> Option<TokenStream> {
         };
         let projected = match stored.role {
             Role::Plain => return None,
-            Role::Ip(_) => return Some(quote_spanned!(field.at=> __projection.ip(self.#ident);)),
+            Role::Ip(_) => {
+                // The hash of an address is a column as any other.
+                let column = stored.blind.then(|| quote!(__projection.column(self.#ident.as_ref());));
+                return Some(quote_spanned!(field.at=> __projection.ip(self.#ident); #column));
+            }
             Role::User(_) => return Some(quote_spanned!(field.at=> __projection.user::<Self>(#borrowed);)),
             Role::Column { .. } => quote_spanned!(field.at=> __projection.column::<#value>(#borrowed);),
         };

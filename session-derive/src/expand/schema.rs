@@ -76,6 +76,7 @@ fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &Ident) -> TokenStrea
         name,
         aliases,
         role,
+        blind,
         from: _,
         with: _,
         codec: _,
@@ -107,6 +108,7 @@ fn field_schema(field: &Field<'_>, stored: &Stored<'_>, p: &Ident) -> TokenStrea
     let declared = [
         (!aliases.is_empty()).then(|| quote!(aliases: &[#(#aliases),*])),
         role.map(|role| quote!(role: #p::Role::#role)),
+        blind.then(|| quote!(blind: true)),
         flash.then(|| quote!(flash: true)),
         user_agent.then(|| quote!(user_agent: true)),
         flow.map(|_| quote!(flow: true)),

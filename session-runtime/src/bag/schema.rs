@@ -113,6 +113,8 @@ pub struct Field {
     pub aliases: &'static [&'static str],
     /// Whether and how the field is projected.
     pub role: Role,
+    /// Whether the column holds a keyed hash in the place of the value.
+    pub blind: bool,
     /// Whether the value is gone after the next request.
     pub flash: bool,
     /// Whether the field is the client's user agent, which the runtime sets.
@@ -135,6 +137,7 @@ impl Field {
             name,
             aliases: &[],
             role: Role::Plain,
+            blind: false,
             flash: false,
             user_agent: false,
             flow: false,
@@ -150,7 +153,7 @@ impl Field {
 pub enum Role {
     /// The field is stored in the record only.
     Plain,
-    /// The field is the user.
+    /// The field is the user, of this type.
     User(ColumnType),
     /// The field is the address.
     Ip(Bind),
@@ -158,7 +161,7 @@ pub enum Role {
     Column {
         /// The column's name.
         name: &'static str,
-        /// The type of the column.
+        /// The type of the value, and of the column unless it is blind.
         ty: ColumnType,
         /// Whether the column has an index.
         index: bool,

@@ -189,7 +189,8 @@ impl Lines {
         };
         let own = (shape.codec.name != T::Codec::NAME).then_some(shape.codec.name);
         lines.extend(own.map(|codec| format!("codec {}", codec.escape_debug())));
-        lines.extend(column.map(|(name, ty)| format!("column {} {ty:?}", name.escape_debug())));
+        let blind = if field.blind { " blind" } else { "" };
+        lines.extend(column.map(|(name, ty)| format!("column {} {ty:?}{blind}", name.escape_debug())));
         let shape_lines = |key: &str, shape: &Shape| -> Vec<_> {
             shape.iter().map(|(path, kind)| format!("{key}{path} {kind}")).collect()
         };
@@ -426,6 +427,21 @@ field visits
             account: Option<i64>,
         }
         assert_eq!(report::<Reordered>(), "");
+    }
+
+    #[test]
+    fn a_column_that_becomes_blind_is_a_difference() {
+        #[derive(Databag)]
+        #[databag(name = "Shop", version = 4)]
+        struct Hidden {
+            #[databag(user_id, blind)]
+            account: Option<i64>,
+            #[databag(alias = "shop", column)]
+            tenant: Option<String>,
+            visits: u32,
+        }
+        let difference = "-     column user_id Integer\n+     column user_id Integer blind\n";
+        assert_says::<Hidden>(&[difference]);
     }
 
     #[test]

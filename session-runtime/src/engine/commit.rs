@@ -320,8 +320,14 @@ impl PendingRecord {
         let state = context.protection.seal(&context.place, &binding, &record);
 
         let scope = match stored {
-            Some(stored) if token.is_none() && stored.projection == self.projection => {
-                if stored.expiration == expiration { Scope::State } else { Scope::Expiration }
+            Some(stored)
+                if token.is_none() && !stored.has_other_columns && stored.projection == self.projection =>
+            {
+                if stored.expiration == expiration {
+                    Scope::State
+                } else {
+                    Scope::Expiration
+                }
             }
             _ => Scope::Row,
         };
@@ -332,19 +338,29 @@ impl PendingRecord {
             ExpiryUpdate::Restart => T::SCHEMA.max_per_user,
             ExpiryUpdate::Extend => None,
         };
+        let key = context.protection.blind_keys().next();
+        let columns = context.blind.hashed(key, &self.projection).into_owned();
         let row = Row {
             id,
             state,
-            user: self.projection.user.clone(),
-            ip: self.projection.ip,
+            user: columns.user,
+            ip: columns.ip,
             created,
             expiration,
             revision,
-            columns: self.projection.columns.clone(),
+            columns: columns.columns,
             damaged: None,
         };
-        let projection = self.projection;
-        let stored = Stored { created, expiration, revision, projection, header, preserved, expiries };
+        let stored = Stored {
+            created,
+            expiration,
+            revision,
+            projection: self.projection,
+            has_other_columns: false,
+            header,
+            preserved,
+            expiries,
+        };
         Ok(Box::new(RowWrite { row, scope, token, max_per_user, stored, base: self.fields }))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::blind::BlindColumns;
 use crate::bag::encoding::Fields;
 use crate::bag::record::{Layout, Lifetime};
 use crate::bag::schema::{Bind, Persistence, Role, Schema};
@@ -82,6 +83,7 @@ pub(crate) struct Context {
     pub(crate) protection: Protection,
     /// Where records are kept.
     pub(crate) place: Place,
+    pub(super) blind: BlindColumns,
 }
 
 /// When expired rows are removed. An expired session never opens, whatever is chosen.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::blind::BlindColumns;
 use super::config::{Context, SessionConfig};
 use super::hooks::Hooks;
 use super::load::{Active, Client, LoadOutcome, open};
@@ -18,7 +19,7 @@ use crate::clock::{Clock, SkewGuardedClock, Timestamp, until};
 use crate::codec::Codec as _;
 use crate::envelope::{CsrfKeys, OVERHEAD, Protection};
 use crate::error::{Error, Rejection};
-use crate::store::{DynDirectory, Row, StoreError};
+use crate::store::{DynDirectory, Filter, Row, StoreError};
 use crate::token::{SessionId, Token, TokenSource, fill_random};
 
 /// Sessions of one bag, whatever its type is.
@@ -26,7 +27,7 @@ pub(crate) struct Engine {
     pub(crate) context: Context,
     pub(crate) hooks: Hooks,
     pub(crate) backend: Box<dyn Backend>,
-    directory: Option<Arc<dyn DynDirectory>>,
+    pub(super) directory: Option<Arc<dyn DynDirectory>>,
     pub(crate) clock: SkewGuardedClock,
     tokens: Box<dyn TokenSource>,
     pub(super) locks: SessionLocks,
@@ -88,8 +89,9 @@ impl Engine {
         let Opened { owner: _, backend, directory } = opened;
         let room = backend.max_state_len(cookie).saturating_sub(OVERHEAD);
         config.max_state_bytes = config.max_state_bytes.min(room);
-        let context =
-            Context { config, layout, defaults, place: backend.place(T::Codec::FRAMING, cookie), protection };
+        let place = backend.place(T::Codec::FRAMING, cookie);
+        let blind = BlindColumns::of(T::SCHEMA);
+        let context = Context { config, layout, defaults, protection, place, blind };
         let csrf = context.protection.csrf_keys(T::SCHEMA.name);
         let (clock, locks) = (SkewGuardedClock::new(clock), SessionLocks::default());
         Self { context, hooks, backend, directory, clock, tokens, locks, watches: Watches::default(), csrf }
@@ -120,6 +122,11 @@ impl Engine {
     /// [`Error::Usage`] if there are none: a store that was chosen by a URL may keep its sessions in cookies.
     pub(crate) fn directory(&self) -> Result<&dyn DynDirectory, Error> {
         self.directory.as_deref().ok_or_else(without_rows)
+    }
+
+    /// Returns the filter that the store compares with its rows.
+    pub(crate) fn stored_filter(&self, filter: Filter) -> Filter {
+        self.context.blind.filter(&self.context.protection, filter)
     }
 
     /// Checks that sessions are found by their ids.
@@ -193,13 +200,13 @@ impl Engine {
         client: Option<Client>,
     ) -> Result<LoadOutcome<T>, Error> {
         let columns = self.backend.columns(&mut row);
-        open(&self.context, row, columns, token, client, self.now())
+        open(&self.context, row, columns.as_ref(), token, client, self.now())
     }
 
     /// Opens the row of a session as it was at this time.
     pub(super) fn open_at<T: Databag>(&self, mut row: Row, now: Timestamp) -> Result<LoadOutcome<T>, Error> {
         let columns = self.backend.columns(&mut row);
-        open(&self.context, row, columns, None, None, now)
+        open(&self.context, row, columns.as_ref(), None, None, now)
     }
 }
 

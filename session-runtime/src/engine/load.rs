@@ -13,7 +13,7 @@ use crate::bag::schema::{Bind, Role};
 use crate::bag::{Databag, Projection};
 use crate::clock::Timestamp;
 use crate::codec::Codec as _;
-use crate::envelope::{Binding, OpenError, Place};
+use crate::envelope::{Binding, BlindKey, OpenError, Place};
 use crate::error::{Error, Rejection};
 use crate::store::Row;
 use crate::token::{Hex, SessionId, Token};
@@ -84,7 +84,10 @@ pub(crate) struct Stored {
     pub(crate) created: Timestamp,
     pub(crate) expiration: Timestamp,
     pub(crate) revision: i64,
+    /// The values of the projected fields, as they are sealed.
     pub(crate) projection: Projection,
+    /// Whether the columns of the row are others than those of a row that is written with these values.
+    pub(super) has_other_columns: bool,
     pub(crate) header: Header,
     pub(crate) preserved: Vec<PreservedField>,
     /// When the fields with a `ttl` expire.
@@ -185,7 +188,7 @@ pub(crate) enum LoadOutcome<T> {
 pub(crate) fn open<T: Databag>(
     context: &Context,
     row: Row,
-    columns: Option<Projection>,
+    columns: Option<&Projection>,
     token: Option<Token>,
     client: Option<Client>,
     now: Timestamp,
@@ -207,6 +210,11 @@ pub(crate) fn open<T: Databag>(
         created: row.created,
         expiration: row.expiration,
         revision: row.revision,
+    };
+    let key = if context.blind.is_empty() {
+        None
+    } else {
+        context.protection.blind_key_of(&context.place, &row.state)
     };
     let record = match context.protection.open(&context.place, &binding, row.state) {
         Ok(record) => record,
@@ -231,10 +239,15 @@ pub(crate) fn open<T: Databag>(
     let mut bag = loaded.bag;
     let mut sealed = Projection::default();
     bag.project(&mut sealed);
-    let projection = columns.unwrap_or_else(|| sealed.clone());
-    if !columns_match::<T>(&sealed, &projection, &loaded.projected) {
-        return Ok(LoadOutcome::Rejected(Rejection::Tampered));
-    }
+    let has_other_columns = {
+        let expected = context.blind.hashed(key, &sealed);
+        let columns = columns.unwrap_or(&expected);
+        if !columns_match::<T>(&expected, columns, &loaded.projected) {
+            return Ok(LoadOutcome::Rejected(Rejection::Tampered));
+        }
+        let current = context.protection.blind_keys().next().filter(|_| key.is_some());
+        columns != &*expected || !same_key(key, current)
+    };
     let is_visitor = client.is_some();
     if let Some(client) = &client {
         if !same_network(context.config.bind_ip, sealed.ip, client.ip) {
@@ -258,12 +271,13 @@ pub(crate) fn open<T: Databag>(
         authenticated: false,
         ends_others: false,
         begun: now,
-        client: client.unwrap_or(Client { ip: projection.ip, agent: loaded.header.agent, user_agent: None }),
+        client: client.unwrap_or(Client { ip: sealed.ip, agent: loaded.header.agent, user_agent: None }),
         stored: Some(Stored {
             created: row.created,
             expiration: row.expiration,
             revision: row.revision,
-            projection,
+            projection: sealed,
+            has_other_columns,
             header: loaded.header,
             preserved: loaded.preserved,
             expiries: loaded.expiries,
@@ -279,14 +293,18 @@ pub(crate) fn open<T: Databag>(
     Ok(LoadOutcome::Live(active))
 }
 
-/// Compares the columns of a row with the sealed values, where they had a column when they were sealed.
+fn same_key(one: Option<&BlindKey>, other: Option<&BlindKey>) -> bool {
+    one.map(std::ptr::from_ref) == other.map(std::ptr::from_ref)
+}
+
+/// Compares the columns of a row with those that the sealed values have, where they had a column when they were sealed.
 fn columns_match<T: Databag>(sealed: &Projection, row: &Projection, projected: &[bool]) -> bool {
     let mut column = 0;
     T::SCHEMA.fields.iter().zip(projected).all(|(field, &projected)| match field.role {
         Role::Plain => true,
         Role::User(_) => !projected || sealed.user == row.user,
-        Role::Ip(_) => !projected || sealed.ip == row.ip,
-        Role::Column { .. } => {
+        Role::Ip(_) if !field.blind => !projected || sealed.ip == row.ip,
+        Role::Ip(_) | Role::Column { .. } => {
             column += 1;
             !projected || sealed.columns.get(column - 1) == row.columns.get(column - 1)
         }

@@ -3,6 +3,7 @@
 //! [`load`] and [`commit`] are pure decisions. [`core`], [`update`] and [`confirm`] make the calls: they hold the clock and
 //! the retries. Nothing here knows HTTP.
 
+mod blind;
 pub(crate) mod cleanup;
 pub(crate) mod commit;
 pub(crate) mod config;
@@ -10,6 +11,7 @@ mod confirm;
 pub(crate) mod core;
 pub(crate) mod hooks;
 pub(crate) mod load;
+mod rehash;
 mod session_locks;
 mod touch;
 pub(crate) mod update;

@@ -222,6 +222,11 @@ impl Engine {
         if !active.is_ending() && self.backend.is_ended_here(old) {
             return Err(Error::Ended);
         }
+        if let Plan::Create(write) | Plan::Write(write) | Plan::Rotate(write) = &plan
+            && let Some(uncounted) = self.uncounted(write)
+        {
+            Box::pin(self.rehash::<T>(&uncounted, old, deadline)).await?;
+        }
         match plan {
             Plan::Keep => Ok(CommitOutcome::Done(None)),
             Plan::Create(write) => {
@@ -274,7 +279,8 @@ impl Engine {
                     (self.hooks.started)(new);
                 } else {
                     let user = active.stored.as_ref().and_then(|stored| stored.projection.user.as_ref());
-                    let renamed = Renamed { id: new, keeps_user: user == write.row.user.as_ref() };
+                    let keeps_user = user == write.stored.projection.user.as_ref();
+                    let renamed = Renamed { id: new, keeps_user };
                     self.backend.tombstones().note(old, Tombstone::RenamedTo(renamed));
                     self.watches.rename(old, renamed);
                     (self.hooks.rotated)(old, new);

@@ -10,6 +10,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use super::blind::BlindKey;
 use crate::token::fill_random;
 
 pub(super) const NONCE_LEN: usize = 12;
@@ -19,6 +20,7 @@ const SALT: &[u8] = b"databag master v1";
 const ROW_LABEL: &[u8] = b"row key";
 const COOKIE_LABEL: &[u8] = b"cookie key";
 const CSRF_LABEL: &[u8] = b"csrf key";
+const BLIND_LABEL: &[u8] = b"blind key";
 const ID_LABEL: &[u8] = b"key id";
 
 /// How many records one key should seal: at this number a random nonce of 96 bits has repeated with a probability of 2^-33,
@@ -43,6 +45,7 @@ pub(crate) struct Key {
     row: Aes256GcmSiv,
     cookie: Aes256GcmSiv,
     csrf: Zeroizing<[u8; 32]>,
+    blind: BlindKey,
     seals: AtomicU64,
 }
 
@@ -56,6 +59,7 @@ impl Key {
             row: Aes256GcmSiv::new((&*subkey(&hkdf, ROW_LABEL)).into()),
             cookie: Aes256GcmSiv::new((&*subkey(&hkdf, COOKIE_LABEL)).into()),
             csrf: subkey(&hkdf, CSRF_LABEL),
+            blind: BlindKey::new(subkey(&hkdf, BLIND_LABEL)),
             seals: AtomicU64::new(0),
         }
     }
@@ -66,6 +70,10 @@ impl Key {
 
     pub(super) fn csrf(&self) -> &Zeroizing<[u8; 32]> {
         &self.csrf
+    }
+
+    pub(super) fn blind(&self) -> &BlindKey {
+        &self.blind
     }
 
     pub(super) fn seals(&self) -> u64 {

@@ -115,7 +115,7 @@ fn cookie_mac(key: &[u8; 32], visitor: SessionId, session: Option<SessionId>) ->
 }
 
 /// One block of HKDF-Expand is HMAC-SHA256 of the message and a counter byte.
-fn mac(key: &[u8; 32], message: &[&[u8]]) -> [u8; MAC_LEN] {
+pub(super) fn mac(key: &[u8; 32], message: &[&[u8]]) -> [u8; MAC_LEN] {
     let mut mac = [0; MAC_LEN];
     let hkdf = Hkdf::<Sha256>::from_prk(key).expect("the key is as long as a hash");
     hkdf.expand_multi_info(message, &mut mac).expect("32 bytes are within HKDF's limit");

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use zeroize::Zeroizing;
 
 use super::aead::{Key, KeyId};
+use super::blind::BlindKey;
 use super::weak::{self, Weakness};
 use crate::error_chain::readable_debug;
 use crate::token::{Hex, fill_random};
@@ -181,6 +182,11 @@ impl Keyring {
     /// Returns the master keys' keys of CSRF tokens, the current one first.
     pub(super) fn csrf_keys(&self) -> impl Iterator<Item = &Zeroizing<[u8; 32]>> {
         self.keys.iter().map(|key| key.csrf())
+    }
+
+    /// Returns the master keys' keys of blind columns, the current one first.
+    pub(super) fn blind_keys(&self) -> impl Iterator<Item = &BlindKey> {
+        self.keys.iter().map(|key| key.blind())
     }
 
     pub(super) fn find(&self, id: KeyId) -> Option<&Key> {

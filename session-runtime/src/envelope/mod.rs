@@ -3,6 +3,7 @@
 //! Knows keys and bytes. Does not know what a record holds or where envelopes are kept.
 
 mod aead;
+mod blind;
 mod csrf;
 mod format;
 mod keys;
@@ -12,7 +13,8 @@ mod weak;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use self::aead::Purpose;
+use self::aead::{Key, KeyId, Purpose};
+pub(crate) use self::blind::{BlindColumn, BlindKey};
 pub(crate) use self::csrf::{CsrfCookie, CsrfKeys};
 pub(crate) use self::format::{Binding, OpenError};
 pub use self::keys::{KeyError, Keyring};
@@ -187,12 +189,23 @@ impl Protection {
     /// Returns whether the state of a row is sealed under the current key.
     pub(crate) fn is_current(&self, place: &Place, state: &[u8]) -> bool {
         let Self::Sealed(sealing) = self else { return true };
-        let current = sealing.keyring.current().id();
-        match place {
-            Place::Bytes | Place::Cookie(_) => format::key_id(state) == Some(current),
-            Place::Text => {
-                STANDARD.decode(state).is_ok_and(|envelope| format::key_id(&envelope) == Some(current))
-            }
+        key_id(place, state) == Some(sealing.keyring.current().id())
+    }
+
+    /// Returns the keys of blind columns, the current one first; none without sealing.
+    pub(crate) fn blind_keys(&self) -> impl Iterator<Item = &BlindKey> {
+        let keyring = match self {
+            Self::Sealed(sealing) => Some(&sealing.keyring),
+            Self::Plain => None,
+        };
+        keyring.into_iter().flat_map(Keyring::blind_keys)
+    }
+
+    /// Returns the key of the blind columns beside the state of a row, if the row's master key is not missing.
+    pub(crate) fn blind_key_of(&self, place: &Place, state: &[u8]) -> Option<&BlindKey> {
+        match self {
+            Self::Sealed(sealing) => sealing.keyring.find(key_id(place, state)?).map(Key::blind),
+            Self::Plain => None,
         }
     }
 
@@ -202,6 +215,14 @@ impl Protection {
             Self::Sealed(sealing) => CsrfKeys::new(sealing.keyring.csrf_keys(), bag),
             Self::Plain => CsrfKeys::random(),
         }
+    }
+}
+
+/// Returns the id of the key under which the state of a row is sealed.
+fn key_id(place: &Place, state: &[u8]) -> Option<KeyId> {
+    match place {
+        Place::Bytes | Place::Cookie(_) => format::key_id(state),
+        Place::Text => format::key_id(&STANDARD.decode(state).ok()?),
     }
 }
 

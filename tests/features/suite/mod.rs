@@ -1,6 +1,7 @@
 //! The features: each as tests that take a store.
 
 pub(crate) mod app;
+pub(crate) mod blind;
 pub(crate) mod devices;
 pub(crate) mod fields;
 pub(crate) mod flows;

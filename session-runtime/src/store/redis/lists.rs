@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::slice;
 
 use futures_util::future::join_all;
 
@@ -49,11 +50,13 @@ impl Rows<'_> {
     pub(super) async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Failure> {
         let is_asked = |row: &Row| page.after.is_none_or(|after| row.id > after) && filter.matches(row);
         let mut found = FirstRows::of(page);
-        if let Some(user) = user_of(filter) {
-            let mut scan = self.scan_of(user)?;
-            while let Some(ids) = self.scan(&mut scan).await? {
-                for ids in ids.chunks(CONCURRENT_CALLS) {
-                    found.add(self.follow_all(ids, user).await?.into_iter().filter(is_asked));
+        if let Some(users) = users_of(filter) {
+            for user in users {
+                let mut scan = self.scan_of(user)?;
+                while let Some(ids) = self.scan(&mut scan).await? {
+                    for ids in ids.chunks(CONCURRENT_CALLS) {
+                        found.add(self.follow_all(ids, user).await?.into_iter().filter(is_asked));
+                    }
                 }
             }
             return Ok(found.rows);
@@ -84,14 +87,16 @@ impl Rows<'_> {
             }
             return Ok(total);
         }
-        if let Some(user) = user_of(filter) {
+        if let Some(users) = users_of(filter) {
             // The server may return an id twice, and a row may be found under two ids.
             let mut found = BTreeSet::new();
-            let mut scan = self.scan_of(user)?;
-            while let Some(ids) = self.scan(&mut scan).await? {
-                for ids in ids.chunks(CONCURRENT_CALLS) {
-                    let rows = self.follow_all(ids, user).await?;
-                    found.extend(rows.iter().filter(|row| filter.matches(row)).map(|row| row.id));
+            for user in users {
+                let mut scan = self.scan_of(user)?;
+                while let Some(ids) = self.scan(&mut scan).await? {
+                    for ids in ids.chunks(CONCURRENT_CALLS) {
+                        let rows = self.follow_all(ids, user).await?;
+                        found.extend(rows.iter().filter(|row| filter.matches(row)).map(|row| row.id));
+                    }
                 }
             }
             return Ok(found.len() as u64);
@@ -107,8 +112,12 @@ impl Rows<'_> {
 
     pub(super) async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, Failure> {
         let is_matching = |row: &Row| filter.matches(row);
-        if let Some(user) = user_of(filter) {
-            return self.revoke_all(&self.ids_of(user).await?, is_matching).await;
+        if let Some(users) = users_of(filter) {
+            let mut ids = Vec::new();
+            for user in users {
+                ids.extend(self.ids_of(user).await?);
+            }
+            return self.revoke_all(&ids, is_matching).await;
         }
         let (mut removed, mut walk) = (Vec::new(), Walk::after(None));
         while let Some(ids) = self.next_ids(&mut walk, Kind::Ever).await? {
@@ -323,11 +332,12 @@ fn shards() -> Vec<u8> {
     (0..=u8::MAX).collect()
 }
 
-/// Returns the user that a filter requires of every row.
-fn user_of(filter: &Filter) -> Option<&Value> {
+/// Returns the users of which a filter requires one of every row.
+fn users_of(filter: &Filter) -> Option<&[Value]> {
     match filter {
-        Filter::Compare(ColumnRef::User, Comparison::Eq, user) => Some(user),
-        Filter::And(left, right) => user_of(left).or_else(|| user_of(right)),
+        Filter::Compare(ColumnRef::User, Comparison::Eq, user) => Some(slice::from_ref(user)),
+        Filter::OneOf(ColumnRef::User, users) => Some(users),
+        Filter::And(left, right) => users_of(left).or_else(|| users_of(right)),
         _ => None,
     }
 }
