@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_value_has_another_hash_in_another_place_of_another_type_and_under_another_key() {
-        let seven = i64::from_be_bytes(*b"\0\0\0\0\0\0\07");
+        let seven = i64::from_be_bytes(*b"\0\0\0\0\0\0\x007");
         let mut hashes = HashSet::new();
         for column in [
             EMAIL,
@@ -115,8 +115,8 @@ mod tests {
             for value in [
                 Value::Integer(seven),
                 Value::Real(f64::from_bits(seven.cast_unsigned())),
-                text("\0\0\0\0\0\0\07"),
-                Value::Blob(b"\0\0\0\0\0\0\07".to_vec()),
+                text("\0\0\0\0\0\0\x007"),
+                Value::Blob(b"\0\0\0\0\0\0\x007".to_vec()),
                 text(""),
                 Value::Blob(Vec::new()),
             ] {
