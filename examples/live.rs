@@ -51,6 +51,8 @@ async fn socket(
     rt::spawn(async move {
         let reason = loop {
             let message = tokio::select! {
+                // After the end of the session no message is served.
+                biased;
                 end = watch.ended() => {
                     break Some(CloseReason { code: CloseCode::Policy, description: Some(farewell(end).to_owned()) });
                 }

@@ -171,10 +171,10 @@ use crate::errors::Errors;
 ///
 /// After a new key was put in front, rows have hashes under the older key until they are written again, and queries look for
 /// both. `Sessions::reseal_all` writes all of them. A log-in with `max_per_user` first writes the user's sessions again that
-/// have a hash under an older key. So put the new key in every process before you count on the limit: a process that lacks it
-/// does not find what the others write.
+/// have a hash under an older key. So add a new key behind the old one in every process before you put it in front: a process
+/// that lacks it does not find what the others write, neither for the limit nor to revoke it.
 ///
-/// `danger_plaintext` has no key, and is refused. A column that becomes blind needs another name, because it has another type:
+/// `danger_plaintext` has no key, and is refused. A column that becomes blind needs another name:
 /// `column = "email_hash", blind`; the sessions that are stored before are not accepted any more, as after any change of the
 /// name of a column.
 ///

@@ -259,7 +259,8 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     /// Returns the live sessions of a user, the newest first: at most [`LIST_LIMIT`].
     ///
     /// A session that cannot be opened is left out, whether its row was tampered with or its key is missing; the log has
-    /// their number. It is counted, and ended with the others, all the same.
+    /// their number. It is counted, and ended with the others, all the same; but of a user with `blind` nothing is found
+    /// under a missing key.
     ///
     /// # Errors
     ///

@@ -51,12 +51,15 @@ impl Engine {
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.id);
             for row in rows.into_iter().filter(|row| row.id != own) {
-                // What cannot be opened is no usable session.
+                // What cannot be opened, or not be written any more, denies no log-in.
                 let Ok(LoadOutcome::Live(mut active)) = self.open::<T>(row, None, None) else { continue };
                 active.intent = Intent::Keep;
-                if let Plan::Write(write) = self.plan(&active)? {
+                let Ok(Plan::Write(write)) = self.plan(&active) else { continue };
+                match self.touch_row(&active, &write, deadline).await {
                     // After a conflict or a rename the row has been written by another request, under the current key.
-                    let _ = self.touch_row(&active, &write, deadline).await?;
+                    Ok(_) => {}
+                    Err(error) if error.is_refused() => {}
+                    Err(error) => return Err(error),
                 }
             }
         }

@@ -283,6 +283,10 @@ impl Engine {
                     let renamed = Renamed { id: new, keeps_user };
                     self.backend.tombstones().note(old, Tombstone::RenamedTo(renamed));
                     self.watches.rename(old, renamed);
+                    // A revocation may have found the new id before its watches did.
+                    if self.backend.is_ended_here(new) {
+                        self.watches.end(new, SessionEnd::Ended);
+                    }
                     (self.hooks.rotated)(old, new);
                 }
                 Ok(CommitOutcome::Done(self.adopt(active, write)))

@@ -34,7 +34,8 @@ pub enum SessionEnd {
     Expired,
     /// It continues under another id as the session of another user: a visitor has logged in, or as another user.
     UserChanged,
-    /// The last clone of the [`Sessions`](crate::Sessions) was dropped, as when a server stops: nothing watches any more.
+    /// The last clone of the [`Sessions`](crate::Sessions) was dropped: nothing watches any more. A server that stops drops its
+    /// clones when its connections have ended, and one that waits on a watch may hold a clone itself: tell it by other means.
     Closed,
 }
 

@@ -21,7 +21,8 @@ const MIN_LEN: usize = 32;
 
 /// The keys that seal sessions: one current, and any number of older ones that only open.
 ///
-/// To rotate keys, put the new key in front of the old one in every process. Remove the old key when every session under
+/// To rotate keys, add the new key behind the old one in every process, and then put it in front in every process: a process
+/// that lacks it cannot open what the others seal, nor find it by a blind column. Remove the old key when every session under
 /// it has expired or has been written again; [`Sessions::reseal_all`](crate::Sessions::reseal_all) writes them all at once.
 /// The keys are wiped from memory when the last clone of the keyring is dropped, and so is what was read of a file. What else has
 /// held a key is not: the environment of the process, for one.

@@ -123,7 +123,8 @@ impl Rows<'_> {
                     kept = Kept { user, columns };
                     self.complement(update, &kept).await?;
                 }
-                (ScriptReply::Many, _) if let Some(limit) = &mut limit => {
+                (ScriptReply::Many, _) => {
+                    let Some(limit) = &mut limit else { return Ok((Outcome::Gone, None, removed)) };
                     removed.extend(self.thin_out(limit, *old).await?);
                 }
                 (ScriptReply::Conflict, _) => return Ok((Outcome::Conflict, None, removed)),

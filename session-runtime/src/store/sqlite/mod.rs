@@ -145,6 +145,8 @@ impl SqliteStore {
     /// connections are opened from its path; without a path, all calls share this connection. The modes of the files
     /// stay as they are.
     ///
+    /// A file that was replaced after the connection was opened and before this call is not noticed.
+    ///
     /// # Errors
     ///
     /// If the connection is inside a transaction, has TEMP tables, views or triggers, its SQLite is older than 3.51.3, or its
