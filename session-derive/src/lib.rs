@@ -86,7 +86,7 @@ use crate::errors::Errors;
 /// | `index` | with `column`: gives the column an index |
 /// | `blind` | with `column`, `user_id` or `ip_addr`: the column holds a hash of the value under the key, so that queries find equal values and nobody reads one; see [below](#blind-columns) |
 /// | `flash` | readable on the next request, then gone; the field is an `Option`. An `Option` of `String`, `Vec` or `Cow<'static, str>` that is set is for the next request, also if it equals the one that this request has received (so a copy of the received one is too); of other types, an equal value counts as received |
-/// | `ttl = ".."` | how long a value stays after it was last changed; then the field, an `Option`, is `None`. What is stored of it goes with the next write of the session |
+/// | `ttl = ".."` | how long a value stays after it was last changed; then the field, an `Option`, is `None`. A type that holds a `HashMap` or `HashSet` needs `==`, or each request changes it. What is stored of it goes with the next write of the session |
 /// | `flow` | the field is `Flows<T>`, and keeps what leaves the site and comes back once, under a ticket; with `ttl = ".."`, by default 10 minutes |
 /// | `default = expr` | the value in a new session, instead of `Default::default()` |
 /// | `rename = ".."` | the stored name |

@@ -247,8 +247,9 @@ pub(crate) fn load<T: Databag>(
         let entry = &mut entries[found];
         entry.is_taken = true;
         let exact = entry.fingerprint == field.fingerprint;
+        let older = field.older == Some(entry.fingerprint);
         projected.push(exact && entry.projected);
-        if exact && field.expires && entry.expires.is_some_and(|expires| expires <= now) {
+        if (exact || older) && field.expires && entry.expires.is_some_and(|expires| expires <= now) {
             let start = bytes.len();
             bytes.extend_from_slice(&field.none);
             sources.push(Source::Exact(start..bytes.len()));
@@ -263,7 +264,6 @@ pub(crate) fn load<T: Databag>(
             continue;
         }
         preserved.push(PreservedField::new(entry, &bytes, Some(index)));
-        let older = field.older == Some(entry.fingerprint);
         if !older && !field.is_reported.swap(true, Ordering::Relaxed) {
             let name = T::SCHEMA.fields[index].name;
             tracing::warn!(
@@ -424,6 +424,9 @@ fn parse_binary(record: Vec<u8>, expected: usize, limit: usize) -> Option<Parsed
         let tag = u32::from_be_bytes(reader.array()?);
         let fingerprint = u64::from_be_bytes(reader.array()?);
         let [flags] = reader.array()?;
+        if flags & !(PROJECTED | EXPIRES) != 0 {
+            return None;
+        }
         let expires = if flags & EXPIRES == 0 { None } else { Some(reader.time()?) };
         let length = reader.length()?;
         let span = reader.span(length)?;

@@ -96,7 +96,7 @@ pub(crate) fn plan<T: Databag>(
         Intent::Continue | Intent::Keep => {
             if changed || active.intent == Intent::Keep {
                 pending.write(context, active, now, ExpiryUpdate::Extend, None).map(Plan::Write)
-            } else if pending.flash_read || touch_is_due(context, active, now) {
+            } else if pending.refreshed || touch_is_due(context, active, now) {
                 pending.write(context, active, now, ExpiryUpdate::Extend, None).map(Plan::Touch)
             } else {
                 Ok(Plan::Keep)
@@ -134,7 +134,7 @@ pub(crate) fn plan_touch<T: Databag>(
                 changes: Vec::new(),
                 projection: stored.projection.clone(),
                 changed: false,
-                flash_read: false,
+                refreshed: false,
             };
             pending.write(context, active, now, ExpiryUpdate::Extend, None).map(Plan::Touch)
         }
@@ -212,8 +212,9 @@ struct PendingRecord {
     projection: Projection,
     /// Whether the handler changed a field.
     changed: bool,
-    /// Whether a flash value that this request received is still there.
-    flash_read: bool,
+    /// Whether there is something to store that no handler has changed: a flash value that this request received is still
+    /// there, or the client says that it is another one.
+    refreshed: bool,
 }
 
 impl PendingRecord {
@@ -228,7 +229,15 @@ impl PendingRecord {
             .collect();
         let mut projection = Projection::default();
         active.bag.project(&mut projection);
-        Ok(Self { fields, changed: changes.contains(&true), changes, projection, flash_read })
+        let of_client = |field: usize| T::SCHEMA.fields[field].user_agent;
+        let by_handler = |(field, &is_changed): (usize, &bool)| is_changed && !of_client(field);
+        Ok(Self {
+            fields,
+            projection,
+            changed: changes.iter().enumerate().any(by_handler),
+            refreshed: flash_read || changes.contains(&true),
+            changes,
+        })
     }
 
     /// Returns when the fields with a `ttl` expire. The time counts from when the value was last changed.
@@ -279,10 +288,16 @@ impl PendingRecord {
             chosen.map_or_else(|| context.config.ordinary_lifetime(), |stored| stored.header.lifetime)
         });
         let continued_limits = continued.filter(|stored| stored.header.lifetime.limit == lifetime.limit);
-        let absolute = continued_limits.map_or_else(
-            || now.saturating_add(lifetime.limit.unwrap_or(context.config.absolute)),
-            |stored| stored.header.absolute,
-        );
+        let limit = lifetime.limit.unwrap_or(context.config.absolute);
+        let absolute = match continued {
+            Some(stored) if continued_limits.is_some() => stored.header.absolute,
+            // However often the limit changes, it ends no later than the longest one that counts from the log-in.
+            Some(stored) => {
+                let latest = stored.created.saturating_add(limit).max(stored.header.absolute);
+                now.saturating_add(limit).min(latest)
+            }
+            None => now.saturating_add(limit),
+        };
         let is_used = active.used_by == UsedBy::Visitor || continued.is_none();
         let header = Header {
             absolute,

@@ -51,7 +51,7 @@ impl ReturnPath {
         if is_local(&path) { Self(path) } else { Self::default() }
     }
 
-    /// Returns the path, for a `Location` header or a link.
+    /// Returns the path, for a `Location` header, or a link or a hidden field, where `&` and `'` are escaped as in any text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -87,7 +87,7 @@ fn is_local(path: &str) -> bool {
     path.len() <= LONGEST
         && path.starts_with('/')
         && !path.starts_with("//")
-        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+        && path.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>`".contains(&byte))
 }
 
 /// Returns whether it can stand in a `Location` header.
@@ -154,6 +154,7 @@ mod tests {
             "?a",
             "#a",
             "/a\\..",
+            "/\"><script>",
         ];
         for foreign in foreign {
             assert_eq!(ReturnPath::new(foreign).as_str(), "/", "{foreign:?}");

@@ -37,7 +37,7 @@ const MAX_NAME: usize = 64;
 ///
 /// It sends the header with each request: empty at first, then with what the last answer that had this header has said. An
 /// answer has it when the session is new or has another token, as after a log-in, and then it has `Cache-Control: no-store`.
-/// It is empty when the session has ended: a header that is absent would mean that nothing has changed.
+/// It is empty when this request has ended the session: a header that is absent means that the request has changed nothing of it.
 ///
 /// ```text
 /// POST /login                         200 OK

@@ -10,7 +10,7 @@ use super::testing::slot_for_test;
 use crate::bag::encoding::Fields;
 use crate::bag::record::Lifetime;
 use crate::bag::schema::Field;
-use crate::bag::{Databag, HasUser};
+use crate::bag::{Databag, HasUser, Projection};
 use crate::clock::Timestamp;
 use crate::engine::config::LONGEST_LIFE;
 use crate::engine::load::{Active, Intent, LoadOutcome};
@@ -258,11 +258,19 @@ impl<T: Databag> Session<T> {
 
     /// Returns for how long the user has been authenticated.
     pub(super) fn authenticated_for(&self) -> Option<Duration> {
-        Some(self.slot.engine.now().saturating_since(self.stored_authentication()?))
+        let (now, authenticated) = (self.slot.engine.now(), self.stored_authentication()?);
+        // Clocks differ a little. A time that is further ahead tells nothing.
+        let is_known = authenticated.saturating_since(now) <= Duration::from_mins(1);
+        is_known.then(|| now.saturating_since(authenticated))
     }
 
+    /// It is the authentication of the user who is stored, whom the handler may have replaced.
     fn stored_authentication(&self) -> Option<Timestamp> {
-        self.held.active.stored.as_ref()?.header.authenticated
+        let active = &self.held.active;
+        let stored = active.stored.as_ref()?;
+        let mut projection = Projection::default();
+        active.bag.project(&mut projection);
+        stored.header.authenticated.filter(|_| projection.user == stored.projection.user)
     }
 
     /// Remembers the session, or not, as a user asks for with "remember me" when they log in. A remembered session lives as
@@ -271,17 +279,20 @@ impl<T: Databag> Session<T> {
     ///
     /// The limits count from now, and again from the log-in of a visitor. They hold until the session ends, or someone logs in
     /// where a user is logged in already, without this call. Calls before and after [`log_in`](Self::log_in) are equal. A
-    /// session that is remembered already keeps its limits.
+    /// session that is remembered already keeps its limits. However often they change, a session ends no later than the longest
+    /// of them allows, counted from its log-in.
+    ///
+    /// Call it at each log-in, with what the form says.
     pub fn remember(&mut self, remember: bool) {
         let config = &self.slot.engine.context.config;
-        let limit = remember.then(|| config.remember.max(config.absolute));
+        let limit = remember.then(|| whole_millis(config.remember.max(config.absolute)));
         self.active_mut().lifetime = Some(Lifetime { persistent: remember, limit });
     }
 
     /// Remembers the session as [`remember`](Self::remember) does, but for so long; at most 100 years, of which browsers keep a
     /// cookie for 400 days.
     pub fn remember_for(&mut self, limit: Duration) {
-        let limit = Some(limit.min(LONGEST_LIFE));
+        let limit = Some(whole_millis(limit.min(LONGEST_LIFE)));
         self.active_mut().lifetime = Some(Lifetime { persistent: true, limit });
     }
 
@@ -440,6 +451,11 @@ impl<T: Databag> Session<T> {
     fn held_mut(&mut self) -> &mut Held<T> {
         Rc::get_mut(&mut self.held).expect("a lent session has one holder")
     }
+}
+
+/// Returns a limit as it is stored.
+fn whole_millis(limit: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl<T: Databag> Deref for Session<T> {

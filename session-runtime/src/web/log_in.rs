@@ -4,7 +4,7 @@ use std::fmt;
 
 use actix_web::http::Method;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{Accept, ContentType, Header as _, LOCATION};
+use actix_web::http::header::{Accept, CACHE_CONTROL, ContentType, Header as _, LOCATION, VARY};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 
 use crate::http::HttpConfig;
@@ -119,6 +119,7 @@ impl Answer {
 
     pub(super) fn response(&self, status: StatusCode, json: String) -> HttpResponse {
         let mut response = HttpResponse::build(self.status(status));
+        response.insert_header((CACHE_CONTROL, "no-store")).insert_header((VARY, "Accept"));
         match self {
             Self::Redirect(location) => response.insert_header((LOCATION, location.as_str())).finish(),
             Self::Json => response.insert_header(ContentType::json()).body(json),

@@ -72,6 +72,20 @@ pub(crate) async fn a_remembered_session_can_be_made_an_ordinary_one(store: AnyS
     assert_eq!(shown_to(&browser).await, "nobody");
 }
 
+pub(crate) async fn no_choice_extends_a_session_for_ever(store: AnyStore) {
+    let world = World::open(store).await;
+    let browser = world.browser();
+    browser.post("/login/kim/remembered").await;
+    for day in 1..40 {
+        for hour in 0..2 {
+            let remember = if hour == 0 { "/remember/false" } else { "/remember/true" };
+            browser.post(remember).await;
+        }
+        world.clock.advance(DAY);
+        assert_eq!(shown_to(&browser).await == "kim", day < 30, "day {day}");
+    }
+}
+
 pub(crate) async fn the_last_use_is_known_by_the_minute(store: AnyStore) {
     let world = World::open(store).await;
     let browser = world.browser();

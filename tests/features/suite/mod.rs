@@ -22,6 +22,7 @@ macro_rules! features {
                     a_session_is_remembered_for_any_time,
                     no_use_of_a_remembered_session_extends_it,
                     a_remembered_session_can_be_made_an_ordinary_one,
+                    no_choice_extends_a_session_for_ever,
                     the_last_use_is_known_by_the_minute,
                 }
                 devices::{
