@@ -195,18 +195,23 @@ impl Engine {
     /// Opens a row that the store has returned.
     pub(crate) fn open<T: Databag>(
         &self,
-        mut row: Row,
+        row: Row,
         token: Option<Token>,
         client: Option<Client>,
     ) -> Result<LoadOutcome<T>, Error> {
-        let columns = self.backend.columns(&mut row);
-        open(&self.context, row, columns.as_ref(), token, client, self.now())
+        self.open_at(row, token, client, self.now())
     }
 
-    /// Opens the row of a session as it was at this time.
-    pub(super) fn open_at<T: Databag>(&self, mut row: Row, now: Timestamp) -> Result<LoadOutcome<T>, Error> {
+    /// Opens a row as it was at this time.
+    pub(super) fn open_at<T: Databag>(
+        &self,
+        mut row: Row,
+        token: Option<Token>,
+        client: Option<Client>,
+        now: Timestamp,
+    ) -> Result<LoadOutcome<T>, Error> {
         let columns = self.backend.columns(&mut row);
-        open(&self.context, row, columns.as_ref(), None, None, now)
+        open(&self.context, row, columns.as_ref(), token, client, now)
     }
 }
 

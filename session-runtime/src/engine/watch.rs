@@ -76,7 +76,7 @@ impl Engine {
         } else if row.expiration <= now {
             self.watches.end(id, SessionEnd::Expired);
         } else if let Some(seen) = self.watches.unseen(&row) {
-            match self.open_at::<T>(row, now)? {
+            match self.open_at::<T>(row, None, None, now)? {
                 LoadOutcome::Live(_) => self.watches.note_seen(id, seen),
                 LoadOutcome::Rejected(Rejection::Expired) => self.watches.end(id, SessionEnd::Expired),
                 LoadOutcome::Rejected(_) => self.watches.end(id, SessionEnd::Ended),
