@@ -27,14 +27,21 @@ pub const TARGET: Target = Target {
         };
         let (zeros, ones) = (list(&[(255, &[0]), (0, &[1])]), list(&[(255, &[1]), (255, &[2])]));
         let (mixed, short) = (list(&[(200, &[0, 1]), (200, &[0, 0, 1])]), list(&[(0, &[1]), (0, &[])]));
-        vec![
-            [zeros.clone(), ones.clone(), mixed.clone()].concat(),
-            [zeros.clone(), short.clone(), zeros.clone()].concat(),
-            [mixed.clone(), zeros, ones].concat(),
-            [short, mixed.clone(), mixed].concat(),
+        [
+            [zeros.clone(), ones.clone(), mixed.clone()],
+            [zeros.clone(), short.clone(), zeros.clone()],
+            [mixed.clone(), zeros, ones],
+            [short, mixed.clone(), mixed],
         ]
+        .into_iter()
+        .flat_map(|lists| {
+            let brief = lists.concat();
+            let rest = sum(&brief).wrapping_neg();
+            [[brief.as_slice(), &[rest]].concat(), brief]
+        })
+        .collect()
     },
-    weight: 100,
+    weight: 2,
     words: &["\u{FF}", "\0", "\u{1}"],
 };
 
@@ -70,15 +77,24 @@ async fn handle(
     Ok("done")
 }
 
+/// One input in 256 makes long lists: those take 15 ms, and others a hundredth of it.
+fn is_long(data: &[u8]) -> bool {
+    sum(data) == 0
+}
+
+fn sum(data: &[u8]) -> u8 {
+    data.iter().copied().fold(0, u8::wrapping_add)
+}
+
 /// Makes a list of repeated parts.
-fn list(input: &mut Input<'_>) -> Vec<u8> {
+fn list(input: &mut Input<'_>, longest: usize) -> Vec<u8> {
     let mut list = Vec::new();
     for _ in 0..input.byte() % 4 {
         let times = usize::from(input.byte());
         let part = input.bytes();
-        list.extend(part.repeat(1 + times * 100 / part.len().max(1)));
+        list.extend(part.repeat(1 + times * longest / 300 / part.len().max(1)));
     }
-    list.truncate(30_000);
+    list.truncate(longest);
     list
 }
 
@@ -89,7 +105,8 @@ fn list(input: &mut Input<'_>) -> Vec<u8> {
 /// If it finds something.
 pub fn run(data: &[u8]) {
     let mut input = Input(data);
-    let [base, theirs, ours] = [(); 3].map(|()| list(&mut input));
+    let longest = if is_long(data) { 30_000 } else { 300 };
+    let [base, theirs, ours] = [(); 3].map(|()| list(&mut input, longest));
     WORLD.with(|world| {
         let World { site, sessions } = &**world;
         let (token, session) = wait(sessions.create(Appended { list: base.clone() })).expect("stored");
