@@ -98,7 +98,7 @@ use crate::errors::Errors;
 /// | `skip` | is never stored: the value lives for one request |
 /// | `secret` | the generated `Debug` shows `<redacted>`; the field cannot be a column, unless that is `blind` |
 /// | `keep_on_logout` | the value outlives a log-out |
-/// | `reset_on_login` | a log-in resets the field to its default |
+/// | `reset_on_login` | a log-in resets the field to its default: for what belongs to one user, such as a role |
 /// | `accessor = ".."` | the name of the accessors |
 /// | `accessors = false` | generates no accessors |
 ///
@@ -109,7 +109,7 @@ use crate::errors::Errors;
 ///
 /// | for a field `x` | the derive generates |
 /// | --- | --- |
-/// | of any type | `x()`, `x_mut()`, `set_x(impl Into<..>)` |
+/// | of any type | `x()`, `x_mut()`, `set_x(impl Into<..>)`; an integer that no `i32` converts into needs its type, `set_visits(3_u32)` |
 /// | of type `Option<U>` | also `clear_x()` and `take_x()`; `set_x` takes an `impl Into<U>` |
 /// | that is the address | only `x()` |
 /// | that is the user, the address or a column | the constant `X`, for typed queries |

@@ -88,6 +88,8 @@
 //! - `redis` supports clusters, sentinels and connections that reconnect. `fred` has all of this behind one type, and its
 //!   last release is older.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 // The derive names this crate from outside; its own tests use the derive too.
 #[cfg(test)]
 extern crate self as session_runtime;

@@ -460,3 +460,23 @@ async fn a_session_whose_id_changes_gets_its_cookie_on_a_skipped_answer_too() {
     assert_eq!(browser.post("/save").await.set_cookies().len(), 1);
     assert_eq!(browser.get("/").await.body, "Some(7) 1");
 }
+
+#[actix_web::test]
+async fn it_is_said_once_that_browsers_drop_the_cookie_over_plain_http() {
+    let (logs, _guard) = Logs::of_this_thread();
+    let world = shop().await;
+    let visit = async |host: &str, header: &str| {
+        world.browser().with("host", host).with(header, "https").get("/page").await;
+        logs.lines(&["plain http"]).len()
+    };
+    for host in ["localhost:8080", "127.0.0.1", "[::1]:8080"] {
+        assert_eq!(visit(host, "x-any").await, 0, "browsers keep it: {host}");
+    }
+    assert_eq!(visit("shop.test", "x-forwarded-proto").await, 0, "the proxy may speak https");
+    assert_eq!(visit("shop.test", "x-any").await, 1);
+    assert_eq!(visit("192.168.1.5:8080", "x-any").await, 1, "once");
+
+    let world = shop_with(|builder| builder.development().development_hosts(["shop.test"])).await;
+    world.browser().with("host", "shop.test").get("/page").await;
+    assert_eq!(logs.lines(&["plain http"]).len(), 1, "this cookie has no `Secure`");
+}

@@ -218,7 +218,9 @@ fn read_entries<A: Attributes>(read: &mut A, input: ParseStream<'_>, errors: &Er
 }
 
 /// Names that other libraries use for an attribute.
-const SYNONYMS: [(&str, &str); 10] = [
+const SYNONYMS: [(&str, &str); 12] = [
+    ("cookie_name", "cookie"),
+    ("table_name", "table"),
     ("expires", "absolute"),
     ("lifetime", "absolute"),
     ("max_age", "absolute"),

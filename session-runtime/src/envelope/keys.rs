@@ -244,10 +244,13 @@ pub enum KeyError {
     #[error("there is no key; make one with `openssl rand -hex 32`")]
     Empty,
     /// The text has neither form of a key.
-    #[error("a key is written as 64 hexadecimal digits, or as base64 of at least {MIN_LEN} bytes")]
+    #[error(
+        "a key is written as 64 hexadecimal digits, or as base64 of at least {MIN_LEN} bytes; make one with `openssl rand \
+         -hex 32`"
+    )]
     Malformed,
     /// The key has too few bytes.
-    #[error("the key has {0} bytes; at least {MIN_LEN} are needed")]
+    #[error("the key has {0} bytes; at least {MIN_LEN} are needed: make one with `openssl rand -hex 32`")]
     Short(usize),
     /// The text is hexadecimal and has another number of digits.
     #[error("the key has {0} hexadecimal digits; it needs 64: make one with `openssl rand -hex 32`")]

@@ -58,6 +58,11 @@ impl DevelopmentHosts {
     }
 }
 
+/// Returns whether a `Host` names this machine. Browsers take it for as good as https there.
+pub(crate) fn names_this_machine(host: &str) -> bool {
+    is_loopback(without_port(host))
+}
+
 /// Takes the port off a host (RFC 9110 §7.2).
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {

@@ -59,6 +59,7 @@ pub(crate) struct Warnings {
     pub(crate) duplicate_cookie: Once,
     pub(crate) replaced_cookie: Once,
     pub(crate) refused_host: Once,
+    pub(crate) plain_http: Once,
 }
 
 impl HttpSettings {
@@ -140,6 +141,7 @@ impl HttpSettings {
                 duplicate_cookie: Once::new(),
                 replaced_cookie: Once::new(),
                 refused_host: Once::new(),
+                plain_http: Once::new(),
             },
         })
     }

@@ -120,7 +120,11 @@ impl<T: Databag> Session<T> {
     }
 
     /// Logs a user in. The session continues under a new id, so that a stolen old token is of no use (ASVS 5.0
-    /// §7.2.4), and both its limits start again. Fields marked `reset_on_login` return to their defaults.
+    /// §7.2.4), and both its limits start again.
+    ///
+    /// Fields marked `reset_on_login` return to their defaults. All others stay, such as the cart of a visitor who signs in, **and
+    /// also if another user was logged in**: mark what belongs to the user, such as a role, or call [`log_out`](Self::log_out)
+    /// first.
     #[doc(alias = "login")]
     pub fn log_in(&mut self, user: impl Into<T::User>)
     where

@@ -22,7 +22,7 @@ use crate::error::Rejection;
 use crate::http::HttpConfig;
 use crate::http::client_ip::{Hop, ProxyHeader};
 use crate::http::cookie::{FormerCookie, Found};
-use crate::http::development::FORWARDED;
+use crate::http::development::{FORWARDED, names_this_machine};
 use crate::http::transport::{self, Transport};
 use crate::request::{CsrfCookieUpdate, RequestToken, RequestVisitor};
 use crate::sessions::Sessions;
@@ -81,8 +81,10 @@ pub(super) fn visitor<T: Databag>(
         return RequestVisitor { token: RequestToken::of(token), client, csrf: None, is_host_only };
     }
     let Found { token, csrf } = http.cookie.find(headers.get_all(COOKIE).map(HeaderValue::as_bytes));
-    if token.as_ref().err() == Some(&Rejection::Duplicate) {
-        warn_of_two_cookies(http);
+    match token {
+        Err(Rejection::Duplicate) => warn_of_two_cookies(http),
+        Ok(None) if http.cookie.settings().secure => warn_of_plain_http(http, request),
+        _ => {}
     }
     RequestVisitor { token: RequestToken::of(token), client, csrf, is_host_only }
 }
@@ -95,6 +97,28 @@ fn warn_of_two_cookies(http: &HttpConfig) {
             "a request has the session cookie more than once, so it is anonymous: if the cookie had another \
              path, domain or `Partitioned` before, name them by `former_cookie`; otherwise another path or \
              host of the site sets a cookie of this name"
+        );
+    });
+}
+
+/// Says once in the log that browsers will drop the cookie that this visitor gets.
+fn warn_of_plain_http(http: &HttpConfig, request: &HttpRequest) {
+    let headers = request.headers();
+    if http.warnings.plain_http.is_completed()
+        || request.app_config().secure()
+        || FORWARDED.into_iter().any(|header| headers.contains_key(header))
+    {
+        return;
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let Some(host) = host.filter(|host| !names_this_machine(host)) else { return };
+    http.warnings.plain_http.call_once(|| {
+        tracing::warn!(
+            host,
+            "a new visitor has come by plain http, and over it browsers drop a cookie with `Secure`, so that each request begins \
+             another session: serve https, or name the host while you develop, \
+             `.development().development_hosts([..])`; if a proxy in front of this server speaks https, let it send \
+             `X-Forwarded-For`"
         );
     });
 }

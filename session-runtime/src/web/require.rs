@@ -38,7 +38,10 @@ impl ResponseError for NotAllowed {
 }
 
 /// Makes a guard of a scope, or an `App`, that stands inside the session middleware: it lets requests pass whose session meets
-/// `condition`, and answers others [`NotAllowed`].
+/// `condition`, and answers others [`NotAllowed`], also those who have not logged in: [`LoggedIn`](crate::LoggedIn), as the
+/// argument of a handler, sends them to do so.
+///
+/// A field that says what a user may do is marked `reset_on_login`, so that it does not pass to the next user.
 ///
 /// # Examples
 ///
@@ -50,6 +53,7 @@ impl ResponseError for NotAllowed {
 /// struct Shop {
 ///     #[databag(user_id)]
 ///     user_id: Option<i64>,
+///     #[databag(reset_on_login)]
 ///     is_admin: bool,
 /// }
 ///

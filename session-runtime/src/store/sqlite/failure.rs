@@ -21,6 +21,10 @@ pub(super) enum Failure {
     Folder { path: PathBuf },
     #[error("a path cannot name a database in memory; use `SqliteStore::in_memory`")]
     NoPath,
+    #[error("{path:?} is a URL; give the path of the file, or the URL to `AnyStore::connect`")]
+    Url { path: PathBuf },
+    #[error("{path:?} is a folder; give the path of a file in it, such as {:?}", path.join("sessions.db"))]
+    IsFolder { path: PathBuf },
     #[error("SQLite {linked} is linked, but 3.51.3 or later is needed", linked = rusqlite::version())]
     OldVersion,
     #[error("the database cannot have a write-ahead log, which the store needs")]

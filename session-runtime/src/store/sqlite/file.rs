@@ -71,6 +71,13 @@ impl File {
         if path.as_os_str().is_empty() || path == Path::new(":memory:") {
             return Err(Failure::NoPath);
         }
+        let is_url = |path: &str| path.starts_with("sqlite:") || path.contains("://");
+        if path.to_str().is_some_and(is_url) {
+            return Err(Failure::Url { path: path.into() });
+        }
+        if path.is_dir() {
+            return Err(Failure::IsFolder { path: path.into() });
+        }
         // An absolute path stays valid when the working directory changes, and is never read as a `file:` URI.
         let path =
             std::path::absolute(path).map_err(|source| Failure::Create { path: path.into(), source })?;

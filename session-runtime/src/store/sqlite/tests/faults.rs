@@ -364,7 +364,10 @@ fn a_path_without_a_folder_or_to_memory_is_refused() {
     for name in ["", ":memory:"] {
         assert!(cause_of(SqliteStore::open(name)).contains("in_memory"));
     }
-    SqliteStore::open(folder.path()).unwrap_err();
+    assert!(cause_of(SqliteStore::open(folder.path())).contains("is a folder"));
+    for url in ["sqlite:sessions.db", "sqlite:///tmp/sessions.db", "postgres://localhost/shop"] {
+        assert!(cause_of(SqliteStore::open(url)).contains("AnyStore::connect"), "{url}");
+    }
 }
 
 #[tokio::test]
