@@ -75,8 +75,10 @@ fn broken(path: &Path, page: &str) -> Vec<String> {
         }
         let (file, anchor) =
             target.split_once('#').map_or((&*target, None), |(file, anchor)| (file, Some(anchor)));
-        let file = if file.is_empty() { path.to_owned() } else { path.with_file_name("").join(file) };
-        let is_there = file.exists() && anchor.is_none_or(|anchor| anchors(&read(&file)).contains(anchor));
+        let other = path.with_file_name("").join(file);
+        let has =
+            |anchor| anchors(&if file.is_empty() { page.to_owned() } else { read(&other) }).contains(anchor);
+        let is_there = (file.is_empty() || other.exists()) && anchor.is_none_or(has);
         if !is_there {
             broken.push(format!("{}: {target}", path.display()));
         }
