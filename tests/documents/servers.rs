@@ -4,7 +4,7 @@
 use std::env;
 use std::time::{Duration, SystemTime};
 
-use session_runtime::{AnyStore, Keyring, Sessions};
+use session_runtime::{AnyStore, Databag as _, Keyring, Sessions};
 use sqlx::AssertSqlSafe;
 
 use self::sql::{Shop, statements};
