@@ -1,7 +1,8 @@
-//! Writes the programs of the README and of the examples again, each with its one store line changed to every store.
+//! Writes the programs of the README and of the examples again: the first program with an address of the test, the others each
+//! with its one store line changed to every store.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 /// The stores by name, each as the expression that makes it.
@@ -22,13 +23,17 @@ fn main() {
         fs::read_to_string(root.join(path)).expect("the program is there")
     };
     let readme = read("README.md");
-    let program = readme.split("```rust,no_run\n").nth(1).and_then(|rest| rest.split("```").next());
+    let programs_of_the_readme = readme.split("```rust,no_run\n").skip(1);
+    let mut programs_of_the_readme = programs_of_the_readme.filter_map(|rest| rest.split("```").next());
+    let mut next = || programs_of_the_readme.next().expect("the README has two programs").to_owned();
+    let (first, shop) = (next(), next());
+    let out = PathBuf::from(env::var("OUT_DIR").expect("cargo names the folder"));
+    let address = "\"127.0.0.1:8080\"";
+    assert_eq!(first.matches(address).count(), 1, "the first program listens in one place");
+    let first = runnable(&first).replace(address, "super::address()");
+    fs::write(out.join("first_program.rs"), first).expect("the folder can be written");
     let programs = [
-        (
-            "readme",
-            program.expect("the README has a program").to_owned(),
-            "SqliteStore::open(\"sessions.db\")?",
-        ),
+        ("readme", shop, "SqliteStore::open(\"sessions.db\")?"),
         ("messagepack", read("examples/messagepack.rs"), "SqliteStore::in_memory()?"),
     ];
     let (mut code, mut table) = (String::new(), String::new());
@@ -43,8 +48,7 @@ fn main() {
                 continue;
             }
             let changed = program.replace(&line, &format!("builder({expression})"));
-            let runnable = changed
-                .replace("async fn main()", "pub(crate) async fn main()")
+            let runnable = runnable(&changed)
                 .replace(".bind(\"127.0.0.1:8080\")?", ".bind(std::env::var(\"ADDRESS\")?)?");
             let _ = writeln!(
                 code,
@@ -55,6 +59,10 @@ fn main() {
     }
     let _ = writeln!(code, "type Program = fn() -> Result<(), Box<dyn std::error::Error>>;");
     let _ = writeln!(code, "const PROGRAMS: &[(&str, Program)] = &[\n{table}];");
-    let out = Path::new(&env::var("OUT_DIR").expect("cargo names the folder")).join("one_line.rs");
-    fs::write(out, code).expect("the folder can be written");
+    fs::write(out.join("one_line.rs"), code).expect("the folder can be written");
+}
+
+/// Lets a test call the main function of a program.
+fn runnable(program: &str) -> String {
+    program.replace("async fn main()", "pub(crate) async fn main()")
 }

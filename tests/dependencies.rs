@@ -46,7 +46,7 @@ fn packages() -> Vec<Package> {
         .collect()
 }
 
-/// Returns the source of all targets of a package of this workspace.
+/// Returns the source of all targets of a package of this workspace, and its pages with programs.
 fn source(package: &Value) -> String {
     let mut folders = vec![PathBuf::from(text(package, "manifest_path")).with_file_name("")];
     let targets = package["targets"].as_array().expect("a list").iter();
@@ -61,7 +61,7 @@ fn source(package: &Value) -> String {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "md") {
                 source += &fs::read_to_string(path).expect("text");
             }
         }

@@ -2,7 +2,7 @@
 //! `cargo run --manifest-path examples/bridge/Cargo.toml`.
 //!
 //! The middlewares of both stand side by side. [`take_over`] reads what a visitor has in actix-session, begins a session of
-//! Databag with it, and purges the old one. `docs/actix-session.md` says when to remove it, and has a table of the calls.
+//! Databag with it, and purges the old one. `docs/guide/actix-session.md` says when to remove it, and has a table of the calls.
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -45,6 +45,7 @@
 //!
 //! | for | see |
 //! | --- | --- |
+//! | a chapter for each task, from the first program to production | [`guide`] |
 //! | what a field can be | [`#[derive(Databag)]`](derive@Databag) |
 //! | what a handler can do | [`Session`], [`SessionRef`], [`LoggedIn`] |
 //! | lists, queries, ending other sessions, an operator's tasks | [`Sessions`], [`Find`] |
@@ -96,6 +97,8 @@ extern crate self as session_runtime;
 
 mod backend;
 mod bag;
+#[cfg(all(doc, feature = "actix", feature = "bincode", feature = "sqlite"))]
+mod chapters;
 mod clock;
 mod codec;
 mod engine;
@@ -303,6 +306,9 @@ pub use value::{ColumnType, ColumnValue, Value};
 pub use web::{
     Csrf, LoginPages, NotAllowed, NotFresh, NotLoggedIn, Require, SessionMiddleware, TestRequestExt, require,
 };
+
+#[cfg(all(doc, feature = "actix", feature = "bincode", feature = "sqlite"))]
+pub use chapters::guide;
 
 /// The client of SQLite, in the version that [`SqliteStore`] uses.
 #[cfg(feature = "sqlite")]
