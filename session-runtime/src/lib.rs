@@ -164,6 +164,7 @@ pub mod schema {
 /// struct Shop {
 ///     #[databag(user_id)]
 ///     user_id: Option<i64>,
+///     #[databag(merge = "sum")]
 ///     visits: u32,
 /// }
 ///
@@ -195,6 +196,7 @@ pub mod schema {
 /// struct Shop {
 ///     #[databag(user_id)]
 ///     user_id: Option<i64>,
+///     #[databag(merge = "sum")]
 ///     visits: u32,
 /// }
 ///

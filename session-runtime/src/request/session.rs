@@ -41,6 +41,7 @@ use crate::token::SessionId;
 ///
 /// #[derive(Databag)]
 /// struct Shop {
+///     #[databag(merge = "sum")]
 ///     visits: u32,
 /// }
 ///
@@ -70,6 +71,7 @@ impl<T: Databag> Session<T> {
     /// # use session_runtime::{Databag, Session};
     /// #[derive(Databag)]
     /// struct Shop {
+    ///     #[databag(merge = "sum")]
     ///     visits: u32,
     /// }
     ///

@@ -43,6 +43,7 @@ use crate::sessions::Sessions;
 ///
 /// #[derive(Databag)]
 /// struct Shop {
+///     #[databag(merge = "sum")]
 ///     visits: u32,
 /// }
 ///
