@@ -121,9 +121,9 @@ pub(crate) fn api(shop: &Shop, session: &Session<ShopSession>, json: &str) -> St
 
 pub(crate) fn plain(shop: &Shop) -> String {
     let body = format!(
-        r#"<h1>A page without a session</h1><section class="card"><div>
+        r#"<h1>A page without a session</h1><section class="card wide">
         <p>The handler of this page asks for no session. So none was loaded: there was no access to the store, no cookie was
-        read and none was set, whoever you are. It is served even while the database is down.</p></div><div>{}</div></section>"#,
+        read and none was set, whoever you are. It is served even while the database is down.</p>{}</section>"#,
         Code("async fn plain(shop: web::Data<Shop>) -> impl Responder {"),
     );
     page(shop, None, "/plain", "A page without a session", &body)
@@ -272,6 +272,12 @@ fn who(session: &Session<ShopSession>) -> String {
     )
 }
 
+const ADD: &str = r#"let added = session.update(|shop| {
+    let total = put(&mut shop.cart, sku, qty)?;
+    shop.set_notice(format!("Added {qty} x {sku}; there are {total} in your cart."));
+    Ok::<_, &'static str>(())
+});"#;
+
 fn cart(session: &Session<ShopSession>) -> String {
     let token = Token(session);
     let mut lines = String::new();
@@ -305,10 +311,7 @@ fn cart(session: &Session<ShopSession>) -> String {
         &act,
         "<code>update</code> runs again if another request has written the session first. The notice is a flash value: it is \
          shown once, then gone.",
-        &[
-            "session.update(|shop| shop.cart.remove(&form.sku)).await?;",
-            "session.set_notice(format!(\"{} is not in your cart any more.\", form.sku));",
-        ],
+        &[ADD, "session.update(|shop| shop.cart.remove(&form.sku)).await?;"],
     )
 }
 
@@ -363,11 +366,9 @@ fn counter(session: &Session<ShopSession>) -> String {
 fn preferences(session: &Session<ShopSession>) -> String {
     let token = Token(session);
     let mut themes = String::new();
-    for (theme, value, label) in [
-        (Theme::Auto, "auto", "As my system"),
-        (Theme::Light, "light", "Light"),
-        (Theme::Dark, "dark", "Dark"),
-    ] {
+    for (theme, value, label) in
+        [(Theme::Auto, "auto", "System"), (Theme::Light, "light", "Light"), (Theme::Dark, "dark", "Dark")]
+    {
         let pressed = *session.theme() == theme;
         let _ = write!(
             themes,
@@ -384,7 +385,7 @@ fn preferences(session: &Session<ShopSession>) -> String {
         "preferences",
         "Preferences",
         &act,
-        "The tenant has a column of its own, where queries find it. All else is sealed.",
+        "The tenant has a column of its own, where queries find it. The theme is sealed, as the cart and the counter are.",
         &["session.set_theme(form.theme);", "#[databag(column, index)]\ntenant: Option<String>,"],
     )
 }
@@ -395,7 +396,7 @@ fn outage(shop: &Shop, session: &Session<ShopSession>) -> String {
             "<p>It is switched off. You see this page because you have no session yet.</p>".to_owned()
         }
         (Some(_), _) => format!(
-            r#"<p>Switch the database off, and look at any page.</p>
+            r#"<p>Each page that needs a session then says so. You stay signed in.</p>
             <form method="post" action="/outage">{}<button>Switch it off</button></form>"#,
             Token(session)
         ),
@@ -406,7 +407,7 @@ fn outage(shop: &Shop, session: &Session<ShopSession>) -> String {
     };
     card(
         "outage",
-        "The database is down",
+        "Switch the database off",
         &act,
         "A handler names the session, which is loaded before it runs. If the store fails, the answer is 503 with \
          <code>Retry-After</code>, within two seconds; the cookie stays, and when the database is back you are still signed in.",

@@ -69,6 +69,8 @@ impl Driver {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
+            // As on a phone. A picture of a whole page has none either.
+            "--hide-scrollbars",
             &profile,
         ];
         all.extend(arguments);
@@ -192,7 +194,7 @@ impl Chromium<'_> {
         format!("/element/{}", found[ELEMENT].as_str().expect("an id"))
     }
 
-    /// Clicks at an element, and waits for the page that this opens.
+    /// Clicks at an element.
     ///
     /// # Panics
     ///
@@ -200,6 +202,22 @@ impl Chromium<'_> {
     #[track_caller]
     pub fn click(&self, css: &str) {
         self.call("POST", &format!("{}/click", self.element(css)), Some(&json!({})));
+    }
+
+    /// Clicks at a link or a button that opens a page, and waits until that page is there.
+    ///
+    /// # Panics
+    ///
+    /// If no page is opened.
+    #[track_caller]
+    pub fn follow(&self, css: &str) {
+        self.run("window.isLeft = true");
+        self.click(css);
+        let until = Instant::now() + TIMEOUT;
+        while self.run("return window.isLeft || document.readyState !== 'complete'") == true {
+            assert!(Instant::now() < until, "{css} opens no page");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Types into a field, instead of what is in it.

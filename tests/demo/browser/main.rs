@@ -67,7 +67,7 @@ impl World {
         if remember {
             browser.click("[name=remember]");
         }
-        browser.click("main form button");
+        browser.follow("main form button");
         browser.wait_for("You are signed in as user 7.");
     }
 }
@@ -115,7 +115,7 @@ fn a_notice_is_shown_once_and_a_cart_is_filled_in_two_tabs_at_once() {
     let items = browser.text("#items").expect("a cart");
     assert!(items.contains("mug") && items.contains("kettle"), "{items}");
 
-    browser.click("#items button[value=mug]");
+    browser.follow("#items button[value=mug]");
     browser.wait_for("mug is not in your cart any more.");
     let items = browser.text("#items").expect("a cart");
     assert!(!items.contains("mug") && items.contains("kettle"), "{items}");
@@ -211,13 +211,13 @@ fn a_device_is_signed_out_from_another_one() {
         "{:?}",
         desk.text("tbody")
     );
-    desk.click("tbody button");
+    desk.follow("tbody button");
     desk.wait_for("That device is signed out.");
     assert_eq!(devices(), json!(1));
 
     world.open(&phone, "/devices");
     assert_eq!(phone.url(), world.https.url("/login?next=/devices"));
-    phone.click("main form button");
+    phone.follow("main form button");
     phone.wait_for("You are signed in as user 7.");
     assert_eq!(phone.url(), world.https.url("/devices"));
     world.open(&desk, "/devices");
@@ -231,12 +231,12 @@ fn a_page_of_another_site_changes_nothing() {
     let browser = world.browser(profile.path());
     world.sign_in(&browser, true);
     browser.open(&other.at("127.0.0.1", &format!("/forge?url={}", world.https.url("/count"))));
-    browser.click("button");
+    browser.follow("button");
     assert_eq!(browser.url(), world.https.url("/count"));
     assert_eq!(browser.text("h1").as_deref(), Some("Refused"));
     world.open(&browser, "/");
     assert_eq!(browser.text(".big").as_deref(), Some("0"));
-    browser.click("#counter button");
+    browser.follow("#counter button");
     assert_eq!(browser.text(".big").as_deref(), Some("1"), "the same form of the shop's own page counts");
 }
 
@@ -357,6 +357,18 @@ if (!document.documentElement.lang) faults.push("no language");
 return faults;
 "#;
 
+/// Puts one fault of each kind on the page.
+const PLANTED: &str = r##"
+const add = (html, style) => {
+  document.querySelector("main").insertAdjacentHTML("beforeend", html);
+  Object.assign(document.querySelector("main").lastElementChild.style, style);
+};
+add("<p>wide</p>", { position: "absolute", width: "3000px" });
+add("<p>127.0.0.1</p>", { width: "4ch", overflowWrap: "anywhere" });
+add("<p>pale</p>", { color: "#aaa", background: "#fff" });
+add("<input>", {});
+"##;
+
 /// Returns by how much content has moved while the page was loaded.
 const SHIFT: &str = r#"
 return new Promise((resolve) => {
@@ -376,38 +388,57 @@ fn every_page_fits_and_is_readable_at_three_widths_light_and_dark() {
     let browser = driver.open(profile.path(), &[]);
     let url = |path: &str| format!("{}{path}", shop.url());
     let pictures = std::env::var_os("SCREENSHOTS");
+    let check = |name: &str, width: u32, scheme: &str| {
+        assert_eq!(browser.run(FAULTS), json!([]), "{name} at {width}, {scheme}");
+        if let Some(folder) = &pictures {
+            let picture = STANDARD.decode(browser.picture()).expect("base64");
+            fs::create_dir_all(folder).expect("there is room");
+            let file = Path::new(folder).join(format!("{name}-{width}-{scheme}.png"));
+            fs::write(file, picture).expect("there is room");
+        }
+    };
     let look = |name: &str, path: &str| {
         let mut grounds = Vec::new();
         for scheme in ["light", "dark"] {
             for (width, height) in WIDTHS {
                 browser.show(width, height, scheme);
                 browser.open(&url(path));
-                assert_eq!(browser.run(FAULTS), json!([]), "{name} at {width}, {scheme}");
                 assert_eq!(browser.run(SHIFT), json!(0), "{name} at {width}, {scheme}");
-                if let Some(folder) = &pictures {
-                    let picture = STANDARD.decode(browser.picture()).expect("base64");
-                    fs::create_dir_all(folder).expect("there is room");
-                    fs::write(Path::new(folder).join(format!("{name}-{width}-{scheme}.png")), picture)
-                        .expect("there is room");
-                }
+                check(name, width, scheme);
             }
             grounds.push(browser.run("return getComputedStyle(document.body).backgroundColor"));
         }
         grounds
     };
 
+    browser.open(&url("/"));
+    browser.run(PLANTED);
+    let faults = browser.run(FAULTS).to_string();
+    for fault in ["ends at", "is broken over lines", "has a contrast of", "has no label"] {
+        assert!(faults.contains(fault), "a planted fault is found: {fault}: {faults}");
+    }
     let grounds = look("new", "/");
     assert_ne!(grounds[0], grounds[1], "dark by preference");
     look("login", "/login?next=/devices");
     browser.open(&url("/login"));
-    browser.click("main form button");
+    browser.follow("main form button");
     let mut elsewhere = Visitor::of(&shop);
     elsewhere.post("/login", "user=7");
     browser.open(&url("/"));
-    browser.click("#cart form[action='/cart'] button");
+    browser.follow("#cart form[action='/cart'] button");
     browser.open(&url("/"));
     browser.fill("#cart input[name=sku]", "a rather long name of a thing that somebody wants to buy, loose");
-    browser.click("#cart form[action='/cart'] button");
+    browser.follow("#cart form[action='/cart'] button");
+    for (width, height) in WIDTHS {
+        browser.show(width, height, "light");
+        browser.open(&url("/"));
+        browser.follow("#counter button");
+        browser.click("#tabs button");
+        browser.wait_for("Both are stored");
+        check("collided", width, "light");
+        browser.follow("#cart form[action='/cart'] button");
+        check("notice", width, "light");
+    }
     for (name, path) in [
         ("home", "/"),
         ("devices", "/devices"),
@@ -420,15 +451,15 @@ fn every_page_fits_and_is_readable_at_three_widths_light_and_dark() {
     }
 
     browser.open(&url("/"));
-    browser.click("#preferences button[value=light]");
+    browser.follow("#preferences button[value=light]");
     let chosen = look("chosen", "/");
     assert_eq!(chosen, [grounds[0].clone(), grounds[0].clone()], "what was chosen goes first");
-    browser.click("#preferences button[value=auto]");
+    browser.follow("#preferences button[value=auto]");
 
     browser.open(&url("/"));
-    browser.click("#outage button");
+    browser.follow("#outage button");
     assert_eq!(browser.text("h1").as_deref(), Some("The database does not answer"));
     look("503", "/");
-    browser.click(".banner button");
+    browser.follow(".banner button");
     assert_eq!((browser.url(), browser.text(".chip").as_deref()), (url("/#outage"), Some("user 7")));
 }
