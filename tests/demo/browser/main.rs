@@ -241,6 +241,24 @@ fn a_page_of_another_site_changes_nothing() {
 }
 
 #[test]
+fn a_script_that_got_into_a_page_does_not_run() {
+    let (world, profile) = (World::new(), folder());
+    let browser = world.browser(profile.path());
+    let run = || {
+        browser.run(
+            "const script = document.createElement('script'); script.textContent = 'window.ran = true';
+             document.body.append(script); return window.ran ?? false;",
+        )
+    };
+    browser.open("about:blank");
+    assert_eq!(run(), json!(true));
+    for path in ["/", "/plain", "/nowhere"] {
+        world.open(&browser, path);
+        assert_eq!(run(), json!(false), "{path}");
+    }
+}
+
+#[test]
 fn a_partitioned_cookie_is_another_one_in_the_frame_of_another_site() {
     let (driver, profile, identity) = (Driver::start(), folder(), Identity::new());
     let site = identity.serve(other_site());
