@@ -13,7 +13,7 @@ pub(crate) type Row = Vec<(String, Value)>;
 pub(crate) fn row(path: &Path, id: SessionId) -> Result<Option<Row>> {
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let mut query = database.prepare("SELECT * FROM shop_sessions WHERE id = ?1")?;
-    let names: Vec<String> = query.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = query.column_names().map(str::to_owned).collect();
     let row = query.query_row([id.as_bytes()], |row| {
         names.iter().enumerate().map(|(index, name)| Ok((name.clone(), row.get(index)?))).collect()
     });
