@@ -34,7 +34,7 @@ pub(crate) fn home(shop: &Shop, session: &Session<ShopSession>, held: &Held) -> 
         r#"<section class="hero"><div><h1>Your session is one Rust struct.</h1>
         <p>Databag is a session library for actix-web. It seals the struct, stores it in SQLite, PostgreSQL, MySQL or Redis,
         merges what two tabs write at once, and signs nobody out when the database is down.</p>
-        <p>This shop runs on it. Beside each button is the code that it runs.</p></div>{}</section>"#,
+        <p>This shop runs on it. With each button you see the code that it runs.</p></div>{}</section>"#,
         Code(bag()),
     );
     for card in [
@@ -132,7 +132,6 @@ pub(crate) fn plain(shop: &Shop) -> String {
 /// The page of a request that was not served. No session is known: perhaps it could not be loaded.
 pub(crate) fn error(shop: &Shop, status: StatusCode, detail: Option<&str>) -> String {
     let (title, text) = match status {
-        StatusCode::BAD_REQUEST => ("The shop does not understand", "Nothing was changed."),
         StatusCode::FORBIDDEN => (
             "Refused",
             "The shop cannot tell that one of its own pages has sent this: you have signed in or out since the page was shown, \
@@ -154,6 +153,7 @@ pub(crate) fn error(shop: &Shop, status: StatusCode, detail: Option<&str>) -> St
             "You are still signed in: your cookie stays, and nobody is taken for a stranger. Nothing is answered with success \
              that was not stored. Try again in a moment.",
         ),
+        _ if status.is_client_error() => ("The shop does not understand", "Nothing was changed."),
         _ => ("That failed", "The log of the shop says why. What was stored before is as it was."),
     };
     let body = format!(

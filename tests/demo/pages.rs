@@ -619,6 +619,7 @@ fn errors_are_pages_for_people_and_json_for_programs() {
         (403, "Refused", visitor.forge("/count", "csrf_token=x")),
         (404, "you have no such session", visitor.post("/devices/revoke", &absent)),
         (400, "qty: add at least one", visitor.post("/cart", "sku=tea&qty=0")),
+        (413, "The shop does not understand", visitor.post("/cart", &"x".repeat(20_000))),
     ];
     for (status, said, answer) in people {
         assert_eq!(answer.status, status, "{}", answer.body);
