@@ -387,6 +387,9 @@ add("<p>pale</p>", { color: "#aaa", background: "#fff" });
 add("<input>", {});
 "##;
 
+/// Below this a page counts as steady (Web Vitals, cumulative layout shift). A busy machine shows a page in parts.
+const MOST_SHIFT: f64 = 0.1;
+
 /// Returns by how much content has moved while the page was loaded.
 const SHIFT: &str = r#"
 return new Promise((resolve) => {
@@ -421,7 +424,8 @@ fn every_page_fits_and_is_readable_at_three_widths_light_and_dark() {
             for (width, height) in WIDTHS {
                 browser.show(width, height, scheme);
                 browser.open(&url(path));
-                assert_eq!(browser.run(SHIFT), json!(0), "{name} at {width}, {scheme}");
+                let shift = browser.run(SHIFT).as_f64().expect("a number");
+                assert!(shift < MOST_SHIFT, "{name} at {width}, {scheme}: {shift}");
                 check(name, width, scheme);
             }
             grounds.push(browser.run("return getComputedStyle(document.body).backgroundColor"));
