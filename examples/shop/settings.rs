@@ -5,7 +5,7 @@
 //! | `SHOP_ADDR` | `127.0.0.1:8080` | where to listen |
 //! | `SHOP_STORE` | `sqlite:shop.db` | where the sessions are, as `AnyStore::connect` takes it |
 //! | `SHOP_DURABILITY` | `full` | `full` or `normal`: what an acknowledged write to SQLite survives |
-//! | `SHOP_SECURE` | `0` on loopback, else `1` | whether the cookie is for HTTPS only |
+//! | `SHOP_SECURE` | `0` on loopback, else `1` | whether the cookie is for HTTPS only; without it the pages have a switch that makes SQLite fail |
 //! | `SHOP_HOSTS` | none | without `SHOP_SECURE`: under which hosts other machines may use the shop, separated by commas |
 //! | `SHOP_IDLE` | `30m` | how long a session lives without a request |
 //! | `SHOP_ABSOLUTE` | `12h` | the longest life of a session |
@@ -60,7 +60,7 @@ pub(crate) struct Settings {
 }
 
 /// Where the sessions are.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Store {
     /// In a file of this machine.
     Sqlite(PathBuf),

@@ -61,12 +61,15 @@ fn the_session_has_the_keys_that_clients_rely_on() {
     let keys: Vec<&str> = session.as_object().expect("an object").keys().map(String::as_str).collect();
     assert_eq!(
         keys,
-        ["cart", "count", "expires", "id", "ip_addr", "is_new", "notice", "tenant", "theme", "user_id"]
+        [
+            "browser", "cart", "count", "expires", "id", "ip_addr", "is_new", "notice", "tenant", "theme",
+            "user_id"
+        ]
     );
     assert_eq!(session["id"].as_str().map(str::len), Some(64));
     assert_eq!(session["ip_addr"], "127.0.0.1");
     assert_eq!(session["cart"], json!({}));
-    assert_eq!((&session["theme"], &session["count"]), (&json!("light"), &json!(0)));
+    assert_eq!((&session["theme"], &session["count"]), (&json!("auto"), &json!(0)));
     for nothing in ["notice", "tenant", "user_id"] {
         assert_eq!(session[nothing], Value::Null, "{nothing}");
     }
@@ -80,18 +83,22 @@ fn a_form_of_a_browser_is_answered_with_a_redirect() {
     let (_folder, shop) = open_shop();
     let mut visitor = Visitor::of(&shop);
     let forms = [
-        ("/login", "user=7"),
-        ("/cart", "sku=tea&qty=1"),
-        ("/theme", "theme=dark"),
-        ("/tenant", "tenant=acme"),
-        ("/count", ""),
-        ("/count-plain", ""),
-        ("/devices/revoke-others", ""),
-        ("/logout", ""),
+        ("/login", "user=7", "/"),
+        ("/login", "user=7&next=/devices", "/devices"),
+        ("/login", "user=7&next=//evil.example", "/"),
+        ("/cart", "sku=tea&qty=1", "/#cart"),
+        ("/cart/slow", "sku=tea&qty=1", "/#tabs"),
+        ("/cart/remove", "sku=tea", "/#cart"),
+        ("/theme", "theme=dark", "/#preferences"),
+        ("/tenant", "tenant=acme", "/#preferences"),
+        ("/count", "", "/#counter"),
+        ("/count-plain", "", "/#counter"),
+        ("/devices/revoke-others", "", "/devices"),
+        ("/logout", "", "/"),
     ];
-    for (path, form) in forms {
+    for (path, form, page) in forms {
         let answer = visitor.post(path, form);
-        assert_eq!((answer.status, answer.location.as_deref()), (303, Some("/")), "{path}: {}", answer.body);
+        assert_eq!((answer.status, answer.location.as_deref()), (303, Some(page)), "{path}: {}", answer.body);
     }
 }
 
@@ -107,7 +114,8 @@ fn a_form_is_sent_with_the_token_of_its_page_only() {
     let others = token_in(&attacker.get("/").body);
     for token in ["", &others, "x"] {
         let answer = visitor.forge("/login", &format!("user=7&csrf_token={token}"));
-        assert_eq!((answer.status, answer.body.as_str()), (403, "Forbidden"), "{token}");
+        assert_eq!(answer.status, 403, "{token}");
+        assert!(answer.body.contains("<h1>Refused</h1>"), "{}", answer.body);
     }
     assert_eq!(visitor.forge("/login", "user=7").status, 403);
     assert_eq!(rows(&folder), 0);
@@ -126,6 +134,8 @@ fn a_form_of_an_api_client_is_answered_with_the_stored_session() {
     let steps = [
         ("/cart", "sku=tea&qty=2", "/cart/tea", json!(2)),
         ("/cart", "sku=tea&qty=3", "/cart/tea", json!(5)),
+        ("/cart/remove", "sku=tea", "/cart", json!({})),
+        ("/cart/remove", "sku=tea", "/cart", json!({})),
         ("/theme", "theme=dark", "/theme", json!("dark")),
         ("/tenant", "tenant=acme", "/tenant", json!("acme")),
         ("/tenant", "tenant=", "/tenant", Value::Null),
@@ -148,12 +158,12 @@ fn the_page_shows_the_session() {
     let mut visitor = Visitor::of(&shop);
     let page = visitor.get("/").body;
     assert!(page.contains("no password"), "the page says that it is a demo");
-    assert!(page.contains(r#"data-theme="light""#));
+    assert!(page.contains(r#"data-theme="auto""#));
     visitor.post("/login", "user=4711");
     visitor.post("/theme", "theme=dark");
     visitor.post("/cart", "sku=Earl%20Grey&qty=3");
     let page = visitor.get("/").body;
-    for shown in ["user 4711", r#"data-theme="dark""#, "Added 3 x Earl Grey", "<td>Earl Grey</td>"] {
+    for shown in ["user 4711", r#"data-theme="dark""#, "Added 3 x Earl Grey", "<span>Earl Grey</span>"] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
 }
@@ -278,7 +288,7 @@ fn a_copied_cookie_is_anonymous_at_another_address() {
         thief.forwarded_for = Some(address.to_owned());
         let stolen = thief.session();
         assert_eq!((&stolen["user_id"], &stolen["is_new"]), (&Value::Null, &json!(true)));
-        assert_eq!(thief.get("/devices").status, 401);
+        assert_eq!(thief.get_json("/api/devices").status, 401);
     }
     assert_eq!(owner.session()["user_id"], 7, "the owner is still signed in");
 }
@@ -306,9 +316,14 @@ fn a_shop_under_development_answers_nothing_that_a_proxy_passes_on() {
 fn a_user_sees_and_ends_their_own_sessions_only() {
     let (_folder, shop) = open_shop();
     let [mut phone, mut desk, mut other] = [(); 3].map(|()| Visitor::of(&shop));
-    assert_eq!(phone.get("/devices").status, 401);
-    assert_eq!(phone.get("/api/devices").status, 401);
-    assert_eq!(phone.post("/devices/revoke-others", "").status, 401);
+    let sent = phone.get("/devices");
+    assert_eq!((sent.status, sent.location.as_deref()), (303, Some("/login?next=/devices")));
+    let log_in = phone.get("/login?next=/devices").body;
+    assert!(log_in.contains(r#"name="next" value="/devices""#), "{log_in}");
+    let refused = phone.get_json("/api/devices");
+    assert_eq!((refused.status, refused.body.as_str()), (401, r#"{"error":"not_logged_in"}"#));
+    let sent = phone.post("/devices/revoke-others", "");
+    assert_eq!((sent.status, sent.location.as_deref()), (303, Some("/login")));
     phone.post("/login", "user=7");
     let desk_id = desk.api("/login", "user=7")["id"].as_str().expect("text").to_owned();
     let other_id = other.api("/login", "user=8")["id"].as_str().expect("text").to_owned();
@@ -320,10 +335,17 @@ fn a_user_sees_and_ends_their_own_sessions_only() {
     assert_eq!(this.len(), 1);
     assert_eq!(this[0]["id"], phone.session()["id"]);
     for device in devices {
-        assert_eq!(device["ip"], "127.0.0.1");
+        assert_eq!(
+            (&device["ip"], &device["browser"]),
+            (&json!("127.0.0.1"), &json!("Firefox/145.0 (Linux)"))
+        );
+        assert!(device["created"].as_u64() <= device["last_used"].as_u64(), "{device}");
         assert!(device["created"].as_u64() < device["expires"].as_u64(), "{device}");
     }
-    assert!(phone.get("/devices").body.contains(&desk_id[..8]));
+    let page = phone.get("/devices").body;
+    for shown in [&desk_id[..8], "Firefox on Linux</span>", "just now"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
 
     assert_eq!(phone.post("/devices/revoke", &format!("id={other_id}")).status, 404);
     assert_eq!(other.session()["user_id"], 8);
@@ -537,7 +559,9 @@ fn it_runs_without_a_database() {
         );
         // Sessions in cookies cannot be listed: the page needs a store that keeps rows.
         let devices = if store == "memory:" { 200 } else { 500 };
-        assert_eq!(visitor.get("/devices").status, devices, "{store}");
+        let page = visitor.get("/devices");
+        assert_eq!(page.status, devices, "{store}");
+        assert_eq!(page.body.contains("<h1>That failed</h1>"), devices == 500, "{}", page.body);
         let mut copy = visitor.clone();
         assert_eq!(visitor.api("/logout", "")["is_new"], true);
         assert_eq!(copy.session()["is_new"], true, "{store}");
@@ -581,6 +605,189 @@ fn the_table_has_columns_that_people_can_read() {
     let id = session["id"].as_str().expect("text").to_uppercase();
     let expires = session["expires"].as_i64().expect("a number");
     assert_eq!(row, (id, 7, "127.0.0.1".to_owned(), "acme".to_owned(), expires));
+}
+
+#[test]
+fn errors_are_pages_for_people_and_json_for_programs() {
+    let (_folder, shop) = open_shop();
+    let mut visitor = Visitor::of(&shop);
+    visitor.post("/login", "user=7");
+    let absent = format!("id={}", "0".repeat(64));
+    let people = [
+        (404, "There is nothing here", visitor.get("/nowhere")),
+        (405, "Not in this way", visitor.get("/cart")),
+        (403, "Refused", visitor.forge("/count", "csrf_token=x")),
+        (404, "you have no such session", visitor.post("/devices/revoke", &absent)),
+        (400, "qty: add at least one", visitor.post("/cart", "sku=tea&qty=0")),
+        (413, "The shop does not understand", visitor.post("/cart", &"x".repeat(20_000))),
+    ];
+    for (status, said, answer) in people {
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert!(answer.body.starts_with("<!doctype html>") && answer.body.contains(said), "{}", answer.body);
+        assert!(!answer.body.contains("user 7"), "the page knows no session");
+    }
+    let programs = [
+        (404, json!({"error": "not_found"}), visitor.get_json("/nowhere")),
+        (405, json!({"error": "method_not_allowed"}), visitor.get_json("/cart")),
+        (
+            404,
+            json!({"error": "not_found", "detail": "you have no such session"}),
+            visitor.try_api("/devices/revoke", &absent).expect("it answers"),
+        ),
+        (
+            400,
+            json!({"error": "bad_request", "detail": "qty: add at least one"}),
+            visitor.try_api("/cart", "sku=tea&qty=0").expect("it answers"),
+        ),
+    ];
+    for (status, said, answer) in programs {
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert_eq!(serde_json::from_str::<Value>(&answer.body).expect("JSON"), said);
+    }
+}
+
+/// The shop is slow on purpose: the log-out is answered while the other request waits. On a machine where it is not, the
+/// request is served, and sent again.
+#[test]
+fn a_request_whose_session_was_ended_meanwhile_is_told_so() {
+    let (_folder, shop) = open_shop();
+    for is_browser in [true, false] {
+        let answer = (0..10).find_map(|_| {
+            let mut visitor = Visitor::of(&shop);
+            visitor.api("/login", "user=7");
+            let mut tab = visitor.clone();
+            let slow = thread::spawn(move || {
+                if is_browser {
+                    tab.post("/cart/slow", "sku=tea&qty=1")
+                } else {
+                    tab.try_api("/cart/slow", "sku=tea&qty=1").expect("it answers")
+                }
+            });
+            thread::sleep(Duration::from_millis(300));
+            visitor.api("/logout", "");
+            let answer = slow.join().expect("it is answered");
+            (answer.status == 409).then_some(answer)
+        });
+        let body = answer.expect("409").body;
+        let said = if is_browser { "The session has ended meanwhile" } else { r#"{"error":"conflict"}"# };
+        assert!(body.contains(said), "{body}");
+    }
+}
+
+#[test]
+fn two_tabs_that_collide_lose_nothing() {
+    let (folder, shop) = open_shop();
+    let mut visitor = Visitor::of(&shop);
+    visitor.api("/count", "");
+    let revision = || {
+        let revision =
+            database(&folder).query_row("SELECT revision FROM shop_sessions", [], |row| row.get(0));
+        revision.expect("there is one row")
+    };
+    let before: i64 = revision();
+    let answers = thread::scope(|scope| {
+        let tabs = ["tea", "coffee"].map(|sku| {
+            let mut tab = visitor.clone();
+            scope.spawn(move || tab.api("/cart/slow", &format!("sku={sku}&qty=1")))
+        });
+        tabs.map(|tab| tab.join().expect("it is answered"))
+    });
+    assert_eq!(answers.each_ref().map(|answer| &answer["found"]), [&json!(0), &json!(0)], "they collide");
+    assert_eq!(revision(), before + 2);
+    assert_eq!(visitor.session()["cart"], json!({"coffee": 1, "tea": 1}));
+}
+
+#[test]
+fn an_outage_is_a_503_after_which_the_visitor_is_signed_in() {
+    let (_folder, shop) = open_shop();
+    let mut visitor = Visitor::of(&shop);
+    visitor.post("/login", "user=7");
+    visitor.session();
+    assert_eq!(visitor.forge("/outage", "").status, 403, "it takes a token");
+    assert_eq!(visitor.get("/").status, 200);
+    assert_eq!(visitor.post("/outage", "").status, 303);
+    let cookie = visitor.cookie.clone();
+    for path in ["/", "/devices", "/api", "/api/session"] {
+        let answer = visitor.get(path);
+        assert_eq!((answer.status, answer.retry_after.is_some(), answer.set_cookie.len()), (503, true, 0));
+        assert!(answer.body.contains("You are still signed in"), "{path}: {}", answer.body);
+        assert!(answer.body.contains(r#"action="/outage/end""#), "{path}: {}", answer.body);
+        let answer = visitor.get_json(path);
+        assert_eq!((answer.status, answer.body.as_str()), (503, r#"{"error":"service_unavailable"}"#));
+    }
+    assert_eq!(visitor.post("/count", "").status, 503);
+    let mut newcomer = Visitor::of(&shop);
+    assert_eq!(newcomer.get("/").status, 200, "there is no session to load");
+    for served in ["/plain", "/style.css", "/shop.js", "/icon.svg"] {
+        assert_eq!(visitor.get(served).status, 200, "{served}");
+    }
+    assert_eq!(visitor.forge("/outage/end", "").status, 303);
+    assert_eq!(visitor.cookie, cookie);
+    assert_eq!(visitor.session()["user_id"], 7);
+}
+
+#[test]
+fn a_shop_in_production_has_no_switch() {
+    let folder = folder();
+    let shop = Shop::new(SHOP, &folder).env("SHOP_SECURE", "1").start();
+    let mut visitor = Visitor::of(&shop);
+    visitor.post("/login", "user=7");
+    assert!(!visitor.get("/").body.contains(r#"action="/outage""#));
+    for path in ["/outage", "/outage/end"] {
+        assert_eq!(visitor.post(path, "").status, 404, "{path}");
+    }
+    assert_eq!(visitor.session()["user_id"], 7);
+}
+
+#[test]
+fn a_visitor_sees_their_row_as_the_file_has_it() {
+    let (folder, shop) = open_shop();
+    let mut visitor = Visitor::of(&shop);
+    assert!(visitor.get("/").body.contains("a visitor who only reads has no row"));
+    visitor.post("/tenant", "tenant=acme");
+    visitor.post("/cart", "sku=oolong&qty=1");
+    visitor.session();
+    let query = "SELECT lower(hex(substr(state, 1, 16))), length(state), revision FROM shop_sessions";
+    let (state, length, revision): (String, i64, i64) = database(&folder)
+        .query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .expect("one row");
+    let page = visitor.get("/").body;
+    let (_, row) = page.split_once("What the database holds").expect("the section");
+    for shown in [state, format!("{length} bytes"), format!(">{revision}<"), "acme".to_owned()] {
+        assert!(row.contains(&shown), "{shown}: {row}");
+    }
+    assert!(!row.contains("oolong"), "{row}");
+    shop.stop();
+
+    let shop = Shop::new(SHOP, &folder).env("SHOP_STORE", "memory:").start();
+    visitor = Visitor::of(&shop);
+    visitor.post("/count", "");
+    assert!(visitor.get("/").body.contains("are in <code>memory</code>"));
+}
+
+#[test]
+fn a_session_that_is_to_be_remembered_has_a_cookie_with_a_date() {
+    let (_folder, shop) = open_shop();
+    let mut visitor = Visitor::of(&shop);
+    let set = visitor.post("/login", "user=7").set_cookie.remove(0);
+    assert!(!set.contains("Max-Age"), "{set}");
+    let set = visitor.post("/login", "user=7&remember=true").set_cookie.remove(0);
+    let (_, seconds) = set.split_once("Max-Age=").expect("a date");
+    let days = seconds.parse::<f64>().expect("the last attribute") / 86_400.0;
+    assert!((29.9..=30.0).contains(&days), "{set}");
+}
+
+#[test]
+fn pages_take_nothing_from_elsewhere_and_nothing_inline() {
+    let (_folder, shop) = open_shop();
+    let mut visitor = Visitor::of(&shop);
+    visitor.post("/login", "user=7");
+    for path in ["/", "/devices", "/api", "/plain", "/login", "/nowhere"] {
+        let page = visitor.get(path).body;
+        for inline in ["<style", " style=", " onclick=", "javascript:", "src=\"http", "<script>"] {
+            assert!(!page.contains(inline), "{path}: {inline}");
+        }
+    }
 }
 
 /// Returns the files of a folder that contain a text.

@@ -248,6 +248,15 @@ impl Visitor {
         self.send("GET", path, "text/html", None).expect("the shop answers")
     }
 
+    /// Sends a GET as an API client does.
+    ///
+    /// # Panics
+    ///
+    /// If there is no answer.
+    pub fn get_json(&mut self, path: &str) -> Answer {
+        self.send("GET", path, "application/json", None).expect("the shop answers")
+    }
+
     /// Sends a form as a browser does, with a new token.
     ///
     /// # Panics
@@ -311,8 +320,11 @@ impl Visitor {
         accept: &str,
         form: Option<&str>,
     ) -> Result<Answer, ureq::Error> {
-        let mut request =
-            Request::builder().method(method).uri(format!("{}{path}", self.url)).header("accept", accept);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header("accept", accept)
+            .header("user-agent", "Firefox/145.0 (Linux)");
         for cookie in [&self.cookie, &self.csrf_cookie].into_iter().flatten() {
             request = request.header("cookie", cookie);
         }

@@ -2,6 +2,8 @@
 
 mod browser;
 mod cached;
+#[cfg(feature = "servers")]
+pub mod chromium;
 mod client;
 pub mod demo;
 mod forward;
