@@ -202,8 +202,8 @@ mod tests {
             let app =
                 |provider: web::Data<_>| App::new().configure(move |app| provider::configure(app, &provider));
             let pages = Site::new(init_service(app(provider.clone())).await);
-            let served = provider.clone();
-            let server = HttpServer::new(move || app(served.clone())).workers(1).bind("127.0.0.1:0");
+            let state = provider.clone();
+            let server = HttpServer::new(move || app(state.clone())).workers(1).bind("127.0.0.1:0");
             let server = server.expect("a free port");
             let url = format!("http://{}", server.addrs()[0]);
             rt::spawn(server.run());

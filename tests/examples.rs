@@ -30,11 +30,11 @@ impl Examples {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
         for entry in fs::read_dir(folder).expect("the folder is there") {
             let path = entry.expect("an entry").path();
-            let name = path.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
-            let name = if path.join("main.rs").exists() { format!("{name}/main.rs") } else { name };
-            if name.ends_with(".rs") {
-                let source = read(Path::new("examples").join(&name));
-                sources.insert(name, source);
+            let name = path.file_name().and_then(|name| name.to_str()).expect("a name");
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.insert(name.to_owned(), read(&path));
+            } else if path.join("main.rs").exists() {
+                sources.insert(format!("{name}/main.rs"), read(path.join("main.rs")));
             }
         }
         Self { sources, readme: read("examples/README.md"), manifest: read("examples/Cargo.toml") }
@@ -108,7 +108,8 @@ fn each_planted_fault_is_found() {
     );
     planted(
         |examples| {
-            *examples.sources.get_mut("counter.rs").expect("it is there") = "//! A counter.\n".to_owned()
+            let source = examples.sources.get_mut("counter.rs").expect("it is there");
+            "//! A counter.\n".clone_into(source);
         },
         "counter.rs says how to start it",
     );
