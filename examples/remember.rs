@@ -6,7 +6,7 @@
 //!
 //! ```sh
 //! token=$(curl -s -c jar http://localhost:8080 | sed -n 's/.*csrf_token" value="\([^"]*\).*/\1/p')
-//! curl -i -b jar -d csrf_token=$token -d remember=true http://localhost:8080/log-in   # Max-Age=2592000
+//! curl -i -b jar -d csrf_token=$token -d remember=true http://localhost:8080/log-in   # Max-Age: 30 days
 //! ```
 //!
 //! Whoever finds the device is the user: what is worth more asks for the password again, by `Fresh<Account, 300>` in the
