@@ -175,7 +175,7 @@ async fn main() -> Result<(), BoxError> {
 #[cfg(test)]
 mod tests {
     use actix_web::http::StatusCode;
-    use actix_web::test::{TestRequest, init_service};
+    use actix_web::test::init_service;
     use databag_tests::{Answer, Browser, Site};
 
     use super::*;
@@ -183,11 +183,7 @@ mod tests {
     const PASSWORD: &str = "correct horse battery";
 
     async fn send(browser: &Browser, path: &str, name: &str, password: &str) -> Answer {
-        let page = browser.get("/").await.body;
-        let (_, token) = page.split_once(r#"name="csrf_token" value=""#).expect("a form");
-        let (token, _) = token.split_once('"').expect("its end");
-        let form = [("csrf_token", token), ("name", name), ("password", password)];
-        browser.send(TestRequest::post().uri(path).set_form(form)).await
+        browser.submit("/", path, &[("name", name), ("password", password)]).await
     }
 
     async fn is_signed_in(browser: &Browser) -> bool {
@@ -205,14 +201,13 @@ mod tests {
             (sessions, Site::new(init_service(app).await))
         };
         let (sessions, before) = site().await;
-        let local = |site: &Site| site.browser().at("localhost").with("host", "localhost").from("127.0.0.1");
-        let first = local(&before);
+        let first = before.browser().local();
         assert_eq!(send(&first, "/sign-up", "ada", "short").await.status, StatusCode::BAD_REQUEST);
         assert!(!is_signed_in(&first).await);
         assert_eq!(send(&first, "/sign-up", "ada", PASSWORD).await.status, StatusCode::SEE_OTHER);
         assert!(first.get("/").await.body.contains("Welcome!") && is_signed_in(&first).await);
 
-        let second = local(&before);
+        let second = before.browser().local();
         assert_eq!(send(&second, "/sign-up", "ada", PASSWORD).await.status, StatusCode::CONFLICT);
         for (name, password) in [("ada", "another password"), ("eve", PASSWORD), ("eve", ""), ("", "")] {
             let answer = send(&second, "/log-in", name, password).await;

@@ -136,6 +136,11 @@ impl Browser {
         self
     }
 
+    /// Is on this machine, with the server, from now on: others are not served under `development()`.
+    pub fn local(self) -> Self {
+        self.at("localhost").with("host", "localhost").from("127.0.0.1")
+    }
+
     /// Finds another version of the application there from now on.
     pub fn on(mut self, site: &Site) -> Self {
         self.site = site.clone();
@@ -197,6 +202,20 @@ impl Browser {
     /// Sends a POST.
     pub async fn post(&self, path: &str) -> Answer {
         self.send(TestRequest::with_uri(path).method(Method::POST)).await
+    }
+
+    /// Opens a page, and sends a form with the token that the page has.
+    ///
+    /// # Panics
+    ///
+    /// If the page has no token.
+    pub async fn submit(&self, page: &str, action: &str, fields: &[(&str, &str)]) -> Answer {
+        let shown = self.get(page).await.body;
+        let token =
+            shown.split_once(r#"name="csrf_token" value=""#).and_then(|(_, rest)| rest.split_once('"'));
+        let (token, _) = token.unwrap_or_else(|| panic!("{page} has no token: {shown}"));
+        let form = [&[("csrf_token", token)][..], fields].concat();
+        self.send(TestRequest::post().uri(action).set_form(form)).await
     }
 
     /// Sends a request with the cookies, and stores the cookies of the answer.

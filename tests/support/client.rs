@@ -64,13 +64,26 @@ impl Client {
         self.jar = jar;
     }
 
+    /// Sends a GET, and stores the cookie of its answer.
+    ///
+    /// # Panics
+    ///
+    /// If there is no answer within a minute.
+    pub async fn get(&mut self, path: &str) -> Reply {
+        self.send("GET", path).await
+    }
+
     /// Sends a POST without a body, and stores the cookie of its answer.
     ///
     /// # Panics
     ///
     /// If there is no answer within a minute.
     pub async fn post(&mut self, path: &str) -> Reply {
-        let reply = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(path)).await;
+        self.send("POST", path).await
+    }
+
+    async fn send(&mut self, method: &str, path: &str) -> Reply {
+        let reply = tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(method, path)).await;
         let reply = reply.unwrap_or_else(|_| panic!("{path} was not answered within {ANSWER_TIMEOUT:?}"));
         let reply = reply.unwrap_or_else(|error| panic!("{path} was not answered: {error}"));
         for cookie in &reply.set_cookies {
@@ -79,7 +92,7 @@ impl Client {
         reply
     }
 
-    async fn exchange(&mut self, path: &str) -> io::Result<Reply> {
+    async fn exchange(&mut self, method: &str, path: &str) -> io::Result<Reply> {
         let mut connection = if let Some(connection) = self.connection.take() {
             connection
         } else {
@@ -88,7 +101,8 @@ impl Client {
             BufReader::new(stream)
         };
         let cookie = self.jar.cookie().map(|cookie| format!("Cookie: {cookie}\r\n")).unwrap_or_default();
-        let request = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{cookie}Content-Length: 0\r\n\r\n");
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{cookie}Content-Length: 0\r\n\r\n");
         connection.write_all(request.as_bytes()).await?;
         let reply = read(&mut connection).await?;
         self.connection = Some(connection);

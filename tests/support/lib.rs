@@ -8,6 +8,7 @@ mod client;
 pub mod demo;
 mod forward;
 mod logs;
+mod program;
 mod random;
 #[cfg(feature = "servers")]
 pub mod rows;
@@ -20,6 +21,7 @@ pub use browser::{Answer, Browser, Site};
 pub use cached::Cached;
 pub use client::{Client, Jar, Reply};
 pub use logs::Logs;
+pub use program::Program;
 pub use random::Random;
 pub use session_runtime::testing::ManualClock;
 pub use watched::{Call, Fault, Gate, Watch, Watched};
