@@ -18,7 +18,7 @@ use databag_tests::server::{self, address, url};
 use databag_tests::{Browser, Cached, Site};
 use redis::aio::{ConnectionManager, MultiplexedConnection};
 use session_runtime::store::{
-    ColumnRef, Comparison, Filter, LimitedWrite, Outcome, Scope, Table, Update, Write, suite,
+    ColumnRef, Comparison, Filter, LimitedWrite, Outcome, RowVersion, Scope, Table, Update, Write, suite,
 };
 use session_runtime::{
     Databag, Directory, Error, Keyring, LoggedIn, RedisStore, Session, SessionId, SessionMiddleware,
@@ -135,6 +135,15 @@ async fn a_row_that_was_read_before_costs_no_trip() {
     for _ in 0..100 {
         assert_eq!(read(&store, 1).await, Some(1));
     }
+    assert_eq!(requests.load(Ordering::SeqCst), before);
+    let versions = store.load_versions(&[row(1).id], soon()).await.expect("it answers");
+    assert_eq!(versions.found, [(row(1).id, RowVersion::of(&row(1)))]);
+    let before = before + 1;
+    assert_eq!(
+        (requests.load(Ordering::SeqCst), read(&store, 1).await),
+        (before, Some(1)),
+        "a watch drops no row"
+    );
     assert_eq!(requests.load(Ordering::SeqCst), before);
     store.load(row(1).id, soon()).await.expect("it answers");
     assert!(requests.load(Ordering::SeqCst) > before, "every other load asks the server");
