@@ -74,6 +74,8 @@ pub struct Flows<V> {
     flows: BTreeMap<String, (Timestamp, Option<V>)>,
     /// The time of the request, and how long a flow lives; not stored.
     times: Option<(Timestamp, Duration)>,
+    /// The tickets of flows that were begun before these were known: in a bag for a new session.
+    untimed: Vec<String>,
 }
 
 impl<V> Flows<V> {
@@ -90,6 +92,9 @@ impl<V> Flows<V> {
         fill_random(&mut random);
         let ticket = base64url(&random);
         self.flows.insert(ticket.clone(), (now.saturating_add(ttl), Some(value)));
+        if self.times.is_none() {
+            self.untimed.push(ticket.clone());
+        }
         Ticket(ticket)
     }
 
@@ -127,6 +132,11 @@ impl<V> Flows<V> {
     #[doc(hidden)]
     pub fn set_times(&mut self, now: Timestamp, ttl: Duration) {
         self.times = Some((now, ttl));
+        for ticket in std::mem::take(&mut self.untimed) {
+            if let Some((ends, _)) = self.flows.get_mut(&ticket) {
+                *ends = now.saturating_add(ttl);
+            }
+        }
     }
 
     fn times(&self) -> (Timestamp, Duration) {
@@ -161,7 +171,7 @@ impl<V> Flows<V> {
 
 impl<V> Default for Flows<V> {
     fn default() -> Self {
-        Self { flows: BTreeMap::new(), times: None }
+        Self { flows: BTreeMap::new(), times: None, untimed: Vec::new() }
     }
 }
 
@@ -174,16 +184,20 @@ impl<V> fmt::Debug for Flows<V> {
 
 impl<V: Serialize> Serialize for Flows<V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer
-            .collect_map(self.flows.iter().map(|(ticket, (ends, value))| (ticket, (ends.as_millis(), value))))
+        // In JSON the value of an open flow may be `null` itself.
+        serializer.collect_map(self.flows.iter().map(|(ticket, (ends, value))| {
+            (ticket, (ends.as_millis(), value.as_ref().map(|value| (value,))))
+        }))
     }
 }
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Flows<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let flows = BTreeMap::<String, (i64, Option<V>)>::deserialize(deserializer)?;
-        let flow = |(ticket, (ends, value))| (ticket, (Timestamp::from_millis(ends), value));
-        Ok(Self { flows: flows.into_iter().map(flow).collect(), times: None })
+        let flows = BTreeMap::<String, (i64, Option<(V,)>)>::deserialize(deserializer)?;
+        let flow = |(ticket, (ends, value)): (_, (i64, Option<(V,)>))| {
+            (ticket, (Timestamp::from_millis(ends), value.map(|(value,)| value)))
+        };
+        Ok(Self { flows: flows.into_iter().map(flow).collect(), ..Self::default() })
     }
 }
 
@@ -311,6 +325,35 @@ mod tests {
         // Also if it has ended or was forgotten since.
         theirs.flows.clear();
         assert!(Flows::merge([copy(&base), ours, theirs]).is_none());
+    }
+
+    #[test]
+    fn a_value_without_content_comes_back() {
+        fn comes_back<V: Serialize + DeserializeOwned + PartialEq + fmt::Debug + Clone>(value: &V) {
+            let mut session = Flows::default();
+            let tickets = [session.begin(value.clone()), session.begin(value.clone())];
+            assert_eq!(session.finish(&tickets[1]).as_ref(), Some(value));
+            let json = serde_json::to_string(&session).expect("JSON");
+            let mut read: Flows<V> = serde_json::from_str(&json).expect("JSON");
+            assert_eq!(read.flows, session.flows, "{json}");
+            assert_eq!((read.finish(&tickets[0]).as_ref(), read.finish(&tickets[1])), (Some(value), None));
+        }
+        comes_back(&());
+        comes_back(&None::<String>);
+        comes_back(&Some(()));
+        comes_back(&Some("dana".to_owned()));
+        comes_back(&vec![()]);
+    }
+
+    #[test]
+    fn a_flow_that_was_begun_before_its_session_lives_as_long_as_others() {
+        let mut session = Flows::default();
+        let ticket = session.begin(1);
+        session.set_times(at(0), Duration::from_millis(10));
+        session.set_times(at(9), Duration::from_millis(10));
+        assert_eq!(session.len(), 1);
+        session.set_times(at(10), Duration::from_millis(10));
+        assert_eq!(session.finish(&ticket), None);
     }
 
     #[test]
