@@ -142,7 +142,7 @@ async fn an_outage_keeps_no_watch_beyond_the_absolute_limit() {
         let fails = fault.clone();
         world.watch.before_next(Call::Update, async move { failing.fail(Call::Load, fails) });
         browser.post("/rotate").await;
-        world.clock.advance(Duration::from_hours(12) - Duration::from_secs(1));
+        world.clock.advance(Duration::from_secs(12 * 3_600 - 1));
         sleep(SOON * 20).await;
         assert_eq!(
             (long.end(), rotated.end()),

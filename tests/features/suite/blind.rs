@@ -9,7 +9,7 @@ use databag_tests::{ManualClock, Site};
 use futures_util::future::join_all;
 use session_runtime::access::{Backing, Listed};
 use session_runtime::{
-    Cleanup, Databag, Error, Keyring, Session, SessionMiddleware, SessionRef, Sessions, Token,
+    Cleanup, Databag, Error, Keyring, Session, SessionMiddleware, SessionRef, Sessions, Snapshot, Token,
 };
 
 use super::app::{MINUTE, SECOND};
@@ -376,6 +376,6 @@ pub(crate) async fn blind_bytes_are_found(store: impl Lists) {
     let (token, _) = sessions.create(Tagged { tag: Some(vec![0, 255]) }).await.expect("stored");
     sessions.create(Tagged { tag: Some(vec![0]) }).await.expect("stored");
     let found = sessions.find(Tagged::TAG.eq(vec![0, 255])).await.expect("it answers");
-    assert_eq!(found.iter().map(|session| session.id()).collect::<Vec<_>>(), [token.session_id()]);
+    assert_eq!(found.iter().map(Snapshot::id).collect::<Vec<_>>(), [token.session_id()]);
     assert_eq!(found[0].tag(), Some(&[0, 255][..]));
 }

@@ -153,8 +153,8 @@ impl Rows<'_> {
     pub(super) async fn note_columns(&self) -> Result<(), Failure> {
         let key = |column: &str| format!("{}columns}}:{column}", self.prefix);
         let note = |(column, ty): (&str, &str)| Call::command("SET", key(column)).value(ty).value("NX");
-        let notes: Vec<_> = self.table.column_types().map(note).collect();
-        for answer in self.write(&notes).await?.values {
+        let calls: Vec<_> = self.table.column_types().map(note).collect();
+        for answer in self.write(&calls).await?.values {
             answer.extract_error()?;
         }
         for (column, needed) in self.table.column_types() {
