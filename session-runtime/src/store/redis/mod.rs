@@ -112,9 +112,9 @@ use crate::token::SessionId;
 /// in fact a cluster, or a proxy in front of one, needs the URL of a cluster.
 ///
 /// The server does nothing else while the script runs. So the script looks at 1,000 sessions at most besides those that stay. If
-/// the user has more, the oldest surplus ones end before, a few at a time, and it is several steps: a call that fails, or whose
-/// deadline passes, may have ended some of them and written nothing, and the next one continues. `max_per_user` keeps users
-/// below that number.
+/// the user has more, those that expired long ago leave the index first, and then the oldest surplus ones end, a few at a
+/// time, and it is several steps: a call that fails, or whose deadline passes, may have ended some of them and written
+/// nothing, and the next one continues. `max_per_user` keeps users below that number.
 ///
 /// In a cluster the sessions of a user are in different slots, and it is several steps. The surplus sessions end first, and the new
 /// one begins then. So a user never has more usable sessions than allowed, and the newcomer stays until a later log-in ends it. But a
