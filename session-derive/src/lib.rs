@@ -160,7 +160,7 @@ use crate::errors::Errors;
 ///
 /// # Blind columns
 ///
-/// `blind` puts a hash in the place of the value: 16 bytes of HMAC-SHA256 of the value, its type, the column, the table and the
+/// `blind` puts a hash in the place of the value: 16 bytes (of bytes: 32 hexadecimal digits) of HMAC-SHA256 of the value, its type, the column, the table and the
 /// bag, under a key that is derived from the master key. `eq`, `ne`, `one_of`, `is_none` and `is_some` find sessions as in any
 /// other column, and so do `of_user`, `revoke_user` and `max_per_user`; `lt` and its like do not compile, because a hash has no
 /// order.
@@ -174,9 +174,13 @@ use crate::errors::Errors;
 /// have a hash under an older key. So add a new key behind the old one in every process before you put it in front: a process
 /// that lacks it does not find what the others write, neither for the limit nor to revoke it.
 ///
-/// `danger_plaintext` has no key, and is refused. A column that becomes blind needs another name:
-/// `column = "email_hash", blind`; the sessions that are stored before are not accepted any more, as after any change of the
-/// name of a column.
+/// `danger_plaintext` has no key, and is refused.
+///
+/// A column that becomes blind needs another name, and so does one that is blind no more: `column = "email_hash", blind`, or
+/// `columns(user_id = "user_hash")` on the struct. Under the old name `build` fails, because queries would not find the sessions
+/// that are stored: a column of hashes has another type than one of values. The sessions that are stored before are not
+/// accepted any more, as after any change of the name of a column. They are still there: if the change is taken back, those
+/// of them that were to be revoked meanwhile live on until they expire. `Sessions::clear` ends them.
 ///
 /// # When the struct changes
 ///

@@ -17,7 +17,7 @@ use crate::engine::cleanup::clean_up;
 use crate::engine::config::{Cleanup, LONGEST_LIFE, SessionConfig};
 use crate::engine::core::{BagEncoding, Engine, Parts, os_token};
 use crate::engine::hooks::Hooks;
-use crate::envelope::{Keyring, Protection};
+use crate::envelope::{Keyring, Protection, hash_type};
 use crate::error::{Error, Rejection};
 #[cfg(feature = "actix")]
 use crate::http::HttpSettings;
@@ -279,6 +279,9 @@ impl<S: Backing> Settings<S> {
             production && protection.is_temporary(),
             "`production` needs a key that outlives the process: `.keyring(Keyring::from_env(\"SESSION_KEY\")?)`",
         )?;
+        let counts_by_list = T::SCHEMA.max_per_user.is_some()
+            && T::SCHEMA.fields.iter().any(|field| field.blind && matches!(field.role, Role::User(_)))
+            && protection.blind_keys().nth(1).is_some();
         let parts = Parts { protection, hooks, clock, tokens, encoding: BagEncoding::of::<T>()? };
         let opened = store.open(table::<T>(&config), T::SCHEMA.name, config.deadline, Arc::default()).await?;
         if opened.owner != T::SCHEMA.name {
@@ -292,6 +295,11 @@ impl<S: Backing> Settings<S> {
         if let Some(refusal) = opened.backend.refusal(requirements) {
             return Err(Error::Config(refusal.to_owned()));
         }
+        refuse(
+            counts_by_list && opened.directory.is_none(),
+            "`max_per_user` counts the sessions of a blind user under older keys by a list, and this store has none: \
+             implement `Directory` for it, or remove the older keys when the sessions under them have expired",
+        )?;
         let cleanup = config.cleanup;
         let engine = Arc::new(Engine::new::<T>(config, parts, opened, cookie));
         register::<T>(&engine)?;
@@ -398,15 +406,15 @@ fn table<T: Databag>(config: &SessionConfig) -> Table {
     };
     for field in schema.fields {
         let column = |name: &str, ty, index| {
-            let ty = if field.blind { ColumnType::Blob } else { ty };
+            let ty = if field.blind { hash_type(ty) } else { ty };
             TableColumn { name: name.to_owned(), ty, index }
         };
         match field.role {
             Role::Plain => {}
             Role::User(ty) => table.user = Some(column(columns.user_id, ty, true)),
-            // A store keeps addresses as text, and hashes as any other column.
+            // A store keeps addresses as text, and their hashes as any other column.
             Role::Ip(_) if field.blind => {
-                table.projected.push(column(columns.ip_addr, ColumnType::Blob, false));
+                table.projected.push(column(columns.ip_addr, ColumnType::Text, false));
             }
             Role::Ip(_) => table.ip = Some(columns.ip_addr.to_owned()),
             Role::Column { name, ty, index } => table.projected.push(column(name, ty, index)),

@@ -1,17 +1,20 @@
 //! Watches: outages, what they hold and what they cost, and sessions that end while a watch begins.
 
-use std::future::Future;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::future::{Future, pending};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use databag_tests::{Call, Fault, Logs, ManualClock};
-use futures_util::future::join;
+use futures_util::future::{join, join_all};
+use session_runtime::store::Row;
 use session_runtime::{
-    Cleanup, Databag, Keyring, MemoryStore, SessionEnd, SessionId, SessionWatch, Sessions, SqliteStore, Store,
+    Cleanup, Databag, Error, Keyring, MemoryStore, SessionEnd, SessionId, SessionWatch, Sessions,
+    SqliteStore, Store, StoreError,
 };
 use tokio::time::{sleep, timeout};
 
-use crate::app::{Shop, id, shop_with};
+use crate::app::{Shop, id, keys, shop_with};
 
 const NEVER: Duration = Duration::from_hours(1);
 const SOON: Duration = Duration::from_millis(20);
@@ -19,6 +22,12 @@ const ROUNDS: u32 = 1_000;
 
 async fn end(watch: &mut SessionWatch) -> SessionEnd {
     timeout(Duration::from_secs(30), watch.ended()).await.expect("the watch ends")
+}
+
+/// Waits for all of them no longer than for one.
+async fn ends(watches: Vec<SessionWatch>) -> Vec<SessionEnd> {
+    let ends = join_all(watches.into_iter().map(async |mut watch| watch.ended().await));
+    timeout(Duration::from_secs(30), ends).await.expect("the watches end")
 }
 
 async fn session(sessions: &Sessions<Shop>) -> SessionId {
@@ -62,6 +71,119 @@ async fn an_outage_ends_no_watch_and_is_logged_once() {
     assert_eq!(logs.lines(&["could not read watched sessions"]).len(), 2, "{}", logs.text());
     world.watch.heal();
     assert!(world.sessions.delete(one).await.expect("the store answers"));
+    assert_eq!(end(&mut watch).await, SessionEnd::Ended);
+}
+
+/// Rows in memory, of which some cannot be read.
+#[derive(Clone, Default)]
+struct Patchy {
+    rows: MemoryStore,
+    unread: Arc<Mutex<HashMap<SessionId, Fault>>>,
+}
+
+impl Patchy {
+    fn fault(&self, id: SessionId) -> Option<Fault> {
+        self.unread.lock().expect("no panic").get(&id).cloned()
+    }
+}
+
+impl Store for Patchy {
+    databag_tests::forward!(rows: prepare, insert, update, delete, prune, write_limited);
+
+    async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
+        match self.fault(id) {
+            None => self.rows.load(id, deadline).await,
+            Some(Fault::Hangs) => pending().await,
+            Some(_) => Err(StoreError::new("load a row", "its server is down")),
+        }
+    }
+}
+
+impl session_runtime::Directory for Patchy {
+    databag_tests::forward!(rows: find, count, remove, health);
+}
+
+#[actix_web::test]
+async fn a_row_that_cannot_be_read_keeps_no_other_watch_from_its_end() {
+    for fault in [Fault::Down, Fault::Hangs] {
+        let store = Patchy::default();
+        let keyring = Keyring::generate();
+        let builder = Sessions::<Shop>::builder(store.clone()).keyring(keyring.clone());
+        let sessions = builder.watch_period(SOON).build().await.expect("builds");
+        let elsewhere = Sessions::<Shop>::builder(store.rows.clone()).keyring(keyring).build();
+        let elsewhere = elsewhere.await.expect("builds");
+        let mut watches = Vec::new();
+        for _ in 0..300 {
+            watches.push(sessions.watch(session(&sessions).await).await.expect("the store answers"));
+        }
+        let mut unread = watches.swap_remove(100);
+        store.unread.lock().expect("no panic").insert(unread.id(), fault);
+        for watch in &watches {
+            assert!(elsewhere.delete(watch.id()).await.expect("the store answers"));
+        }
+        assert_eq!(ends(watches).await, [SessionEnd::Ended; 299]);
+        assert_eq!(unread.end(), None);
+        assert!(elsewhere.delete(unread.id()).await.expect("the store answers"));
+        store.unread.lock().expect("no panic").clear();
+        assert_eq!(end(&mut unread).await, SessionEnd::Ended);
+    }
+}
+
+#[actix_web::test]
+async fn an_outage_keeps_no_watch_beyond_the_absolute_limit() {
+    for fault in [Fault::Down, Fault::Hangs] {
+        let deadline = Duration::from_millis(200);
+        let world = shop_with(|builder| builder.watch_period(SOON).deadline(deadline)).await;
+        let browser = world.user(7).await;
+        let mut rotated = world.sessions.watch(id(&browser)).await.expect("the store answers");
+        let mut long = world.sessions.watch(session(&world.sessions).await).await.expect("the store answers");
+        // The row with the new id was not read.
+        let failing = world.watch.clone();
+        let fails = fault.clone();
+        world.watch.before_next(Call::Update, async move { failing.fail(Call::Load, fails) });
+        browser.post("/rotate").await;
+        world.clock.advance(Duration::from_secs(12 * 3_600 - 1));
+        sleep(SOON * 20).await;
+        assert_eq!(
+            (long.end(), rotated.end()),
+            (None, None),
+            "the idle limit may have been extended elsewhere"
+        );
+        world.clock.advance(Duration::from_secs(1));
+        assert_eq!(end(&mut long).await, SessionEnd::Expired);
+        assert_eq!(end(&mut rotated).await, SessionEnd::Expired);
+    }
+}
+
+/// Another process seals rows under a key that this one does not have.
+#[actix_web::test]
+async fn a_row_under_a_missing_key_ends_no_watch_and_hides_no_outage() {
+    let world = shop_with(|builder| builder.watch_period(SOON)).await;
+    let one = session(&world.sessions).await;
+    let mut watch = world.sessions.watch(one).await.expect("the store answers");
+    let (logs, _guard) = Logs::of_this_thread();
+    let elsewhere = world.elsewhere_with(keys(&format!("{},{}", *Keyring::generate_text(), world.key))).await;
+    elsewhere.update(one, |shop| shop.count += 1).await.expect("stored");
+    let turns = async |count| {
+        let reads = world.watch.count(Call::Load);
+        world.watch.until("the rows are read", |store| store.count(Call::Load) > reads + count).await;
+    };
+    turns(20).await;
+    assert_eq!(watch.end(), None);
+    assert_eq!(logs.lines(&["WARN", "could not open watched sessions"]).len(), 1, "{}", logs.text());
+    assert_eq!(logs.lines(&["could not read watched sessions"]).len(), 0, "{}", logs.text());
+    let refused = world.sessions.watch(one).await;
+    assert!(matches!(refused, Err(Error::UnknownKey { .. })), "{refused:?}");
+    for outage in 1..=2 {
+        world.watch.fail(Call::Load, Fault::Down);
+        turns(10).await;
+        assert_eq!(logs.lines(&["WARN", "could not read watched sessions"]).len(), outage, "{}", logs.text());
+        world.watch.heal();
+        turns(10).await;
+        assert_eq!(logs.lines(&["INFO", "watched sessions are read again"]).len(), outage, "{}", logs.text());
+    }
+    assert_eq!(logs.lines(&["could not open watched sessions"]).len(), 1, "{}", logs.text());
+    assert!(elsewhere.delete(one).await.expect("the store answers"));
     assert_eq!(end(&mut watch).await, SessionEnd::Ended);
 }
 
@@ -122,9 +244,7 @@ async fn more_watches_than_a_page_are_all_read_in_a_period() {
     for id in ids {
         assert!(elsewhere.delete(id).await.expect("the store answers"));
     }
-    for mut watch in watches {
-        assert_eq!(end(&mut watch).await, SessionEnd::Ended);
-    }
+    assert_eq!(ends(watches).await, [SessionEnd::Ended; 700]);
 }
 
 #[actix_web::test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use databag_tests::rows::{row, soon, table, touch, with};
 use databag_tests::server::url;
 use futures_util::future::join_all;
-use session_runtime::store::{ColumnRef, Comparison, Filter, LimitedWrite, Outcome, Row, Write};
+use session_runtime::store::{ColumnRef, Comparison, Filter, LimitedWrite, Outcome, Page, Row, Write};
 use session_runtime::{
     Directory, MemoryStore, MysqlStore, PostgresStore, RedisStore, SessionId, SqliteStore, Store, Timestamp,
     Value,
@@ -150,4 +150,77 @@ async fn in_redis() {
 async fn in_a_cluster() {
     let store = RedisStore::connect(&url("REDIS_CLUSTER_URL")).await.expect("it answers");
     Box::pin(ends_all("redis cluster", store)).await;
+}
+
+/// The set of the user, and entries in it that have no row.
+struct Entries<C> {
+    raw: C,
+    key: String,
+}
+
+impl<C: redis::aio::ConnectionLike> Entries<C> {
+    /// Adds as many as the crowd has, with this expiration.
+    async fn add(&mut self, expiration: i64) {
+        for first in (0..crowd()).step_by(1_000) {
+            let mut add = redis::cmd("ZADD");
+            add.arg(&self.key);
+            for n in first..(first + 1_000).min(crowd()) {
+                add.arg(expiration).arg(session(1_000_000 + n).id.to_string());
+            }
+            add.exec_async(&mut self.raw).await.expect("it answers");
+        }
+    }
+
+    async fn count(&mut self) -> u32 {
+        redis::cmd("ZCARD").arg(&self.key).query_async(&mut self.raw).await.expect("it answers")
+    }
+}
+
+/// However many rows of a user have expired, no call looks at each of them, and their entries go.
+async fn drops_the_dead(name: &str, mut store: RedisStore, raw: impl redis::aio::ConnectionLike) {
+    let table = table("dead");
+    let mut entries = Entries { raw, key: format!("databag:{{{}:user:i7}}", table.name) };
+    store.prepare(&table, PREPARATION).await.expect("it is ready");
+    store.insert(row(1), soon()).await.expect("it fits");
+    let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, Value::Integer(7));
+    let now = Timestamp::from(SystemTime::now());
+    for n in 0..2 {
+        entries.add(1).await;
+        let log_in = LimitedWrite::new(Write::Insert(session(n)), MAX, now);
+        let (written, took, waited) = beside(&store, store.write_limited(log_in, patience())).await;
+        println!("{name} | {} | log-in over dead entries | {took:.0?} | {waited:.0?}", crowd());
+        assert_eq!(written.expect("it answers"), (Outcome::Stored, Vec::new()), "{name}");
+        assert_eq!(entries.count().await, n + 1, "{name}");
+    }
+    entries.add(1).await;
+    let found = store.find(&of_user, Page::new(None, 10), patience()).await.expect("it answers");
+    assert_eq!((found.len(), entries.count().await), (2, 2), "{name}");
+    entries.add(1).await;
+    let removed = store.remove(&of_user, patience()).await.expect("it answers");
+    assert_eq!((removed.len(), entries.count().await), (2, 0), "{name}");
+
+    // Calls that failed have left entries: they stay until they are dead, and cost little.
+    entries.add(now.as_millis() + 60_000).await;
+    let log_in = LimitedWrite::new(Write::Insert(session(2)), MAX, now);
+    let (written, took, waited) = beside(&store, store.write_limited(log_in, patience())).await;
+    println!("{name} | {} | log-in over empty entries | {took:.0?} | {waited:.0?}", crowd());
+    assert_eq!(written.expect("it answers"), (Outcome::Stored, Vec::new()), "{name}");
+    assert_eq!(entries.count().await, crowd() + 1, "{name}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_entries_of_expired_rows_go_in_redis() {
+    let url = url("REDIS_URL");
+    let raw = redis::Client::open(url.as_str()).expect("a URL").get_multiplexed_async_connection().await;
+    let store = RedisStore::connect(&url).await.expect("it answers");
+    Box::pin(drops_the_dead("redis", store, raw.expect("it answers"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_entries_of_expired_rows_go_in_a_cluster() {
+    let url = url("REDIS_CLUSTER_URL");
+    let nodes = url.trim_start_matches("redis-cluster://").split(',').map(|node| format!("redis://{node}"));
+    let raw = redis::cluster::ClusterClient::new(nodes).expect("URLs").get_async_connection().await;
+    let store = RedisStore::connect(&url).await.expect("it answers");
+    Box::pin(drops_the_dead("redis cluster", store, raw.expect("it answers"))).await;
 }

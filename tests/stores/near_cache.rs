@@ -136,6 +136,18 @@ async fn a_row_that_was_read_before_costs_no_trip() {
         assert_eq!(read(&store, 1).await, Some(1));
     }
     assert_eq!(requests.load(Ordering::SeqCst), before);
+    let versions = store.load_versions(&[row(1).id], soon()).await.expect("it answers").found;
+    assert_eq!(
+        versions.iter().map(|(id, version)| (*id, version.revision)).collect::<Vec<_>>(),
+        [(row(1).id, 1)]
+    );
+    let before = before + 1;
+    assert_eq!(
+        (requests.load(Ordering::SeqCst), read(&store, 1).await),
+        (before, Some(1)),
+        "a watch drops no row"
+    );
+    assert_eq!(requests.load(Ordering::SeqCst), before);
     store.load(row(1).id, soon()).await.expect("it answers");
     assert!(requests.load(Ordering::SeqCst) > before, "every other load asks the server");
 }

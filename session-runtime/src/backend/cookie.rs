@@ -17,7 +17,7 @@ use crate::bag::Projection;
 use crate::clock::Timestamp;
 use crate::codec::Framing;
 use crate::envelope::Place;
-use crate::store::{LimitedWrite, Outcome, Row, StoreError, StoreFuture, Table, Update};
+use crate::store::{LimitedWrite, Outcome, Row, RowVersions, StoreError, StoreFuture, Table, Update};
 use crate::token::{MAX_COOKIE, SessionId, Token};
 
 const VERSION: u8 = 1;
@@ -122,9 +122,9 @@ impl Backend for SealedCookies {
         Box::pin(ready(Ok(Reloaded::Unchanged)))
     }
 
-    fn reload_many<'a>(&'a self, _: &'a [SessionId], _: Instant) -> StoreFuture<'a, Vec<Row>> {
+    fn load_versions<'a>(&'a self, _: &'a [SessionId], _: Instant) -> StoreFuture<'a, RowVersions> {
         // No session in a cookie is found by its id.
-        Box::pin(ready(Ok(Vec::new())))
+        Box::pin(ready(Ok(RowVersions::default())))
     }
 
     fn insert(&self, _: Row, _: Instant) -> StoreFuture<'_, ()> {

@@ -16,7 +16,7 @@ use crate::bag::Projection;
 use crate::clock::Timestamp;
 use crate::codec::Framing;
 use crate::envelope::Place;
-use crate::store::{DynDirectory, LimitedWrite, Outcome, Row, StoreFuture, Update};
+use crate::store::{DynDirectory, LimitedWrite, Outcome, Row, RowVersions, StoreFuture, Update};
 use crate::token::{SessionId, Token};
 
 use self::tombstones::Tombstones;
@@ -37,8 +37,8 @@ pub(crate) trait Backend: Send + Sync {
     /// Returns what is stored now of a session that this request has loaded.
     fn reload(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Reloaded>;
 
-    /// Returns what is stored now of these sessions; nothing of those that are gone.
-    fn reload_many<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, Vec<Row>>;
+    /// Returns the versions of the rows of these sessions.
+    fn load_versions<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, RowVersions>;
 
     fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()>;
 

@@ -9,7 +9,7 @@ use crate::bag::Projection;
 use crate::clock::Timestamp;
 use crate::codec::Framing;
 use crate::envelope::Place;
-use crate::store::{DynStore, LimitedWrite, Outcome, Row, StoreFuture, Update};
+use crate::store::{DynStore, LimitedWrite, Outcome, Row, RowVersions, StoreFuture, Update};
 use crate::token::{SessionId, Token};
 
 pub(crate) struct StoredRows {
@@ -42,8 +42,8 @@ impl Backend for StoredRows {
         )
     }
 
-    fn reload_many<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, Vec<Row>> {
-        self.store.load_many(ids, deadline)
+    fn load_versions<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, RowVersions> {
+        self.store.load_versions(ids, deadline)
     }
 
     fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()> {

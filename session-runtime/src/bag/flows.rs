@@ -71,9 +71,11 @@ const DEFAULT_TTL: Duration = Duration::from_mins(10);
 /// ```
 pub struct Flows<V> {
     /// By their tickets, with the time at which they end. `None` is left of a flow that was finished.
-    flows: BTreeMap<String, (Timestamp, Option<V>)>,
+    by_ticket: BTreeMap<String, (Timestamp, Option<V>)>,
     /// The time of the request, and how long a flow lives; not stored.
     times: Option<(Timestamp, Duration)>,
+    /// The tickets of flows that were begun before these were known: in a bag for a new session.
+    untimed: Vec<String>,
 }
 
 impl<V> Flows<V> {
@@ -81,15 +83,18 @@ impl<V> Flows<V> {
     pub fn begin(&mut self, value: V) -> Ticket {
         let (now, ttl) = self.times();
         self.forget_ended(now);
-        while self.flows.len() >= MOST {
-            let first = self.flows.iter().min_by_key(|(_, (ends, value))| (value.is_some(), *ends));
+        while self.by_ticket.len() >= MOST {
+            let first = self.by_ticket.iter().min_by_key(|(_, (ends, value))| (value.is_some(), *ends));
             let Some(first) = first.map(|(ticket, _)| ticket.clone()) else { break };
-            self.flows.remove(&first);
+            self.by_ticket.remove(&first);
         }
         let mut random = [0; 16];
         fill_random(&mut random);
         let ticket = base64url(&random);
-        self.flows.insert(ticket.clone(), (now.saturating_add(ttl), Some(value)));
+        self.by_ticket.insert(ticket.clone(), (now.saturating_add(ttl), Some(value)));
+        if self.times.is_none() {
+            self.untimed.push(ticket.clone());
+        }
         Ticket(ticket)
     }
 
@@ -101,7 +106,7 @@ impl<V> Flows<V> {
     /// one of them is then answered 409 in place of its handler's answer.
     pub fn finish(&mut self, ticket: impl AsRef<str>) -> Option<V> {
         let (now, _) = self.times();
-        let (ends, value) = self.flows.get_mut(ticket.as_ref())?;
+        let (ends, value) = self.by_ticket.get_mut(ticket.as_ref())?;
         if *ends <= now {
             return None;
         }
@@ -115,7 +120,7 @@ impl<V> Flows<V> {
     /// Returns how many flows are open.
     pub fn len(&self) -> usize {
         let (now, _) = self.times();
-        self.flows.values().filter(|(ends, value)| value.is_some() && *ends > now).count()
+        self.by_ticket.values().filter(|(ends, value)| value.is_some() && *ends > now).count()
     }
 
     /// Returns whether no flow is open.
@@ -127,6 +132,11 @@ impl<V> Flows<V> {
     #[doc(hidden)]
     pub fn set_times(&mut self, now: Timestamp, ttl: Duration) {
         self.times = Some((now, ttl));
+        for ticket in std::mem::take(&mut self.untimed) {
+            if let Some((ends, _)) = self.by_ticket.get_mut(&ticket) {
+                *ends = now.saturating_add(ttl);
+            }
+        }
     }
 
     fn times(&self) -> (Timestamp, Duration) {
@@ -135,24 +145,25 @@ impl<V> Flows<V> {
 
     /// A request that only reads forgets nothing, because it would have to be written.
     fn forget_ended(&mut self, now: Timestamp) {
-        self.flows.retain(|_, (ends, _)| *ends > now);
+        self.by_ticket.retain(|_, (ends, _)| *ends > now);
     }
 
     /// Merges flows that two requests have changed; `None` if both have finished the same one.
     fn merge([base, ours, theirs]: [Self; 3]) -> Option<Self> {
-        let is_open =
-            |flows: &Self, ticket: &str| flows.flows.get(ticket).is_some_and(|(_, value)| value.is_some());
+        let is_open = |flows: &Self, ticket: &str| {
+            flows.by_ticket.get(ticket).is_some_and(|(_, value)| value.is_some())
+        };
         let mut merged = theirs;
-        for ticket in base.flows.keys().filter(|ticket| !ours.flows.contains_key(*ticket)) {
-            merged.flows.remove(ticket);
+        for ticket in base.by_ticket.keys().filter(|ticket| !ours.by_ticket.contains_key(*ticket)) {
+            merged.by_ticket.remove(ticket);
         }
-        for (ticket, flow) in ours.flows {
+        for (ticket, flow) in ours.by_ticket {
             let is_finished = is_open(&base, &ticket) && flow.1.is_none();
             if is_finished && !is_open(&merged, &ticket) {
                 return None;
             }
-            if is_finished || !base.flows.contains_key(&ticket) {
-                merged.flows.insert(ticket, flow);
+            if is_finished || !base.by_ticket.contains_key(&ticket) {
+                merged.by_ticket.insert(ticket, flow);
             }
         }
         Some(merged)
@@ -161,29 +172,33 @@ impl<V> Flows<V> {
 
 impl<V> Default for Flows<V> {
     fn default() -> Self {
-        Self { flows: BTreeMap::new(), times: None }
+        Self { by_ticket: BTreeMap::new(), times: None, untimed: Vec::new() }
     }
 }
 
 impl<V> fmt::Debug for Flows<V> {
     /// Shows how many there are: they are users' data, and their tickets secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Flows({})", self.flows.len())
+        write!(f, "Flows({})", self.by_ticket.len())
     }
 }
 
 impl<V: Serialize> Serialize for Flows<V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer
-            .collect_map(self.flows.iter().map(|(ticket, (ends, value))| (ticket, (ends.as_millis(), value))))
+        // In JSON the value of an open flow may be `null` itself.
+        serializer.collect_map(self.by_ticket.iter().map(|(ticket, (ends, value))| {
+            (ticket, (ends.as_millis(), value.as_ref().map(|value| (value,))))
+        }))
     }
 }
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Flows<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let flows = BTreeMap::<String, (i64, Option<V>)>::deserialize(deserializer)?;
-        let flow = |(ticket, (ends, value))| (ticket, (Timestamp::from_millis(ends), value));
-        Ok(Self { flows: flows.into_iter().map(flow).collect(), times: None })
+        let flows = BTreeMap::<String, (i64, Option<(V,)>)>::deserialize(deserializer)?;
+        let flow = |(ticket, (ends, value)): (_, (i64, Option<(V,)>))| {
+            (ticket, (Timestamp::from_millis(ends), value.map(|(value,)| value)))
+        };
+        Ok(Self { by_ticket: flows.into_iter().map(flow).collect(), ..Self::default() })
     }
 }
 
@@ -249,7 +264,7 @@ mod tests {
 
     /// What a request reads of the same session.
     fn read(stored: &Flows<u32>, now: i64) -> Flows<u32> {
-        Flows { flows: stored.flows.clone(), ..flows(now) }
+        Flows { by_ticket: stored.by_ticket.clone(), ..flows(now) }
     }
 
     #[test]
@@ -265,9 +280,9 @@ mod tests {
         assert_eq!(read(&session, 9).finish(tickets[0].as_str()), Some(1));
         let mut late = read(&session, 10);
         assert_eq!((late.finish(&tickets[2]), late.is_empty()), (None, true));
-        assert_eq!(late.flows, session.flows, "that is no change");
+        assert_eq!(late.by_ticket, session.by_ticket, "that is no change");
         late.begin(4);
-        assert_eq!(late.flows.len(), 1, "what has ended goes with the next change");
+        assert_eq!(late.by_ticket.len(), 1, "what has ended goes with the next change");
     }
 
     #[test]
@@ -284,14 +299,14 @@ mod tests {
         assert_eq!(finished, (4..20).collect::<Vec<_>>());
         assert_eq!(session.len(), 0);
         session.begin(20);
-        assert_eq!((session.len(), session.flows.len()), (1, MOST), "what was finished goes first");
+        assert_eq!((session.len(), session.by_ticket.len()), (1, MOST), "what was finished goes first");
     }
 
     #[test]
     fn the_flows_of_two_tabs_are_merged() {
         let mut base = flows(0);
         let [one, other, ended] = [base.begin(1), base.begin(2), base.begin(3)];
-        base.flows.get_mut(ended.as_str()).expect("begun").0 = at(1);
+        base.by_ticket.get_mut(ended.as_str()).expect("begun").0 = at(1);
         let (mut ours, mut theirs) = (read(&base, 5), read(&base, 5));
         let (mine, yours) = (ours.begin(4), theirs.begin(5));
         assert_eq!((ours.finish(&one), theirs.finish(&other)), (Some(1), Some(2)));
@@ -309,8 +324,37 @@ mod tests {
         let copy = |flows: &Flows<u32>| read(flows, 5);
         assert!(Flows::merge([copy(&base), copy(&ours), copy(&theirs)]).is_none());
         // Also if it has ended or was forgotten since.
-        theirs.flows.clear();
+        theirs.by_ticket.clear();
         assert!(Flows::merge([copy(&base), ours, theirs]).is_none());
+    }
+
+    #[test]
+    fn a_value_without_content_comes_back() {
+        fn comes_back<V: Serialize + DeserializeOwned + PartialEq + fmt::Debug + Clone>(value: &V) {
+            let mut session = Flows::default();
+            let tickets = [session.begin(value.clone()), session.begin(value.clone())];
+            assert_eq!(session.finish(&tickets[1]).as_ref(), Some(value));
+            let json = serde_json::to_string(&session).expect("JSON");
+            let mut read: Flows<V> = serde_json::from_str(&json).expect("JSON");
+            assert_eq!(read.by_ticket, session.by_ticket, "{json}");
+            assert_eq!((read.finish(&tickets[0]).as_ref(), read.finish(&tickets[1])), (Some(value), None));
+        }
+        comes_back(&());
+        comes_back(&None::<String>);
+        comes_back(&Some(()));
+        comes_back(&Some("dana".to_owned()));
+        comes_back(&vec![()]);
+    }
+
+    #[test]
+    fn a_flow_that_was_begun_before_its_session_lives_as_long_as_others() {
+        let mut session = Flows::default();
+        let ticket = session.begin(1);
+        session.set_times(at(0), Duration::from_millis(10));
+        session.set_times(at(9), Duration::from_millis(10));
+        assert_eq!(session.len(), 1);
+        session.set_times(at(10), Duration::from_millis(10));
+        assert_eq!(session.finish(&ticket), None);
     }
 
     #[test]

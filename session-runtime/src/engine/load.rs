@@ -157,10 +157,15 @@ impl<T: Databag> Active<T> {
 
     /// Tells the bag what its fields know of the request and do not store, after it was decoded.
     pub(crate) fn set_up_bag(&mut self) {
-        self.bag.set_times(self.begun);
+        self.set_times();
         for (field, _) in &self.flash {
             self.bag.mark_flash(*field);
         }
+    }
+
+    /// Tells the bag the time of the request, which a bag that the application has put in its place does not know.
+    pub(crate) fn set_times(&mut self) {
+        self.bag.set_times(self.begun);
     }
 }
 

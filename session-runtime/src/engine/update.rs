@@ -44,6 +44,7 @@ impl Engine {
         active: &mut Active<T>,
         deadline: Instant,
     ) -> Result<Option<CookieUpdate>, Error> {
+        active.set_times();
         let plan = self.prepare(active);
         self.carry_out(active, plan, deadline).await
     }
@@ -156,6 +157,7 @@ impl Engine {
             let before = readable_fields(&self.context, active)?;
             active.forget_replaced_flash(&before);
             let value = change(&mut active.bag);
+            active.set_times();
             let outcome = match self.plan(active) {
                 // No write tells whether it decided on what is stored now.
                 Ok(Plan::Keep | Plan::Touch(_)) if read == Read::Before && active.stored.is_some() => {

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 
 use crate::backend::tombstones::Renamed;
 use crate::clock::Timestamp;
-use crate::store::Row;
+use crate::store::RowVersion;
 use crate::token::SessionId;
 
 /// How many rows are read at a time.
@@ -146,21 +146,10 @@ struct Inner {
 #[derive(Default)]
 struct Watched {
     waiters: Vec<Arc<Waiter>>,
-    /// What was read last.
-    seen: Option<Seen>,
-}
-
-/// A row that was found to hold a live session. It is opened again when it differs from this.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
-    expiration: Timestamp,
-    revision: i64,
-}
-
-impl Seen {
-    fn of(row: &Row) -> Self {
-        Self { expiration: row.expiration, revision: row.revision }
-    }
+    /// The version of the row that was found to hold a live session. It is opened again when it has another.
+    seen: Option<RowVersion>,
+    /// The absolute limit of the session, as it was read last.
+    limit: Option<Timestamp>,
 }
 
 struct Waiter {
@@ -221,21 +210,31 @@ impl Watches {
             for waiter in &watched.waiters {
                 lock(&waiter.state).id = renamed.id;
             }
-            inner.by_id.entry(renamed.id).or_default().waiters.extend(watched.waiters);
+            let next = inner.by_id.entry(renamed.id).or_default();
+            next.waiters.extend(watched.waiters);
+            // It may be extended by a log-in, which is known when the row is read.
+            next.limit = next.limit.or(watched.limit);
         }
     }
 
-    /// Returns what to note of a row that differs from what was seen last: it is to be opened.
-    pub(super) fn unseen(&self, row: &Row) -> Option<Seen> {
-        let inner = lock(&self.0.inner);
-        let watched = inner.by_id.get(&row.id)?;
-        Some(Seen::of(row)).filter(|seen| watched.seen != Some(*seen))
+    /// Ends the watches of sessions whose absolute limit has passed, whatever their rows are.
+    pub(super) fn end_at_limit(&self, now: Timestamp) {
+        let is_over = |watched: &Watched| watched.limit.is_some_and(|limit| limit <= now);
+        let over: Vec<_> = lock(&self.0.inner).by_id.extract_if(.., |_, watched| is_over(watched)).collect();
+        for (_, watched) in over {
+            watched.end(SessionEnd::Expired);
+        }
     }
 
-    /// Notes a row that holds a live session.
-    pub(super) fn note_seen(&self, id: SessionId, seen: Seen) {
+    /// Returns whether a row of this version was found to hold a live session.
+    pub(super) fn is_seen(&self, id: SessionId, version: RowVersion) -> bool {
+        lock(&self.0.inner).by_id.get(&id).is_none_or(|watched| watched.seen == Some(version))
+    }
+
+    /// Notes a row that holds a live session, and its absolute limit.
+    pub(super) fn note_seen(&self, id: SessionId, version: RowVersion, limit: Option<Timestamp>) {
         if let Some(watched) = lock(&self.0.inner).by_id.get_mut(&id) {
-            watched.seen = Some(seen);
+            (watched.seen, watched.limit) = (Some(version), limit);
         }
     }
 }

@@ -6,6 +6,9 @@
 //! value    type (1): 1 integer, 2 real, 3 text, 4 bytes | integer (8), bits of the real (8), text or bytes
 //! ```
 //!
+//! A column of a blind field holds bytes, or hexadecimal digits if the field has bytes: never the type of its values. So a store that knows
+//! the types of its columns refuses a column that becomes blind, or is blind no more.
+//!
 //! Integers and lengths (4 bytes) are big-endian; one byte 0x01 ends the message. Of 2^32 values two have the same 16 bytes
 //! with a probability of 2^-65, and an index of them is half as large as one of 32.
 
@@ -14,10 +17,16 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use super::csrf::mac;
-use crate::value::Value;
+use crate::token::Hex;
+use crate::value::{ColumnType, Value};
 
 const LABEL: &[u8] = b"databag blind column v1";
 const HASH_LEN: usize = 16;
+
+/// Returns the type of a column with hashes of values of a type.
+pub(crate) fn hash_type(ty: ColumnType) -> ColumnType {
+    if ty == ColumnType::Blob { ColumnType::Text } else { ColumnType::Blob }
+}
 
 /// The key of hashes that is derived from one master key.
 pub(crate) struct BlindKey(Zeroizing<[u8; 32]>);
@@ -38,22 +47,27 @@ impl BlindKey {
     /// Returns what a blind column holds of a value.
     pub(crate) fn hash(&self, column: BlindColumn, value: &Value) -> Value {
         let mut bytes = Zeroizing::new(Vec::new());
-        let (ty, value): (u8, &[u8]) = match value {
+        let (ty, content): (u8, &[u8]) = match value {
             Value::Integer(integer) => (1, &integer.to_be_bytes()),
             // Zero has a sign, and both are equal.
             Value::Real(real) => (2, &(real + 0.0).to_bits().to_be_bytes()),
             Value::Text(text) => (3, text.as_bytes()),
             Value::Blob(blob) => (4, blob),
         };
-        bytes.reserve_exact(1 + value.len());
+        bytes.reserve_exact(1 + content.len());
         bytes.push(ty);
-        bytes.extend_from_slice(value);
+        bytes.extend_from_slice(content);
         let parts = [LABEL, column.bag.as_bytes(), column.table.as_bytes(), column.name.as_bytes(), &bytes];
         // No value of a session is as long as 4 GiB.
         let lengths = parts.map(|part| u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
         let message: Vec<&[u8]> =
             lengths.iter().zip(parts).flat_map(|(length, part)| [length.as_slice(), part]).collect();
-        Value::Blob(mac(&self.0, &message)[..HASH_LEN].to_vec())
+        let hash = &mac(&self.0, &message)[..HASH_LEN];
+        match value {
+            // A column of bytes that becomes blind, or is blind no more, has another type.
+            Value::Blob(_) => Value::Text(Hex(hash).to_string()),
+            _ => Value::Blob(hash.to_vec()),
+        }
     }
 }
 
@@ -69,7 +83,6 @@ mod tests {
 
     use super::super::keys::Keyring;
     use super::*;
-    use crate::token::Hex;
 
     const EMAIL: BlindColumn = BlindColumn { bag: "shop/Shop", table: "sessions", name: "email" };
 
@@ -78,7 +91,8 @@ mod tests {
         let key = keyring.blind_keys().next().expect("the current one");
         match key.hash(column, value) {
             Value::Blob(hash) => Hex(&hash).to_string(),
-            _ => unreachable!("a hash is bytes"),
+            Value::Text(hash) => hash,
+            _ => unreachable!("a hash is bytes or text"),
         }
     }
 
@@ -124,6 +138,21 @@ mod tests {
                     assert!(hashes.insert(hash(master, column, &value)), "{column:?} {value:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_hash_has_another_type_than_its_value() {
+        let keyring = Keyring::generate();
+        let key = keyring.blind_keys().next().expect("the current one");
+        for (ty, value) in [
+            (ColumnType::Integer, Value::Integer(7)),
+            (ColumnType::Real, Value::Real(0.5)),
+            (ColumnType::Text, text("dana")),
+            (ColumnType::Blob, Value::Blob(vec![7])),
+        ] {
+            assert!(ty.holds(&value) && hash_type(ty).holds(&key.hash(EMAIL, &value)));
+            assert_ne!(hash_type(ty), ty);
         }
     }
 

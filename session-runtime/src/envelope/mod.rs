@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use self::aead::{Key, KeyId, Purpose};
-pub(crate) use self::blind::{BlindColumn, BlindKey};
+pub(crate) use self::blind::{BlindColumn, BlindKey, hash_type};
 pub(crate) use self::csrf::{CsrfCookie, CsrfKeys};
 pub(crate) use self::format::{Binding, OpenError};
 pub use self::keys::{KeyError, Keyring};

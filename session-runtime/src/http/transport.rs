@@ -6,20 +6,45 @@ use super::cookie::is_token;
 use crate::error::{Error, Rejection};
 use crate::token::Token;
 
-/// Headers that HTTP, browsers, proxies or this crate give a meaning, so that they cannot carry a token. A browser adds some
-/// of them by itself, and lets a page of any site set others: a request with one of these could be forged.
+/// Headers that HTTP, browsers, proxies, tracing or this crate give a meaning, so that they cannot carry a token: those of
+/// IANA's registry of HTTP field names, and others in wide use. A browser adds some of them by itself, and lets a page of
+/// any site set others: a request with one of these could be forged. Proxies and tracing write or replace theirs, and log
+/// them.
 const RESERVED: &str = "\
-    accept age allow alt-svc alt-used authorization baggage cache-control clear-site-data connection \
-    cookie cookie2 date dnt downlink dpr early-data ect etag expect expires forwarded from host \
-    http2-settings keep-alive last-event-id last-modified link location max-forwards origin pragma \
-    priority purpose range refresh retry-after rtt save-data server service-worker te traceparent \
-    trailer transfer-encoding upgrade upgrade-insecure-requests vary via www-authenticate";
+    a-im accept activate-storage-access age allow alpn alt-svc alt-used alternates amp-cache-transform \
+    apply-to-redirect-ref authorization available-dictionary b3 baggage cal-managed-id capsule-protocol \
+    clear-site-data client-ip close concealed-auth-export configuration-context connection cookie \
+    cookie2 critical-ch cta-common-access-token dasl date dav default-style delta-base deprecation depth \
+    derived-from destination dictionary-id differential-id digest dnt document-policy downlink dpr \
+    early-data ect ediint-features etag expect expect-ct expires ext forwarded from front-end-https \
+    getprofile grpc-timeout hobareg host idempotency-key if im include-referred-token-binding-id \
+    isolation keep-alive label last-event-id last-modified link link-template location lock-token man \
+    max-forwards memento-datetime meter method-check method-check-expires mime-version negotiate nel \
+    no-vary-search observe-browsing-topics opt optional-www-authenticate ordering-type origin \
+    origin-agent-cluster oscore oslc-core-version overwrite p3p pep pep-info permissions-policy \
+    pics-label position pragma prefer preference-applied priority profileobject protocol protocol-info \
+    protocol-query protocol-request public purpose range redirect-ref refresh remote-addr remote-user \
+    replay-nonce reporting-endpoints repr-digest require-document-policy retry-after rtt safe save-data \
+    schedule-reply schedule-tag security-scheme sentry-trace server server-timing set-txn setprofile \
+    slug soapaction sourcemap speculation-rules status-uri sunset supports-loading-mode tcn te timeout \
+    timing-allow-origin tk topic trailer transfer-encoding true-client-ip ttl uber-trace-id \
+    unencoded-digest upgrade upgrade-insecure-requests urgency uri use-as-dictionary variant-vary vary \
+    via width www-authenticate x-api-key x-att-deviceid x-cache x-client-data x-client-ip x-client-port \
+    x-client-proto x-cluster-client-ip x-correlation-id x-do-not-track x-host x-idempotency-key \
+    x-method-override x-moz x-originating-ip x-pingback x-pjax x-powered-by x-purpose x-redirect-by \
+    x-runtime x-scheme x-served-by x-timer x-uidh x-url-scheme x-user-agent x-version x-via";
 
 /// The beginnings of further ones.
 const RESERVED_PREFIXES: &str = "\
-    accept- access-control- cdn- content- cross-origin- device- if- ping- proxy- refer sec- \
-    set-cookie strict-transport- surrogate- user-agent viewport- warning x-csrf-token x-forwarded- \
-    x-real-ip";
+    accept- access-control akamai- attribution-reporting- authentication- c- cache- caldav- cdn- cert- \
+    cf- client-cert cmcd- cmsd- content- cross-origin- device- dpop fastly- fly- http2- if- odata- ping- \
+    proxy- public-key-pins rate-limit ratelimit refer repeatability- sec- service-worker set-cookie \
+    signature ssl- strict-transport- surrogate- trace user-agent viewport- want- warning x-accel- \
+    x-akamai- x-amz x-appengine- x-arr- x-aspnet x-auth-request- x-azure- x-b3- x-cache- x-client-cert \
+    x-cloud-trace x-content- x-csrf x-datadog- x-dns- x-download- x-envoy- x-fastly- x-forward x-frame- \
+    x-goog x-http x-lighttpd- x-ms- x-original x-ot- x-permitted- x-proxy x-rate-limit x-ratelimit \
+    x-real- x-remote- x-request x-rewrite- x-robots- x-sendfile x-ssl x-tls- x-trace x-ua- x-varnish \
+    x-vercel- x-wap- x-webkit- x-xsrf x-xss-";
 
 /// The longest name of a header.
 const MAX_NAME: usize = 64;
@@ -180,6 +205,38 @@ mod tests {
             "User-Agent",
             "If-Match",
             "Access-Control-Allow-Origin",
+            "traceparent",
+            "tracestate",
+            "b3",
+            "X-B3-TraceId",
+            "X-Request-Id",
+            "X-Requested-With",
+            "X-Correlation-ID",
+            "X-Amzn-Trace-Id",
+            "X-Cloud-Trace-Context",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Host",
+            "X-Real-IP",
+            "X-Client-IP",
+            "True-Client-IP",
+            "CF-Connecting-IP",
+            "Fastly-Client-IP",
+            "X-Original-URL",
+            "X-Rewrite-URL",
+            "X-HTTP-Method-Override",
+            "X-Accel-Redirect",
+            "X-Sendfile",
+            "X-Frame-Options",
+            "X-XSRF-Token",
+            "X-Api-Key",
+            "Idempotency-Key",
+            "Last-Event-ID",
+            "Lock-Token",
+            "DPoP",
+            "Signature-Input",
+            "Server-Timing",
+            "SoapAction",
+            "Want-Repr-Digest",
         ] {
             for transport in [Transport::Header(name), Transport::CookieOrHeader(name)] {
                 let refusal = transport.check().expect_err(name).to_string();
@@ -187,7 +244,9 @@ mod tests {
             }
         }
         assert!(Transport::Header(Box::leak("x".repeat(65).into_boxed_str())).check().is_err());
-        for name in ["X-Session-Token", "x-session-token", "Session", "Shop-Session", "X-Auth-Token"] {
+        for name in
+            ["X-Session-Token", "x-session-token", "Session", "Shop-Session", "X-Auth-Token", "App-Token"]
+        {
             assert!(Transport::Header(name).check().is_ok(), "{name}");
         }
         assert!(Transport::Cookie.check().is_ok());

@@ -152,7 +152,7 @@ impl<T: Databag> Slot<T> {
 
     fn finish_idle(
         self: &Rc<Self>,
-        held: Rc<Held<T>>,
+        mut held: Rc<Held<T>>,
         cookie: Option<CookieUpdate>,
         suppress_cookie: bool,
     ) -> Finishing {
@@ -184,16 +184,21 @@ impl<T: Databag> Slot<T> {
                 }));
             }
             Finish::Drop | Finish::Touch => Ok(None),
-            Finish::Commit => match self.engine.prepare(&held.active) {
-                Ok(Plan::Keep) => Ok(None),
-                plan => {
-                    let slot = self.clone();
-                    return Finishing::Storing(Box::pin(async move {
-                        let stored = slot.commit(held, plan).await;
-                        ending.finish(&slot, stored, cookie)
-                    }));
+            Finish::Commit => {
+                if let Some(held) = Rc::get_mut(&mut held) {
+                    held.active.set_times();
                 }
-            },
+                match self.engine.prepare(&held.active) {
+                    Ok(Plan::Keep) => Ok(None),
+                    plan => {
+                        let slot = self.clone();
+                        return Finishing::Storing(Box::pin(async move {
+                            let stored = slot.commit(held, plan).await;
+                            ending.finish(&slot, stored, cookie)
+                        }));
+                    }
+                }
+            }
             Finish::RefuseUnconfirmed => {
                 let error = Error::Unconfirmed;
                 if !held.is_reported(&error) {

@@ -61,6 +61,8 @@ struct Rows {
     by_expiration: BTreeSet<(Timestamp, SessionId)>,
     /// The bag that the rows belong to.
     owner: Option<String>,
+    /// What the columns hold.
+    column_types: BTreeMap<String, &'static str>,
 }
 
 impl MemoryStore {
@@ -114,7 +116,17 @@ impl Store for MemoryStore {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let rows = tables.entry(table.name.clone()).or_default();
         let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(rows.owner.get_or_insert_with(|| bag.to_owned()).clone())
+        let owner = rows.owner.get_or_insert_with(|| bag.to_owned()).clone();
+        if owner == bag {
+            for (column, needed) in table.column_types() {
+                let noted = *rows.column_types.entry(column.to_owned()).or_insert(needed);
+                if noted != needed {
+                    let mismatch = table.column_mismatch(column, noted, needed);
+                    return Err(StoreError::new("note the columns of its table", mismatch));
+                }
+            }
+        }
+        Ok(owner)
     }
 
     async fn load(&self, id: SessionId, _: Instant) -> Result<Option<Row>, StoreError> {

@@ -5,12 +5,14 @@
 //! outside.
 
 use std::fmt;
-use std::future::{Future, ready};
+use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::future::FutureExt as _;
+use futures_util::stream::{self, StreamExt as _};
+use tokio::time::timeout_at;
 
 use crate::clock::Timestamp;
 use crate::error_chain::readable_debug;
@@ -112,6 +114,39 @@ impl Row {
         let columns = self.columns.iter().map(|column| size_of_val(column) + value(column)).sum::<usize>();
         self.state.len() + columns + value(&self.user)
     }
+}
+
+/// What every write of a row changes: it tells whether a row is still the one that was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RowVersion {
+    /// [`Row::revision`].
+    pub revision: i64,
+    /// [`Row::expiration`].
+    pub expiration: Timestamp,
+}
+
+impl RowVersion {
+    /// Makes a version.
+    pub fn new(revision: i64, expiration: Timestamp) -> Self {
+        Self { revision, expiration }
+    }
+
+    /// Returns the version of a row: the default one if the row is damaged, so that it is read.
+    pub fn of(row: &Row) -> Self {
+        if row.damaged.is_some() { Self::default() } else { Self::new(row.revision, row.expiration) }
+    }
+}
+
+/// What [`Store::load_versions`] returns.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct RowVersions {
+    /// The versions, in any order; none for an id without a row. A row whose version is not known without reading the row
+    /// has the default one.
+    pub found: Vec<(SessionId, RowVersion)>,
+    /// The ids for which the store cannot answer.
+    pub failed: Vec<(SessionId, StoreError)>,
 }
 
 /// A row to be replaced if it still has the expected revision: a compare-and-swap.
@@ -246,6 +281,34 @@ impl Table {
             revision: "revision".to_owned(),
             projected: Vec::new(),
         }
+    }
+}
+
+/// What a column holds, for a store that has no types of its own.
+impl Table {
+    /// Returns the columns whose types come from the bag, with the word that a store notes of each type.
+    fn column_types(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        let ip = self.ip.iter().map(|ip| (ip.as_str(), ColumnType::Text));
+        let columns = self.user.iter().chain(&self.projected);
+        let columns = ip.chain(columns.map(|column| (column.name.as_str(), column.ty)));
+        columns.map(|(name, ty)| {
+            let word = match ty {
+                ColumnType::Integer => "integers",
+                ColumnType::Real => "reals",
+                ColumnType::Text => "text",
+                ColumnType::Blob => "bytes",
+            };
+            (name, word)
+        })
+    }
+
+    /// Says what is wrong with a column that holds something else.
+    fn column_mismatch(&self, column: &str, noted: &str, needed: &str) -> String {
+        let Self { name, .. } = self;
+        format!(
+            "column {column:?} of table {name:?} holds {noted}, where the bag has {needed}: queries would not find the sessions \
+             that are stored; give the column another name"
+        )
     }
 }
 
@@ -500,22 +563,41 @@ pub trait Store: Send + Sync + 'static {
         self.load(id, deadline)
     }
 
-    /// Returns the rows of these ids, in any order, and none for an id without a row: for many sessions that are watched.
+    /// Returns the versions of the rows of these ids: for many sessions that are watched, of which few have changed.
     ///
-    /// The default loads a few at a time. A store should ask for all of them at once if that costs less.
+    /// What fails for one row, or for the rows of one server, fails for no other one. An error is for a store that answers
+    /// for none of them. The default loads a few rows at a time. A store should ask for all versions at once if that costs
+    /// less, and for nothing else of the rows.
     ///
     /// # Errors
     ///
     /// If the store cannot answer.
-    fn load_many(
+    fn load_versions(
         &self,
         ids: &[SessionId],
         deadline: Instant,
-    ) -> impl Future<Output = Result<Vec<Row>, StoreError>> + Send {
+    ) -> impl Future<Output = Result<RowVersions, StoreError>> + Send {
         const AT_A_TIME: usize = 16;
-        let loads: Vec<_> = ids.iter().map(|id| self.load(*id, deadline)).collect();
-        let rows = stream::iter(loads).buffer_unordered(AT_A_TIME);
-        rows.try_filter_map(|row| ready(Ok(row))).try_collect()
+        let load = |id| {
+            let load = self.load(id, deadline);
+            async move {
+                // A load that is not answered takes no time of the others.
+                let loaded = timeout_at(deadline.into(), load).await;
+                (id, loaded.unwrap_or_else(|_| Err(StoreError::deadline("load a row"))))
+            }
+        };
+        let loads: Vec<_> = ids.iter().copied().map(load).collect();
+        let loads = stream::iter(loads).buffer_unordered(AT_A_TIME);
+        loads
+            .fold(RowVersions::default(), async |mut versions, (id, loaded)| {
+                match loaded {
+                    Ok(Some(row)) => versions.found.push((id, RowVersion::of(&row))),
+                    Ok(None) => {}
+                    Err(error) => versions.failed.push((id, error)),
+                }
+                versions
+            })
+            .map(Ok)
     }
 
     /// Adds a row.
@@ -766,7 +848,7 @@ pub(crate) type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Store
 pub(crate) trait DynStore: Send + Sync {
     fn load(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Option<Row>>;
     fn load_cached(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, Option<Row>>;
-    fn load_many<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, Vec<Row>>;
+    fn load_versions<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, RowVersions>;
     fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()>;
     fn update(&self, update: Update, deadline: Instant) -> StoreFuture<'_, Outcome>;
     fn delete(&self, id: SessionId, deadline: Instant) -> StoreFuture<'_, bool>;
@@ -787,8 +869,8 @@ impl<S: Store> DynStore for S {
         Box::pin(Store::load_cached(self, id, deadline))
     }
 
-    fn load_many<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, Vec<Row>> {
-        Box::pin(Store::load_many(self, ids, deadline))
+    fn load_versions<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, RowVersions> {
+        Box::pin(Store::load_versions(self, ids, deadline))
     }
 
     fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()> {

@@ -138,7 +138,6 @@ impl<T, N, B> Transform<N, ServiceRequest> for SessionMiddleware<T>
 where
     T: Databag,
     N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
-    N::Future: 'static,
     B: MessageBody + 'static,
 {
     type Response = ServiceResponse<EitherBody<B>>;
@@ -169,7 +168,6 @@ impl<T, N, B> Service<ServiceRequest> for SessionService<T, N>
 where
     T: Databag,
     N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
-    N::Future: 'static,
     B: MessageBody + 'static,
 {
     type Response = ServiceResponse<EitherBody<B>>;
@@ -205,8 +203,7 @@ fn serve<T, N, B>(
 ) -> LocalBoxFuture<'static, Result<ServiceResponse<EitherBody<B>>, actix_web::Error>>
 where
     T: Databag,
-    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
-    N::Future: 'static,
+    N: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
     B: MessageBody + 'static,
 {
     let slot = Rc::new(Slot::<T>::new(site.engine.clone()));

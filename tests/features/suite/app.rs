@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_web::{App, HttpResponse, Responder, web};
-use databag_tests::{Browser, ManualClock, Site};
+use databag_tests::{Browser, Gate, ManualClock, Site};
 use session_runtime::builder::Protected;
 use session_runtime::{
     AnyStore, Builder, Cleanup, Databag, Error, Fresh, Keyring, LoggedIn, LoginPages, Session,
@@ -36,6 +36,7 @@ pub(crate) struct World {
     pub(crate) sessions: Sessions<Account>,
     pub(crate) clock: ManualClock,
     pub(crate) site: Site,
+    pub(crate) gate: Gate,
 }
 
 pub(crate) type AccountBuilder = Builder<Account, AnyStore, Protected>;
@@ -57,9 +58,13 @@ impl World {
             .login_redirect("/login")
             .reauthentication_redirect("/confirm?lang=en");
         let sessions = configure(sessions).build().await.expect("good settings");
-        let app = App::new().wrap(SessionMiddleware::new(sessions.clone())).configure(routes);
+        let gate = Gate::default();
+        let app = App::new()
+            .wrap(SessionMiddleware::new(sessions.clone()))
+            .app_data(web::Data::new(gate.clone()))
+            .configure(routes);
         let site = Site::new(actix_web::test::init_service(app).await);
-        Self { sessions, clock, site }
+        Self { sessions, clock, site, gate }
     }
 
     /// Returns whether the store keeps rows, and not the browsers.
@@ -91,8 +96,10 @@ pub(crate) fn routes(config: &mut web::ServiceConfig) {
         .route("/login/{user}/remembered", web::post().to(log_in_remembered))
         .route("/login/{user}/for/{hours}", web::post().to(log_in_for))
         .route("/remember/{remember}", web::post().to(remember))
+        .route("/become/{user}", web::post().to(become_user))
         .route("/logout", web::post().to(log_out))
         .route("/count", web::post().to(count))
+        .route("/count/late", web::post().to(count_late))
         .route("/code/{code}", web::post().to(set_code))
         .route("/code", web::get().to(code))
         .route("/account", web::route().to(account))
@@ -124,6 +131,11 @@ async fn log_in_remembered(mut session: Session<Account>, user: web::Path<String
     HttpResponse::Ok()
 }
 
+async fn become_user(mut session: Session<Account>, user: web::Path<String>) -> impl Responder {
+    session.user_id = Some(user.into_inner());
+    HttpResponse::Ok()
+}
+
 async fn log_out(mut session: Session<Account>) -> impl Responder {
     session.log_out();
     HttpResponse::Ok()
@@ -143,6 +155,13 @@ async fn remember(mut session: Session<Account>, remember: web::Path<bool>) -> i
 
 async fn count(mut session: Session<Account>) -> impl Responder {
     session.count += 1;
+    session.count.to_string()
+}
+
+/// Counts when the session may have been changed since it was read.
+async fn count_late(mut session: Session<Account>, gate: web::Data<Gate>) -> impl Responder {
+    session.count += 1;
+    gate.pass().await;
     session.count.to_string()
 }
 

@@ -1,5 +1,6 @@
 //! Columns that hold keyed hashes, on every store that keeps rows.
 
+use std::error::Error as _;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -8,7 +9,7 @@ use databag_tests::{ManualClock, Site};
 use futures_util::future::join_all;
 use session_runtime::access::{Backing, Listed};
 use session_runtime::{
-    Cleanup, Databag, Error, Keyring, Session, SessionMiddleware, SessionRef, Sessions, Token,
+    Cleanup, Databag, Error, Keyring, Session, SessionMiddleware, SessionRef, Sessions, Snapshot, Token,
 };
 
 use super::app::{MINUTE, SECOND};
@@ -54,6 +55,8 @@ macro_rules! blind {
                 a_log_in_counts_the_sessions_under_an_older_key,
                 log_ins_at_once_end_the_sessions_under_an_older_key,
                 a_page_that_only_reads_moves_the_session_to_the_current_key,
+                blind_bytes_are_found,
+                a_column_that_becomes_blind_or_is_blind_no_more_is_refused,
             }
         }
     };
@@ -294,4 +297,85 @@ pub(crate) async fn a_page_that_only_reads_moves_the_session_to_the_current_key(
     assert_eq!(browser.post("/others").await.body, "ended");
     assert_eq!(count(&sessions, "dana").await, 1);
     assert_eq!(browser.get("/who").await.body, "dana");
+}
+
+/// Two declarations of one bag: with a column, and with the same column blind. The first one makes the table.
+macro_rules! declarations {
+    ($($module:ident $table:literal: $attribute:ident $field:ident: $ty:ty, $first:ident then $second:ident;)+) => {
+        $(
+            mod $module {
+                use session_runtime::Databag;
+
+                #[derive(Databag)]
+                #[databag(name = "clinic/Visit", table = $table)]
+                pub(super) struct Plain {
+                    #[databag($attribute)]
+                    $field: Option<$ty>,
+                }
+
+                #[derive(Databag)]
+                #[databag(name = "clinic/Visit", table = $table)]
+                pub(super) struct Blind {
+                    #[databag($attribute, blind)]
+                    $field: Option<$ty>,
+                }
+            }
+        )+
+
+        pub(crate) async fn a_column_that_becomes_blind_or_is_blind_no_more_is_refused(store: impl Lists) {
+            $(
+                assert_eq!(refusal_of::<$module::$first>(store.clone()).await, None);
+                let refusal = refusal_of::<$module::$second>(store.clone()).await.expect("refused");
+                for name in [$table, stringify!($field)] {
+                    assert!(refusal.contains(&format!("{name:?}")), "{refusal}");
+                }
+                assert_eq!(refusal_of::<$module::$first>(store.clone()).await, None);
+            )+
+        }
+    };
+}
+
+declarations! {
+    of_integers "of_integers": column it: i64, Plain then Blind;
+    of_reals "of_reals": column it: f64, Plain then Blind;
+    of_texts "of_texts": column it: String, Plain then Blind;
+    of_bytes "of_bytes": column it: Vec<u8>, Plain then Blind;
+    of_users "of_users": user_id user_id: String, Plain then Blind;
+    of_numbers "of_numbers": user_id user_id: i64, Plain then Blind;
+    of_keys "of_keys": user_id user_id: Vec<u8>, Plain then Blind;
+    of_addresses "of_addresses": ip_addr ip_addr: std::net::IpAddr, Plain then Blind;
+    of_blind_texts "of_blind_texts": column it: String, Blind then Plain;
+    of_blind_bytes "of_blind_bytes": column it: Vec<u8>, Blind then Plain;
+    of_blind_users "of_blind_users": user_id user_id: i64, Blind then Plain;
+    of_blind_addresses "of_blind_addresses": ip_addr ip_addr: std::net::IpAddr, Blind then Plain;
+}
+
+/// Returns why a bag cannot be built, if it cannot.
+async fn refusal_of<T: Databag>(store: impl Lists) -> Option<String> {
+    let sessions = Sessions::<T>::builder(store).keyring(Keyring::generate()).cleanup(Cleanup::Never);
+    let mut error: Option<&dyn std::error::Error> = None;
+    let refusal = sessions.build().await.err()?;
+    let mut text = refusal.to_string();
+    while let Some(source) = error.map_or(refusal.source(), std::error::Error::source) {
+        text = format!("{text}: {source}");
+        error = Some(source);
+    }
+    Some(text)
+}
+
+#[derive(Databag)]
+#[databag(table = "tags", cookie = "__Host-tag")]
+struct Tagged {
+    #[databag(column, blind, index)]
+    tag: Option<Vec<u8>>,
+}
+
+pub(crate) async fn blind_bytes_are_found(store: impl Lists) {
+    let sessions = Sessions::<Tagged>::builder(store).keyring(Keyring::generate()).cleanup(Cleanup::Never);
+    let sessions = sessions.build().await.expect("good settings");
+    let (token, _) = sessions.create(Tagged { tag: Some(vec![0, 255]) }).await.expect("stored");
+    sessions.create(Tagged { tag: Some(vec![0]) }).await.expect("stored");
+    let found = sessions.find(Tagged::TAG.eq(vec![0, 255])).await.expect("it answers");
+    assert_eq!(found.iter().map(Snapshot::id).collect::<Vec<_>>(), [token.session_id()]);
+    assert_eq!(found[0].tag(), Some(&[0, 255][..]));
 }

@@ -111,6 +111,28 @@ pub(crate) async fn a_user_who_proves_again_who_they_are_is_fresh(store: AnyStor
     assert_eq!(browser.get("/danger").await.body, "kim");
 }
 
+/// By the field, and not by `log_in`.
+pub(crate) async fn a_user_who_is_written_into_the_bag_has_logged_in_freshly(store: AnyStore) {
+    let world = World::open(store).await;
+    let browser = world.user("kim").await;
+    world.clock.advance(6 * MINUTE);
+    assert_eq!(browser.get("/danger").await.status, 403);
+    let before = browser.cookie(COOKIE);
+    // The user who is there already has proved nothing.
+    browser.post("/become/kim").await;
+    assert_eq!((browser.cookie(COOKIE), browser.get("/danger").await.status.as_u16()), (before.clone(), 403));
+    browser.post("/become/eve").await;
+    assert_ne!(browser.cookie(COOKIE), before, "a new token");
+    assert_eq!(browser.get("/danger").await.body, "eve");
+    world.clock.advance(5 * MINUTE + SECOND);
+    assert_eq!(browser.get("/danger").await.status, 403);
+    let visitor = world.browser();
+    visitor.post("/count").await;
+    world.clock.advance(6 * MINUTE);
+    visitor.post("/become/lee").await;
+    assert_eq!(visitor.get("/danger").await.body, "lee");
+}
+
 pub(crate) async fn a_scope_requires_what_it_says(store: AnyStore) {
     let world = World::open(store).await;
     let browser = world.user("kim").await;

@@ -5,6 +5,7 @@ pub(crate) mod blind;
 pub(crate) mod devices;
 pub(crate) mod fields;
 pub(crate) mod flows;
+pub(crate) mod json;
 pub(crate) mod lifetimes;
 pub(crate) mod live;
 pub(crate) mod log_in;
@@ -41,6 +42,12 @@ macro_rules! features {
                     each_ticket_is_taken_once_in_a_thousand_races,
                     of_two_handlers_that_take_one_flow_one_is_answered,
                 }
+                json::{
+                    a_remembered_session_lives_as_long_as_the_bag_says,
+                    a_field_ends_when_its_time_has_passed,
+                    every_value_of_a_flow_comes_back_once,
+                    a_flow_in_a_bag_for_a_new_session_lives_as_long_as_the_field_says,
+                }
                 live::{
                     a_touch_extends_the_idle_limit_as_a_request_does,
                     a_touch_leaves_the_absolute_limit,
@@ -55,6 +62,7 @@ macro_rules! features {
                     a_scope_has_pages_of_its_own,
                     only_a_fresh_log_in_opens_what_needs_one,
                     a_user_who_proves_again_who_they_are_is_fresh,
+                    a_user_who_is_written_into_the_bag_has_logged_in_freshly,
                     a_scope_requires_what_it_says,
                     an_error_handler_finds_the_reason,
                 }

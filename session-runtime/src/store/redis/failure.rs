@@ -28,6 +28,8 @@ pub(super) enum Failure {
     Deadline,
     #[error("the table has no column {0:?}")]
     NoColumn(ColumnRef),
+    #[error("{mismatch}, or remove the key {key:?} when none of them is left")]
+    Column { mismatch: String, key: String },
     #[error("the table has {table} projected columns, and the row {row}")]
     ColumnCount { table: usize, row: usize },
     #[error("field {field:?} of the row does not hold {expected}")]

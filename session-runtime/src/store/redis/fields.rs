@@ -21,7 +21,7 @@
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::store::damage::Damage;
-use crate::store::{Row, Scope, Table, TableColumn};
+use crate::store::{Row, RowVersion, Scope, Table, TableColumn};
 use crate::token::SessionId;
 use crate::value::Value;
 
@@ -38,6 +38,9 @@ pub(super) const MARK: usize = START + 32;
 
 /// What a row has between its calls and its user.
 const NUMBERS: usize = 3 * 8 + 2 * 4;
+
+/// A row up to its expiration.
+pub(super) const VERSION: usize = START + CALLS + 2 * 8;
 
 /// What is stored under an id.
 pub(super) enum Stored {
@@ -157,6 +160,23 @@ pub(super) fn read(table: &Table, id: SessionId, bytes: &[u8]) -> Stored {
         (Some(b'r'), _) => Stored::Row(row(table, id, bytes.get(START..).unwrap_or_default())),
         _ => Stored::Row(unreadable(table, id)),
     }
+}
+
+/// Reads the version of what is stored under an id, cut after [`VERSION`] bytes; `None` if it is no row. A row that is being
+/// renamed, and one that cannot be read, has the default one.
+pub(super) fn version(bytes: &[u8]) -> Option<RowVersion> {
+    match (bytes.first(), other_id(bytes)) {
+        (None | Some(b'g' | b'a'), _) | (Some(b'm' | b'c'), Some(_)) => return None,
+        (Some(b'r'), _) => {}
+        _ => return Some(RowVersion::default()),
+    }
+    let mut rest = bytes.get(START + CALLS..).unwrap_or_default();
+    let [revision, expiration] = [(); 2]
+        .map(|()| take(&mut rest, 8).and_then(|number| number.try_into().ok()).map(i64::from_be_bytes));
+    let version = revision.zip(expiration);
+    let version =
+        version.map(|(revision, expiration)| RowVersion::new(revision, Timestamp::from_millis(expiration)));
+    Some(version.unwrap_or_default())
 }
 
 /// Returns the id that a mark names.

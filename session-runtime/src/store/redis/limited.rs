@@ -79,22 +79,27 @@ impl Rows<'_> {
         })
     }
 
-    /// Ends surplus sessions of a user, but for the newest ones, which are left to the script, and lets the script look at all
-    /// that is left then. `old` is the id of the row that is written or replaced. Ids of rows that were renamed meanwhile are
-    /// followed, and the script finds what was missed.
+    /// Removes the dead entries of the user's set; without any, it ends surplus sessions of the user, but for the newest ones,
+    /// which are left to the script, and lets the script look at as many entries as are left then. `old` is the id of the row
+    /// that is written or replaced. Ids of rows that were renamed meanwhile are followed, and the script finds what was missed.
     pub(super) async fn thin_out(
         &self,
         limit: &mut Limit<'_>,
         old: SessionId,
     ) -> Result<Vec<SessionId>, Failure> {
+        if self.drop_dead(&limit.set).await? {
+            return Ok(Vec::new());
+        }
         let LimitedWrite { now, .. } = limit.limited;
         let new = limit.limited.row();
         let user = new.user.as_ref().ok_or(Failure::NoColumn(ColumnRef::User))?;
         let left = u64::from(limit.limited.others()) + u64::from(AT_ONCE / 2);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
         let (mut newest, mut removed) = (BTreeSet::new(), Vec::new());
+        let mut entries = 0;
         let mut scan = self.scan_of(user)?;
         while let Some(ids) = self.scan(&mut scan).await? {
+            entries += ids.len();
             for ids in ids.chunks(CONCURRENT_CALLS) {
                 let rows = self.follow_all(ids, user).await?.into_iter();
                 let others = rows.filter(|row| row.id != new.id && row.id != old);
@@ -112,7 +117,9 @@ impl Rows<'_> {
                 }
             }
         }
-        limit.values[6] = u64::MAX.to_string().into_bytes();
+        // Entries without a row are few: they are those of calls that have failed.
+        let most = (entries - removed.len().min(entries)).saturating_add(left);
+        limit.values[6] = most.to_string().into_bytes();
         Ok(removed)
     }
 
@@ -194,10 +201,17 @@ impl Rows<'_> {
 
     /// Makes step 2, and returns the ids of the user's rows.
     async fn announce(&self, row: &Row) -> Result<Vec<SessionId>, Failure> {
-        let Some(index) = self.index_call(row) else { return Ok(Vec::new()) };
-        let answer = self.write(&[index.value("ids")]).await?.values.pop();
-        let (_, ids) = reply_with_values(answer.unwrap_or(redis::Value::Nil))?;
-        Ok(ids.iter().filter_map(|id| parse_id(id)).collect())
+        let user = row.user.as_ref().filter(|_| self.table.user.is_some());
+        let Some(user) = user else { return Ok(Vec::new()) };
+        loop {
+            let index = self.index_under(user, row).value("ids");
+            let answer = self.write(&[index]).await?.values.pop();
+            let (_, ids) = reply_with_values(answer.unwrap_or(redis::Value::Nil))?;
+            // Each of them is looked up, also if its row expired long ago.
+            if ids.len() < AT_ONCE as usize || !self.drop_dead(&self.user_key(user)).await? {
+                return Ok(ids.iter().filter_map(|id| parse_id(id)).collect());
+            }
+        }
     }
 
     /// Makes step 3: removes the surplus among the rows of these ids, and returns the ids of what was removed. `old` is the

@@ -149,17 +149,36 @@ impl Rows<'_> {
         self.ask(Call::command("GET", key)).await
     }
 
+    /// Notes what the columns of the table hold, where it is not noted.
+    pub(super) async fn note_columns(&self) -> Result<(), Failure> {
+        let key = |column: &str| format!("{}columns}}:{column}", self.prefix);
+        let note = |(column, ty): (&str, &str)| Call::command("SET", key(column)).value(ty).value("NX");
+        let calls: Vec<_> = self.table.column_types().map(note).collect();
+        for answer in self.write(&calls).await?.values {
+            answer.extract_error()?;
+        }
+        for (column, needed) in self.table.column_types() {
+            let noted: String = self.ask(Call::command("GET", key(column))).await?;
+            if noted != needed {
+                let mismatch = self.table.column_mismatch(column, &noted, needed);
+                return Err(Failure::Column { mismatch, key: key(column) });
+            }
+        }
+        Ok(())
+    }
+
     /// Starts reading the ids of a user's sessions. It may miss a session whose id changes meanwhile.
     pub(super) fn scan_of(&self, user: &Value) -> Result<Scan, Failure> {
         if self.table.user.is_none() {
             return Err(Failure::NoColumn(ColumnRef::User));
         }
-        Ok(Scan::of(self.user_key(user)))
+        Ok(Scan { has_dead: true, ..Scan::of(self.user_key(user)) })
     }
 
     /// Returns the ids of a user's sessions as they are at one time, for calls that must miss none.
     async fn ids_of(&self, user: &Value) -> Result<Vec<SessionId>, Failure> {
         let Scan { key, .. } = self.scan_of(user)?;
+        self.drop_dead(&key).await?;
         let ids: Vec<Vec<u8>> = self.ask(Call::command("ZRANGE", key).value("0").value("-1")).await?;
         Ok(ids.iter().filter_map(|id| parse_id(id)).collect())
     }
@@ -252,6 +271,13 @@ impl Rows<'_> {
         let part = part.value("COUNT").value(IDS.to_string());
         let (next, entries): (u64, Vec<Vec<u8>>) = self.ask(part).await?;
         scan.cursor = (next != 0).then_some(next);
+        // A reader needs no server that takes writes.
+        if scan.cursor.is_some()
+            && std::mem::take(&mut scan.has_dead)
+            && let Err(error) = self.drop_dead(&scan.key).await
+        {
+            tracing::debug!(%error, "a reader removes no dead entries of a user's set");
+        }
         let is_asked = |score: &[u8]| scan.kind == Kind::Ever || !score.starts_with(b"-");
         let ids = entries.chunks_exact(2).filter(|entry| is_asked(&entry[1]));
         Ok(Some(ids.filter_map(|entry| parse_id(&entry[0])).collect()))
@@ -273,11 +299,13 @@ pub(super) struct Scan {
     /// Where the next part begins; `None` at the end.
     cursor: Option<u64>,
     kind: Kind,
+    /// Whether it may have entries of rows that expired long ago: the set of a user, unless they were removed.
+    has_dead: bool,
 }
 
 impl Scan {
     fn of(key: String) -> Self {
-        Self { key, cursor: Some(0), kind: Kind::Ever }
+        Self { key, cursor: Some(0), kind: Kind::Ever, has_dead: false }
     }
 }
 

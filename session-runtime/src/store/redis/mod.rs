@@ -11,6 +11,8 @@
 //! databag:{sessions:3f}:3f09..e1    the row of the id 3f09..e1, in the shard of its first byte
 //! databag:{sessions:3f}             the ids of that shard, by expiration
 //! databag:{sessions:user:i7}        the ids of the user 7, by expiration
+//! databag:{sessions:owner}          the bag that the table belongs to
+//! databag:{sessions:columns}:email  what the column `email` holds
 //! ```
 //!
 //! The text in braces decides the slot of a cluster, so one script changes a row together with the list of its shard. The
@@ -53,7 +55,9 @@ use self::near_cache::NearCache;
 use self::rows::Rows;
 use self::server::check_server;
 use self::url::START_UP_TIMEOUT;
-use super::{Directory, Filter, LimitedWrite, Outcome, Page, Row, Store, StoreError, Table, Update};
+use super::{
+    Directory, Filter, LimitedWrite, Outcome, Page, Row, RowVersions, Store, StoreError, Table, Update,
+};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
 
@@ -108,9 +112,9 @@ use crate::token::SessionId;
 /// in fact a cluster, or a proxy in front of one, needs the URL of a cluster.
 ///
 /// The server does nothing else while the script runs. So the script looks at 1,000 sessions at most besides those that stay. If
-/// the user has more, the oldest surplus ones end before, a few at a time, and it is several steps: a call that fails, or whose
-/// deadline passes, may have ended some of them and written nothing, and the next one continues. `max_per_user` keeps users
-/// below that number.
+/// the user has more, those that expired long ago leave the index first, and then the oldest surplus ones end, a few at a
+/// time, and it is several steps: a call that fails, or whose deadline passes, may have ended some of them and written
+/// nothing, and the next one continues. `max_per_user` keeps users below that number.
 ///
 /// In a cluster the sessions of a user are in different slots, and it is several steps. The surplus sessions end first, and the new
 /// one begins then. So a user never has more usable sessions than allowed, and the newcomer stays until a later log-in ends it. But a
@@ -361,7 +365,13 @@ impl Store for RedisStore {
     async fn claim(&self, table: &Table, bag: &str, deadline: Instant) -> Result<String, StoreError> {
         let mut store = self.clone();
         store.prepare(table, Duration::ZERO).await?;
-        store.within("note the bag of its table", deadline, async |rows| rows.claim(bag).await).await
+        let owner = store.within("note the bag of its table", deadline, async |rows| rows.claim(bag).await);
+        let owner = owner.await?;
+        if owner == bag {
+            let operation = "note the columns of its table";
+            store.within(operation, deadline, async |rows| rows.note_columns().await).await?;
+        }
+        Ok(owner)
     }
 
     async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
@@ -370,6 +380,10 @@ impl Store for RedisStore {
 
     async fn load_cached(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
         self.within("load a row", deadline, async |rows| rows.load_cached(id).await).await
+    }
+
+    async fn load_versions(&self, ids: &[SessionId], deadline: Instant) -> Result<RowVersions, StoreError> {
+        self.within("load rows", deadline, async |rows| Ok(rows.load_versions(ids).await)).await
     }
 
     async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use redis::{FromRedisValue, RedisError};
 
 use super::failure::Failure;
@@ -12,7 +13,7 @@ use super::link::{Answers, Call, Link};
 use super::near_cache::NearCache;
 use super::scripts;
 use crate::clock::Timestamp;
-use crate::store::{Outcome, Row, Scope, Table, Update};
+use crate::store::{Outcome, Row, RowVersion, RowVersions, Scope, Table, Update};
 use crate::token::{Hex, SessionId, fill_random};
 use crate::value::Value;
 
@@ -141,6 +142,26 @@ impl Rows<'_> {
         self.readable(id, stored).await
     }
 
+    /// Reads the versions of rows, all at once: those of one server do not wait for another one.
+    pub(super) async fn load_versions(&self, ids: &[SessionId]) -> RowVersions {
+        let read = ids.iter().map(async |id| {
+            let answer = self.link.send(&[self.read_call(*id, fields::VERSION)], 0, self.deadline).await;
+            let bytes = answer.and_then(|mut answers| read_bytes(answers.values.pop()));
+            (
+                *id,
+                bytes.map(|bytes| bytes.map_or(Some(RowVersion::default()), |bytes| fields::version(&bytes))),
+            )
+        });
+        let mut versions = RowVersions::default();
+        for (id, read) in join_all(read).await {
+            match read {
+                Ok(version) => versions.found.extend(version.map(|version| (id, version))),
+                Err(failure) => versions.failed.push((id, failure.into_error("load a row"))),
+            }
+        }
+        versions
+    }
+
     async fn readable(&self, id: SessionId, stored: Stored) -> Result<Option<Row>, Failure> {
         match stored {
             Stored::Row(row) => Ok(Some(row)),
@@ -165,16 +186,9 @@ impl Rows<'_> {
     }
 
     fn read_stored(&self, id: SessionId, answer: Option<redis::Value>) -> Result<Stored, Failure> {
-        Ok(match answer {
-            Some(redis::Value::BulkString(bytes)) => fields::read(self.table, id, &bytes),
-            // It is no string: another program has written it.
-            Some(redis::Value::ServerError(error)) if error.code() == "WRONGTYPE" => {
-                Stored::Row(fields::unreadable(self.table, id))
-            }
-            other => {
-                other.unwrap_or(redis::Value::Nil).extract_error()?;
-                return Err(Failure::malformed("the row", "bytes"));
-            }
+        Ok(match read_bytes(answer)? {
+            Some(bytes) => fields::read(self.table, id, &bytes),
+            None => Stored::Row(fields::unreadable(self.table, id)),
         })
     }
 
@@ -236,10 +250,28 @@ impl Rows<'_> {
     /// entry.
     pub(super) fn index_under(&self, user: &Value, row: &Row) -> Call {
         Call::script(&scripts::INDEX_USER, &[self.user_key(user)])
-            .value(row.id.to_string())
-            .value(score(row.expiration))
             .value(CLOCK_SKEW.as_millis().to_string())
             .value(LAST_EXPIRY.to_string())
+            .value(row.id.to_string())
+            .value(score(row.expiration))
+    }
+
+    /// Removes the entries of a user's set whose rows expired long ago, a bounded number in each step. Returns whether there
+    /// were any.
+    pub(super) async fn drop_dead(&self, set: &str) -> Result<bool, Failure> {
+        const AT_ONCE: usize = 1_000;
+        let mut dropped = false;
+        loop {
+            let step = Call::script(&scripts::DROP_DEAD, &[set.to_owned()])
+                .value(CLOCK_SKEW.as_millis().to_string())
+                .value(LAST_EXPIRY.to_string())
+                .value(AT_ONCE.to_string());
+            let count: usize = self.ask(step).await?;
+            dropped |= count > 0;
+            if count < AT_ONCE {
+                return Ok(dropped);
+            }
+        }
     }
 
     /// Makes the call that removes an id from the set of a user.
@@ -317,6 +349,18 @@ impl Rows<'_> {
 /// Reads an answer of the server.
 fn read_answer<T: FromRedisValue>(answer: redis::Value) -> Result<T, Failure> {
     Ok(T::from_redis_value(answer.extract_error()?).map_err(RedisError::from)?)
+}
+
+/// Reads the bytes that are stored under an id; `None` if it is no string: another program has written it.
+fn read_bytes(answer: Option<redis::Value>) -> Result<Option<Vec<u8>>, Failure> {
+    match answer {
+        Some(redis::Value::BulkString(bytes)) => Ok(Some(bytes)),
+        Some(redis::Value::ServerError(error)) if error.code() == "WRONGTYPE" => Ok(None),
+        other => {
+            other.unwrap_or(redis::Value::Nil).extract_error()?;
+            Err(Failure::malformed("the row", "bytes"))
+        }
+    }
 }
 
 /// Reads the word that a script returns, or the start of a mark.

@@ -113,27 +113,49 @@ macro_rules! evict {
     };
 }
 
-/// Adds an id to the sessions of a user, and keeps the set for as long as its last entry. Entries that expired long ago
-/// are removed, more than one at a time and few enough not to block the server, so that the set of a daily visitor does not
-/// grow. With one value more it returns all ids of the set.
+/// Defines `drop_dead`: it keeps a user's set for as long as its last entry, removes the entries that expired long ago, and
+/// returns how many: at most so many, few enough not to block the server.
 ///
-/// Keys: the user's set. Values: id, expiration, how long a row outlives its expiration, the last time at which a key can
+/// Its values are the first ones of a script: how long a row outlives its expiration, the last time at which a key can
 /// expire.
-pub(super) static INDEX_USER: Script = Script::new(
+macro_rules! drop_dead {
+    () => {
+        r"
+        local function drop_dead(most)
+            local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
+            if not last then return 0 end
+            local ends = math.min(last + ARGV[1], tonumber(ARGV[2]))
+            redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', ends))
+            local now = ends - redis.call('PTTL', KEYS[1])
+            local before = string.format('%.0f', now - ARGV[1])
+            local dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before, 'LIMIT', 0, most)
+            if dead[1] then redis.call('ZREM', KEYS[1], unpack(dead)) end
+            return #dead
+        end
+        "
+    };
+}
+
+/// Adds an id to the sessions of a user. Some dead entries are removed, more than one, so that the set of a daily visitor
+/// does not grow. With one value more it returns all ids of the set.
+///
+/// Keys: the user's set. Values: two for `drop_dead`, id, expiration.
+pub(super) static INDEX_USER: Script = Script::new(concat!(
+    drop_dead!(),
     r"
-    redis.call('ZADD', KEYS[1], 'GT', ARGV[2], ARGV[1])
-    local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')[2]
-    local ends = math.min(last + ARGV[3], tonumber(ARGV[4]))
-    redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', ends))
-    local now = ends - redis.call('PTTL', KEYS[1])
-    local dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ARGV[3]), 'LIMIT', 0, 100)
-    if dead[1] then redis.call('ZREM', KEYS[1], unpack(dead)) end
+    redis.call('ZADD', KEYS[1], 'GT', ARGV[4], ARGV[3])
+    drop_dead(100)
     if not ARGV[5] then return 'stored' end
     local ids = redis.call('ZRANGE', KEYS[1], 0, -1)
     table.insert(ids, 1, 'stored')
     return ids
     ",
-);
+));
+
+/// Removes dead entries of the sessions of a user, and returns how many.
+///
+/// Keys: the user's set. Values: two for `drop_dead`, how many at most.
+pub(super) static DROP_DEAD: Script = Script::new(concat!(drop_dead!(), "return drop_dead(ARGV[3])"));
 
 /// Inserts a row.
 ///

@@ -25,10 +25,10 @@ use self::connections::{Connections, Lease};
 use self::driver::{Failure, Parameter, Query, SqlDriver};
 use self::startup::STARTUP_TIMEOUT;
 use super::sql::filter::Statement;
-use super::sql::rows::Rows;
+use super::sql::rows::{Rows, VERSION};
 use super::sql::table::Limits;
 use super::sql::{Cells, Datum, Mismatch, required_columns};
-use super::{Filter, LimitedWrite, Outcome, Page, Row, StoreError, Table, Update, Write};
+use super::{Filter, LimitedWrite, Outcome, Page, Row, RowVersions, StoreError, Table, Update, Write};
 use crate::clock::Timestamp;
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
@@ -167,16 +167,20 @@ impl<D: SqlDriver> SqlStore<D> {
         Ok(result.rows.into_iter().next().and_then(|cells| read(rows, cells)))
     }
 
-    async fn load_many(&self, ids: &[SessionId], deadline: Instant) -> Result<Vec<Row>, StoreError> {
+    async fn load_versions(&self, ids: &[SessionId], deadline: Instant) -> Result<RowVersions, StoreError> {
         const OPERATION: &str = "load rows";
-        let Prepared { rows, types, .. } = self.prepared(OPERATION)?;
-        if ids.is_empty() {
-            return Ok(Vec::new());
+        let Prepared { rows, .. } = self.prepared(OPERATION)?;
+        let mut versions = RowVersions::default();
+        if !ids.is_empty() {
+            let Statement { sql, values } = rows.load_versions(ids).map_err(failed(OPERATION))?;
+            let query = Query::once(sql, values.iter().map(Datum::from), &VERSION);
+            let result = self.run(OPERATION, Call::Fetch, &query, deadline).await?;
+            versions.found.extend(result.rows.into_iter().filter_map(|cells| {
+                let mut cells = cells.into_iter();
+                Rows::read_version(|| cells.next().flatten().map(Datum::from))
+            }));
         }
-        let Statement { sql, values } = rows.load_many(ids).map_err(failed(OPERATION))?;
-        let query = Query::once(sql, values.iter().map(Datum::from), types);
-        let result = self.run(OPERATION, Call::Fetch, &query, deadline).await?;
-        Ok(result.rows.into_iter().filter_map(|cells| read(rows, cells)).collect())
+        Ok(versions)
     }
 
     async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {
@@ -489,8 +493,12 @@ macro_rules! delegate {
                 self.0.load(id, deadline).await
             }
 
-            async fn load_many(&self, ids: &[SessionId], deadline: Instant) -> Result<Vec<Row>, StoreError> {
-                self.0.load_many(ids, deadline).await
+            async fn load_versions(
+                &self,
+                ids: &[SessionId],
+                deadline: Instant,
+            ) -> Result<RowVersions, StoreError> {
+                self.0.load_versions(ids, deadline).await
             }
 
             async fn insert(&self, row: Row, deadline: Instant) -> Result<(), StoreError> {

@@ -19,7 +19,9 @@ use super::{SqlStore, delegate, failed, removed_id};
 use crate::clock::Timestamp;
 use crate::store::sql::dialect::{Catalog, Dialect, MaxLength, Names};
 use crate::store::sql::{Cells, ColumnRole, Datum};
-use crate::store::{Directory, Filter, LimitedWrite, Outcome, Page, Row, Store, StoreError, Table, Update};
+use crate::store::{
+    Directory, Filter, LimitedWrite, Outcome, Page, Row, RowVersions, Store, StoreError, Table, Update,
+};
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 

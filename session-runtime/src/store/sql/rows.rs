@@ -9,13 +9,22 @@ use super::{ColumnRole, Datum, Mismatch, required_columns};
 use crate::clock::Timestamp;
 use crate::store::damage::Damage;
 use crate::store::{
-    ColumnRef, Comparison, Filter, LimitedWrite, Order, Page, Row, Scope, Table, TableColumn, Update,
+    ColumnRef, Comparison, Filter, LimitedWrite, Order, Page, Row, RowVersion, Scope, Table, TableColumn,
+    Update,
 };
 use crate::token::SessionId;
 use crate::value::{ColumnType, Value};
 
 /// The most bytes of a value that are read where the table has no limit. No database here has longer values.
 const MAX_VALUE: usize = 1 << 30;
+
+/// The types of the cells of a version: id, revision, expiration.
+#[cfg_attr(
+    not(any(feature = "mysql", feature = "postgres")),
+    expect(dead_code, reason = "SQLite has no server to go to")
+)]
+pub(in crate::store) const VERSION: [ColumnType; 3] =
+    [ColumnType::Blob, ColumnType::Integer, ColumnType::Integer];
 
 /// The statements of one table. What every call needs is made once.
 #[derive(Debug)]
@@ -170,6 +179,24 @@ impl Rows {
         }
     }
 
+    /// Makes a version from its cells. `None` if the key is no session id.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres")),
+        expect(dead_code, reason = "SQLite has no server to go to")
+    )]
+    pub(in crate::store) fn read_version<'c>(
+        mut cell: impl FnMut() -> Option<Datum<'c>>,
+    ) -> Option<(SessionId, RowVersion)> {
+        let id = cell()?.id()?;
+        let version = match [cell(), cell()] {
+            [Some(Datum::Integer(revision)), Some(Datum::Integer(expiration))] => {
+                RowVersion::new(revision, Timestamp::from_millis(expiration))
+            }
+            _ => RowVersion::default(),
+        };
+        Some((id, version))
+    }
+
     /// Makes a row from its cells, which `cell` returns in the order of [`required_columns`]. `None` if its key is no
     /// session id.
     ///
@@ -201,13 +228,17 @@ impl Rows {
         Some(Row { id, state, user, ip, created, expiration, revision, columns, damaged: damage.first() })
     }
 
-    /// Selects the rows of ids.
+    /// Selects the versions of the rows of ids: cells of the types [`VERSION`].
     #[cfg_attr(
         not(any(feature = "mysql", feature = "postgres")),
         expect(dead_code, reason = "SQLite has no server to go to")
     )]
-    pub(in crate::store) fn load_many(&self, ids: &[SessionId]) -> Result<Statement, Mismatch> {
-        let mut statement = self.begin(&format!("{} WHERE {} IN (", self.select, self.names.id));
+    pub(in crate::store) fn load_versions(&self, ids: &[SessionId]) -> Result<Statement, Mismatch> {
+        let Names { table, id, .. } = &self.names;
+        let [revision, expiration] = [&self.table.revision, &self.table.expiration]
+            .map(|name| (self.dialect.bounded)(&self.dialect.quoted(name), ColumnType::Integer, MAX_VALUE));
+        let mut statement =
+            self.begin(&format!("SELECT {id}, {revision}, {expiration} FROM {table} WHERE {id} IN ("));
         for (n, id) in ids.iter().enumerate() {
             statement.push(if n == 0 { "" } else { ", " });
             statement.push_id(*id);

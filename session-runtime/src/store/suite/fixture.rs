@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::clock::Timestamp;
 use crate::store::{
-    ColumnRef, Comparison, Directory, Filter, LimitedWrite, Outcome, Page, Row, Scope, Store, StoreError,
-    Table, TableColumn, Update, Write,
+    ColumnRef, Comparison, Directory, Filter, LimitedWrite, Outcome, Page, Row, RowVersions, Scope, Store,
+    StoreError, Table, TableColumn, Update, Write,
 };
 use crate::token::{Hex, SessionId, fill_random};
 use crate::value::{ColumnType, Value};
@@ -87,8 +87,8 @@ impl<S: Store> TimedStore<S> {
         self.0.load_cached(id, deadline()).await
     }
 
-    pub(super) async fn load_many(&self, ids: &[SessionId]) -> Result<Vec<Row>, StoreError> {
-        self.0.load_many(ids, deadline()).await
+    pub(super) async fn load_versions(&self, ids: &[SessionId]) -> Result<RowVersions, StoreError> {
+        self.0.load_versions(ids, deadline()).await
     }
 
     pub(super) async fn insert(&self, row: Row) -> Result<(), StoreError> {

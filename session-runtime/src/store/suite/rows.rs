@@ -1,5 +1,6 @@
 //! The checks of every store: rows by their ids.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::fixture::{
     next, now, of_user, replace, row, table,
 };
 use crate::clock::Timestamp;
-use crate::store::{Outcome, Row, Scope, Store, StoreError, Update};
+use crate::store::{Outcome, Row, RowVersion, RowVersions, Scope, Store, StoreError, Update};
 use crate::token::SessionId;
 use crate::value::Value;
 
@@ -34,7 +35,7 @@ pub(super) async fn check_store<S: Store + Clone>(open: &impl AsyncFn() -> S) ->
         a_replaced_id_is_gone_for_every_call,
         delete_returns_whether_there_was_a_row,
         a_cached_load_has_what_was_acknowledged,
-        many_rows_are_loaded_by_their_ids,
+        the_versions_of_many_rows_are_loaded,
         an_update_racing_a_deletion_leaves_no_row,
         an_id_change_racing_a_deletion_leaves_no_row_or_the_new_one,
         pruning_removes_only_expired_rows_and_respects_its_limit,
@@ -285,23 +286,37 @@ async fn delete_returns_whether_there_was_a_row<S: Store>(store: TimedStore<S>) 
     ensure("the row", store.load(id(1)).await?, Some(again))
 }
 
-async fn many_rows_are_loaded_by_their_ids<S: Store>(store: TimedStore<S>) -> CheckResult {
+async fn the_versions_of_many_rows_are_loaded<S: Store>(store: TimedStore<S>) -> CheckResult {
     let stored: Vec<_> = (0..10).map(|n| full_row(1 + 30 * n)).collect();
     for row in &stored {
         store.insert(row.clone()).await?;
     }
     let ids: Vec<_> = (1..=300).map(id).collect();
     for count in [0, 1, 31, 256, 300] {
-        let rows = store.load_many(&ids[..count]).await?;
         let is_asked = |row: &&Row| ids[..count].contains(&row.id);
-        let expected: Vec<_> = stored.iter().filter(is_asked).cloned().collect();
-        ensure("how many rows", rows.len(), expected.len())?;
-        for row in expected {
-            let found = rows.iter().find(|found| found.id == row.id).cloned();
-            ensure("the row", found, Some(row))?;
-        }
+        let expected = stored.iter().filter(is_asked).map(|row| (row.id, RowVersion::of(row))).collect();
+        ensure("the versions", versions(&store, &ids[..count]).await?, expected)?;
     }
-    Ok(())
+    let after = next(&stored[0]);
+    ensure(
+        "the update",
+        store.update(replace(&stored[0], Scope::Row, after.clone())).await?,
+        Outcome::Stored,
+    )?;
+    ensure("whether it was deleted", store.delete(stored[1].id).await?, true)?;
+    let expected = BTreeMap::from([(after.id, RowVersion::of(&after))]);
+    ensure("the versions", versions(&store, &[after.id, stored[1].id]).await?, expected)
+}
+
+async fn versions<S: Store>(
+    store: &TimedStore<S>,
+    ids: &[SessionId],
+) -> Result<BTreeMap<SessionId, RowVersion>, CheckError> {
+    let RowVersions { found, failed } = store.load_versions(ids).await?;
+    match failed.into_iter().next() {
+        Some((_, error)) => Err(error.into()),
+        None => Ok(found.into_iter().collect()),
+    }
 }
 
 async fn a_cached_load_has_what_was_acknowledged<S: Store>(store: TimedStore<S>) -> CheckResult {
