@@ -249,8 +249,11 @@ mod tests {
         served.lines().filter_map(kind).filter(|(name, _)| name.starts_with("databag_")).collect()
     }
 
+    /// A label and the values that a query selects.
+    type Selected = (String, Vec<String>);
+
     /// Returns the selectors of a query: the metric, and the label and the values of each matcher.
-    fn selectors(query: &str) -> Vec<(String, Vec<(String, Vec<String>)>)> {
+    fn selectors(query: &str) -> Vec<(String, Vec<Selected>)> {
         let mut found = Vec::new();
         let mut rest = query;
         while let Some(at) = rest.find("databag_") {
@@ -305,7 +308,7 @@ mod tests {
                     for (name, value) in fields {
                         match (name.as_str(), value.as_str()) {
                             ("expr" | "query", Some(query)) if query.contains("databag_") => {
-                                queries.push(query.to_owned())
+                                queries.push(query.to_owned());
                             }
                             _ => walk(value, queries),
                         }

@@ -66,16 +66,14 @@ async fn one_failure_is_told_once_with_what_the_request_wanted() {
     let browser = world.customer().await;
     let value = browser.cookie(COOKIE).expect("a cookie");
     let cases = [
-        ("/read", Some(Call::Load), Stage::Load, Failure::Store),
-        ("/save", Some(Call::Update), Stage::Store, Failure::Store),
-        ("/update", Some(Call::Update), Stage::Update, Failure::Store),
+        ("/read", Call::Load, Stage::Load, Failure::Store),
+        ("/save", Call::Update, Stage::Store, Failure::Store),
+        ("/update", Call::Update, Stage::Update, Failure::Store),
     ];
     for (path, call, stage, failure) in cases {
         let browser = site.browser();
         browser.set_cookie(COOKIE, &value);
-        for call in call {
-            world.watch.fail(call, Fault::Down);
-        }
+        world.watch.fail(call, Fault::Down);
         told.take();
         assert_eq!(browser.post(path).await.status, 503, "{path}");
         assert_eq!(failures(&told.take()), [(stage, failure)], "{path}");

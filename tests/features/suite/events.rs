@@ -496,17 +496,18 @@ pub(crate) async fn an_observer_may_use_the_sessions_in_a_task(store: AnyStore) 
 pub(crate) async fn no_event_shows_a_token_or_a_whole_id(store: AnyStore) {
     let world = World::open(store).await;
     let browser = world.site.browser();
-    let (mut secrets, mut shown) = (Vec::new(), String::new());
+    let (mut secrets, mut told) = (Vec::new(), Vec::new());
     for path in ["/visit", "/update", "/login/4242424242", "/rotate", "/big", "/logout"] {
         browser.post(path).await;
         if let Some(cookie) = browser.cookie(COOKIE) {
             secrets.extend([id(&browser).to_string()[..9].to_owned(), cookie]);
         }
-        shown += &format!("{:?}", world.told.take());
+        told.extend(world.told.take());
     }
     browser.set_cookie(COOKIE, "junk-that-is-no-token");
     browser.get("/read").await;
-    shown += &format!("{:?}", world.told.take());
+    told.extend(world.told.take());
+    let shown = format!("{told:?}");
     assert!(secrets.len() > 4 && shown.contains("Rejected"), "{shown}");
     secrets.extend(["junk-that-is-no-token".to_owned(), "4242424242".to_owned()]);
     for secret in &secrets {
