@@ -16,7 +16,8 @@ use crate::codec::{Codec as _, Framing};
 use crate::engine::cleanup::clean_up;
 use crate::engine::config::{Cleanup, LONGEST_LIFE, SessionConfig};
 use crate::engine::core::{BagEncoding, Engine, Parts, os_token};
-use crate::engine::hooks::Hooks;
+use crate::engine::event::Event;
+use crate::engine::observers::Observers;
 use crate::envelope::{Keyring, Protection, hash_type};
 use crate::error::{Error, Rejection};
 #[cfg(feature = "actix")]
@@ -78,7 +79,7 @@ pub(crate) struct Settings<S> {
     pub(crate) config: SessionConfig,
     ip_binding: Option<Bind>,
     production: bool,
-    hooks: Hooks,
+    observers: Observers,
     clock: Box<dyn Clock>,
     tokens: Box<dyn TokenSource>,
     #[cfg(feature = "actix")]
@@ -94,7 +95,7 @@ impl<T: Databag> Sessions<T> {
             config: SessionConfig::new(T::SCHEMA),
             ip_binding: None,
             production: false,
-            hooks: Hooks::default(),
+            observers: Observers::default(),
             clock: Box::new(SystemTime::now),
             tokens: Box::new(os_token),
             #[cfg(feature = "actix")]
@@ -189,30 +190,91 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set(|settings| settings.config.watch_period = period)
     }
 
-    /// Sets a callback for each session that is stored for the first time.
+    /// Adds an observer of all [`Event`]s of these sessions: for counters, an audit log, a console. Several observers add up.
+    ///
+    /// It is called where the event happens, within the request, and perhaps while the session waits to be written by other
+    /// requests: let it be quick, and never block. What takes longer, and every call of these [`Sessions`], belongs into a
+    /// task (`tokio::spawn`) or behind a channel. A panic of it is logged, and changes nothing.
+    ///
+    /// With an observer the calls of the store are timed, and the live sessions are counted after each clean-up in the
+    /// background. The other callbacks, such as [`on_started`](Self::on_started), cost neither.
+    pub fn on_event(self, observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.set(|settings| settings.observers.add(observer))
+    }
+
+    /// Counts the events of these sessions by the facade [`metrics`](https://docs.rs/metrics), for the exporter that the program
+    /// has installed before this call: `databag_loads_total{outcome}`, `databag_store_duration_seconds{store,op,outcome}` and
+    /// others. Each has the label `bag`, the name of the bag; none has an id. `docs/observability.md` lists them.
+    ///
+    /// `databag_sessions_live` is what was counted last: after each [`cleanup`](Self::cleanup) in the background, and by
+    /// [`Sessions::count_all`], which a handler of `/metrics` can call first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use session_runtime::{Databag, Error, Keyring, Sessions, SqliteStore};
+    /// # #[derive(Databag)]
+    /// # struct Shop { visits: u32 }
+    /// # async fn start(store: SqliteStore, keyring: Keyring) -> Result<(), Error> {
+    /// let sessions = Sessions::<Shop>::builder(store).keyring(keyring).metrics().build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn metrics(self) -> Self {
+        self.on_event(crate::engine::metrics::observer(T::SCHEMA.name))
+    }
+
+    /// Adds a callback for each session that is stored for the first time: [`Event::Created`].
     pub fn on_started(self, hook: impl Fn(SessionId) + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.hooks.started = Box::new(hook))
+        self.hook(hook, |event| match event {
+            Event::Created { session } => Some(*session),
+            _ => None,
+        })
     }
 
-    /// Sets a callback for each session that a request has loaded.
+    /// Adds a callback for each session that a request has loaded: [`Event::Loaded`].
     pub fn on_loaded(self, hook: impl Fn(SessionId) + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.hooks.loaded = Box::new(hook))
+        self.hook(hook, |event| match event {
+            Event::Loaded { session } => Some(*session),
+            _ => None,
+        })
     }
 
-    /// Sets a callback for each session that changes its id; it gets the old id and the new one.
+    /// Adds a callback for each session that changes its id; it gets the old id and the new one: [`Event::Rotated`].
     pub fn on_rotated(self, hook: impl Fn(SessionId, SessionId) + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.hooks.rotated = Box::new(hook))
+        let hook = move |(from, to)| hook(from, to);
+        self.hook(hook, |event| match event {
+            Event::Rotated { from, to } => Some((*from, *to)),
+            _ => None,
+        })
     }
 
-    /// Sets a callback for each session that is ended, except by expiry. For the sessions that a log-in ends because of
-    /// `max_per_user` it is not called if the store's answer to that log-in was lost.
+    /// Adds a callback for each session that is ended, except by expiry: [`Event::Ended`]. For the sessions that a log-in ends
+    /// because of `max_per_user` it is not called if the store's answer to that log-in was lost.
     pub fn on_deleted(self, hook: impl Fn(SessionId) + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.hooks.deleted = Box::new(hook))
+        self.hook(hook, |event| match event {
+            Event::Ended { session, .. } => Some(*session),
+            _ => None,
+        })
     }
 
-    /// Sets a callback for each cookie that is not accepted; it gets the reason. The visitor is then anonymous.
+    /// Adds a callback for each token that is not accepted; it gets the reason. The visitor is then anonymous:
+    /// [`Event::Rejected`], and [`Event::Expired`].
     pub fn on_rejected(self, hook: impl Fn(Rejection) + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.hooks.rejected = Box::new(hook))
+        self.hook(hook, |event| match event {
+            Event::Rejected { reason, .. } => Some(*reason),
+            Event::Expired { .. } => Some(Rejection::Expired),
+            _ => None,
+        })
+    }
+
+    fn hook<E: 'static>(
+        self,
+        hook: impl Fn(E) + Send + Sync + 'static,
+        pick: fn(&Event) -> Option<E>,
+    ) -> Self {
+        self.set(|settings| settings.observers.add_hook(pick, hook))
     }
 
     /// Replaces the system's clock, for tests: by a [`ManualClock`](crate::testing::ManualClock).
@@ -251,7 +313,8 @@ type Building<T, A> = Pin<Box<dyn Future<Output = Result<Sessions<T, A>, Error>>
 
 impl<S: Backing> Settings<S> {
     async fn build<T: Databag>(self) -> Result<Sessions<T, S::Access>, Error> {
-        let Self { store, protection, mut config, ip_binding, production, hooks, clock, tokens, .. } = self;
+        let Self { store, protection, mut config, ip_binding, production, observers, clock, tokens, .. } =
+            self;
         let plaintext = matches!(protection, Protection::Plain);
         refuse(production && plaintext, "`production` and `danger_plaintext` exclude each other")?;
         refuse(
@@ -282,8 +345,15 @@ impl<S: Backing> Settings<S> {
         let counts_by_list = T::SCHEMA.max_per_user.is_some()
             && T::SCHEMA.fields.iter().any(|field| field.blind && matches!(field.role, Role::User(_)))
             && protection.blind_keys().nth(1).is_some();
-        let parts = Parts { protection, hooks, clock, tokens, encoding: BagEncoding::of::<T>()? };
-        let opened = store.open(table::<T>(&config), T::SCHEMA.name, config.deadline, Arc::default()).await?;
+        let observers = Arc::new(observers);
+        let parts = Parts {
+            protection,
+            observers: observers.clone(),
+            clock,
+            tokens,
+            encoding: BagEncoding::of::<T>()?,
+        };
+        let opened = store.open(table::<T>(&config), T::SCHEMA.name, config.deadline, observers).await?;
         if opened.owner != T::SCHEMA.name {
             return Err(Error::Config(foreign_table(T::SCHEMA, &opened.owner)));
         }

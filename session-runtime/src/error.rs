@@ -164,6 +164,24 @@ pub enum Rejection {
     UnknownKey,
 }
 
+impl Rejection {
+    /// Returns the name of the reason, which does not change: words in lower case, for labels of metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Duplicate => "duplicate",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Tampered => "tampered",
+            Self::TooLarge => "too_large",
+            Self::Undecodable { .. } => "undecodable",
+            Self::Address => "address",
+            Self::UserAgent => "user_agent",
+            Self::UnknownKey => "unknown_key",
+        }
+    }
+}
+
 /// The reason why [`Csrf`](crate::Csrf) refuses a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]

@@ -51,6 +51,7 @@
 //! | lists, queries, ending other sessions, an operator's tasks | [`Sessions`], [`Find`] |
 //! | connections that stay open | [`Sessions::watch`], [`Sessions::touch`] |
 //! | cookies, limits, proxies, callbacks | [`Builder`] |
+//! | what happens, for counters and logs | [`Event`], [`Builder::on_event`] |
 //! | apps and APIs without cookies | [`Transport`] |
 //! | keys and their rotation | [`Keyring`] |
 //! | forms, against requests that other sites forge | [`Csrf`], [`Session::csrf_token`] |
@@ -72,6 +73,7 @@
 //! | `any` | no | all stores; [`AnyStore`] chooses by a URL among those that are built in |
 //! | `testing` | no | `store::suite`, which checks a store of your own |
 //! | `actix` | yes | [`SessionMiddleware`] and the extractors |
+//! | `metrics` | no | `Builder::metrics`: counters, durations and sizes, by the facade `metrics` |
 //!
 //! No feature changes the meaning of another.
 //!
@@ -134,6 +136,11 @@ pub mod access {
 /// The kinds of columns: the third parameter of a [`Column`].
 pub mod column {
     pub use crate::query::{Blind, HasOrder, Ordered};
+}
+
+/// What an [`Event`] says.
+pub mod event {
+    pub use crate::engine::event::{CallOutcome, EndCause, Failure, Stage, StoreOperation};
 }
 
 /// What a struct declares, as [`Databag::SCHEMA`] holds it.
@@ -277,6 +284,7 @@ pub use clock::{Clock, Timestamp};
 pub use codec::bincode::Bincode;
 pub use codec::{Codec, CodecError, Framing, Json, MAX_DEPTH};
 pub use engine::config::Cleanup;
+pub use engine::event::Event;
 pub use engine::watched::{SessionEnd, SessionWatch};
 pub use envelope::{KeyError, Keyring};
 pub use error::{CsrfError, Error, Rejection};
@@ -306,7 +314,8 @@ pub use token::{ParseSessionIdError, SessionId, Token, TokenSource};
 pub use value::{ColumnType, ColumnValue, Value};
 #[cfg(feature = "actix")]
 pub use web::{
-    Csrf, LoginPages, NotAllowed, NotFresh, NotLoggedIn, Require, SessionMiddleware, TestRequestExt, require,
+    Csrf, LoginPages, NotAllowed, NotFresh, NotLoggedIn, Require, SessionMiddleware, TestRequestExt, health,
+    require,
 };
 
 #[cfg(all(doc, feature = "actix", feature = "bincode", feature = "sqlite"))]
@@ -321,3 +330,8 @@ pub use session_derive::{ColumnValue, Databag};
 #[cfg(all(doctest, feature = "sqlite", feature = "actix"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// And those of the page on observability.
+#[cfg(all(doctest, feature = "sqlite", feature = "actix"))]
+#[doc = include_str!("../../docs/observability.md")]
+struct Observability;

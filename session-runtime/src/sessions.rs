@@ -13,7 +13,9 @@ use crate::bag::{Databag, HasUser};
 use crate::clock::Timestamp;
 use crate::engine::cleanup::prune_all;
 use crate::engine::core::{Engine, within};
+use crate::engine::event::{EndCause, Event};
 use crate::engine::load::{Active, Client, Intent, LoadOutcome};
+use crate::engine::span;
 use crate::engine::update::Read;
 use crate::engine::watched::SessionWatch;
 use crate::error::{Error, ErrorChain, Rejection};
@@ -24,6 +26,7 @@ use crate::store::{ColumnRef, Comparison, Filter, Page, Row};
 use crate::token::{SessionId, Token};
 use crate::value::ColumnValue as _;
 use futures_util::stream::{self, Stream, TryStreamExt as _};
+use tracing::Instrument as _;
 
 /// How many sessions [`Sessions::of_user`] and an awaited [`Sessions::find`] return at most, unless [`Find::limit`] says
 /// otherwise: a list of everything would take as much memory as there are sessions.
@@ -201,7 +204,10 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     where
         A: FindsById,
     {
-        Box::pin(async move { self.engine.touch_by_id::<T>(id, self.engine.deadline()).await })
+        Box::pin(async move {
+            let span = span::commit(T::SCHEMA.name, id, "touch");
+            self.engine.touch_by_id::<T>(id, self.engine.deadline()).instrument(span).await
+        })
     }
 
     /// Watches a session for a connection that outlives its request, such as a WebSocket or an event stream: await
@@ -330,7 +336,11 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     where
         A: Lists,
     {
-        Box::pin(self.count(Filter::All))
+        Box::pin(async move {
+            let live = self.count(Filter::All).await?;
+            self.engine.tell(Event::Counted { live });
+            Ok(live)
+        })
     }
 
     /// Removes all expired sessions and returns how many there were. It leaves the store time for other calls, so many
@@ -578,7 +588,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         let remove = self.engine.directory()?.remove(&filter, deadline.into_std());
         let removed = within(deadline, "delete rows", remove).await?;
         for id in &removed {
-            self.engine.note_ended(*id);
+            self.engine.note_ended(*id, EndCause::Revoked);
         }
         Ok(removed.len() as u64)
     }

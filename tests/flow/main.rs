@@ -9,6 +9,7 @@ mod cookies;
 mod csrf;
 mod damaged;
 mod disk;
+mod events;
 mod extractors;
 mod faults;
 mod fields;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Opened;
+use super::observed::Observed;
 use super::rows::StoredRows;
-use super::tombstones::Tombstones;
-use crate::store::{Directory, Store, StoreError, Table, Unlisted};
+use crate::engine::observers::Observers;
+use crate::store::{Directory, DynDirectory, DynStore, Store, StoreError, Table, Unlisted};
 
 /// What `Sessions` can do, by what keeps them: [`Listed`], [`ById`] or [`InCookie`].
 #[diagnostic::on_unimplemented(
@@ -95,7 +96,7 @@ pub trait Backing: sealed::Backing {
 pub(super) type Opening = Pin<Box<dyn Future<Output = Result<Opened, StoreError>> + Send>>;
 
 pub(crate) mod sealed {
-    use super::{Arc, Duration, Opening, Table, Tombstones};
+    use super::{Arc, Duration, Observers, Opening, Table};
 
     pub trait Access {}
     impl Access for super::Listed {}
@@ -110,7 +111,7 @@ pub(crate) mod sealed {
             table: Table,
             bag: &'static str,
             timeout: Duration,
-            tombstones: Arc<Tombstones>,
+            observers: Arc<Observers>,
         ) -> Opening;
     }
 }
@@ -127,13 +128,19 @@ impl<S: Directory> sealed::Backing for S {
         table: Table,
         bag: &'static str,
         timeout: Duration,
-        tombstones: Arc<Tombstones>,
+        observers: Arc<Observers>,
     ) -> Opening {
         Box::pin(async move {
             let owner = prepare(&mut self, &table, bag, timeout).await?;
-            let store = Arc::new(self);
-            let backend = Box::new(StoredRows::new(store.clone(), tombstones));
-            Ok(Opened { owner, backend, directory: Some(store) })
+            let (rows, directory): (Arc<dyn DynStore>, Arc<dyn DynDirectory>) = if observers.measures() {
+                let store = Arc::new(Observed::new(self, observers));
+                (store.clone(), store)
+            } else {
+                let store = Arc::new(self);
+                (store.clone(), store)
+            };
+            let backend = Box::new(StoredRows::new(rows));
+            Ok(Opened { owner, backend, directory: Some(directory) })
         })
     }
 }
@@ -150,11 +157,16 @@ impl<S: Store> sealed::Backing for Unlisted<S> {
         table: Table,
         bag: &'static str,
         timeout: Duration,
-        tombstones: Arc<Tombstones>,
+        observers: Arc<Observers>,
     ) -> Opening {
         Box::pin(async move {
             let owner = prepare(&mut self.0, &table, bag, timeout).await?;
-            let backend = Box::new(StoredRows::new(Arc::new(self.0), tombstones));
+            let rows: Arc<dyn DynStore> = if observers.measures() {
+                Arc::new(Observed::new(self.0, observers))
+            } else {
+                Arc::new(self.0)
+            };
+            let backend = Box::new(StoredRows::new(rows));
             Ok(Opened { owner, backend, directory: None })
         })
     }

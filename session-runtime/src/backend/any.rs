@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::{Backing, Listed, Opening, sealed};
-use super::tombstones::Tombstones;
+use crate::engine::observers::Observers;
 use crate::store::{StoreError, Table};
 
 /// The store that a URL names: for programs whose operators choose it.
@@ -88,10 +88,10 @@ macro_rules! stores {
                 table: Table,
                 bag: &'static str,
                 timeout: Duration,
-                tombstones: Arc<Tombstones>,
+                observers: Arc<Observers>,
             ) -> Opening {
                 match self.0 {
-                    $(#[cfg(feature = $feature)] Kind::$kind(store) => store.open(table, bag, timeout, tombstones),)+
+                    $(#[cfg(feature = $feature)] Kind::$kind(store) => store.open(table, bag, timeout, observers),)+
                 }
             }
         }

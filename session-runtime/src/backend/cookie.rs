@@ -16,6 +16,7 @@ use super::{Backend, Custody, Opened, Reloaded, Requirements};
 use crate::bag::Projection;
 use crate::clock::Timestamp;
 use crate::codec::Framing;
+use crate::engine::observers::Observers;
 use crate::envelope::Place;
 use crate::store::{LimitedWrite, Outcome, Row, RowVersions, StoreError, StoreFuture, Table, Update};
 use crate::token::{MAX_COOKIE, SessionId, Token};
@@ -99,14 +100,14 @@ impl Backing for CookieStore {
 
 #[allow(private_interfaces, reason = "nothing outside calls it")]
 impl sealed::Backing for CookieStore {
-    fn open(self, _: Table, bag: &'static str, _: Duration, tombstones: Arc<Tombstones>) -> Opening {
-        let backend = Box::new(SealedCookies { tombstones });
+    fn open(self, _: Table, bag: &'static str, _: Duration, _: Arc<Observers>) -> Opening {
+        let backend = Box::new(SealedCookies { tombstones: Tombstones::default() });
         Box::pin(ready(Ok(Opened { owner: bag.to_owned(), backend, directory: None })))
     }
 }
 
 struct SealedCookies {
-    tombstones: Arc<Tombstones>,
+    tombstones: Tombstones,
 }
 
 impl Backend for SealedCookies {

@@ -6,6 +6,7 @@ pub(crate) mod access;
 pub(crate) mod any;
 #[cfg(feature = "cookie")]
 pub(crate) mod cookie;
+mod observed;
 pub(crate) mod rows;
 pub(crate) mod tombstones;
 

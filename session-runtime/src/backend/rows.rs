@@ -18,8 +18,8 @@ pub(crate) struct StoredRows {
 }
 
 impl StoredRows {
-    pub(crate) fn new(store: Arc<dyn DynStore>, tombstones: Arc<Tombstones>) -> Self {
-        Self { store, tombstones }
+    pub(crate) fn new(store: Arc<dyn DynStore>) -> Self {
+        Self { store, tombstones: Arc::default() }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::{self, Codec, CodecError};
 
 /// The encoded fields of a bag, in the order of its schema.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub(crate) struct Fields {
     bytes: Vec<u8>,
     spans: Vec<Range<usize>>,

@@ -8,8 +8,10 @@ use tokio::time::{Instant, sleep};
 
 use super::config::Cleanup;
 use super::core::{Engine, best_effort, within};
+use super::event::Event;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorChain};
+use crate::store::Filter;
 
 /// How many expired rows are removed at a time, at most.
 pub(crate) const PRUNE_BATCH: u32 = 500;
@@ -38,7 +40,21 @@ impl Engine {
     /// Removes a batch of the rows that have expired at this time, and returns how many.
     async fn prune_batch(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, Error> {
         let prune = self.backend.prune(now, limit, deadline.into_std());
-        within(deadline, "remove expired rows", prune).await
+        let removed = within(deadline, "remove expired rows", prune).await?;
+        self.tell(Event::CleanedUp { removed });
+        Ok(removed)
+    }
+
+    /// Counts the live sessions for the observers.
+    async fn count_live(&self, now: Timestamp) -> Result<(), Error> {
+        let Some(directory) = self.directory.as_ref().filter(|_| self.observers.measures()) else {
+            return Ok(());
+        };
+        let (filter, deadline) = (Filter::LiveAt(now), Instant::now() + BATCH_TIMEOUT);
+        let count = directory.count(&filter, deadline.into_std());
+        let live = within(deadline, "count rows", count).await?;
+        self.tell(Event::Counted { live });
+        Ok(())
     }
 }
 
@@ -80,6 +96,10 @@ pub(crate) async fn clean_up(engine: Weak<Engine>, pause: Duration) {
         let pruned = prune_all(|| engine.upgrade(), now, BATCH_TIMEOUT).await;
         if let Err(error) = pruned {
             warn(&error);
+        }
+        let Some(engine) = engine.upgrade() else { return };
+        if let Err(error) = engine.count_live(now).await {
+            tracing::warn!(error = %ErrorChain(&error), "could not count the live sessions");
         }
     }
 }

@@ -43,6 +43,10 @@ pub(crate) struct RowWrite {
     pub(crate) token: Option<Token>,
     /// How many sessions the user may have after this write, if it ends the others.
     pub(crate) max_per_user: Option<u32>,
+    /// Whether the handler ends the others, and not a log-in beyond the limit.
+    pub(crate) ends_others: bool,
+    /// The size of the record, in bytes.
+    pub(crate) size: usize,
     pub(crate) stored: Stored,
     pub(crate) base: Fields,
 }
@@ -376,6 +380,7 @@ impl PendingRecord {
             preserved,
             expiries,
         };
-        Ok(Box::new(RowWrite { row, scope, token, max_per_user, stored, base: self.fields }))
+        let (ends_others, size, base) = (active.ends_others, record.len(), self.fields);
+        Ok(Box::new(RowWrite { row, scope, token, max_per_user, ends_others, size, stored, base }))
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::commit::RowWrite;
 use super::core::{Engine, within};
+use super::event::EndCause;
 use crate::backend::Reloaded;
 use crate::clock::until;
 use crate::envelope::Protection;
@@ -130,7 +131,7 @@ impl Engine {
     }
 
     async fn send(&self, write: &Write<'_>, deadline: Instant) -> Result<Outcome, Error> {
-        let RowWrite { row, scope, max_per_user, .. } = write.write;
+        let RowWrite { row, scope, max_per_user, ends_others, .. } = write.write;
         let (row, backend, end) = (row.clone(), &self.backend, deadline.into_std());
         let write = match write.replaced {
             None => store::Write::Insert(row),
@@ -142,8 +143,9 @@ impl Engine {
                 let sent = backend.write_limited(limited, end);
                 // If the answer is lost, it is not known which sessions have ended.
                 let (outcome, ended) = within(deadline, "limit the sessions of a user", sent).await?;
+                let cause = if *ends_others { EndCause::Revoked } else { EndCause::Replaced };
                 for id in ended {
-                    self.note_ended(id);
+                    self.note_ended(id, cause);
                 }
                 Ok(outcome)
             }

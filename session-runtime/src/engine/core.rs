@@ -4,12 +4,15 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::blind::BlindColumns;
 use super::config::{Context, SessionConfig};
-use super::hooks::Hooks;
+use super::event::Event;
 use super::load::{Active, Client, LoadOutcome, open};
+use super::observers::Observers;
 use super::session_locks::SessionLocks;
+use super::span;
 use super::watched::Watches;
 use crate::backend::{Backend, Custody, Opened, Reloaded};
 use crate::bag::Databag;
@@ -25,7 +28,7 @@ use crate::token::{SessionId, Token, TokenSource, fill_random};
 /// Sessions of one bag, whatever its type is.
 pub(crate) struct Engine {
     pub(crate) context: Context,
-    pub(crate) hooks: Hooks,
+    pub(super) observers: Arc<Observers>,
     pub(crate) backend: Box<dyn Backend>,
     pub(super) directory: Option<Arc<dyn DynDirectory>>,
     pub(crate) clock: SkewGuardedClock,
@@ -38,7 +41,7 @@ pub(crate) struct Engine {
 /// What an [`Engine`] is made of besides its configuration and its store.
 pub(crate) struct Parts {
     pub(crate) protection: Protection,
-    pub(crate) hooks: Hooks,
+    pub(crate) observers: Arc<Observers>,
     pub(crate) clock: Box<dyn Clock>,
     pub(crate) tokens: Box<dyn TokenSource>,
     pub(crate) encoding: BagEncoding,
@@ -85,7 +88,8 @@ impl Engine {
         opened: Opened,
         cookie: &str,
     ) -> Self {
-        let Parts { protection, hooks, clock, tokens, encoding: BagEncoding { layout, defaults } } = parts;
+        let Parts { protection, observers, clock, tokens, encoding: BagEncoding { layout, defaults } } =
+            parts;
         let Opened { owner: _, backend, directory } = opened;
         let room = backend.max_state_len(cookie).saturating_sub(OVERHEAD);
         config.max_state_bytes = config.max_state_bytes.min(room);
@@ -94,7 +98,13 @@ impl Engine {
         let context = Context { config, layout, defaults, protection, place, blind };
         let csrf = context.protection.csrf_keys(T::SCHEMA.name);
         let (clock, locks) = (SkewGuardedClock::new(clock), SessionLocks::default());
-        Self { context, hooks, backend, directory, clock, tokens, locks, watches: Watches::default(), csrf }
+        let watches = Watches::default();
+        Self { context, observers, backend, directory, clock, tokens, locks, watches, csrf }
+    }
+
+    /// Tells the observers of an event.
+    pub(crate) fn tell(&self, event: Event) {
+        self.observers.tell(event);
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -145,10 +155,14 @@ impl Engine {
         client: Option<Client>,
         deadline: Instant,
     ) -> Result<LoadOutcome<T>, Error> {
-        match self.fetch(&token, Freshness::Current, deadline).await? {
+        let span = span::load(T::SCHEMA.name, token.session_id());
+        let fetched = self.fetch(&token, Freshness::Current, deadline).instrument(span.clone()).await;
+        let outcome = fetched.and_then(|fetched| match fetched {
             Ok(row) => self.open(row, Some(token), client),
             Err(rejection) => Ok(LoadOutcome::Rejected(rejection)),
-        }
+        });
+        span::note_load(&span, &outcome);
+        outcome
     }
 
     /// Loads the session of an id.
@@ -158,14 +172,27 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Option<Active<T>>, Error> {
         self.require_rows()?;
-        if self.backend.is_ended_here(id) {
-            return Ok(None);
-        }
-        let reload = self.backend.reload(id, deadline.into_std());
-        let Reloaded::Row(row) = within(deadline, "load a row", reload).await? else { return Ok(None) };
-        match self.open(row, None, None)? {
+        let span = span::load(T::SCHEMA.name, id);
+        let outcome = self.try_load_by_id(id, deadline).instrument(span.clone()).await;
+        span::note_load(&span, &outcome);
+        match outcome? {
             LoadOutcome::Live(active) => Ok(Some(active)),
             LoadOutcome::Rejected(_) => Ok(None),
+        }
+    }
+
+    async fn try_load_by_id<T: Databag>(
+        &self,
+        id: SessionId,
+        deadline: Instant,
+    ) -> Result<LoadOutcome<T>, Error> {
+        if self.backend.is_ended_here(id) {
+            return Ok(LoadOutcome::Rejected(Rejection::Unknown));
+        }
+        let reload = self.backend.reload(id, deadline.into_std());
+        match within(deadline, "load a row", reload).await? {
+            Reloaded::Row(row) => self.open(row, None, None),
+            Reloaded::Gone | Reloaded::Unchanged => Ok(LoadOutcome::Rejected(Rejection::Unknown)),
         }
     }
 

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::config::Context;
+use super::event::EndCause;
 use crate::bag::encoding::{EncodeError, Fields};
 use crate::bag::record::{self, Header, Lifetime, PreservedField};
 use crate::bag::schema::{Bind, Role};
@@ -57,6 +58,8 @@ pub(crate) struct Active<T> {
     /// The lifetime that this request has given the session; `None` if it has not.
     pub(crate) lifetime: Option<Lifetime>,
     pub(crate) intent: Intent,
+    /// Why the session ends, if it is to end.
+    pub(crate) end_cause: EndCause,
     /// Whether the user has proved again who they are.
     pub(crate) authenticated: bool,
     /// Whether the next write ends all other sessions of the user.
@@ -124,6 +127,7 @@ impl<T: Databag> Active<T> {
             stored: None,
             lifetime: None,
             intent: Intent::Continue,
+            end_cause: EndCause::Destroyed,
             authenticated: false,
             ends_others: false,
             begun: now,
@@ -273,6 +277,7 @@ pub(crate) fn open<T: Databag>(
         base: loaded.fields,
         lifetime: None,
         intent: Intent::Continue,
+        end_cause: EndCause::Destroyed,
         authenticated: false,
         ends_others: false,
         begun: now,

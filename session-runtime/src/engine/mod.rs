@@ -9,10 +9,14 @@ pub(crate) mod commit;
 pub(crate) mod config;
 mod confirm;
 pub(crate) mod core;
-pub(crate) mod hooks;
+pub(crate) mod event;
 pub(crate) mod load;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
+pub(crate) mod observers;
 mod rehash;
 mod session_locks;
+pub(crate) mod span;
 mod touch;
 pub(crate) mod update;
 mod watch;

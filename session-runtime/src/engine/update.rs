@@ -3,12 +3,15 @@
 use std::pin::pin;
 
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::commit::{Plan, RowWrite, plan, readable_fields};
 use super::confirm::Effort;
 use super::core::{CookieUpdate, Engine, not_read_back, within};
+use super::event::{EndCause, Event};
 use super::load::{Active, Intent, LoadOutcome, Stored};
 use super::session_locks::SessionLockGuard;
+use super::span;
 use super::watched::SessionEnd;
 use crate::backend::Reloaded;
 use crate::backend::tombstones::{Renamed, Tombstone};
@@ -64,7 +67,9 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Option<CookieUpdate>, Error> {
         let (id, ends) = (active.id, active.is_ending());
-        let outcome = self.try_carry_out(active, plan, deadline).await;
+        let span = span::commit(T::SCHEMA.name, id, span::plan_name(&plan));
+        let outcome = self.try_carry_out(active, plan, deadline).instrument(span.clone()).await;
+        span::note_commit(&span, &outcome);
         self.block_if_end_failed(ends, id, outcome)
     }
 
@@ -132,7 +137,9 @@ impl Engine {
         deadline: Instant,
     ) -> Result<(R, Option<CookieUpdate>), Error> {
         let (id, ends) = (active.id, active.is_ending());
-        let outcome = self.try_update(active, read, &mut change, deadline).await;
+        let span = span::commit(T::SCHEMA.name, id, "update");
+        let outcome = self.try_update(active, read, &mut change, deadline).instrument(span.clone()).await;
+        span::note_commit(&span, &outcome);
         let updated = self.block_if_end_failed(ends, id, outcome)?;
         self.prune_with_request(deadline).await;
         active.unconfirmed = false;
@@ -277,8 +284,8 @@ impl Engine {
             Outcome::Stored => {
                 self.context.protection.forget(old);
                 if ends {
-                    self.note_ended(old);
-                    (self.hooks.started)(new);
+                    self.note_ended(old, active.end_cause);
+                    self.tell(Event::Created { session: new });
                 } else {
                     let user = active.stored.as_ref().and_then(|stored| stored.projection.user.as_ref());
                     let keeps_user = user == write.stored.projection.user.as_ref();
@@ -289,7 +296,7 @@ impl Engine {
                     if self.backend.is_ended_here(new) {
                         self.watches.end(new, SessionEnd::Ended);
                     }
-                    (self.hooks.rotated)(old, new);
+                    self.tell(Event::Rotated { from: old, to: new });
                 }
                 Ok(CommitOutcome::Done(self.adopt(active, write)))
             }
@@ -315,7 +322,7 @@ impl Engine {
         let was_unconfirmed = std::mem::replace(&mut active.unconfirmed, true);
         loop {
             if self.delete_row(id, deadline).await? {
-                self.note_ended(id);
+                self.note_ended(id, active.end_cause);
                 return Ok(());
             }
             match self.backend.tombstones().of(id) {
@@ -333,16 +340,16 @@ impl Engine {
         let outcome = self.delete_row(id, self.deadline()).await;
         let deleted = self.block_if_end_failed(true, id, outcome)?;
         if deleted {
-            self.note_ended(id);
+            self.note_ended(id, EndCause::Revoked);
         }
         Ok(deleted)
     }
 
-    pub(crate) fn note_ended(&self, id: SessionId) {
+    pub(crate) fn note_ended(&self, id: SessionId, cause: EndCause) {
         self.context.protection.forget(id);
         self.backend.tombstones().note(id, Tombstone::Ended);
         self.watches.end(id, SessionEnd::Ended);
-        (self.hooks.deleted)(id);
+        self.tell(Event::Ended { session: id, cause });
     }
 
     async fn insert<T>(
@@ -353,7 +360,8 @@ impl Engine {
     ) -> Result<(), Error> {
         active.unconfirmed = true;
         self.insert_row(write, deadline).await?;
-        (self.hooks.started)(write.row.id);
+        self.tell(Event::Created { session: write.row.id });
+        self.tell_written(write);
         Ok(())
     }
 
@@ -366,7 +374,17 @@ impl Engine {
         active.unconfirmed = true;
         let renames = active.id != write.row.id;
         let effort = if renames && !active.is_ending() { Effort::UntilDeadline } else { Effort::Once };
-        self.update_row((active.id, revision(active)), write, effort, deadline).await
+        let outcome = self.update_row((active.id, revision(active)), write, effort, deadline).await?;
+        match outcome {
+            Outcome::Stored => self.tell_written(write),
+            Outcome::Conflict => self.tell(Event::Conflicted { session: active.id }),
+            Outcome::Gone => {}
+        }
+        Ok(outcome)
+    }
+
+    fn tell_written(&self, write: &RowWrite) {
+        self.tell(Event::Written { session: write.row.id, bytes: write.size });
     }
 
     /// Makes an update once: it is not worth a second try.
@@ -379,7 +397,16 @@ impl Engine {
         let (id, expected) = (active.id, revision(active));
         let update = Update { id, expected, scope: write.scope, row: write.row.clone() };
         let replace = self.backend.replace(update, deadline.into_std());
-        within(deadline, "update a row", replace)
+        let replaced = within(deadline, "update a row", replace);
+        async move {
+            let outcome = replaced.await?;
+            match outcome {
+                Outcome::Stored => self.tell(Event::Touched { session: id }),
+                Outcome::Conflict => self.tell(Event::Conflicted { session: id }),
+                Outcome::Gone => {}
+            }
+            Ok(outcome)
+        }
     }
 
     /// Refuses a session that was to end, if the store did not end it.
@@ -444,7 +471,11 @@ impl Engine {
                 active.base.get(field) == none(field) && theirs.base.get(field) != none(field)
             };
             let replaced: Vec<usize> = active.received_flash(&ours).filter(is_replaced).collect();
-            let merged = merge::<T>(&active.base, &ours.with(&replaced, none), &theirs.base)?;
+            let ours_changed = ours.with(&replaced, none);
+            let merged = merge::<T>(&active.base, &ours_changed, &theirs.base)?;
+            if ours_changed != active.base && theirs.base != active.base {
+                self.tell(Event::Merged { session: active.id });
+            }
             active.forget_replaced_flash(&ours);
             active.flash.retain(|(field, _)| !replaced.contains(field));
             let decoded = merged.decode_into(&mut active.bag);

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use futures_util::future::LocalBoxFuture;
+use tracing::Instrument as _;
 
 use super::csrf::CsrfCookieUpdate;
 use super::slot::{Held, Loan, Slot, State, report};
@@ -10,6 +11,8 @@ use crate::backend::Custody;
 use crate::bag::Databag;
 use crate::engine::commit::Plan;
 use crate::engine::core::CookieUpdate;
+use crate::engine::event::Stage;
+use crate::engine::span;
 use crate::error::Error;
 use crate::token::SessionId;
 
@@ -142,7 +145,7 @@ impl<T: Databag> Slot<T> {
              and let what continues (a task, a WebSocket, a streamed body) keep its `id()` and use `Sessions::update`, \
              `Sessions::touch` and `Sessions::watch`",
         ));
-        report::<T>(None, &error, "could not store the session");
+        report::<T>(&self.engine, None, &error, Stage::Store);
         let Some(id) = loan.ending else {
             return FinishedSession::of(loan.cookie, Some(error));
         };
@@ -179,7 +182,8 @@ impl<T: Databag> Slot<T> {
                 let slot = self.clone();
                 return Finishing::Storing(Box::pin(async move {
                     let wait = slot.wait();
-                    let touched = slot.engine.touch(&held.active, wait.deadline).await;
+                    let span = span::commit(T::SCHEMA.name, id, "touch");
+                    let touched = slot.engine.touch(&held.active, wait.deadline).instrument(span).await;
                     ending.finish(&slot, Ok(touched), cookie)
                 }));
             }
@@ -202,7 +206,7 @@ impl<T: Databag> Slot<T> {
             Finish::RefuseUnconfirmed => {
                 let error = Error::Unconfirmed;
                 if !held.is_reported(&error) {
-                    report::<T>(Some(id), &error, "could not store the session");
+                    report::<T>(&self.engine, Some(id), &error, Stage::Store);
                 }
                 Err(error)
             }
@@ -211,7 +215,7 @@ impl<T: Databag> Slot<T> {
                               continues (a task, a WebSocket, a streamed body) keep its `id()` and use `Sessions::get`, \
                               `Sessions::touch` and `Sessions::watch`";
                 let error = Error::Usage(shared.to_owned());
-                report::<T>(Some(id), &error, "could not store the session");
+                report::<T>(&self.engine, Some(id), &error, Stage::Store);
                 self.engine.block_if_end_failed(ends, id, Err(error))
             }
         };
@@ -226,7 +230,7 @@ impl<T: Databag> Slot<T> {
         let held = Rc::get_mut(&mut held).expect("a shared session is not committed");
         let wait = self.wait();
         let stored = self.engine.carry_out(&mut held.active, plan, wait.deadline).await;
-        stored.inspect_err(|error| held.report(error, "could not store the session"))
+        stored.inspect_err(|error| held.report(&self.engine, error, Stage::Store))
     }
 }
 

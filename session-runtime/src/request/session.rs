@@ -13,6 +13,7 @@ use crate::bag::schema::Field;
 use crate::bag::{Databag, HasUser, Projection};
 use crate::clock::Timestamp;
 use crate::engine::config::LONGEST_LIFE;
+use crate::engine::event::{EndCause, Stage};
 use crate::engine::load::{Active, Intent, LoadOutcome};
 use crate::engine::update::{Read, set_cookie};
 use crate::error::Error;
@@ -146,13 +147,13 @@ impl<T: Databag> Session<T> {
     where
         T: HasUser,
     {
-        self.end(|field| field.keep_on_logout);
+        self.end(EndCause::LoggedOut, |field| field.keep_on_logout);
     }
 
     /// Ends the session and drops all its content. What is set after this call begins a new session.
     #[doc(alias("purge", "flush", "clear", "invalidate", "delete"))]
     pub fn destroy(&mut self) {
-        self.end(|_| false);
+        self.end(EndCause::Destroyed, |_| false);
     }
 
     /// Continues the session under a new id: call it when its user gains rights (ASVS 5.0 §7.2.4). The old token is
@@ -313,8 +314,7 @@ impl<T: Databag> Session<T> {
         let slot = self.slot.clone();
         let wait = slot.wait();
         let saved = slot.engine.commit(self.active_mut(), wait.deadline).await;
-        let update =
-            saved.inspect_err(|error| self.held_mut().report(error, "could not store the session"))?;
+        let update = saved.inspect_err(|error| self.held_mut().report(&slot.engine, error, Stage::Store))?;
         self.held_mut().reported = None;
         self.slot.note_stored(update);
         Ok(())
@@ -336,7 +336,7 @@ impl<T: Databag> Session<T> {
         } else {
             let token = self.held.active.token.clone().unwrap_or_else(|| engine.fresh_token());
             let loaded = engine.load(token, Some(client), wait.deadline).await;
-            match loaded.inspect_err(|error| self.held_mut().report(error, "could not reload the session"))? {
+            match loaded.inspect_err(|error| self.held_mut().report(engine, error, Stage::Reload))? {
                 LoadOutcome::Live(active) => active,
                 LoadOutcome::Rejected(_) => return Err(Error::Ended),
             }
@@ -383,7 +383,7 @@ impl<T: Databag> Session<T> {
         let wait = slot.wait();
         let updated = slot.engine.update(self.active_mut(), Read::Before, change, wait.deadline).await;
         let (value, update) =
-            updated.inspect_err(|error| self.held_mut().report(error, "could not update the session"))?;
+            updated.inspect_err(|error| self.held_mut().report(&slot.engine, error, Stage::Update))?;
         self.held_mut().reported = None;
         self.slot.note_stored(update);
         Ok(value)
@@ -413,8 +413,9 @@ impl<T: Databag> Session<T> {
         active.intent = active.intent.max(intent);
     }
 
-    fn end(&mut self, is_kept: impl Fn(&Field) -> bool) {
+    fn end(&mut self, cause: EndCause, is_kept: impl Fn(&Field) -> bool) {
         let active = self.active_mut();
+        active.end_cause = cause;
         let mut bag = T::defaults();
         // Fields that cannot be encoded, or do not come back as they are, are not kept.
         let kept = Fields::of(&active.bag).is_ok_and(|fields| {

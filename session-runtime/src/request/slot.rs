@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+#[cfg(feature = "actix")]
+use tracing::{Instrument as _, Span};
 
 use super::csrf::CsrfState;
 #[cfg(feature = "actix")]
@@ -26,9 +28,12 @@ use crate::bag::Databag;
 #[cfg(feature = "actix")]
 use crate::engine::core::Freshness;
 use crate::engine::core::{CookieUpdate, Engine};
+use crate::engine::event::{Event, Failure, Stage};
 use crate::engine::load::Active;
 #[cfg(feature = "actix")]
 use crate::engine::load::{Client, LoadOutcome};
+#[cfg(feature = "actix")]
+use crate::engine::span;
 #[cfg(feature = "actix")]
 use crate::envelope::CsrfCookie;
 #[cfg(feature = "actix")]
@@ -100,9 +105,9 @@ impl<T> Held<T> {
     }
 
     /// Logs and counts a failure, unless it is the consequence of one that was reported.
-    pub(super) fn report(&mut self, error: &Error, message: &'static str) {
+    pub(super) fn report(&mut self, engine: &Engine, error: &Error, stage: Stage) {
         if !self.is_reported(error) {
-            report::<T>(Some(self.active.id), error, message);
+            report::<T>(engine, Some(self.active.id), error, stage);
             self.reported = Some((kind(error), self.active.unconfirmed));
         }
     }
@@ -268,10 +273,12 @@ impl<T: Databag> Slot<T> {
             }
             RequestToken::Present(token) => token,
         };
+        let span = span::load(T::SCHEMA.name, token.session_id());
         let wait = self.wait();
-        let fetched = self.engine.fetch(&token, Freshness::Cached, wait.deadline).await;
+        let fetched = self.engine.fetch(&token, Freshness::Cached, wait.deadline);
+        let fetched = fetched.instrument(span.clone()).await;
         drop(wait);
-        self.open(token, client, fetched)
+        span.in_scope(|| self.open(token, client, fetched, &span))
     }
 
     /// Takes in a row that was read.
@@ -280,6 +287,7 @@ impl<T: Databag> Slot<T> {
         token: Token,
         client: Client,
         fetched: Result<Result<Row, Rejection>, Error>,
+        span: &Span,
     ) -> Result<(), Error> {
         let id = token.session_id();
         let opened = match fetched {
@@ -287,9 +295,10 @@ impl<T: Databag> Slot<T> {
             Ok(Err(rejection)) => Ok(LoadOutcome::Rejected(rejection)),
             Err(error) => Err(error),
         };
+        span::note_load(span, &opened);
         match opened {
             Ok(LoadOutcome::Live(active)) => {
-                (self.engine.hooks.loaded)(id);
+                self.engine.tell(Event::Loaded { session: id });
                 self.put(Held::new(active, Some(id)));
                 Ok(())
             }
@@ -334,7 +343,7 @@ impl<T: Databag> Slot<T> {
     }
 
     fn note_failed_load(&self, id: SessionId, error: &Error) {
-        report::<T>(Some(id), error, "could not load the session");
+        report::<T>(&self.engine, Some(id), error, Stage::Load);
         let mut state = self.state.borrow_mut();
         if matches!(*state, State::Untouched) {
             *state = State::LoadFailed;
@@ -342,7 +351,10 @@ impl<T: Databag> Slot<T> {
     }
 
     fn report_rejection(&self, id: Option<SessionId>, rejection: Rejection) {
-        (self.engine.hooks.rejected)(rejection);
+        self.engine.tell(match (rejection, id) {
+            (Rejection::Expired, Some(session)) => Event::Expired { session },
+            (reason, session) => Event::Rejected { session, reason },
+        });
         let (bag, session) = (std::any::type_name::<T>(), id.map(tracing::field::debug));
         match rejection {
             Rejection::Tampered | Rejection::TooLarge | Rejection::Undecodable { .. }
@@ -393,14 +405,16 @@ impl<T: Databag> Slot<T> {
 }
 
 /// Logs a failure, and counts it unless the store works: a value that it refuses is a mistake of the application.
-pub(super) fn report<T>(id: Option<SessionId>, error: &Error, message: &'static str) {
+pub(super) fn report<T>(engine: &Engine, id: Option<SessionId>, error: &Error, stage: Stage) {
+    engine.tell(Event::Failed { session: id, stage, failure: Failure::of(error) });
     let (bag, session, cause) =
         (std::any::type_name::<T>(), id.map(tracing::field::debug), ErrorChain(error));
+    let wanted = stage.name();
     if error.is_refused() {
-        tracing::error!(bag, session, error = %cause, "{message}");
+        tracing::error!(bag, session, error = %cause, "could not {wanted} the session");
     } else {
         // A metrics layer counts the first field.
-        tracing::error!(monotonic_counter.session_failures = 1_u64, bag, session, error = %cause, "{message}");
+        tracing::error!(monotonic_counter.session_failures = 1_u64, bag, session, error = %cause, "could not {wanted} the session");
     }
 }
 

@@ -13,7 +13,6 @@ use crate::bag::Databag;
 use crate::clock::Clock;
 use crate::engine::config::SessionConfig;
 use crate::engine::core::{BagEncoding, Engine, Parts, os_token};
-use crate::engine::hooks::Hooks;
 use crate::engine::load::{Active, Client};
 use crate::envelope::{Keyring, Protection};
 use crate::error::Error;
@@ -94,13 +93,13 @@ pub(crate) async fn session_of<T: Databag>(engine: &Engine, bag: T) -> Result<Ac
 fn engine<T: Databag>(clock: impl Clock) -> Arc<Engine> {
     let parts = Parts {
         protection: Protection::sealed(Keyring::generate()),
-        hooks: Hooks::default(),
+        observers: Arc::default(),
         clock: Box::new(clock),
         tokens: Box::new(os_token),
         encoding: BagEncoding::of::<T>().expect("the bag's defaults can be stored"),
     };
     let store = Arc::new(MemoryStore::new());
-    let backend = Box::new(StoredRows::new(store.clone(), Arc::default()));
+    let backend = Box::new(StoredRows::new(store.clone()));
     let opened = Opened { owner: T::SCHEMA.name.to_owned(), backend, directory: Some(store) };
     Arc::new(Engine::new::<T>(SessionConfig::new(T::SCHEMA), parts, opened, T::SCHEMA.cookie.name))
 }

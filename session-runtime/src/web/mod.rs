@@ -5,6 +5,7 @@ mod csrf;
 mod error_response;
 mod extract;
 mod guard;
+mod health;
 mod log_in;
 mod middleware;
 mod require;
@@ -13,6 +14,7 @@ mod testing;
 mod tests;
 
 pub use self::csrf::Csrf;
+pub use self::health::health;
 pub use self::log_in::{LoginPages, NotFresh, NotLoggedIn};
 pub use self::middleware::SessionMiddleware;
 pub use self::require::{NotAllowed, Require, require};

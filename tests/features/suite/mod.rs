@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod blind;
 pub(crate) mod devices;
+pub(crate) mod events;
 pub(crate) mod fields;
 pub(crate) mod flows;
 pub(crate) mod json;
@@ -29,6 +30,20 @@ macro_rules! features {
                 devices::{
                     a_user_sees_which_browsers_have_their_sessions,
                     a_visitor_whose_browser_is_known_leaves_no_trace,
+                }
+                events::{
+                    an_observer_is_told_the_life_of_a_session,
+                    an_observer_is_told_why_a_session_has_ended,
+                    an_observer_is_told_which_sessions_a_log_in_replaces,
+                    an_observer_is_told_of_conflicts_and_merges,
+                    an_observer_is_told_of_a_change_that_is_refused,
+                    an_observer_is_told_of_tokens_that_are_not_accepted,
+                    an_observer_is_told_of_cleanups,
+                    an_observer_is_told_how_long_the_store_takes,
+                    an_observer_that_panics_changes_nothing,
+                    an_observer_may_use_the_sessions_in_a_task,
+                    no_event_shows_a_token_or_a_whole_id,
+                    a_probe_is_answered_whether_the_store_works,
                 }
                 fields::{
                     a_field_ends_when_its_time_has_passed,
