@@ -202,6 +202,15 @@ impl SqliteStore {
         self
     }
 
+    /// Describes a table, and changes nothing.
+    #[cfg(feature = "admin")]
+    pub(crate) async fn survey(&self, wanted: &Table) -> Result<super::Survey, StoreError> {
+        let (database, wanted) = (self.database.clone(), wanted.clone());
+        let survey =
+            move || database.writer.with_connection(|connection| driver::survey(connection, &wanted));
+        run_blocking("describe its table", survey).await
+    }
+
     /// Runs a query that may take long.
     async fn list<T: Send + 'static>(
         &self,
