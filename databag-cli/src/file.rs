@@ -259,13 +259,8 @@ mod tests {
     #[test]
     fn a_file_gives_back_what_it_was_made_of() {
         let header = Header::new("shop/Shop", &table(), Timestamp::from_millis(0));
-        let empty = Row {
-            ..{
-                let mut row = row();
-                (row.user, row.ip, row.columns) = (None, None, vec![None; 4]);
-                row
-            }
-        };
+        let mut empty = row();
+        (empty.user, empty.ip, empty.columns) = (None, None, vec![None; 4]);
         let mut endless = row();
         endless.columns[1] = Some(Value::Real(f64::NEG_INFINITY));
         let rows = [row(), empty, endless];

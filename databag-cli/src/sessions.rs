@@ -129,9 +129,11 @@ pub(crate) async fn list(args: ListArgs) -> Result<(), Failure> {
             let rows = table.rows(&filter, Page::new(after, PAGE)).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.id);
-            for row in rows.iter().filter(|row| is_asked(row)) {
-                print_json(&row_json(&table, row, now))?;
-            }
+            let lines = rows
+                .iter()
+                .filter(|row| is_asked(row))
+                .map(|row| format!("{}\n", row_json(&table, row, now)));
+            print(&lines.collect::<String>())?;
         }
     }
     let rows = if args.all || args.older_than.is_some() {

@@ -60,12 +60,13 @@ fn a_new_key_comes_into_use_beside_the_demo() {
         assert_eq!(visitor.session()["cart"], json!({ "tea": 2 }));
     }
     let with_new = tool.clone().keys(&new);
-    let missing = with_new.run(&["check"], 3);
-    assert!(missing.stdout.contains("which is not given"), "{missing:?}");
-    assert_eq!(with_new.run(&["reseal"], 3).stdout.matches("which is not given").count(), 40);
+    // What the shop has written since is under the new key.
+    let left = with_new.run(&["check"], 3).stdout.matches("which is not given").count();
+    assert!((20..=40).contains(&left), "{left}");
+    assert_eq!(with_new.run(&["reseal"], 3).stdout.matches("which is not given").count(), left);
 
     let resealed = tool.clone().keys(&both).json(&["reseal"]);
-    assert_eq!((&resealed["resealed"], &resealed["skipped"]), (&json!(40), &json!(0)), "{resealed}");
+    assert_eq!((&resealed["resealed"], &resealed["skipped"]), (&json!(left), &json!(0)), "{resealed}");
     assert_eq!(with_new.json(&["check"])["live"], 40);
     assert_eq!(tool.keys(&both).json(&["reseal"])["current"], 40);
     for visitor in &mut visitors {

@@ -1,8 +1,6 @@
 //! The tool `databag` on each server, beside an application.
 //!
-//! Run by `tests/servers cargo test -p databag-cli --features servers --test cli_servers`.
-
-mod tool;
+//! Run by `tests/servers cargo test -p databag-cli --features servers --test cli servers`.
 
 use databag_tests::server::url;
 use serde_json::json;

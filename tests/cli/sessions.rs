@@ -1,6 +1,8 @@
 //! Who is signed in, and the end of sessions.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use databag_tests::demo::{Shop as Demo, Visitor};
@@ -249,8 +251,15 @@ async fn a_look_at_a_store_changes_nothing() {
     assert!(refused.stderr.contains("there is no table `cli_shop`"), "{refused:?}");
     assert_eq!(tables(), ["other"]);
 
-    // Without its note the bag must be named, and a wrong name is not noted.
+    // A group may share the file.
+    let file = folder.path().join("sessions.db");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o660)).expect("its owner may");
     Application::start(&url, &key()).await.sign_in(1).await;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o660)).expect("its owner may");
+    assert_eq!(tool.lines(&["list"]).len(), 1);
+    assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o660);
+
+    // Without its note the bag must be named, and a wrong name is not noted.
     database.execute_batch("DROP TABLE databag_owners").expect("it is dropped");
     let refused = tool.run(&["list"], 2);
     assert!(refused.stderr.contains("--bag"), "{refused:?}");

@@ -52,7 +52,8 @@ use crate::store::{
 use crate::token::{Hex, SessionId};
 use crate::value::{ColumnType, Value};
 
-/// Connects to what a URL names, as [`AnyStore::connect`], but creates no file: a misspelt path is an error.
+/// Connects to what a URL names, as [`AnyStore::connect`], but creates no file, as a misspelt path would, and leaves the
+/// permissions of a file as they are.
 ///
 /// # Errors
 ///
@@ -61,10 +62,8 @@ pub async fn connect_existing(url: &str) -> Result<AnyStore, StoreError> {
     #[cfg(feature = "sqlite")]
     if url.starts_with("sqlite:")
         && let Some(path) = crate::backend::any::sqlite_file(url)?
-        && !std::path::Path::new(&path).exists()
     {
-        let cause = std::io::Error::from(std::io::ErrorKind::NotFound);
-        return Err(StoreError::new("open its database", cause));
+        return crate::store::sqlite::SqliteStore::open_existing(path.as_ref()).map(AnyStore::from);
     }
     AnyStore::connect(url).await
 }
