@@ -76,11 +76,11 @@ impl Faults {
         &self.reasons
     }
 
-    /// Fails if there are some.
+    /// Fails if there are some; `what` names them.
     pub(crate) fn result(&self, what: &str) -> Result<(), Failure> {
         match self.count() {
             0 => Ok(()),
-            faults => Err(Failure::Rows(format!("{} {what}", count(faults, "row")))),
+            faults => Err(Failure::Rows(format!("{what}: {faults}"))),
         }
     }
 }
@@ -126,7 +126,7 @@ pub(crate) async fn reseal(args: ResealArgs) -> Result<(), Failure> {
             count(resealed, "session")
         ))?;
     }
-    faults.result("could not be sealed again; keep the old keys")
+    faults.result("rows that could not be sealed again, so keep the old keys")
 }
 
 /// Returns whether an error is of one row, and not of the store.
@@ -170,5 +170,5 @@ pub(crate) async fn check(args: CheckArgs) -> Result<(), Failure> {
     } else {
         print(&format!("opened {} and {}\n", count(live, "live session"), count(expired, "expired one")))?;
     }
-    faults.result("do not open")
+    faults.result("rows that do not open")
 }

@@ -42,12 +42,11 @@ pub(crate) async fn export(args: ExportArgs) -> Result<(), Failure> {
         after = Some(last.id);
         bar.inc(rows.len() as u64);
         for row in rows {
-            match reason_to_leave(&table, &row) {
-                Some(reason) => damaged.push((row.id, reason)),
-                None => {
-                    write(row_to_line(&row))?;
-                    written += 1;
-                }
+            if let Some(reason) = reason_to_leave(&table, &row) {
+                damaged.push((row.id, reason));
+            } else {
+                write(row_to_line(&row))?;
+                written += 1;
             }
         }
     }
@@ -67,9 +66,9 @@ pub(crate) async fn export(args: ExportArgs) -> Result<(), Failure> {
             print(&format!("wrote {} to {}\n", count(written, "session"), args.output.display()))?;
         }
     }
-    match damaged.len() as u64 {
+    match damaged.len() {
         0 => Ok(()),
-        left => Err(Failure::Rows(format!("{} cannot be read and were left out", count(left, "row")))),
+        left => Err(Failure::Rows(format!("rows that cannot be read and were left out: {left}"))),
     }
 }
 
@@ -241,6 +240,6 @@ impl<'a> Transfer<'a> {
                 count(read, "session")
             ))?;
         }
-        self.faults.result("were not stored")
+        self.faults.result("rows that were not stored")
     }
 }

@@ -16,19 +16,6 @@ pub enum Value {
     Blob(Vec<u8>),
 }
 
-#[cfg(feature = "admin")]
-impl Value {
-    /// Returns the type of the columns that can hold it.
-    pub(crate) fn ty(&self) -> ColumnType {
-        match self {
-            Self::Integer(_) => ColumnType::Integer,
-            Self::Real(_) => ColumnType::Real,
-            Self::Text(_) => ColumnType::Text,
-            Self::Blob(_) => ColumnType::Blob,
-        }
-    }
-}
-
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -132,7 +132,7 @@ async fn a_copy_that_is_killed_is_continued() {
     const SESSIONS: i64 = 4_000;
     let stores = Stores::with(SESSIONS).await;
     let arguments = ["copy", "--to", &url(&stores.folder, "new.db"), "--yes"];
-    let stored = || {
+    let count_stored = || {
         let database = Connection::open(stores.folder.path().join("new.db")).ok()?;
         database.query_row("SELECT count(*) FROM cli_shop", [], |row| row.get::<_, i64>(0)).ok()
     };
@@ -140,8 +140,8 @@ async fn a_copy_that_is_killed_is_continued() {
     for least in [1, 1_000, 2_000] {
         let mut copy = stores.tool("old.db").command(&arguments);
         let mut copy = copy.stdout(Stdio::null()).spawn().expect("it runs");
-        let until = Instant::now() + Duration::from_secs(60);
-        while stored().is_none_or(|stored| stored < least) && Instant::now() < until {
+        let until = Instant::now() + Duration::from_mins(1);
+        while count_stored().is_none_or(|count| count < least) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
         // SIGKILL

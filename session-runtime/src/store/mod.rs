@@ -648,10 +648,6 @@ pub trait Directory: Store {
 /// What a store says of a table to a program that does not know its bag.
 #[cfg(feature = "admin")]
 #[derive(Debug, Default)]
-#[cfg_attr(
-    not(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite")),
-    expect(dead_code, reason = "for stores outside of this process")
-)]
 pub(crate) struct Survey {
     /// The bag that the table belongs to, if that is noted.
     pub(crate) owner: Option<String>,
