@@ -291,7 +291,8 @@ mod tests {
     #[test]
     fn a_file_that_is_cut_off_has_no_end() {
         let text = row_to_line(&row());
-        for length in 0..text.len() {
+        // The last byte ends the line, and the row is whole without it.
+        for length in 0..text.len() - 1 {
             assert_eq!(read(&text[..length]).line(&table()).expect("no row of it is read"), None, "{length}");
         }
     }

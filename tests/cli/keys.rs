@@ -114,6 +114,46 @@ async fn a_session_that_is_sealed_again_is_as_it_was() {
     assert_eq!((columns(), snapshots(&resealed).await), before);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_write_is_lost_to_a_tool_that_seals_meanwhile() {
+    const SESSIONS: i64 = 60;
+    const WRITES: u32 = 12;
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("sessions.db").display());
+    let keys = [key(), key(), key()];
+    let ring =
+        |current: usize| format!("{},{},{}", keys[current], keys[(current + 1) % 3], keys[(current + 2) % 3]);
+    let mut application = Application::start(&url, &ring(0)).await;
+    application.sign_in(SESSIONS).await;
+    let ids: Vec<_> = application.tokens.iter().map(|(token, _)| token.session_id()).collect();
+    let sessions = application.sessions.clone();
+    let writer = tokio::spawn(async move {
+        for _ in 0..WRITES {
+            for id in &ids {
+                let count =
+                    |shop: &mut crate::tool::Shop| *shop.cart.entry("writes".to_owned()).or_default() += 1;
+                sessions.update(*id, count).await.expect("it is stored");
+            }
+        }
+        (sessions, ids)
+    });
+    let mut resealed = 0;
+    let mut round = 0;
+    while !writer.is_finished() {
+        round += 1;
+        let tool = Tool::new(&url).keys(&ring(round % 3));
+        let printed = tokio::task::spawn_blocking(move || tool.json(&["reseal"])).await.expect("it runs");
+        assert_eq!(printed["skipped"], 0, "{printed}");
+        resealed += printed["resealed"].as_i64().expect("a number");
+    }
+    let (sessions, ids) = writer.await.expect("each write is stored");
+    assert!(resealed > 0, "the two met");
+    for id in ids {
+        let session = sessions.get(id).await.expect("it answers").expect("it is live");
+        assert_eq!(session.cart["writes"], WRITES);
+    }
+}
+
 async fn snapshots(application: &Application) -> Vec<String> {
     let mut snapshots = Vec::new();
     for (token, _) in &application.tokens {

@@ -10,7 +10,7 @@ use serde_json::json;
 use session_runtime::{Keyring, Token};
 use tempfile::TempDir;
 
-use crate::tool::{Application, Printed, Shop, Tool};
+use crate::tool::{Application, Printed, SECRET, Shop, Tool};
 
 struct Stores {
     folder: TempDir,
@@ -56,6 +56,9 @@ async fn an_application_reads_every_session_where_it_was_imported() {
     let exported = stores.tool("old.db").json(&["export", "--output", &file]);
     assert_eq!(exported, json!({ "written": 300, "left_out": 0 }));
     assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&file).expect("it is text");
+    assert!(!text.contains(SECRET) && !text.contains(&stores.key));
+    assert!(stores.visitors().iter().all(|(token, _)| !text.contains(&*token.encode())));
     stores.tool("old.db").run(&["export", "--output", &file], 1);
 
     let new = stores.tool("new.db");
