@@ -18,7 +18,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
     ("errors", &["error"]),
     ("http", &["http"]),
     ("engine", &["backend", "engine"]),
-    ("applications", &["query", "sessions", "builder"]),
+    ("applications", &["admin", "query", "sessions", "builder"]),
     ("request", &["request"]),
     ("web", &["web"]),
 ];

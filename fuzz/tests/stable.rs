@@ -96,7 +96,7 @@ fn processor_time() -> Duration {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let time = |thread: fs::DirEntry| {
         let counts = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        counts.split_whitespace().next()?.parse().ok()
+        counts.split_whitespace().next()?.parse::<u64>().ok()
     };
     Duration::from_nanos(threads.filter_map(time).sum())
 }

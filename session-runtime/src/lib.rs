@@ -71,6 +71,7 @@
 //! | `mysql` | no | `MysqlStore`, for MySQL and MariaDB |
 //! | `redis` | no | `RedisStore`, for Redis and Valkey: one server, sentinels, or a cluster |
 //! | `any` | no | all stores; [`AnyStore`] chooses by a URL among those that are built in |
+//! | `admin` | no | `admin`: a table of sessions for tools, which do not know the type of the bag |
 //! | `testing` | no | `store::suite`, which checks a store of your own |
 //! | `actix` | yes | [`SessionMiddleware`] and the extractors |
 //! | `metrics` | no | `Builder::metrics`: counters, durations and sizes, by the facade `metrics` |
@@ -97,6 +98,8 @@
 #[cfg(test)]
 extern crate self as session_runtime;
 
+#[cfg(feature = "admin")]
+pub mod admin;
 mod backend;
 mod bag;
 #[cfg(all(doc, feature = "actix", feature = "bincode", feature = "sqlite"))]

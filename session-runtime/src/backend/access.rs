@@ -173,7 +173,7 @@ impl<S: Store> sealed::Backing for Unlisted<S> {
 }
 
 /// Returns the bag that a table belongs to, and makes the store ready for the table if that is `bag`.
-async fn prepare<S: Store>(
+pub(super) async fn prepare<S: Store>(
     store: &mut S,
     table: &Table,
     bag: &str,

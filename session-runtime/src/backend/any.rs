@@ -5,9 +5,15 @@
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+#[cfg(feature = "admin")]
+use std::time::Instant;
 
+#[cfg(feature = "admin")]
+use super::access::prepare;
 use super::access::{Backing, Listed, Opening, sealed};
 use crate::engine::observers::Observers;
+#[cfg(feature = "admin")]
+use crate::store::{Directory, DynDirectory, DynStore, Survey};
 use crate::store::{StoreError, Table};
 
 /// The store that a URL names: for programs whose operators choose it.
@@ -163,6 +169,87 @@ impl AnyStore {
             _ => Err(invalid_url(reason(entry))),
         }
     }
+}
+
+/// What a program needs that does not know the bag of a table.
+#[cfg(feature = "admin")]
+impl AnyStore {
+    /// Describes a table, and changes nothing.
+    #[allow(unused_variables, clippy::unused_async, reason = "a build without a store has no arm")]
+    pub(crate) async fn survey(&self, wanted: &Table, deadline: Instant) -> Result<Survey, StoreError> {
+        match &self.0 {
+            #[cfg(feature = "sqlite")]
+            Kind::Sqlite(store) => store.survey(wanted).await,
+            #[cfg(feature = "redis")]
+            Kind::Redis(store) => store.survey(wanted, deadline).await,
+            #[cfg(feature = "postgres")]
+            Kind::Postgres(store) => store.survey(wanted).await,
+            #[cfg(feature = "mysql")]
+            Kind::Mysql(store) => store.survey(wanted).await,
+            #[allow(unreachable_patterns, reason = "a build without the other stores has no arm before")]
+            _ => Err(StoreError::new(
+                "describe its table",
+                "the sessions are in no store that others can open",
+            )),
+        }
+    }
+
+    /// Makes it ready for a table. With a bag it notes that the table is the bag's.
+    ///
+    /// # Errors
+    ///
+    /// If the table belongs to another bag, which is the inner error, and if the store fails.
+    #[allow(unused_variables, clippy::unused_async, reason = "a build without a store has no arm")]
+    pub(crate) async fn open_table(
+        self,
+        table: &Table,
+        bag: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Result<OpenedTable, String>, StoreError> {
+        match self.0 {
+            #[cfg(feature = "sqlite")]
+            Kind::Sqlite(store) => open_table(store, table, bag, timeout).await,
+            #[cfg(feature = "redis")]
+            Kind::Redis(store) => open_table(store, table, bag, timeout).await,
+            #[cfg(feature = "postgres")]
+            Kind::Postgres(store) => open_table(store, table, bag, timeout).await,
+            #[cfg(feature = "mysql")]
+            Kind::Mysql(store) => open_table(store, table, bag, timeout).await,
+            #[allow(unreachable_patterns, reason = "a build without the other stores has no arm before")]
+            _ => Err(StoreError::new("open its table", "the sessions are in no store that others can open")),
+        }
+    }
+}
+
+/// A store that is ready for a table.
+#[cfg(feature = "admin")]
+pub(crate) struct OpenedTable {
+    pub(crate) store: Arc<dyn DynStore>,
+    pub(crate) directory: Arc<dyn DynDirectory>,
+}
+
+#[cfg(feature = "admin")]
+#[cfg_attr(
+    not(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite")),
+    expect(dead_code, reason = "for stores outside of this process")
+)]
+async fn open_table<S: Directory>(
+    mut store: S,
+    table: &Table,
+    bag: Option<&str>,
+    timeout: Duration,
+) -> Result<Result<OpenedTable, String>, StoreError> {
+    match bag {
+        Some(bag) => {
+            let owner = prepare(&mut store, table, bag, timeout).await?;
+            if owner != bag {
+                return Ok(Err(owner));
+            }
+        }
+        None => store.prepare(table, timeout).await?,
+    }
+    let store = Arc::new(store);
+    Ok(Ok(OpenedTable { store: store.clone(), directory: store }))
 }
 
 #[cfg(feature = "sqlite")]

@@ -7,8 +7,8 @@ use crate::clock::Timestamp;
 use crate::engine::event::{CallOutcome, Event, StoreOperation};
 use crate::engine::observers::Observers;
 use crate::store::{
-    Directory, DynDirectory, DynStore, Filter, LimitedWrite, Outcome, Page, Row, Store, StoreError,
-    StoreFuture, Update,
+    Directory, DynDirectory, DynStore, Filter, LimitedWrite, Outcome, Page, Row, RowVersions, Store,
+    StoreError, StoreFuture, Update,
 };
 use crate::token::SessionId;
 
@@ -75,8 +75,8 @@ impl<S: Store> DynStore for Observed<S> {
         self.begin(StoreOperation::Load).time(self.store.load_cached(id, deadline))
     }
 
-    fn load_many<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, Vec<Row>> {
-        self.begin(StoreOperation::LoadMany).time(self.store.load_many(ids, deadline))
+    fn load_versions<'a>(&'a self, ids: &'a [SessionId], deadline: Instant) -> StoreFuture<'a, RowVersions> {
+        self.begin(StoreOperation::LoadVersions).time(self.store.load_versions(ids, deadline))
     }
 
     fn insert(&self, row: Row, deadline: Instant) -> StoreFuture<'_, ()> {

@@ -289,6 +289,42 @@ pub(crate) fn load<T: Databag>(
     Ok(Loaded { bag, header, fields, preserved, projected, expiries })
 }
 
+/// A record as a program reads it that does not know the bag.
+#[cfg(feature = "admin")]
+pub(crate) struct Outline {
+    pub(crate) header: Header,
+    pub(crate) fields: Vec<OutlinedField>,
+}
+
+/// A field of an [`Outline`].
+#[cfg(feature = "admin")]
+pub(crate) struct OutlinedField {
+    pub(crate) tag: u32,
+    /// The stored name, if the framing has one.
+    pub(crate) name: Option<String>,
+    pub(crate) projected: bool,
+    pub(crate) expires: Option<Timestamp>,
+    pub(crate) value: Vec<u8>,
+}
+
+/// Reads the frame of a record, and decodes no field; `None` if it is malformed.
+#[cfg(feature = "admin")]
+pub(crate) fn outline(framing: Framing, record: Vec<u8>) -> Option<Outline> {
+    let limit = 2 * MAX_PRESERVED;
+    let (header, bytes, entries) = match framing {
+        Framing::Binary => parse_binary(record, 0, limit),
+        Framing::JsonObject => parse_json(&record, limit),
+    }?;
+    let field = |entry: Entry| OutlinedField {
+        tag: entry.tag,
+        name: entry.name,
+        projected: entry.projected,
+        expires: entry.expires,
+        value: bytes[entry.span].to_vec(),
+    };
+    Some(Outline { header, fields: entries.into_iter().map(field).collect() })
+}
+
 /// Returns the encodings that later changes are compared with: the stored value of a field, or else the value that
 /// the bag starts with.
 fn baseline<T: Databag>(bag: &T, bytes: Vec<u8>, sources: Vec<Source>) -> Result<Fields, DecodeError> {

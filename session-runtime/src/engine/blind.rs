@@ -15,7 +15,7 @@ use crate::value::Value;
 /// The blind columns of a bag.
 #[derive(Debug)]
 pub(crate) struct BlindColumns {
-    columns: Vec<(ColumnRef, BlindColumn)>,
+    columns: Vec<(ColumnRef, BlindColumn<'static>)>,
     has_ip: bool,
 }
 

@@ -65,21 +65,36 @@ pub(crate) async fn prune_all<E: Deref<Target = Engine>>(
     now: Timestamp,
     timeout: Duration,
 ) -> Result<u64, Error> {
+    // It is not held during a pause, so that sessions that are dropped close their store.
+    let batch = |limit, deadline| {
+        let engine = engine();
+        async move {
+            match engine {
+                Some(engine) => engine.prune_batch(now, limit, deadline).await,
+                None => Ok(0),
+            }
+        }
+    };
+    prune_in_batches(batch, timeout).await
+}
+
+/// Removes rows by a call that takes how many and by when, until it has removed none, and returns how many there were.
+pub(crate) async fn prune_in_batches<F: Future<Output = Result<u64, Error>>>(
+    batch: impl Fn(u32, Instant) -> F,
+    timeout: Duration,
+) -> Result<u64, Error> {
     let begun = Instant::now();
     let mut removed = 0;
-    // It is not held during a pause, so that sessions that are dropped close their store.
-    while let Some(engine) = engine() {
+    loop {
         let batch_begun = Instant::now();
         let limit = if begun.elapsed() < SMALL_BATCHES { PRUNE_BATCH } else { 16 * PRUNE_BATCH };
-        let batch = engine.prune_batch(now, limit, batch_begun + timeout).await?;
-        if batch == 0 {
-            break;
+        let count = batch(limit, batch_begun + timeout).await?;
+        if count == 0 {
+            return Ok(removed);
         }
-        removed += batch;
-        drop(engine);
+        removed += count;
         sleep(SHORTEST_PAUSE.max(4 * batch_begun.elapsed())).await;
     }
-    Ok(removed)
 }
 
 /// Removes expired rows for as long as the sessions exist. Errors are logged; the next round tries again.

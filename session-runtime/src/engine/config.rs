@@ -12,6 +12,9 @@ use crate::envelope::{Place, Protection, max_state};
 /// No session lives longer.
 pub(crate) const LONGEST_LIFE: Duration = Duration::from_hours(24 * 365 * 100);
 
+/// The largest record, in bytes, unless the application says otherwise.
+pub(crate) const MAX_STATE_BYTES: usize = 64 * 1024;
+
 /// The settings of a bag's sessions.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionConfig {
@@ -34,7 +37,6 @@ pub(crate) struct SessionConfig {
 
 impl SessionConfig {
     const DEADLINE: Duration = Duration::from_secs(2);
-    const MAX_STATE_BYTES: usize = 64 * 1024;
     const WATCH_PERIOD: Duration = Duration::from_secs(5);
 
     /// Returns what the struct declares, and the defaults of everything else.
@@ -51,7 +53,7 @@ impl SessionConfig {
             bind_agent: false,
             persistent: schema.cookie.persistence == Persistence::Persistent,
             deadline: Self::DEADLINE,
-            max_state_bytes: Self::MAX_STATE_BYTES,
+            max_state_bytes: MAX_STATE_BYTES,
             cleanup: Cleanup::default(),
             watch_period: Self::WATCH_PERIOD,
         }

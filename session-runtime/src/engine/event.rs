@@ -229,8 +229,8 @@ named! {
     StoreOperation {
         /// `Store::load` and `Store::load_cached`, which may find a row in this process.
         Load = "load",
-        /// `Store::load_many`: watched sessions.
-        LoadMany = "load_many",
+        /// `Store::load_versions`: watched sessions.
+        LoadVersions = "load_versions",
         /// `Store::insert`
         Insert = "insert",
         /// `Store::update`

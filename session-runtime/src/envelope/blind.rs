@@ -33,10 +33,10 @@ pub(crate) struct BlindKey(Zeroizing<[u8; 32]>);
 
 /// Where a hash stands. The same value has another hash elsewhere.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BlindColumn {
-    pub(crate) bag: &'static str,
-    pub(crate) table: &'static str,
-    pub(crate) name: &'static str,
+pub(crate) struct BlindColumn<'a> {
+    pub(crate) bag: &'a str,
+    pub(crate) table: &'a str,
+    pub(crate) name: &'a str,
 }
 
 impl BlindKey {
@@ -45,7 +45,7 @@ impl BlindKey {
     }
 
     /// Returns what a blind column holds of a value.
-    pub(crate) fn hash(&self, column: BlindColumn, value: &Value) -> Value {
+    pub(crate) fn hash(&self, column: BlindColumn<'_>, value: &Value) -> Value {
         let mut bytes = Zeroizing::new(Vec::new());
         let (ty, content): (u8, &[u8]) = match value {
             Value::Integer(integer) => (1, &integer.to_be_bytes()),
@@ -84,9 +84,9 @@ mod tests {
     use super::super::keys::Keyring;
     use super::*;
 
-    const EMAIL: BlindColumn = BlindColumn { bag: "shop/Shop", table: "sessions", name: "email" };
+    const EMAIL: BlindColumn<'_> = BlindColumn { bag: "shop/Shop", table: "sessions", name: "email" };
 
-    fn hash(master: u8, column: BlindColumn, value: &Value) -> String {
+    fn hash(master: u8, column: BlindColumn<'_>, value: &Value) -> String {
         let keyring = Keyring::unchecked(&[master; 32]);
         let key = keyring.blind_keys().next().expect("the current one");
         match key.hash(column, value) {

@@ -192,6 +192,15 @@ impl Protection {
         key_id(place, state) == Some(sealing.keyring.current().id())
     }
 
+    /// Returns the id of the current key; `None` without sealing.
+    #[cfg(feature = "admin")]
+    pub(crate) fn current_key(&self) -> Option<KeyId> {
+        match self {
+            Self::Sealed(sealing) => Some(sealing.keyring.current().id()),
+            Self::Plain => None,
+        }
+    }
+
     /// Returns the keys of blind columns, the current one first; none without sealing.
     pub(crate) fn blind_keys(&self) -> impl Iterator<Item = &BlindKey> {
         let keyring = match self {
@@ -219,7 +228,7 @@ impl Protection {
 }
 
 /// Returns the id of the key under which the state of a row is sealed.
-fn key_id(place: &Place, state: &[u8]) -> Option<KeyId> {
+pub(crate) fn key_id(place: &Place, state: &[u8]) -> Option<KeyId> {
     match place {
         Place::Bytes | Place::Cookie(_) => format::key_id(state),
         Place::Text => format::key_id(&STANDARD.decode(state).ok()?),

@@ -727,6 +727,18 @@ pub trait Directory: Store {
     fn health(&self, deadline: Instant) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
+/// What a store says of a table to a program that does not know its bag.
+#[cfg(feature = "admin")]
+#[derive(Debug, Default)]
+pub(crate) struct Survey {
+    /// The bag that the table belongs to, if that is noted.
+    pub(crate) owner: Option<String>,
+    /// The table with the columns that it has; `None` if there is no such table.
+    pub(crate) table: Option<Table>,
+    /// A column that every table has, and this one lacks.
+    pub(crate) missing: Option<String>,
+}
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A call of a store failed.

@@ -18,11 +18,16 @@
 //! Columns are those with a value, the address among them: each has the length of its name in 4 bytes, its name, the length
 //! of its value, its value. So a program keeps the columns that only another version of it knows, also in a rename.
 
+#[cfg(feature = "admin")]
+use std::net::IpAddr;
+
 use super::failure::Failure;
 use crate::clock::Timestamp;
 use crate::store::damage::Damage;
 use crate::store::{Row, RowVersion, Scope, Table, TableColumn};
 use crate::token::SessionId;
+#[cfg(feature = "admin")]
+use crate::value::ColumnType;
 use crate::value::Value;
 
 /// The id of a call.
@@ -231,6 +236,49 @@ fn row(table: &Table, id: SessionId, bytes: &[u8]) -> Row {
     let state = damage.check(&table.state, state);
     let [created, expiration] = [created, expiration].map(Timestamp::from_millis);
     Row { id, state, user, ip, created, expiration, revision, columns: projected, damaged: damage.first() }
+}
+
+/// The columns of a row, for a program that does not know the bag.
+#[cfg(feature = "admin")]
+pub(super) struct Found {
+    pub(super) user: Option<ColumnType>,
+    /// By name; `None` is the type of an address.
+    pub(super) columns: Vec<(String, Option<ColumnType>)>,
+    pub(super) state_is_text: bool,
+}
+
+/// Returns what columns a row has; `None` if there is no row that can be read.
+#[cfg(feature = "admin")]
+pub(super) fn columns_of(bytes: &[u8]) -> Option<Found> {
+    let start = match bytes.first()? {
+        b'r' => START,
+        b'p' => MARK,
+        _ => return None,
+    };
+    let rest = &mut bytes.get(start + CALLS + 3 * 8..)?;
+    let lengths = [take_length(rest)?, take_length(rest)?];
+    let [user, columns] = lengths.map(|length| take(rest, length));
+    let of_column = |(name, value): (&[u8], &[u8])| {
+        let address = str::from_utf8(value).is_ok_and(|text| text.parse::<IpAddr>().is_ok());
+        let ty = if address { None } else { Some(type_of(&decode(value)?)) };
+        Some((str::from_utf8(name).ok()?.to_owned(), ty))
+    };
+    Some(Found {
+        user: decode(user?).as_ref().map(type_of),
+        columns: pairs(columns?)?.into_iter().filter_map(of_column).collect(),
+        // The first byte of an envelope and of a record in the clear is less than any character.
+        state_is_text: rest.first().is_some_and(|first| *first >= b' '),
+    })
+}
+
+#[cfg(feature = "admin")]
+fn type_of(value: &Value) -> ColumnType {
+    match value {
+        Value::Integer(_) => ColumnType::Integer,
+        Value::Real(_) => ColumnType::Real,
+        Value::Text(_) => ColumnType::Text,
+        Value::Blob(_) => ColumnType::Blob,
+    }
 }
 
 /// Takes the first bytes, if there are so many.

@@ -7,11 +7,15 @@ use std::slice;
 use futures_util::future::join_all;
 
 use super::failure::Failure;
+#[cfg(feature = "admin")]
+use super::fields;
 use super::link::Call;
 use super::rows::{Rows, ScriptReply, reply};
 use super::scripts;
 use crate::clock::Timestamp;
 use crate::store::{ColumnRef, Comparison, Filter, Order, Page, Row};
+#[cfg(feature = "admin")]
+use crate::store::{Survey, Table, TableColumn};
 use crate::token::SessionId;
 use crate::value::Value;
 
@@ -165,6 +169,26 @@ impl Rows<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Describes the table by all of its rows: which columns they have, and of which types.
+    #[cfg(feature = "admin")]
+    pub(super) async fn survey(&self, wanted: &Table) -> Result<Survey, Failure> {
+        let owner: Option<String> = self.ask(Call::command("GET", format!("{}owner}}", self.prefix))).await?;
+        let mut table = Table { user: None, ip: None, ..wanted.clone() };
+        let (mut is_empty, mut walk) = (true, Walk::after(None));
+        while let Some(ids) = self.next_ids(&mut walk, Kind::Listed).await? {
+            for ids in ids.chunks(CONCURRENT_CALLS) {
+                let reads = ids.iter().map(|id| self.read_bytes(*id));
+                for bytes in join_all(reads).await {
+                    if let Some(found) = fields::columns_of(&bytes?) {
+                        is_empty = false;
+                        add_columns(&mut table, wanted, found);
+                    }
+                }
+            }
+        }
+        Ok(Survey { table: (!is_empty || owner.is_some()).then_some(table), owner, missing: None })
     }
 
     /// Starts reading the ids of a user's sessions. It may miss a session whose id changes meanwhile.
@@ -349,6 +373,22 @@ impl FirstRows {
 
     fn is_full(&self) -> bool {
         self.rows.len() >= self.limit
+    }
+}
+
+/// Adds the columns of a row to a table.
+#[cfg(feature = "admin")]
+fn add_columns(table: &mut Table, wanted: &Table, found: fields::Found) {
+    table.state_is_text |= found.state_is_text;
+    if let (Some(ty), Some(user), None) = (found.user, &wanted.user, &table.user) {
+        table.user = Some(TableColumn { ty, ..user.clone() });
+    }
+    for (name, ty) in found.columns {
+        match ty {
+            None => table.ip = Some(name),
+            Some(_) if table.projected.iter().any(|column| column.name == name) => {}
+            Some(ty) => table.projected.push(TableColumn::new(name, ty)),
+        }
     }
 }
 

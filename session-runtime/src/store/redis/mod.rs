@@ -265,6 +265,18 @@ impl RedisStore {
         store.map_err(|failure| StoreError::new("use the connection", failure))
     }
 
+    /// Describes a table, and changes nothing. There is no list of its columns, so all rows are read.
+    #[cfg(feature = "admin")]
+    pub(crate) async fn survey(
+        &self,
+        wanted: &Table,
+        deadline: Instant,
+    ) -> Result<super::Survey, StoreError> {
+        let mut store = self.clone();
+        store.prepare(wanted, Duration::ZERO).await?;
+        store.within("describe its table", deadline, async |rows| rows.survey(wanted).await).await
+    }
+
     async fn new(link: Link) -> Result<Self, Failure> {
         match timeout(START_UP_TIMEOUT, check_server(&link)).await {
             Ok(checked) => checked?,

@@ -181,6 +181,16 @@ impl Rows<'_> {
         self.read_stored(id, answer)
     }
 
+    /// Reads the bytes that are stored under an id; none if that is no string.
+    #[cfg(feature = "admin")]
+    pub(super) async fn read_bytes(&self, id: SessionId) -> Result<Vec<u8>, Failure> {
+        let call = self.read_call(id, fields::most_bytes(self.table));
+        match self.link.send(&[call], 0, self.deadline).await?.values.pop() {
+            Some(redis::Value::ServerError(error)) if error.code() == "WRONGTYPE" => Ok(Vec::new()),
+            answer => read_answer(answer.unwrap_or(redis::Value::Nil)),
+        }
+    }
+
     fn read_call(&self, id: SessionId, most: usize) -> Call {
         Call::command("GETRANGE", self.key(id)).value("0").value((most - 1).to_string())
     }

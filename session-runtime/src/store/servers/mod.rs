@@ -155,6 +155,16 @@ impl<D: SqlDriver> SqlStore<D> {
         claim.await.map_err(failed("note the bag of its table"))
     }
 
+    #[cfg(feature = "admin")]
+    async fn survey(&self, wanted: &Table) -> Result<super::Survey, StoreError> {
+        let survey = async {
+            let mut lease = self.startup_lease().await?;
+            let survey = startup::survey::<D>(lease.connection(), wanted).await;
+            lease.end_startup(survey)
+        };
+        survey.await.map_err(failed("describe its table"))
+    }
+
     async fn startup_lease(&self) -> Result<Lease<D>, Failure> {
         self.connections.connect(Instant::now() + STARTUP_TIMEOUT).await
     }
@@ -480,6 +490,14 @@ fn removed_id(cells: &Cells) -> Option<SessionId> {
 /// Implements `Store` and `Directory` by the `SqlStore` in the field, so that the driver's types stay private.
 macro_rules! delegate {
     ($store:ty) => {
+        #[cfg(feature = "admin")]
+        impl $store {
+            /// Describes a table, and changes nothing.
+            pub(crate) async fn survey(&self, wanted: &Table) -> Result<crate::store::Survey, StoreError> {
+                self.0.survey(wanted).await
+            }
+        }
+
         impl Store for $store {
             async fn prepare(&mut self, table: &Table, timeout: Duration) -> Result<(), StoreError> {
                 self.0.prepare(table, timeout).await

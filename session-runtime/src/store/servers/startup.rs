@@ -5,9 +5,13 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::driver::{Connection, Failure, Query, SqlDriver};
+#[cfg(feature = "admin")]
+use crate::store::Survey;
 use crate::store::Table;
 use crate::store::sql::owner::{OWNERS, Owners};
-use crate::store::sql::table::{Limits, TableCheck};
+#[cfg(feature = "admin")]
+use crate::store::sql::table::TableSurvey;
+use crate::store::sql::table::{Limits, Question, TableCheck};
 use crate::store::sql::{Cells, Datum};
 use crate::value::{ColumnType, Value};
 
@@ -92,6 +96,21 @@ pub(super) async fn claim<D: SqlDriver>(
     Ok(owner)
 }
 
+/// Describes a table, and changes nothing.
+#[cfg(feature = "admin")]
+pub(super) async fn survey<D: SqlDriver>(
+    connection: &mut Connection<D>,
+    wanted: &Table,
+) -> Result<Survey, Failure> {
+    let owner = owner::<D>(connection, &Owners::new(D::DIALECT), &wanted.name).await?;
+    let survey = TableSurvey::new(D::DIALECT, wanted);
+    if ask::<D>(connection, &survey.kind()).await?.is_empty() {
+        return Ok(Survey { owner, ..Survey::default() });
+    }
+    let columns = ask::<D>(connection, &survey.columns()).await?;
+    Ok(survey.answer(owner, &columns))
+}
+
 async fn owner<D: SqlDriver>(
     connection: &mut Connection<D>,
     owners: &Owners,
@@ -129,13 +148,19 @@ async fn missing<D: SqlDriver>(
 ) -> Result<(Vec<String>, Limits), Failure> {
     let mut check = TableCheck::new(D::DIALECT, table)?;
     while let Some(question) = check.question() {
-        let subject = Value::Text(question.subject.to_owned());
-        let query = Query::once(question.sql, [(&subject).into()], question.types);
-        let rows = within(STARTUP_TIMEOUT, D::fetch(connection, &query)).await?;
+        let rows = ask::<D>(connection, &question).await?;
         check.answer(&rows)?;
     }
     let limits = check.take_limits();
     Ok((check.into_statements(), limits))
+}
+
+async fn ask<D: SqlDriver>(
+    connection: &mut Connection<D>,
+    question: &Question<'_>,
+) -> Result<Vec<Cells>, Failure> {
+    let query = Query::once(question.sql, [Datum::Text(question.subject.into())], question.types);
+    within(STARTUP_TIMEOUT, D::fetch(connection, &query)).await
 }
 
 async fn run<D: SqlDriver>(connection: &mut Connection<D>, statements: Vec<String>) -> Result<(), Failure> {

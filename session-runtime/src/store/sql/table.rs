@@ -5,6 +5,8 @@
 use super::dialect::{Catalog, Dialect, MaxLength};
 use super::{Cells, ColumnRole, Mismatch, RequiredColumn, required_columns};
 use crate::store::Table;
+#[cfg(feature = "admin")]
+use crate::store::{Survey, TableColumn};
 use crate::value::{ColumnType, Value};
 
 /// Compares a table with its required columns and indexes.
@@ -98,6 +100,63 @@ impl<'a> TableCheck<'a> {
     /// Returns the statements that bring the table nearer to what it must be. None if it lacks nothing.
     pub(in crate::store) fn into_statements(self) -> Vec<String> {
         self.statements
+    }
+}
+
+/// The queries that a survey of a table makes, and what their rows say.
+#[cfg(feature = "admin")]
+pub(in crate::store) struct TableSurvey<'a> {
+    dialect: &'static Dialect,
+    wanted: &'a Table,
+    subject: String,
+}
+
+#[cfg(feature = "admin")]
+impl<'a> TableSurvey<'a> {
+    /// `wanted` has the names of the columns that have a role, the user's and the address's included.
+    pub(in crate::store) fn new(dialect: &'static Dialect, wanted: &'a Table) -> Self {
+        let subject = (dialect.catalog.subject)(&wanted.name, &dialect.quoted(&wanted.name));
+        Self { dialect, wanted, subject }
+    }
+
+    /// Asks whether there is such a table: then it has a row.
+    pub(in crate::store) fn kind(&self) -> Question<'_> {
+        Question { sql: self.dialect.catalog.kind, subject: &self.subject, types: NAME }
+    }
+
+    pub(in crate::store) fn columns(&self) -> Question<'_> {
+        Question { sql: self.dialect.catalog.columns, subject: &self.subject, types: COLUMN }
+    }
+
+    /// Returns the table as a bag could have declared it: without the columns that no bag can have.
+    pub(in crate::store) fn answer(&self, owner: Option<String>, columns: &[Cells]) -> Survey {
+        let Catalog { is_same_name: is_same, holds, .. } = self.dialect.catalog;
+        let existing: Vec<_> = columns.iter().map(existing_column).collect();
+        let held = |name: &str, role| {
+            let column = existing.iter().find(|column| is_same(&column.name, name))?;
+            holds(&column.declared, role)
+        };
+        let mut table = self.wanted.clone();
+        table.state_is_text = held(&table.state, ColumnRole::State) == Some(ColumnType::Text);
+        table.user = table
+            .user
+            .and_then(|user| Some(TableColumn { ty: held(&user.name, ColumnRole::Nullable)?, ..user }));
+        // A blind address is a column as any other.
+        table.ip = table.ip.filter(|ip| held(ip, ColumnRole::Nullable) == Some(ColumnType::Text));
+        let with_role: Vec<String> = required_columns(&table).map(|column| column.name.to_owned()).collect();
+        table.projected = existing
+            .iter()
+            .filter(|column| !with_role.iter().any(|role| is_same(role, &column.name)))
+            .filter(|column| !column.not_null && !column.is_generated && !column.is_key)
+            .filter_map(|column| {
+                Some(TableColumn::new(&*column.name, holds(&column.declared, ColumnRole::Nullable)?))
+            })
+            .collect();
+        let missing = required_columns(self.wanted)
+            .filter(|column| column.role != ColumnRole::Nullable)
+            .find(|column| !existing.iter().any(|existing| is_same(&existing.name, column.name)))
+            .map(|column| column.name.to_owned());
+        Survey { owner, table: Some(table), missing }
     }
 }
 

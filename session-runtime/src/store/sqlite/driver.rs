@@ -9,9 +9,13 @@ use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, Trans
 use super::failure::Failure;
 use super::file::STARTUP_TIMEOUT;
 use crate::clock::Timestamp;
+#[cfg(feature = "admin")]
+use crate::store::Survey;
 use crate::store::sql::dialect::{Catalog, Dialect, Names};
 use crate::store::sql::owner::Owners;
 use crate::store::sql::rows::Rows;
+#[cfg(feature = "admin")]
+use crate::store::sql::table::TableSurvey;
 use crate::store::sql::table::{Question, TableCheck};
 use crate::store::sql::{Cells, Datum, filter};
 use crate::store::{Outcome, Row, Table, Update, Write};
@@ -226,6 +230,18 @@ pub(super) fn claim(connection: &mut Connection, table: &str, bag: &str) -> Resu
     let owner = note_owner(connection, table, bag);
     connection.busy_timeout(Duration::ZERO)?;
     owner
+}
+
+/// Describes a table, and changes nothing.
+#[cfg(feature = "admin")]
+pub(super) fn survey(connection: &mut Connection, wanted: &Table) -> Result<Survey, Failure> {
+    let owner = owner(connection, &Owners::new(&DIALECT), &wanted.name)?;
+    let survey = TableSurvey::new(&DIALECT, wanted);
+    if ask(connection, &survey.kind())?.is_empty() {
+        return Ok(Survey { owner, ..Survey::default() });
+    }
+    let columns = ask(connection, &survey.columns())?;
+    Ok(survey.answer(owner, &columns))
 }
 
 fn note_owner(connection: &mut Connection, table: &str, bag: &str) -> Result<String, Failure> {

@@ -17,6 +17,9 @@ pub(super) enum Failure {
     Mismatch(#[from] Mismatch),
     #[error("the database file {path:?} cannot be created; does its folder exist?")]
     Create { path: PathBuf, source: io::Error },
+    #[cfg(feature = "admin")]
+    #[error("the database file {path:?} cannot be opened")]
+    Missing { path: PathBuf, source: io::Error },
     #[error("the folder of {path:?} is not writable, and SQLite must create files beside the database")]
     Folder { path: PathBuf },
     #[error("a path cannot name a database in memory; use `SqliteStore::in_memory`")]

@@ -89,6 +89,13 @@ impl File {
         }
     }
 
+    /// A file that exists. Its permissions stay as they are.
+    #[cfg(feature = "admin")]
+    pub(super) fn existing(path: &Path) -> Result<Self, Failure> {
+        let absolute = std::path::absolute(path).and_then(|path| fs::metadata(&path).map(|_| path));
+        absolute.map(|path| Self { path }).map_err(|source| Failure::Missing { path: path.into(), source })
+    }
+
     /// The file of a connection, if it has one.
     pub(super) fn of(connection: &Connection) -> Option<Self> {
         let path = connection.path().filter(|path| !path.is_empty())?;

@@ -119,6 +119,18 @@ impl SqliteStore {
         open().map_err(failed("open its database"))
     }
 
+    /// Opens a file that exists, as [`open`](Self::open) does, and leaves the permissions as they are: they are the
+    /// application's.
+    #[cfg(feature = "admin")]
+    pub(crate) fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        let open = || {
+            let file = File::existing(path)?;
+            let link = file.writer(STARTUP_TIMEOUT)?;
+            Self::new(Some(file), link)
+        };
+        open().map_err(failed("open its database"))
+    }
+
     /// Creates a database in memory: for tests, and for sessions that may end with the process.
     ///
     /// # Errors
@@ -200,6 +212,15 @@ impl SqliteStore {
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
+    }
+
+    /// Describes a table, and changes nothing.
+    #[cfg(feature = "admin")]
+    pub(crate) async fn survey(&self, wanted: &Table) -> Result<super::Survey, StoreError> {
+        let (database, wanted) = (self.database.clone(), wanted.clone());
+        let survey =
+            move || database.writer.with_connection(|connection| driver::survey(connection, &wanted));
+        run_blocking("describe its table", survey).await
     }
 
     /// Runs a query that may take long.

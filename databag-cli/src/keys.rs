@@ -1,0 +1,174 @@
+//! Keys and seals: `keygen`, `reseal`, `check`.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use futures_util::stream::{self, StreamExt as _};
+use serde_json::json;
+use session_runtime::admin::Resealed;
+use session_runtime::store::{Filter, Page, Row};
+use session_runtime::{Keyring, SessionId};
+
+use crate::args::{CheckArgs, KeygenArgs, ResealArgs};
+use crate::open::{Keys, PAGE, now, open_with_keys};
+use crate::output::{Failure, count, print, print_json, progress};
+
+/// How many rows are written at a time.
+pub(crate) const WRITES: usize = 32;
+
+/// Opens a new file that only its owner can read.
+pub(crate) fn create_private(path: &Path) -> Result<std::fs::File, Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|error| Failure::io(&path.display().to_string(), &error))
+}
+
+pub(crate) fn generate(args: &KeygenArgs) -> Result<(), Failure> {
+    let Some(path) = &args.output else {
+        return print(&format!("{}\n", *Keyring::generate_text()));
+    };
+    let mut file = create_private(path)?;
+    let written = file.write_all(Keyring::generate_text().as_bytes()).and_then(|()| file.write_all(b"\n"));
+    written
+        .and_then(|()| file.sync_all())
+        .map_err(|error| Failure::io(&path.display().to_string(), &error))?;
+    print(&format!("made a key in {}\n", path.display()))
+}
+
+/// The rows that a command could not open or write, each with its reason.
+#[derive(Default)]
+pub(crate) struct Faults {
+    is_json: bool,
+    reasons: BTreeMap<String, u64>,
+}
+
+impl Faults {
+    pub(crate) fn new(is_json: bool) -> Self {
+        Self { is_json, ..Self::default() }
+    }
+
+    /// Prints a row and its reason.
+    pub(crate) fn note(&mut self, id: SessionId, reason: &str) -> Result<(), Failure> {
+        *self.reasons.entry(reason.to_owned()).or_default() += 1;
+        if self.is_json {
+            print_json(&json!({ "id": id.to_string(), "fault": reason }))
+        } else {
+            print(&format!("{id}  {reason}\n"))
+        }
+    }
+
+    /// Counts rows without an id.
+    pub(crate) fn note_many(&mut self, rows: u64, reason: &str) {
+        if rows > 0 {
+            *self.reasons.entry(reason.to_owned()).or_default() += rows;
+        }
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.reasons.values().sum()
+    }
+
+    pub(crate) fn reasons(&self) -> &BTreeMap<String, u64> {
+        &self.reasons
+    }
+
+    /// Fails if there are some; `what` names them.
+    pub(crate) fn result(&self, what: &str) -> Result<(), Failure> {
+        match self.count() {
+            0 => Ok(()),
+            faults => Err(Failure::Rows(format!("{what}: {faults}"))),
+        }
+    }
+}
+
+pub(crate) async fn reseal(args: ResealArgs) -> Result<(), Failure> {
+    if args.keys.plaintext {
+        return Err(Failure::Usage("records in the clear have no seal".to_owned()));
+    }
+    let table = open_with_keys(&args.store, &args.keys, Keys::Required).await?;
+    let total = table.count(&Filter::LiveAt(now())).await?;
+    let mut faults = Faults::new(args.output.json);
+    let (bar, mut after) = (progress(total, "sealing"), None);
+    let (mut resealed, mut current) = (0_u64, 0_u64);
+    loop {
+        let rows = table.rows(&Filter::LiveAt(now()), Page::new(after, PAGE)).await?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.id);
+        let reseal = |row: Row| async { (row.id, table.reseal(row).await) };
+        let mut results = stream::iter(rows).map(reseal).buffer_unordered(WRITES);
+        while let Some((id, result)) = results.next().await {
+            bar.inc(1);
+            match result {
+                Ok(Resealed::Stored) => resealed += 1,
+                Ok(Resealed::Current) => current += 1,
+                Ok(Resealed::Skipped(fault)) => bar.suspend(|| faults.note(id, &fault.to_string()))?,
+                Ok(_) => {}
+                // What one row does not take stops no other one.
+                Err(error) if is_of_row(&error) => bar.suspend(|| faults.note(id, &format!("{error:?}")))?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    bar.finish_and_clear();
+    if args.output.json {
+        print_json(&json!({
+            "resealed": resealed, "current": current, "skipped": faults.count(), "reasons": faults.reasons(),
+            "current_key": table.current_key(),
+        }))?;
+    } else {
+        let key = table.current_key().unwrap_or_default();
+        print(&format!(
+            "sealed {} with the key {key}; {current} had it before\n",
+            count(resealed, "session")
+        ))?;
+    }
+    faults.result("rows that could not be sealed again, so keep the old keys")
+}
+
+/// Returns whether an error is of one row, and not of the store.
+pub(crate) fn is_of_row(error: &session_runtime::Error) -> bool {
+    match error {
+        session_runtime::Error::Contended => true,
+        session_runtime::Error::Store(error) => error.is_refused(),
+        _ => false,
+    }
+}
+
+pub(crate) async fn check(args: CheckArgs) -> Result<(), Failure> {
+    let table = open_with_keys(&args.store, &args.keys, Keys::Required).await?;
+    let before = table.count(&Filter::All).await?;
+    let mut faults = Faults::new(args.output.json);
+    let (bar, mut after) = (progress(before, "opening"), None);
+    let (mut live, mut expired, mut read) = (0_u64, 0_u64, 0_u64);
+    loop {
+        let rows = table.rows(&Filter::All, Page::new(after, PAGE)).await?;
+        let Some(last) = rows.last() else { break };
+        after = Some(last.id);
+        read += rows.len() as u64;
+        bar.inc(rows.len() as u64);
+        let now = now();
+        for row in &rows {
+            match table.examine(row) {
+                Err(fault) => bar.suspend(|| faults.note(row.id, &fault.to_string()))?,
+                Ok(_) if row.expiration <= now => expired += 1,
+                Ok(_) => live += 1,
+            }
+        }
+    }
+    bar.finish_and_clear();
+    // No list returns a row whose key is no session id.
+    let total = table.count(&Filter::All).await?.min(before);
+    faults.note_many(total.saturating_sub(read), "its key is no session id");
+    if args.output.json {
+        print_json(&json!({
+            "live": live, "expired": expired, "faults": faults.count(), "reasons": faults.reasons(),
+        }))?;
+    } else {
+        print(&format!("opened {} and {}\n", count(live, "live session"), count(expired, "expired one")))?;
+    }
+    faults.result("rows that do not open")
+}

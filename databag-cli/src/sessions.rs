@@ -1,0 +1,353 @@
+//! Who is signed in, and the end of sessions: `stats`, `list`, `show`, `revoke`, `prune`.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use session_runtime::admin::{Fault, FieldSummary, RecordSummary, SessionTable};
+use session_runtime::store::{ColumnRef, Filter, Page, Row};
+use session_runtime::{SessionId, Timestamp};
+
+use crate::args::{ListArgs, PruneArgs, RevokeArgs, ShowArgs, StatsArgs};
+use crate::open::{
+    Keys, PAGE, and, find, not, now, of_address, of_column, of_user, open, open_with_keys, scheme,
+};
+use crate::output::{
+    Failure, confirm, count, exact, harmless, object, print, print_json, print_pairs, print_table, progress,
+    readable, utc, utc_exact,
+};
+
+/// How many digits of an id a table has.
+const SHOWN_DIGITS: usize = 16;
+
+pub(crate) async fn stats(args: StatsArgs) -> Result<(), Failure> {
+    let table = open_with_keys(&args.store, &args.keys, Keys::Optional).await?;
+    let live = Filter::LiveAt(now());
+    let total = table.count(&Filter::All).await?;
+    let alive = table.count(&live).await?;
+    let signed_in = match table.table().user {
+        Some(_) => Some(table.count(&and(live, not(Filter::IsNull(ColumnRef::User)))).await?),
+        None => None,
+    };
+    let scanned = if args.scan { Some(Scan::of(&table, total).await?) } else { None };
+    let layout = table.table();
+    let projected = layout.projected.iter().map(|column| &column.name);
+    let columns: Vec<_> =
+        layout.user.iter().map(|user| &user.name).chain(&layout.ip).chain(projected).collect();
+    let expired = total.saturating_sub(alive);
+    if args.output.json {
+        let mut stats = json!({
+            "store": scheme(&args.store.target.url), "bag": table.bag(), "table": layout.name, "columns": columns,
+            "rows": total, "live": alive, "expired": expired, "signed_in": signed_in,
+        });
+        if let Some(scan) = scanned {
+            stats["scan"] = json!({
+                "bytes": scan.bytes, "largest": scan.largest, "oldest": scan.oldest.map(utc_exact),
+                "newest": scan.newest.map(utc_exact), "keys": scan.keys, "current_key": table.current_key(),
+            });
+        }
+        return print_json(&stats);
+    }
+    let columns: Vec<_> = columns.into_iter().map(|name| harmless(name)).collect();
+    let mut pairs = vec![
+        ("store", scheme(&args.store.target.url).to_owned()),
+        ("bag", harmless(table.bag())),
+        ("table", layout.name.clone()),
+        ("columns", columns.join(", ")),
+        ("live", alive.to_string()),
+    ];
+    pairs.extend(signed_in.map(|signed_in| ("signed in", signed_in.to_string())));
+    pairs.push(("expired", expired.to_string()));
+    if let Some(scan) = scanned {
+        pairs.push(("bytes", scan.bytes.to_string()));
+        pairs.push(("largest", scan.largest.to_string()));
+        pairs.extend(scan.oldest.map(|time| ("oldest", utc(time))));
+        pairs.extend(scan.newest.map(|time| ("newest", utc(time))));
+        let current = table.current_key();
+        for (key, sealed) in scan.keys {
+            let note = if current.as_ref() == Some(&key) { ", the current one" } else { "" };
+            pairs.push(("key", format!("{key}: {}{note}", count(sealed, "session"))));
+        }
+    }
+    print_pairs(&pairs)
+}
+
+/// What only the rows themselves say.
+#[derive(Default)]
+struct Scan {
+    bytes: usize,
+    largest: usize,
+    oldest: Option<Timestamp>,
+    newest: Option<Timestamp>,
+    /// How many sessions are sealed with which key; `none` for those that are not sealed.
+    keys: BTreeMap<String, u64>,
+}
+
+impl Scan {
+    async fn of(table: &SessionTable, total: u64) -> Result<Self, Failure> {
+        let mut scan = Self::default();
+        let (bar, mut after) = (progress(total, "reading"), None);
+        loop {
+            let rows = table.rows(&Filter::LiveAt(now()), Page::new(after, PAGE)).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.id);
+            bar.inc(rows.len() as u64);
+            for row in &rows {
+                scan.bytes += row.state.len();
+                scan.largest = scan.largest.max(row.state.len());
+                scan.oldest = Some(scan.oldest.map_or(row.created, |oldest| oldest.min(row.created)));
+                scan.newest = scan.newest.max(Some(row.created));
+                *scan.keys.entry(table.key_of(row).unwrap_or_else(|| "none".to_owned())).or_default() += 1;
+            }
+        }
+        bar.finish_and_clear();
+        Ok(scan)
+    }
+}
+
+pub(crate) async fn list(args: ListArgs) -> Result<(), Failure> {
+    let table = open_with_keys(&args.store, &args.keys, Keys::Optional).await?;
+    let now = now();
+    let mut filter = if args.expired { Filter::All } else { Filter::LiveAt(now) };
+    if let Some(user) = &args.user {
+        filter = and(of_user(&table, user)?, filter);
+    }
+    if let Some(address) = &args.ip {
+        filter = and(of_address(table.table(), address)?, filter);
+    }
+    for condition in &args.column {
+        filter = and(of_column(&table, condition)?, filter);
+    }
+    let age = |row: &Row| now.saturating_since(row.created);
+    let is_asked = |row: &Row| {
+        args.older_than.is_none_or(|least| age(row) >= least)
+            && args.newer_than.is_none_or(|most| age(row) <= most)
+    };
+    if args.all && args.output.json {
+        let mut after = None;
+        loop {
+            let rows = table.rows(&filter, Page::new(after, PAGE)).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = Some(last.id);
+            let lines = rows
+                .iter()
+                .filter(|row| is_asked(row))
+                .map(|row| format!("{}\n", row_json(&table, row, now)));
+            print(&lines.collect::<String>())?;
+        }
+    }
+    let rows = if args.all || args.older_than.is_some() {
+        let limit = if args.all { usize::MAX } else { args.limit as usize };
+        let rows = newest(&table, &filter, limit, is_asked).await?;
+        if args.all { in_order_of_ids(rows) } else { rows }
+    } else {
+        table.rows(&filter, Page::newest(args.limit)).await?.into_iter().filter(is_asked).collect()
+    };
+    if args.output.json {
+        return rows.iter().try_for_each(|row| print_json(&row_json(&table, row, now)));
+    }
+    print_rows(&table, &rows, now)?;
+    let is_full = !args.all && rows.len() == args.limit as usize;
+    if is_full {
+        eprintln!("databag: these are the newest {}: --limit or --all shows more", args.limit);
+    }
+    Ok(())
+}
+
+/// Returns the newest rows, of all rows.
+async fn newest(
+    table: &SessionTable,
+    filter: &Filter,
+    limit: usize,
+    is_asked: impl Fn(&Row) -> bool,
+) -> Result<Vec<Row>, Failure> {
+    let (mut newest, mut after) = (Vec::new(), None);
+    loop {
+        let rows = table.rows(filter, Page::new(after, PAGE)).await?;
+        let Some(last) = rows.last() else { return Ok(newest) };
+        after = Some(last.id);
+        newest.extend(rows.into_iter().filter(&is_asked));
+        newest.sort_unstable_by_key(|row: &Row| Reverse((row.created, row.id)));
+        newest.truncate(limit);
+    }
+}
+
+fn in_order_of_ids(mut rows: Vec<Row>) -> Vec<Row> {
+    rows.sort_unstable_by_key(|row| row.id);
+    rows
+}
+
+fn print_rows(table: &SessionTable, rows: &[Row], now: Timestamp) -> Result<(), Failure> {
+    let layout = table.table();
+    let mut headings = vec!["ID".to_owned()];
+    headings.extend(layout.user.iter().map(|_| "USER".to_owned()));
+    headings.extend(layout.ip.iter().map(|_| "ADDRESS".to_owned()));
+    headings.extend(["CREATED", "EXPIRES", "BYTES"].map(str::to_owned));
+    headings.extend(layout.projected.iter().map(|column| harmless(&column.name)));
+    let cells = |row: &Row| {
+        let mut cells = vec![short(row.id)];
+        cells.extend(layout.user.iter().map(|_| readable(row.user.as_ref())));
+        cells.extend(layout.ip.iter().map(|_| row.ip.map_or_else(|| "-".to_owned(), |ip| ip.to_string())));
+        let expires = if row.expiration <= now { "expired".to_owned() } else { utc(row.expiration) };
+        cells.extend([utc(row.created), expires, row.state.len().to_string()]);
+        cells.extend(row.columns.iter().map(|value| readable(value.as_ref())));
+        if let Some(column) = &row.damaged {
+            cells.push(format!("damaged: {}", harmless(column)));
+        }
+        cells
+    };
+    print_table(&headings, &rows.iter().map(cells).collect::<Vec<_>>())
+}
+
+fn short(id: SessionId) -> String {
+    let mut id = id.to_string();
+    id.truncate(SHOWN_DIGITS);
+    id
+}
+
+fn row_json(table: &SessionTable, row: &Row, now: Timestamp) -> serde_json::Value {
+    let layout = table.table();
+    let columns = layout.projected.iter().zip(&row.columns);
+    json!({
+        "id": row.id.to_string(),
+        "user": exact(row.user.as_ref()),
+        "ip": row.ip.map(|ip| ip.to_string()),
+        "created": utc_exact(row.created),
+        "expires": utc_exact(row.expiration),
+        "expired": row.expiration <= now,
+        "revision": row.revision,
+        "bytes": row.state.len(),
+        "key": table.key_of(row),
+        "columns": object(columns.map(|(column, value)| (column.name.as_str(), exact(value.as_ref())))),
+        "damaged": row.damaged,
+    })
+}
+
+pub(crate) async fn show(args: ShowArgs) -> Result<(), Failure> {
+    let table = open_with_keys(&args.store, &args.keys, Keys::Optional).await?;
+    let row = find(&table, &args.id).await?;
+    let now = now();
+    let record = match table.examine(&row) {
+        Ok(record) => Ok(Some(record)),
+        Err(Fault::NoKeys) => Ok(None),
+        Err(fault) => Err(fault),
+    };
+    if args.output.json {
+        let mut json = row_json(&table, &row, now);
+        match &record {
+            Ok(record) => json["record"] = record.as_ref().map(record_json).into(),
+            Err(fault) => json["fault"] = fault.to_string().into(),
+        }
+        print_json(&json)?;
+    } else {
+        print_session(&table, &row, record.as_ref().ok().and_then(Option::as_ref), now)?;
+    }
+    record.map(drop).map_err(|fault| Failure::Rows(format!("the session does not open: {fault}")))
+}
+
+fn record_json(record: &RecordSummary) -> serde_json::Value {
+    let field = |field: &FieldSummary| {
+        json!({
+            "name": field.name, "bytes": field.bytes, "column": field.has_column,
+            "expires": field.expires.map(utc_exact),
+        })
+    };
+    json!({
+        "bytes": record.bytes,
+        "last_used": utc_exact(record.last_used),
+        "absolute_expiry": utc_exact(record.absolute),
+        "logged_in": record.authenticated.map(utc_exact),
+        "remembered": record.is_remembered,
+        "own_limit_seconds": record.limit.map(|limit| limit.as_secs()),
+        "bound_to_user_agent": record.is_bound_to_agent,
+        "fields": record.fields.iter().map(field).collect::<Vec<_>>(),
+    })
+}
+
+fn print_session(
+    table: &SessionTable,
+    row: &Row,
+    record: Option<&RecordSummary>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let layout = table.table();
+    let yes = |is_so: bool| (if is_so { "yes" } else { "no" }).to_owned();
+    let mut pairs = vec![("id", row.id.to_string())];
+    pairs.extend(layout.user.iter().map(|_| ("user", readable(row.user.as_ref()))));
+    pairs.extend(
+        layout.ip.iter().map(|_| ("address", row.ip.map_or_else(|| "-".to_owned(), |ip| ip.to_string()))),
+    );
+    for (column, value) in layout.projected.iter().zip(&row.columns) {
+        pairs.push((&column.name, readable(value.as_ref())));
+    }
+    pairs.push(("created", utc(row.created)));
+    let note = if row.expiration <= now { " (expired)" } else { "" };
+    pairs.push(("expires", format!("{}{note}", utc(row.expiration))));
+    pairs.push(("revision", row.revision.to_string()));
+    pairs.push(("sealed", format!("{} bytes", row.state.len())));
+    pairs.push(("key", table.key_of(row).unwrap_or_else(|| "none".to_owned())));
+    if let Some(record) = record {
+        pairs.push(("last used", utc(record.last_used)));
+        pairs.push(("ends at latest", utc(record.absolute)));
+        pairs.extend(record.authenticated.map(|time| ("logged in", utc(time))));
+        pairs.push(("remembered", yes(record.is_remembered)));
+        pairs.extend(record.limit.map(|limit| ("own limit", format!("{} s", limit.as_secs()))));
+        pairs.push(("bound to a user agent", yes(record.is_bound_to_agent)));
+        pairs.push((
+            "record",
+            format!("{} bytes, {}", record.bytes, count(record.fields.len() as u64, "field")),
+        ));
+    }
+    print_pairs(&pairs)?;
+    let Some(record) = record else { return Ok(()) };
+    let cells = |(number, field): (usize, &FieldSummary)| {
+        let name = field.name.as_deref().map_or_else(|| format!("field {}", number + 1), harmless);
+        let column = if field.has_column { "yes" } else { "no" };
+        let expires = field.expires.map_or_else(|| "-".to_owned(), utc);
+        vec![name, field.bytes.to_string(), column.to_owned(), expires]
+    };
+    let rows: Vec<_> = record.fields.iter().enumerate().map(cells).collect();
+    print("\n")?;
+    print_table(&["FIELD", "BYTES", "COLUMN", "EXPIRES"].map(str::to_owned), &rows)
+}
+
+pub(crate) async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
+    let table = open_with_keys(&args.store, &args.keys, Keys::Optional).await?;
+    let ended = if args.ids.is_empty() {
+        let (filter, whose) = match &args.user {
+            Some(user) => (of_user(&table, user)?, format!("of the user {}", harmless(user))),
+            None => (Filter::All, format!("of `{}`, of everyone", harmless(table.bag()))),
+        };
+        let live = table.count(&and(filter.clone(), Filter::LiveAt(now()))).await?;
+        confirm(&format!("End {} {whose}?", count(live, "session")), args.confirm.yes)?;
+        table.remove(&filter).await?
+    } else {
+        let mut found = Vec::new();
+        for id in &args.ids {
+            found.push(find(&table, id).await?.id);
+        }
+        found.sort_unstable();
+        found.dedup();
+        confirm(&format!("End {}?", count(found.len() as u64, "session")), args.confirm.yes)?;
+        let mut ended = Vec::new();
+        for id in found {
+            if table.delete(id).await? {
+                ended.push(id);
+            }
+        }
+        ended
+    };
+    if args.output.json {
+        return print_json(&json!({ "ended": ended.iter().map(SessionId::to_string).collect::<Vec<_>>() }));
+    }
+    print(&format!("ended {}\n", count(ended.len() as u64, "session")))
+}
+
+pub(crate) async fn prune(args: PruneArgs) -> Result<(), Failure> {
+    let table = open(&args.store).await?;
+    let removed = table.prune().await?;
+    if args.output.json {
+        return print_json(&json!({ "removed": removed }));
+    }
+    print(&format!("removed {}\n", count(removed, "expired session")))
+}

@@ -1,0 +1,293 @@
+//! Keys and seals.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use databag_tests::demo::{Shop as Demo, Visitor};
+use rusqlite::Connection;
+use serde_json::json;
+use session_runtime::{ColumnType, ColumnValue, Databag, Keyring, Sessions, SqliteStore, Value};
+
+use crate::tool::{Application, Printed, Tool, bare, json_lines, shop};
+
+fn key() -> String {
+    Keyring::generate_text().to_string()
+}
+
+#[test]
+fn a_new_key_is_good_and_for_its_owner_only() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("session.key");
+    let file = path.to_str().expect("UTF-8");
+    let run =
+        |arguments: &[&str], exit| Printed::of(&bare(arguments).output().expect("it runs"), arguments, exit);
+    let made = run(&["keygen", "--output", file], 0);
+    Keyring::from_file(&path).expect("a good key in a private file");
+    assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o600);
+    let key = fs::read_to_string(&path).expect("it is read");
+    assert!(!made.stdout.contains(key.trim()), "{made:?}");
+    run(&["keygen", "--output", file], 1);
+    assert_eq!(fs::read_to_string(&path).expect("it is read"), key, "it is not overwritten");
+    let [one, other] = [(); 2].map(|()| run(&["keygen"], 0).stdout);
+    assert_ne!(one, other);
+    Keyring::parse(&one).expect("a good key");
+}
+
+#[test]
+fn a_new_key_comes_into_use_beside_the_demo() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (old, new) = (key(), key());
+    let both = format!("{new},{old}");
+    let tool =
+        Tool::new(&format!("sqlite:{}", folder.path().join("shop.db").display())).table("shop_sessions");
+
+    let demo = Demo::new(&shop(), &folder).env("SESSION_KEY", &old).start();
+    let mut visitors: Vec<_> = (0..40)
+        .map(|user| {
+            let mut visitor = Visitor::of(&demo);
+            visitor.api("/login", &format!("user={user}"));
+            visitor.api("/cart", "sku=tea&qty=2");
+            visitor
+        })
+        .collect();
+    demo.stop();
+    let demo = Demo::new(&shop(), &folder).env("SESSION_KEY", &both).start();
+    // Half of them are in the memory of the shop.
+    for visitor in &mut visitors {
+        visitor.moves_to(&demo);
+    }
+    for visitor in &mut visitors[..20] {
+        assert_eq!(visitor.session()["cart"], json!({ "tea": 2 }));
+    }
+    let with_new = tool.clone().keys(&new);
+    // What the shop has written since is under the new key.
+    let left = with_new.run(&["check"], 3).stdout.matches("which is not given").count();
+    assert!((20..=40).contains(&left), "{left}");
+    assert_eq!(with_new.run(&["reseal"], 3).stdout.matches("which is not given").count(), left);
+
+    let resealed = tool.clone().keys(&both).json(&["reseal"]);
+    assert_eq!((&resealed["resealed"], &resealed["skipped"]), (&json!(left), &json!(0)), "{resealed}");
+    assert_eq!(with_new.json(&["check"])["live"], 40);
+    assert_eq!(tool.keys(&both).json(&["reseal"])["current"], 40);
+    for visitor in &mut visitors {
+        let session = visitor.api("/cart", "sku=tea&qty=1");
+        assert_eq!(session["cart"], json!({ "tea": 3 }));
+    }
+    demo.stop();
+    let demo = Demo::new(&shop(), &folder).env("SESSION_KEY", &new).start();
+    for visitor in &mut visitors {
+        visitor.moves_to(&demo);
+        assert_eq!(visitor.session()["cart"], json!({ "tea": 3 }));
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_sealed_again_is_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    let url = format!("sqlite:{}", path.display());
+    let (old, new) = (key(), key());
+    let mut application = Application::start(&url, &old).await;
+    application.sign_in(8).await;
+    let columns = || {
+        let database = Connection::open(&path).expect("it opens");
+        let mut rows = database
+            .prepare("SELECT id, user_id, ip_addr, tenant, weight, digest, created, expiration FROM cli_shop ORDER BY id")
+            .expect("it is read");
+        let cells =
+            |row: &rusqlite::Row<'_>| (0..8).map(|n| row.get::<_, rusqlite::types::Value>(n)).collect();
+        rows.query_map([], cells)
+            .expect("it is read")
+            .collect::<Result<Vec<Vec<_>>, _>>()
+            .expect("it is read")
+    };
+    let before = (columns(), snapshots(&application).await);
+    let tool = Tool::new(&url).keys(&format!("{new},{old}"));
+    let with_keys = tool.json(&["stats", "--scan"]);
+    let keys = with_keys["scan"]["keys"].as_object().expect("an object").clone();
+    assert_eq!(keys.len(), 1);
+    assert_ne!(keys.keys().next().map(String::as_str), with_keys["scan"]["current_key"].as_str());
+    assert_eq!(tool.json(&["reseal"])["resealed"], 8);
+    let mut resealed = Application::start(&url, &new).await;
+    resealed.tokens = application.tokens;
+    assert_eq!(resealed.count_signed_in(&resealed.tokens).await, 8);
+    assert_eq!((columns(), snapshots(&resealed).await), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_write_is_lost_to_a_tool_that_seals_meanwhile() {
+    const SESSIONS: i64 = 60;
+    const WRITES: u32 = 12;
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("sessions.db").display());
+    let keys = [key(), key(), key()];
+    let ring =
+        |current: usize| format!("{},{},{}", keys[current], keys[(current + 1) % 3], keys[(current + 2) % 3]);
+    let mut application = Application::start(&url, &ring(0)).await;
+    application.sign_in(SESSIONS).await;
+    let ids: Vec<_> = application.tokens.iter().map(|(token, _)| token.session_id()).collect();
+    let sessions = application.sessions.clone();
+    let writer = tokio::spawn(async move {
+        for _ in 0..WRITES {
+            for id in &ids {
+                let count =
+                    |shop: &mut crate::tool::Shop| *shop.cart.entry("writes".to_owned()).or_default() += 1;
+                sessions.update(*id, count).await.expect("it is stored");
+            }
+        }
+        (sessions, ids)
+    });
+    let mut resealed = 0;
+    let mut round = 0;
+    while !writer.is_finished() {
+        round += 1;
+        let tool = Tool::new(&url).keys(&ring(round % 3));
+        let printed = tokio::task::spawn_blocking(move || tool.json(&["reseal"])).await.expect("it runs");
+        assert_eq!(printed["skipped"], 0, "{printed}");
+        resealed += printed["resealed"].as_i64().expect("a number");
+    }
+    let (sessions, ids) = writer.await.expect("each write is stored");
+    assert!(resealed > 0, "the two met");
+    for id in ids {
+        let session = sessions.get(id).await.expect("it answers").expect("it is live");
+        assert_eq!(session.cart["writes"], WRITES);
+    }
+}
+
+async fn snapshots(application: &Application) -> Vec<String> {
+    let mut snapshots = Vec::new();
+    for (token, _) in &application.tokens {
+        let session = application.sessions.load(token).await.expect("it answers").expect("it is live");
+        let times = (session.created(), session.expires(), session.last_used(), session.authenticated_at());
+        snapshots.push(format!("{times:?} {:?}", *session));
+    }
+    snapshots
+}
+
+/// A user whose stored form no tool knows.
+#[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Team(String, u8);
+
+impl ColumnValue for Team {
+    const TYPE: ColumnType = ColumnType::Text;
+
+    fn to_value(&self) -> Value {
+        Value::Text(format!("{}#{}", self.0, self.1))
+    }
+}
+
+#[derive(Databag)]
+#[databag(name = "tests/Blind", table = "cli_blind")]
+struct Blind {
+    #[databag(user_id, blind)]
+    user_id: Option<i64>,
+    #[databag(column, blind, index)]
+    email: Option<String>,
+    #[databag(ip_addr, blind, bind = "off")]
+    ip_addr: Option<std::net::IpAddr>,
+    #[databag(column)]
+    uuid: Option<[u8; 16]>,
+    #[databag(column, blind)]
+    team: Option<Team>,
+}
+
+async fn blind(path: &std::path::Path, keys: &str) -> Sessions<Blind> {
+    let keyring = Keyring::parse(keys).expect("good keys");
+    let store = SqliteStore::open(path).expect("it opens");
+    Sessions::<Blind>::builder(store).keyring(keyring).build().await.expect("it builds")
+}
+
+#[tokio::test]
+async fn blind_columns_are_hashed_again_or_the_row_is_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    let (old, new) = (key(), key());
+    let sessions = blind(&path, &old).await;
+    let address = Some(std::net::IpAddr::from([203, 0, 113, 7]));
+    for user in [7, 7, 70_000, -3] {
+        let email = Some(format!("user{user}@example.com"));
+        let bag = Blind { user_id: Some(user), email, ip_addr: address, uuid: Some([9; 16]), team: None };
+        sessions.create(bag).await.expect("it is stored");
+    }
+    let team = Some(Team("red".to_owned(), 1));
+    let bag = Blind { user_id: None, email: None, ip_addr: None, uuid: None, team };
+    let (_, with_team) = sessions.create(bag).await.expect("it is stored");
+
+    let tool = Tool::new(&format!("sqlite:{}", path.display())).table("cli_blind");
+    let table = tool.run(&["list"], 0).stdout;
+    assert_eq!(table.matches("hash:").count(), 4 * 4 + 1, "{table}");
+    tool.run(&["list", "--user", "7"], 2);
+    let with_keys = tool.clone().keys(&format!("{new},{old}"));
+    assert_eq!(with_keys.lines(&["list", "--user", "7"]).len(), 2);
+    assert_eq!(with_keys.lines(&["list", "--column", "email=user-3@example.com"]).len(), 1);
+
+    let printed = with_keys.run(&["reseal", "--json"], 3);
+    let lines = json_lines(&printed.stdout);
+    assert_eq!(lines[0]["id"], with_team.id().to_string());
+    assert!(lines[0]["fault"].as_str().expect("a reason").contains("`team`"), "{printed:?}");
+    assert_eq!((&lines[1]["resealed"], &lines[1]["skipped"]), (&json!(4), &json!(1)));
+
+    let resealed = blind(&path, &new).await;
+    assert_eq!(resealed.of_user(7).await.expect("it answers").len(), 2);
+    assert_eq!(
+        resealed.of_user(-3).await.expect("it answers")[0].email.as_deref(),
+        Some("user-3@example.com")
+    );
+    let found = resealed.find(Blind::EMAIL.eq("user70000@example.com")).await.expect("it answers");
+    assert_eq!((found.len(), found[0].uuid, found[0].ip_addr), (1, Some([9; 16]), address));
+    // The one that is left is as it was, and the application can seal it again.
+    let both = blind(&path, &format!("{new},{old}")).await;
+    assert_eq!(both.reseal_all(|_, _| {}).await.expect("it answers"), 1);
+    assert_eq!(tool.keys(&new).json(&["check"])["live"], 5);
+}
+
+#[tokio::test]
+async fn rows_that_do_not_open_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    let url = format!("sqlite:{}", path.display());
+    let key = key();
+    let mut application = Application::start(&url, &key).await;
+    application.sign_in(7).await;
+    let tool = Tool::new(&url).keys(&key);
+    assert_eq!(tool.json(&["check"]), json!({ "live": 7, "expired": 0, "faults": 0, "reasons": {} }));
+    let database = Connection::open(&path).expect("it opens");
+    let damage = |sql: &str, visitor: usize| {
+        let changed = database.execute(sql, [application.tokens[visitor].0.session_id().as_bytes()]);
+        assert_eq!(changed.expect("it is changed"), 1);
+    };
+    damage("UPDATE cli_shop SET revision = revision + 1 WHERE id = ?", 0);
+    damage("UPDATE cli_shop SET state = x'0102' WHERE id = ?", 1);
+    damage("UPDATE cli_shop SET state = zeroblob(100000) WHERE id = ?", 2);
+    damage("UPDATE cli_shop SET user_id = 'nobody' WHERE id = ?", 3);
+    damage("UPDATE cli_shop SET id = x'00' WHERE id = ?", 4);
+    let lines = json_lines(&tool.run(&["check", "--json"], 3).stdout);
+    let fault = |visitor: usize| {
+        let found = lines.iter().find(|line| line["id"] == application.id(visitor));
+        found.and_then(|line| line["fault"].as_str()).unwrap_or_default()
+    };
+    assert!(fault(0).contains("tampered"), "{lines:?}");
+    assert!(fault(1).contains("form of a session"), "{lines:?}");
+    assert!(fault(2).contains("max_state_bytes"), "{lines:?}");
+    assert!(fault(3).contains("`user_id`"), "{lines:?}");
+    let report = lines.last().expect("a report");
+    assert_eq!((&report["live"], &report["faults"]), (&json!(2), &json!(5)), "{report}");
+    assert_eq!(report["reasons"]["its key is no session id"], 1);
+    let shown = tool.run(&["show", &application.id(0)], 3);
+    assert!(shown.stdout.contains("revision"), "{shown:?}");
+    assert_eq!(application.count_signed_in(&application.tokens).await, 2);
+}
+
+#[tokio::test]
+async fn a_bad_key_connects_to_nothing() {
+    let tool = Tool::new("sqlite:no-such-folder/none.db").keys("hunter2");
+    let refused = tool.run(&["check"], 1);
+    assert!(refused.stderr.contains("SESSION_KEY") && !refused.stderr.contains("hunter2"), "{refused:?}");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("key");
+    fs::write(&file, key()).expect("it is written");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("its owner may");
+    let refused = tool.run(&["check", "--key-file", file.to_str().expect("UTF-8")], 1);
+    assert!(refused.stderr.contains("other users can read"), "{refused:?}");
+    tool.run(&["check", "--key-env", "NO_SUCH_VARIABLE"], 1);
+}
