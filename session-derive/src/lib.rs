@@ -90,7 +90,7 @@ use crate::errors::Errors;
 /// | `flow` | the field is `Flows<T>`, and keeps what leaves the site and comes back once, under a ticket; with `ttl = ".."`, by default 10 minutes |
 /// | `default = expr` | the value in a new session, instead of `Default::default()` |
 /// | `rename = ".."` | the stored name |
-/// | `alias = ".."` | an earlier stored name; may be repeated |
+/// | `alias = ".."` | an earlier stored name; may be repeated. What is written has the new name, which programs with the old field do not find: while such run, keep the stored name by `rename` |
 /// | `from = OldType` | the type as which the field was stored before, converted by `From` |
 /// | `merge = ..` | how a field is merged that two requests have changed: `"last"`, `"entries"`, `"append"`, `"sum"`, `"max"`, `"min"`, `"reject"`, or a function |
 /// | `with = module` | encodes with `module::serialize` and `module::deserialize`, as in serde |

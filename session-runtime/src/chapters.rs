@@ -34,6 +34,8 @@ macro_rules! chapter {
             // Files that are not in the package.
             "[readme]: crate\n",
             "[security]: crate::guide::stored\n",
+            "[observability]: crate::event\n",
+            "[cli]: crate::guide::operators\n",
             "[attributes]: derive@crate::Databag\n",
             "[accounts]: crate::guide::passwords\n",
             "[bridge]: crate::guide::actix_session\n",

@@ -139,6 +139,9 @@ impl<T: Databag, A: Access> Sessions<T, A> {
 
     /// Ends a session for good, and returns whether there was one.
     ///
+    /// It may be anybody's. A handler that gets the id from a client first asks whose session it is: [`get`](Self::get), then
+    /// compare the user.
+    ///
     /// # Errors
     ///
     /// If the store fails. This process then refuses the session all the same, and retries the deletion.
