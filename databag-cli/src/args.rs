@@ -194,7 +194,7 @@ pub(crate) struct ResealArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// Opens every row, and names those that do not open
+/// Opens every live session, and names the rows that do not open
 ///
 /// Checks the seal and the frame of each record. Only the program itself knows
 /// the types of the fields: `Sessions::check` there decodes them as well. Run it

@@ -316,7 +316,7 @@ pub(crate) async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
     let ended = if args.ids.is_empty() {
         let (filter, whose) = match &args.user {
             Some(user) => (of_user(&table, user)?, format!("of the user {}", harmless(user))),
-            None => (Filter::All, format!("of `{}`, of everyone", harmless(table.bag()))),
+            None => (Filter::All, format!("of everyone, in `{}`", harmless(table.bag()))),
         };
         let live = table.count(&and(filter.clone(), Filter::LiveAt(now()))).await?;
         confirm(&format!("End {} {whose}?", count(live, "session")), args.confirm.yes)?;

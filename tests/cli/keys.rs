@@ -261,6 +261,8 @@ async fn rows_that_do_not_open_are_named() {
     damage("UPDATE cli_shop SET state = zeroblob(100000) WHERE id = ?", 2);
     damage("UPDATE cli_shop SET user_id = 'nobody' WHERE id = ?", 3);
     damage("UPDATE cli_shop SET id = x'00' WHERE id = ?", 4);
+    // What has expired is removed, under whichever key it is.
+    damage("UPDATE cli_shop SET expiration = 1 WHERE id = ?", 5);
     let lines = json_lines(&tool.run(&["check", "--json"], 3).stdout);
     let fault = |visitor: usize| {
         let found = lines.iter().find(|line| line["id"] == application.id(visitor));
@@ -271,11 +273,15 @@ async fn rows_that_do_not_open_are_named() {
     assert!(fault(2).contains("max_state_bytes"), "{lines:?}");
     assert!(fault(3).contains("`user_id`"), "{lines:?}");
     let report = lines.last().expect("a report");
-    assert_eq!((&report["live"], &report["faults"]), (&json!(2), &json!(5)), "{report}");
+    assert_eq!(
+        [&report["live"], &report["expired"], &report["faults"]],
+        [&json!(1), &json!(1), &json!(5)],
+        "{report}"
+    );
     assert_eq!(report["reasons"]["its key is no session id"], 1);
     let shown = tool.run(&["show", &application.id(0)], 3);
     assert!(shown.stdout.contains("revision"), "{shown:?}");
-    assert_eq!(application.count_signed_in(&application.tokens).await, 2);
+    assert_eq!(application.count_signed_in(&application.tokens).await, 1);
 }
 
 #[tokio::test]

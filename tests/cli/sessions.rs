@@ -1,9 +1,9 @@
 //! Who is signed in, and the end of sessions.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use databag_tests::demo::{Shop as Demo, Visitor};
 use rusqlite::Connection;
@@ -84,6 +84,17 @@ async fn nothing_ends_without_a_confirmation() {
         assert!(refused.stderr.contains("--yes"), "{refused:?}");
     }
     assert_eq!(application.count_signed_in(&application.tokens).await, 3);
+    // `script` gives the tool a terminal.
+    for (answer, exit, left) in [("n\n", 5, 3), ("\n", 5, 3), ("y\n", 0, 0)] {
+        let line = format!("{} revoke --everyone --table cli_shop", env!("CARGO_BIN_EXE_databag"));
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).env("SESSION_STORE", &url).stdin(Stdio::piped());
+        let mut script = script.stdout(Stdio::piped()).spawn().expect("it is part of Debian");
+        script.stdin.take().expect("it is piped").write_all(answer.as_bytes()).expect("it is read");
+        let printed = Printed::of(&script.wait_with_output().expect("it ends"), &["revoke"], exit);
+        assert!(printed.stdout.contains("End 3 sessions of everyone, in `tests/Shop`? [y/N]"), "{printed:?}");
+        assert_eq!(application.count_signed_in(&application.tokens).await, left);
+    }
 }
 
 #[tokio::test]
