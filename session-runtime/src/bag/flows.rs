@@ -341,7 +341,6 @@ mod tests {
         }
         comes_back(&());
         comes_back(&None::<String>);
-        comes_back(&Some(()));
         comes_back(&Some("dana".to_owned()));
         comes_back(&vec![()]);
     }
