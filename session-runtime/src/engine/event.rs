@@ -86,8 +86,9 @@ pub enum Event {
         /// The id that the session has now.
         to: SessionId,
     },
-    /// A session was ended before its time. If the answer of the store is lost this may be missing: the sessions that a log-in ends because of
-    /// `max_per_user` are then not known, and a deletion that is retried in the background is not told.
+    /// A session was ended before its time. If the answer of the store is lost this may be missing: the sessions that a
+    /// log-in ends because of `max_per_user` are then not known, and a deletion that is retried in the background is not
+    /// told.
     Ended {
         /// The session.
         session: SessionId,
@@ -259,7 +260,8 @@ named! {
         Answered = "answered",
         /// The store has returned an error.
         Failed = "failed",
-        /// The caller has stopped waiting: the deadline has passed, another call was answered first, or the client of a request that loads has gone.
+        /// The caller has stopped waiting: the deadline has passed, another call was answered first, or the client of a
+        /// request that loads has gone.
         Abandoned = "abandoned",
     }
 }
