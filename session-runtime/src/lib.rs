@@ -74,6 +74,7 @@
 //! | `admin` | no | `admin`: a table of sessions for tools, which do not know the type of the bag |
 //! | `testing` | no | `store::suite`, which checks a store of your own |
 //! | `actix` | yes | [`SessionMiddleware`] and the extractors |
+//! | `console` | no | `Console`: pages for operators, with charts, a search, and forms that end sessions |
 //! | `metrics` | no | `Builder::metrics`: counters, durations and sizes, by the facade `metrics` |
 //!
 //! No feature changes the meaning of another.
@@ -315,6 +316,8 @@ pub use store::sqlite::{Durability, SqliteStore};
 pub use store::{Directory, Store, StoreError};
 pub use token::{ParseSessionIdError, SessionId, Token, TokenSource};
 pub use value::{ColumnType, ColumnValue, Value};
+#[cfg(feature = "console")]
+pub use web::{Console, History};
 #[cfg(feature = "actix")]
 pub use web::{
     Csrf, LoginPages, NotAllowed, NotFresh, NotLoggedIn, Require, SessionMiddleware, TestRequestExt, health,

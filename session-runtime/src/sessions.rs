@@ -479,7 +479,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         })
     }
 
-    async fn rows(&self, filter: Filter, page: Page) -> Result<Vec<Row>, Error> {
+    pub(crate) async fn rows(&self, filter: Filter, page: Page) -> Result<Vec<Row>, Error> {
         let deadline = self.engine.deadline();
         let filter = self.engine.stored_filter(filter);
         let find = self.engine.directory()?.find(&filter, page, deadline.into_std());
@@ -487,7 +487,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     }
 
     /// Returns the newest live sessions of a filter.
-    async fn newest(
+    pub(crate) async fn newest(
         &self,
         call: &'static str,
         filter: Filter,
@@ -519,6 +519,18 @@ impl<T: Databag, A: Access> Sessions<T, A> {
             newest.truncate(limit);
         }
         self.open_all(newest, &mut skipped)
+    }
+
+    /// Returns live sessions of a filter in the order of their ids, those after this one: at most so many.
+    #[cfg(feature = "console")]
+    pub(crate) async fn after(
+        &self,
+        filter: Filter,
+        id: SessionId,
+        limit: u32,
+    ) -> Result<Vec<Snapshot<T>>, Error> {
+        let rows = self.rows(self.live(filter), Page::new(Some(id), limit)).await?;
+        self.open_all(rows, &mut Skipped::of::<T>("after"))
     }
 
     fn stream_of<'a>(
@@ -574,7 +586,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     }
 
     /// Counts the live sessions of a filter.
-    async fn count(&self, filter: Filter) -> Result<u64, Error> {
+    pub(crate) async fn count(&self, filter: Filter) -> Result<u64, Error> {
         self.count_rows(self.live(filter)).await
     }
 
@@ -585,7 +597,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         within(deadline, "count rows", count).await
     }
 
-    async fn remove(&self, filter: Filter) -> Result<u64, Error> {
+    pub(crate) async fn remove(&self, filter: Filter) -> Result<u64, Error> {
         let deadline = self.engine.deadline();
         let filter = self.engine.stored_filter(filter);
         let remove = self.engine.directory()?.remove(&filter, deadline.into_std());
@@ -596,7 +608,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         Ok(removed.len() as u64)
     }
 
-    fn live(&self, filter: Filter) -> Filter {
+    pub(crate) fn live(&self, filter: Filter) -> Filter {
         Filter::And(Box::new(filter), Box::new(Filter::LiveAt(self.engine.now())))
     }
 }

@@ -46,7 +46,7 @@ impl Engine {
     }
 
     /// Counts the live sessions for the observers.
-    async fn count_live(&self, now: Timestamp) -> Result<(), Error> {
+    pub(crate) async fn count_live(&self, now: Timestamp) -> Result<(), Error> {
         let Some(directory) = self.directory.as_ref().filter(|_| self.observers.measures()) else {
             return Ok(());
         };

@@ -1,6 +1,8 @@
 //! Sessions in actix-web: the middleware, the extractors, the guards, the answers for errors.
 
 mod config;
+#[cfg(feature = "console")]
+mod console;
 mod csrf;
 mod error_response;
 mod extract;
@@ -13,6 +15,8 @@ mod testing;
 #[cfg(all(test, feature = "memory"))]
 mod tests;
 
+#[cfg(feature = "console")]
+pub use self::console::{Console, History};
 pub use self::csrf::Csrf;
 pub use self::health::health;
 pub use self::log_in::{LoginPages, NotFresh, NotLoggedIn};
