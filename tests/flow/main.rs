@@ -4,6 +4,7 @@ mod app;
 
 mod binding;
 mod concurrency;
+mod console;
 mod cookie_store;
 mod cookies;
 mod csrf;

@@ -232,7 +232,7 @@ impl<T: Databag> Site<T> {
 
     async fn list(&self, parameters: &[Parameter]) -> Result<(StatusCode, String), Error> {
         let search = Search::of(parameters, &self.facets);
-        let number = number_of::<u32>(parameters, "page").unwrap_or(0).min(PAGES - 1);
+        let mut number = number_of::<u32>(parameters, "page").unwrap_or(0).min(PAGES - 1);
         let (found, total) = if !search.mistakes.is_empty() {
             (Vec::new(), None)
         } else if let Some(prefix) = &search.prefix {
@@ -241,6 +241,8 @@ impl<T: Databag> Site<T> {
             (found, None)
         } else {
             let total = self.sessions.count(search.filter.clone()).await?;
+            let last = u32::try_from(total.saturating_sub(1) / u64::from(PAGE)).unwrap_or(PAGES);
+            number = number.min(last);
             // The store knows no place in this order, so the pages before are read again.
             let newest = self.sessions.newest("console", search.filter.clone(), (number + 1) * PAGE).await?;
             (newest.into_iter().skip((number * PAGE) as usize).collect(), Some(total))
@@ -368,8 +370,8 @@ impl<T: Databag> Site<T> {
     }
 }
 
-/// Returns what the browser of a session says it is, if the bag has a field for it. The bag has no accessor that is the same for
-/// all bags, so the field is read from its encoding; a field with a codec of its own is not known then.
+/// Returns what the browser of a session says it is, if the bag has a field for it. No accessor has the same name in all bags, so
+/// the field is read from its encoding: it is always an `Option<String>` in the codec of the bag, and never secret.
 fn browser<T: Databag>(bag: &T) -> Option<String> {
     let field = T::SCHEMA.fields.iter().position(|field| field.user_agent && !field.blind)?;
     let fields = Fields::of(bag).ok()?;

@@ -120,43 +120,35 @@ impl Overview<'_> {
     }
 
     fn charts(&self, body: &mut String) {
-        let line = |name, meaning, number: fn(&Interval) -> Option<u64>| Line {
-            name,
-            meaning,
-            points: self.intervals.iter().map(number).collect(),
+        let live = Line {
+            name: "live",
+            meaning: Meaning::Level,
+            points: self.intervals.iter().map(|interval| interval.live).collect(),
         };
-        let events = |name, number| line(name, Meaning::Events, number);
-        let charts = [
-            ("live", "Live sessions", vec![line("live", Meaning::Level, |interval| interval.live)]),
-            (
-                "begun",
-                "Created and ended",
-                vec![
-                    events("created", |interval| Some(interval.counts.created.into())),
-                    events("ended", |interval| Some(interval.counts.all_ended())),
-                ],
-            ),
-            (
-                "rejected",
-                "Tokens that are not accepted",
-                vec![
-                    events("not accepted", |interval| Some(interval.counts.all_rejected())),
-                    events("expired", |interval| Some(interval.counts.expired.into())),
-                ],
-            ),
-            (
-                "conflicts",
-                "Conflicts and failures",
-                vec![
-                    events("conflicts", |interval| Some(interval.counts.conflicts.into())),
-                    events("failures", |interval| Some(interval.counts.failures.into())),
-                ],
-            ),
+        let begun =
+            [self.events("created", |counts| counts.created.into()), self.events("ended", Counts::all_ended)];
+        let rejected = [
+            self.events("not accepted", Counts::all_rejected),
+            self.events("expired", |counts| counts.expired.into()),
+        ];
+        let trouble = [
+            self.events("conflicts", |counts| counts.conflicts.into()),
+            self.events("failures", |counts| counts.failures.into()),
         ];
         let times: Vec<u32> = self.intervals.iter().map(|interval| interval.begins).collect();
-        for (id, title, lines) in charts {
+        for (id, title, lines) in [
+            ("live", "Live sessions", vec![live]),
+            ("begun", "Created and ended", begun.into()),
+            ("rejected", "Tokens that are not accepted", rejected.into()),
+            ("trouble", "Conflicts and failures", trouble.into()),
+        ] {
             let _ = write!(body, "{}", Chart { id, title, times: &times, lines });
         }
+    }
+
+    fn events(&self, name: &'static str, number: fn(&Counts) -> u64) -> Line {
+        let points = self.intervals.iter().map(|interval| Some(number(&interval.counts))).collect();
+        Line { name, meaning: Meaning::Events, points }
     }
 
     /// The numbers of the charts as a table.

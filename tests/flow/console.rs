@@ -1,0 +1,427 @@
+//! The console: who may enter it, what it shows, and what its forms end.
+
+use std::net::IpAddr;
+
+use actix_web::test::{TestRequest, init_service};
+use actix_web::{App, web};
+use databag_tests::{Browser, Site};
+use session_runtime::{
+    Cleanup, Console, Databag, History, Keyring, Session, SessionId, SessionMiddleware, Sessions, SqliteStore,
+};
+
+#[derive(Databag)]
+#[databag(table = "consoled", cookie = "__Host-consoled", idle = "30m", absolute = "12h")]
+struct Shop {
+    #[databag(user_id)]
+    user_id: Option<String>,
+    #[databag(ip_addr)]
+    ip_addr: Option<IpAddr>,
+    #[databag(user_agent)]
+    browser: Option<String>,
+    #[databag(column, index)]
+    tenant: Option<String>,
+    #[databag(column)]
+    visits: u32,
+    #[databag(column, blind)]
+    email: Option<String>,
+    #[databag(secret)]
+    pin: Option<String>,
+    note: String,
+    is_admin: bool,
+}
+
+const COOKIE: &str = "__Host-consoled";
+const BASE: &str = "/admin/sessions";
+const EVIL: &str = "\"><script>'&</script>";
+const EVIL_IN_QUERY: &str = "%22%3E%3Cscript%3E%27%26%3C%2Fscript%3E";
+const ESCAPED: &str = "&quot;&gt;&lt;script&gt;&#39;&amp;&lt;/script&gt;";
+
+struct Office {
+    sessions: Sessions<Shop>,
+    site: Site,
+}
+
+impl Office {
+    async fn open() -> Self {
+        let history = History::new();
+        let sessions = Sessions::<Shop>::builder(SqliteStore::in_memory().expect("a database"))
+            .keyring(Keyring::generate())
+            .cleanup(Cleanup::Never)
+            .on_event(history.observer())
+            .build()
+            .await
+            .expect("good settings");
+        Self::of(sessions, &history).await
+    }
+
+    async fn of(sessions: Sessions<Shop>, history: &History) -> Self {
+        let visit = async |mut session: Session<Shop>| {
+            session.visits += 1;
+            "visited"
+        };
+        let app = App::new()
+            .service(Console::new(BASE, &sessions, history, |viewer: &Shop| viewer.is_admin))
+            .route("/visit", web::post().to(visit))
+            .wrap(SessionMiddleware::new(sessions.clone()));
+        let site = Site::new(init_service(app).await);
+        Self { sessions, site }
+    }
+
+    async fn begin(&self, bag: Shop) -> SessionId {
+        self.sessions.create(bag).await.expect("is stored").1.id()
+    }
+
+    /// Returns a browser with a session of this bag.
+    async fn browser(&self, bag: Shop) -> Browser {
+        let (token, _) = self.sessions.create(bag).await.expect("is stored");
+        let browser = self.site.browser();
+        browser.set_cookie(COOKIE, &token.encode());
+        browser
+    }
+
+    async fn admin(&self) -> Browser {
+        self.browser(Shop { user_id: Some("root".to_owned()), is_admin: true, ..Shop::defaults() }).await
+    }
+
+    async fn is_live(&self, id: SessionId) -> bool {
+        self.sessions.get(id).await.expect("answers").is_some()
+    }
+}
+
+fn user(name: &str) -> Shop {
+    Shop { user_id: Some(name.to_owned()), ..Shop::defaults() }
+}
+
+fn tenant(name: &str) -> Shop {
+    Shop { tenant: Some(name.to_owned()), ..Shop::defaults() }
+}
+
+async fn shown(browser: &Browser, page: &str) -> String {
+    let answer = browser.get(&format!("{BASE}/{page}")).await;
+    assert_eq!(answer.status, 200, "{page}: {}", answer.body);
+    answer.body
+}
+
+/// Returns how many sessions a list has.
+fn listed(page: &str) -> usize {
+    page.matches("<th scope=\"row\" data-label=\"Session\">").count()
+}
+
+#[actix_web::test]
+async fn nobody_enters_without_a_session_that_may() {
+    let office = Office::open().await;
+    let dana = office.begin(user("dana")).await;
+    let visitors = [office.site.browser(), office.browser(user("erik")).await];
+    for visitor in &visitors {
+        for page in ["", "/", "/overview", "/list", "/groups", "/revoke", "/style.css", "/elsewhere"] {
+            let answer = visitor.get(&format!("{BASE}{page}")).await;
+            assert_eq!((answer.status.as_u16(), answer.body.as_str()), (403, "Forbidden"), "{page}");
+        }
+        let details = visitor.get(&format!("{BASE}/session?id={dana}")).await;
+        assert_eq!((details.status.as_u16(), details.body.as_str()), (403, "Forbidden"));
+        let form = TestRequest::post().uri("/admin/sessions/revoke").set_form([("id", dana.to_string())]);
+        assert_eq!(visitor.send(form).await.status, 403);
+    }
+    assert!(office.is_live(dana).await);
+    let admin = office.admin().await;
+    for path in [BASE, "/admin/sessions/"] {
+        let answer = admin.get(path).await;
+        assert_eq!((answer.status.as_u16(), answer.all("location")), (303, vec![format!("{BASE}/overview")]));
+    }
+    assert_eq!(admin.get(&format!("{BASE}/elsewhere")).await.status, 404);
+}
+
+#[actix_web::test]
+async fn a_page_needs_nothing_from_elsewhere_and_runs_no_script() {
+    let office = Office::open().await;
+    let admin = office.admin().await;
+    let dana = office.begin(user("dana")).await;
+    let pages = ["overview", "overview?range=day", "list", "groups", "revoke", "revoke?user=dana"];
+    for page in pages.into_iter().chain([format!("session?id={dana}").as_str()]) {
+        let answer = admin.get(&format!("{BASE}/{page}")).await;
+        assert_eq!(answer.status, 200, "{page}");
+        let policy = answer.all("content-security-policy").concat();
+        assert!(policy.starts_with("default-src 'none'; style-src 'self'; "), "{page}: {policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains("http"), "{page}: {policy}");
+        for (header, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "same-origin"),
+            ("content-type", "text/html; charset=utf-8"),
+        ] {
+            assert_eq!(answer.all(header), [value], "{page}");
+        }
+        for foreign in
+            ["//", "<script", "javascript:", " style=", " src=", " onclick=", " onload=", " onerror="]
+        {
+            assert!(!answer.body.contains(foreign), "{page} has {foreign}");
+        }
+        assert!(answer.body.contains("<html lang=\"en\">") && answer.body.contains("<h1>"), "{page}");
+    }
+    let style = admin.get(&format!("{BASE}/style.css")).await;
+    assert_eq!(style.all("content-type"), ["text/css; charset=utf-8"]);
+    assert!(
+        style.body.contains("light dark") && !style.body.contains("url(") && !style.body.contains("@import")
+    );
+}
+
+#[actix_web::test]
+async fn what_a_visitor_chooses_is_shown_and_not_obeyed() {
+    let office = Office::open().await;
+    let admin = office.admin().await;
+    let evil = Some(EVIL.to_owned());
+    let agent = Some(format!("{EVIL} Firefox/1.0"));
+    let id =
+        office.begin(Shop { user_id: evil.clone(), tenant: evil, browser: agent, ..Shop::defaults() }).await;
+    for page in [
+        "list".to_owned(),
+        format!("list?user={EVIL_IN_QUERY}"),
+        format!("session?id={id}"),
+        "groups?by=user".to_owned(),
+        "groups?by=column.tenant".to_owned(),
+        format!("revoke?column.tenant={EVIL_IN_QUERY}"),
+    ] {
+        let page = shown(&admin, &page).await;
+        assert!(page.contains(ESCAPED) && !page.contains("<script"), "{page}");
+    }
+    let answer = admin.get(&format!("{BASE}/list?id={EVIL_IN_QUERY}&column.visits={EVIL_IN_QUERY}")).await;
+    assert!(answer.status == 400 && !answer.body.contains("<script"), "{}", answer.body);
+    let found = shown(&admin, &format!("list?user={EVIL_IN_QUERY}")).await;
+    assert_eq!(listed(&found), 1, "the link of a value finds it: {found}");
+}
+
+#[actix_web::test]
+async fn only_a_form_of_the_console_ends_a_session() {
+    let office = Office::open().await;
+    let admin = office.admin().await;
+    let dana = office.begin(user("dana")).await;
+    let id = dana.to_string();
+    let revoke = format!("{BASE}/revoke");
+    let form = |token: &str| {
+        TestRequest::post()
+            .uri("/admin/sessions/revoke")
+            .set_form([("csrf_token", token), ("id", id.as_str())])
+    };
+    for token in ["", "a-token", &"A".repeat(86)] {
+        assert_eq!(admin.send(form(token)).await.status, 403);
+    }
+    let page = format!("{BASE}/session?id={id}");
+    let other = admin.clone().with("sec-fetch-site", "cross-site");
+    assert_eq!(other.submit(&page, &revoke, &[("id", &id)]).await.status, 403);
+    // A token is not enough: the form says exactly which sessions it ends.
+    let unclear: [&[(&str, &str)]; 6] = [
+        &[],
+        &[("id", &id[..8])],
+        &[("id", "nothing")],
+        &[("user", "")],
+        &[("column.visits", "many")],
+        &[("user", "dana"), ("all", "yes")],
+    ];
+    for fields in unclear {
+        assert_eq!(admin.submit(&page, &revoke, fields).await.status, 400, "{fields:?}");
+    }
+    assert!(office.is_live(dana).await);
+    let ended = admin.submit(&page, &revoke, &[("id", &id)]).await;
+    assert_eq!((ended.status.as_u16(), ended.all("location")), (303, vec!["list?ended=1".to_owned()]));
+    assert!(!office.is_live(dana).await);
+    assert!(shown(&admin, "list?ended=1").await.contains("1 session was ended."));
+    assert_eq!(admin.get(&page).await.status, 404);
+}
+
+#[actix_web::test]
+async fn the_sessions_of_a_user_or_of_a_search_end_together_after_a_confirmation() {
+    let office = Office::open().await;
+    let admin = office.admin().await;
+    for _ in 0..3 {
+        office.begin(user("dana")).await;
+        office.begin(tenant("acme")).await;
+    }
+    let erik = office.begin(user("erik")).await;
+    let revoke = format!("{BASE}/revoke");
+    for (page, field, value) in
+        [("revoke?user=dana", "user", "dana"), ("revoke?column.tenant=acme", "column.tenant", "acme")]
+    {
+        let confirmation = shown(&admin, page).await;
+        assert!(confirmation.contains("<strong>3 sessions match</strong>"), "{confirmation}");
+        let hidden = format!("<input type=\"hidden\" name=\"{field}\" value=\"{value}\">");
+        assert!(confirmation.contains(&hidden), "{confirmation}");
+        let ended = admin.submit(&format!("{BASE}/{page}"), &revoke, &[(field, value)]).await;
+        assert_eq!(ended.all("location"), ["list?ended=3"]);
+        assert!(shown(&admin, page).await.contains("No session matches."));
+    }
+    assert!(office.is_live(erik).await);
+    assert!(shown(&admin, "revoke").await.contains("All 2 sessions"));
+    let ended = admin.submit(&revoke, &revoke, &[("all", "yes")]).await;
+    assert_eq!(ended.all("location"), ["list?ended=2"]);
+    assert_eq!(admin.get(&format!("{BASE}/list")).await.status, 403, "the viewer is signed out too");
+}
+
+#[actix_web::test]
+async fn the_numbers_are_those_of_the_traffic() {
+    let office = Office::open().await;
+    let admin = office.admin().await;
+    for _ in 0..2 {
+        assert!(office.site.browser().post("/visit").await.status.is_success());
+    }
+    let stranger = office.site.browser();
+    stranger.set_cookie(COOKIE, "nonsense");
+    stranger.post("/visit").await;
+    let dana = office.begin(user("dana")).await;
+    office.sessions.delete(dana).await.expect("ends");
+    for range in ["hour", "day"] {
+        let page = shown(&admin, &format!("overview?range={range}")).await;
+        for (name, number) in
+            [("Live now", 4), ("Created", 5), ("Ended", 1), ("Not accepted", 1), ("Conflicts", 0)]
+        {
+            assert!(page.contains(&format!("<dt>{name}</dt><dd>{number}</dd>")), "{name}: {page}");
+        }
+        for (name, number) in [("revoked", 1), ("logged_out", 0), ("malformed", 1), ("expired", 0)] {
+            assert!(page.contains(&format!("<code>{name}</code></th><td>{number}</td>")), "{name}: {page}");
+        }
+        // Each chart says in words what it shows, and is there as a table.
+        for part in ["<svg viewBox=", " role=\"img\" aria-labelledby=", "<title id=", "<desc id="] {
+            assert_eq!(page.matches(part).count(), 4, "{part}");
+        }
+        assert!(page.contains("created: 5 in all") && page.contains("live: 4 at the end"), "{page}");
+        let rows = if range == "hour" { 60 } else { 96 };
+        let (_, table) = page.split_once("<details").expect("a table");
+        assert_eq!(table.matches("<tr><th scope=\"row\">").count(), rows);
+    }
+}
+
+#[actix_web::test]
+async fn a_history_that_nothing_fills_says_so() {
+    let sessions = Sessions::<Shop>::for_test();
+    let office = Office::of(sessions, &History::new()).await;
+    let page = shown(&office.admin().await, "overview").await;
+    assert!(page.contains("Nothing is counted") && page.contains("<dt>Live now</dt><dd>1</dd>"), "{page}");
+}
+
+#[actix_web::test]
+async fn sessions_are_found_by_user_address_column_and_the_beginning_of_an_id() {
+    let office = Office::open().await;
+    let admin = office.admin().await;
+    let address = Some(IpAddr::from([203, 0, 113, 7]));
+    let dana = office
+        .begin(Shop {
+            user_id: Some("dana".to_owned()),
+            ip_addr: address,
+            tenant: Some("acme".to_owned()),
+            visits: 3,
+            email: Some("dana@example.com".to_owned()),
+            ..Shop::defaults()
+        })
+        .await;
+    office.begin(Shop { visits: 3, ..tenant("other") }).await;
+    let id = dana.to_string();
+    for (search, expected) in [
+        ("list", 3),
+        ("list?user=dana", 1),
+        ("list?user=DANA", 0),
+        ("list?address=203.0.113.7", 1),
+        ("list?column.tenant=acme", 1),
+        ("list?column.visits=3", 2),
+        ("list?column.visits=3&user=dana", 1),
+        ("list?column.email=dana%40example.com", 1),
+        ("list?none=column.tenant", 1),
+        ("list?none=user&column.visits=3", 1),
+        (&format!("list?id={id}"), 1),
+        (&format!("list?id={}", &id[..8]), 1),
+        (&format!("list?id={}", id[..8].to_uppercase()), 1),
+        ("list?column.unknown=1", 3),
+    ] {
+        let page = shown(&admin, search).await;
+        assert_eq!(listed(&page), expected, "{search}: {page}");
+    }
+    for mistake in ["list?column.visits=many", "list?address=nowhere", "list?id=xyz"] {
+        let answer = admin.get(&format!("{BASE}/{mistake}")).await;
+        assert_eq!((answer.status.as_u16(), listed(&answer.body)), (400, 0), "{mistake}");
+        assert!(answer.body.contains("role=\"alert\""), "{mistake}");
+    }
+}
+
+#[actix_web::test]
+async fn no_value_of_the_record_and_of_a_blind_column_is_shown() {
+    let office = Office::open().await;
+    let admin = office.admin().await;
+    let id = office
+        .begin(Shop {
+            user_id: Some("dana".to_owned()),
+            email: Some("dana@example.com".to_owned()),
+            pin: Some("pin-4711".to_owned()),
+            note: "a note in the record".to_owned(),
+            ..Shop::defaults()
+        })
+        .await;
+    for page in [
+        "list",
+        "list?user=dana",
+        &format!("session?id={id}"),
+        "groups",
+        "groups?by=column.email",
+        "revoke?user=dana",
+    ] {
+        let page = shown(&admin, page).await;
+        for value in ["dana@example.com", "pin-4711", "a note in the record"] {
+            assert!(!page.contains(value), "{value}: {page}");
+        }
+    }
+    let details = shown(&admin, &format!("session?id={id}")).await;
+    for field in ["<code>pin</code>", "<code>email</code>", ">hidden<", "the record, and a hash in a column"]
+    {
+        assert!(details.contains(field), "{field}: {details}");
+    }
+}
+
+#[actix_web::test]
+async fn a_long_list_has_pages_the_newest_first() {
+    let office = Office::open().await;
+    let admin = office.admin().await;
+    for _ in 0..60 {
+        office.begin(tenant("acme")).await;
+    }
+    let first = shown(&admin, "list?column.tenant=acme").await;
+    assert_eq!(listed(&first), 50);
+    assert!(first.contains("60 sessions match; 1 to 50, the newest first."), "{first}");
+    assert!(
+        first.contains("href=\"list?column.tenant=acme&amp;page=1\">Older</a>") && !first.contains(">Newer<"),
+        "{first}"
+    );
+    let second = shown(&admin, "list?column.tenant=acme&page=1").await;
+    assert_eq!(listed(&second), 10);
+    assert!(second.contains("&amp;page=0\">Newer</a>") && !second.contains(">Older<"), "{second}");
+    assert_eq!(listed(&shown(&admin, "list?page=4000000000").await), 11, "the last page");
+    let groups = shown(&admin, "groups?by=column.tenant").await;
+    assert!(groups.contains("href=\"list?column.tenant=acme\">acme</a></th><td>60</td>"), "{groups}");
+    assert!(groups.contains("href=\"list?none=column.tenant\">none</a></th><td>1</td>"), "{groups}");
+}
+
+#[derive(Databag)]
+#[databag(table = "staff", cookie = "__Host-staff")]
+struct Staff {
+    #[databag(user_id)]
+    user_id: Option<i64>,
+    may_operate: bool,
+}
+
+#[actix_web::test]
+async fn the_viewers_may_have_a_bag_of_their_own() {
+    let office = Office::open().await;
+    let staff = Sessions::<Staff>::for_test();
+    let console =
+        Console::new("/sessions", &office.sessions, &History::new(), |viewer: &Staff| viewer.may_operate);
+    let app =
+        App::new().service(web::scope("/admin").service(console)).wrap(SessionMiddleware::new(staff.clone()));
+    let site = Site::new(init_service(app).await);
+    let dana = office.begin(user("dana")).await;
+    let admin_of_the_shop = office.admin().await.on(&site);
+    assert_eq!(admin_of_the_shop.get(&format!("{BASE}/list")).await.status, 403);
+    let (token, _) = staff.create(Staff { user_id: Some(1), may_operate: true }).await.expect("is stored");
+    let operator = site.browser();
+    operator.set_cookie("__Host-staff", &token.encode());
+    assert_eq!(listed(&shown(&operator, "list").await), 2);
+    let page = format!("{BASE}/session?id={dana}");
+    let ended = operator.submit(&page, &format!("{BASE}/revoke"), &[("id", &dana.to_string())]).await;
+    assert_eq!(ended.all("location"), ["list?ended=1"]);
+    assert!(!office.is_live(dana).await);
+}
