@@ -139,7 +139,7 @@ impl fmt::Display for Chart<'_> {
         }
         f.write_str("</desc>")?;
         let right = LEFT + PLOT_WIDTH;
-        let halves = [Some(0), (top % 2 == 0).then_some(top / 2), Some(top)];
+        let halves = [Some(0), top.is_multiple_of(2).then_some(top / 2), Some(top)];
         for value in halves.into_iter().flatten() {
             let (_, y) = self.place(0, value, top);
             let (line, base) = (Tenths(y), Tenths(y + 35));

@@ -172,7 +172,7 @@ impl Search {
                 Some(value) => {
                     search.add(&facet.key, text, Filter::Compare(facet.place, Comparison::Eq, value));
                 }
-                None => search.mistakes.push(format!("“{}” is {}.", facet.label, facet.expected())),
+                None => search.mistakes.push(format!("“{}” takes {}.", facet.label, facet.expected())),
             }
         }
         for (_, key) in parameters.iter().filter(|(name, _)| name == "none") {
@@ -188,11 +188,11 @@ impl Search {
         let is_hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_hexadecimal || !(MIN_DIGITS..=DIGITS).contains(&digits.len()) {
             self.mistakes.push(format!(
-                "“Session” is {MIN_DIGITS} to {DIGITS} hexadecimal digits: the id or its beginning."
+                "“Session” takes {MIN_DIGITS} to {DIGITS} hexadecimal digits: the id or its beginning."
             ));
             return;
         }
-        let Ok(after) = format!("{digits:0<DIGITS$}").parse() else { return };
+        let Ok(after) = format!("{digits:0<DIGITS$}").parse::<SessionId>() else { return };
         if digits.len() == DIGITS {
             self.add("id", &digits, Filter::Id(after));
         } else {

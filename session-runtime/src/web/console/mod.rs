@@ -65,7 +65,8 @@ const POLICY: &str =
 ///
 /// Ids, times, browsers, and the values of the user, the address and the columns: what the store has in columns, in the clear.
 /// It shows no value of the record, and none of a `blind` column, which can be searched by a whole value. Ended sessions are logged
-/// at the level info, with the id of the viewer's session.
+/// at the level info, with the id of the viewer's session. What is searched for is in the address of the page, so a log of requests
+/// has it.
 ///
 /// The pages need no script and nothing from other sites. Their `Content-Security-Policy` forbids both.
 ///
@@ -300,7 +301,7 @@ impl<T: Databag> Site<T> {
         viewer: SessionId,
         csrf_token: &str,
     ) -> Result<(StatusCode, String), Error> {
-        let found = match parameter(parameters, "id").map(str::parse) {
+        let found = match parameter(parameters, "id").map(str::parse::<SessionId>) {
             Some(Ok(id)) => self.sessions.get(id).await?,
             _ => None,
         };
@@ -360,7 +361,7 @@ impl<T: Databag> Site<T> {
             expires: session.expires().into(),
             last_used: session.last_used().into(),
             authenticated: session.authenticated_at().map(Timestamp::from),
-            browser: browser(&**session),
+            browser: browser::<T>(session),
             values: self.facets.iter().map(|facet| facet.of(&values)).collect(),
         }
     }
