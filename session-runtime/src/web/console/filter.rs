@@ -222,11 +222,6 @@ impl Search {
             _ => None,
         }
     }
-
-    /// Returns what was searched for by this name.
-    pub(super) fn term(&self, name: &str) -> &str {
-        parameter(&self.terms, name).unwrap_or_default()
-    }
 }
 
 /// A link to a page of the console, escaped for an attribute.
@@ -314,7 +309,6 @@ mod tests {
         let both = search(&[("column.tenant", "acme"), ("user", "7")]);
         let user = Box::new(is(ColumnRef::User, Value::Integer(7)));
         assert_eq!(both.filter, Filter::And(user, Box::new(is(column(1), text("acme")))));
-        assert_eq!(both.term("column.tenant"), "acme");
     }
 
     #[test]

@@ -252,6 +252,7 @@ impl<T: Databag> Site<T> {
         let list = List {
             bag: Self::BAG,
             facets: &self.facets,
+            parameters,
             search: &search,
             entries: &entries,
             total,

@@ -196,6 +196,8 @@ fn breakdown(body: &mut String, title: &str, column: &str, rows: impl Iterator<I
 pub(super) struct List<'a> {
     pub(super) bag: &'static str,
     pub(super) facets: &'a [Facet],
+    /// What was typed, understood or not.
+    pub(super) parameters: &'a [Parameter],
     pub(super) search: &'a Search,
     pub(super) entries: &'a [Entry],
     /// How many match in all; `None` if it is not counted.
@@ -242,20 +244,21 @@ impl List<'_> {
     }
 
     fn form(&self, body: &mut String) {
-        let search = self.search;
+        let typed = |name: &str| Text(parameter(self.parameters, name).unwrap_or_default());
         body.push_str(
             "<form class=\"card search\" method=\"get\" action=\"list\" role=\"search\"><label>Session \
              <input name=\"id\" autocomplete=\"off\" spellcheck=\"false\" placeholder=\"the id or its beginning\" value=\"",
         );
-        let _ = write!(body, "{}\"></label>", Text(search.term("id")));
+        let _ = write!(body, "{}\"></label>", typed("id"));
         for Facet { key, label, .. } in self.facets {
-            let (key, label, value) = (Text(key), Text(label), Text(search.term(key)));
+            let (key, label, value) = (Text(key), Text(label), typed(key));
             let _ = write!(
                 body,
                 "<label>{label} <input name=\"{key}\" autocomplete=\"off\" value=\"{value}\"></label>"
             );
         }
-        let none: Vec<Parameter> = search.terms.iter().filter(|(name, _)| name == "none").cloned().collect();
+        let none: Vec<Parameter> =
+            self.search.terms.iter().filter(|(name, _)| name == "none").cloned().collect();
         let _ = write!(body, "{}<button>Search</button> <a href=\"list\">Clear</a>", HiddenFields(&none));
         for facet in self.facets.iter().filter(|facet| none.iter().any(|(_, key)| *key == facet.key)) {
             let _ = write!(
