@@ -318,6 +318,7 @@ async fn sessions_are_found_by_user_address_column_and_the_beginning_of_an_id() 
         ("list", 3),
         ("list?user=dana", 1),
         ("list?user=DANA", 0),
+        ("list?user=dana%20", 0),
         ("list?address=203.0.113.7", 1),
         ("list?column.tenant=acme", 1),
         ("list?column.visits=3", 2),

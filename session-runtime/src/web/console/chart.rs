@@ -96,6 +96,21 @@ fn top(highest: u64) -> u64 {
     }
 }
 
+/// A round number in few characters.
+struct Round(u64);
+
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            number if number >= 1_000_000 && number.is_multiple_of(1_000_000) => {
+                write!(f, "{}M", number / 1_000_000)
+            }
+            number if number >= 10_000 && number.is_multiple_of(1_000) => write!(f, "{}k", number / 1_000),
+            number => number.fmt(f),
+        }
+    }
+}
+
 /// A number in tenths.
 struct Tenths(u64);
 
@@ -144,7 +159,7 @@ impl fmt::Display for Chart<'_> {
             let (_, y) = self.place(0, value, top);
             let (line, base) = (Tenths(y), Tenths(y + 35));
             write!(f, "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{line}\" y2=\"{line}\"/>")?;
-            write!(f, "<text x=\"{}\" y=\"{base}\" text-anchor=\"end\">{value}</text>", LEFT - 6)?;
+            write!(f, "<text x=\"{}\" y=\"{base}\" text-anchor=\"end\">{}</text>", LEFT - 6, Round(value))?;
         }
         for label in 0..LABELS {
             let place = times.len().saturating_sub(1) * label / (LABELS - 1);
@@ -193,6 +208,9 @@ mod tests {
         let tops: Vec<_> = [0, 1, 2, 3, 4, 5, 11, 39, 41, 100, 101].map(top).to_vec();
         assert_eq!(tops, [1, 1, 2, 4, 4, 10, 20, 40, 100, 100, 200]);
         assert_eq!(top(u64::MAX), u64::MAX);
+        let shown =
+            [0, 5, 5_000, 10_000, 200_000, 1_000_000, 40_000_000].map(|number| Round(number).to_string());
+        assert_eq!(shown, ["0", "5", "5000", "10k", "200k", "1M", "40M"]);
     }
 
     #[test]

@@ -21,9 +21,9 @@ const DIGITS: usize = 64;
 /// A name and a value of a query or a form.
 pub(super) type Parameter = (String, String);
 
-/// Returns the first value of a parameter, without the space around it; nothing if it is empty.
+/// Returns the first value of a parameter; nothing if it is empty.
 pub(super) fn parameter<'a>(parameters: &'a [Parameter], name: &str) -> Option<&'a str> {
-    let value = parameters.iter().find(|(other, _)| other == name).map(|(_, value)| value.trim());
+    let value = parameters.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
     value.filter(|value| !value.is_empty())
 }
 
@@ -98,19 +98,21 @@ impl Facet {
         }
     }
 
-    /// Reads a value as it is typed, and as [`text_of`] writes it.
+    /// Reads a value as it is typed, and as [`text_of`] writes it. Text is taken as it is: without the space around it, it could be
+    /// the name of another user.
     fn parse(&self, text: &str) -> Option<Value> {
+        let word = text.trim();
         if self.is_address {
-            return text.parse().ok().map(|ip: IpAddr| Value::Text(ip.to_string()));
+            return word.parse().ok().map(|ip: IpAddr| Value::Text(ip.to_string()));
         }
         match self.ty {
             ColumnType::Integer => {
-                let unsigned = || text.parse().ok().map(u64::cast_signed);
-                text.parse().ok().or_else(unsigned).map(Value::Integer)
+                let unsigned = || word.parse().ok().map(u64::cast_signed);
+                word.parse().ok().or_else(unsigned).map(Value::Integer)
             }
-            ColumnType::Real => text.parse().ok().filter(|real: &f64| !real.is_nan()).map(Value::Real),
+            ColumnType::Real => word.parse().ok().filter(|real: &f64| !real.is_nan()).map(Value::Real),
             ColumnType::Text => Some(Value::Text(text.to_owned())),
-            ColumnType::Blob => bytes(text).map(Value::Blob),
+            ColumnType::Blob => bytes(word).map(Value::Blob),
         }
     }
 
@@ -184,7 +186,7 @@ impl Search {
     }
 
     fn add_id(&mut self, text: &str) {
-        let digits = text.to_ascii_lowercase();
+        let digits = text.trim().to_ascii_lowercase();
         let is_hexadecimal = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !is_hexadecimal || !(MIN_DIGITS..=DIGITS).contains(&digits.len()) {
             self.mistakes.push(format!(
@@ -295,13 +297,14 @@ mod tests {
             ("user", " 18446744073709551615 ", is(ColumnRef::User, Value::Integer(-1))),
             ("address", "2001:DB8::1", is(column(0), text("2001:db8::1"))),
             ("column.tenant", "acme & <sons>", is(column(1), text("acme & <sons>"))),
+            ("column.tenant", " acme ", is(column(1), text(" acme "))),
             ("column.email", "dana@example.com", is(column(2), text("dana@example.com"))),
             ("column.weight_kg", "1.5", is(column(3), Value::Real(1.5))),
             ("column.tag", "0aFF", is(column(4), Value::Blob(vec![10, 255]))),
             ("none", "column.tenant", Filter::IsNull(column(1))),
             ("column.visits", "1", Filter::All),
             ("page", "2", Filter::All),
-            ("user", " ", Filter::All),
+            ("user", "", Filter::All),
         ] {
             let found = search(&[(name, value)]);
             assert_eq!((found.filter, found.mistakes.len()), (filter, 0), "{name}={value}");
@@ -315,6 +318,7 @@ mod tests {
     fn what_is_not_understood_matches_nothing_exactly() {
         for (name, value) in [
             ("user", "dana"),
+            ("user", " "),
             ("address", "nowhere"),
             ("column.weight_kg", "NaN"),
             ("column.tag", "0"),

@@ -447,6 +447,9 @@ impl Details<'_> {
         body.push_str("</section>");
         for (facet, value) in self.facets.iter().zip(&entry.values).filter(|(facet, _)| facet.key == "user") {
             let Shown::Value(value) = value else { continue };
+            if value.is_empty() {
+                continue;
+            }
             let terms = [(facet.key.clone(), value.clone())];
             let link = Link { page: "revoke", terms: &terms };
             let _ = write!(
