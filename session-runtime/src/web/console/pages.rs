@@ -372,10 +372,8 @@ fn linked(body: &mut String, facet: &Facet, value: &Shown) {
     let _ = match value {
         Shown::Nothing => write!(body, "<span class=\"empty\">–</span>"),
         Shown::Hidden => write!(body, "<span class=\"empty\">hidden</span>"),
-        // The search would take no value at all for it.
-        Shown::Value(value) if value.trim() != value || value.is_empty() => {
-            write!(body, "“{}”", Short(value))
-        }
+        // The search would take it for no value at all.
+        Shown::Value(value) if value.is_empty() => write!(body, "<span class=\"empty\">empty</span>"),
         Shown::Value(value) => {
             let terms = [(facet.key.clone(), value.clone())];
             write!(body, "<a href=\"{}\">{}</a>", Link { page: "list", terms: &terms }, Short(value))
