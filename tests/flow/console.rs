@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use actix_web::test::{TestRequest, init_service};
 use actix_web::{App, web};
-use databag_tests::{Browser, Site};
+use databag_tests::{Browser, Call, Fault, Site, Watch, Watched};
 use session_runtime::{
     Cleanup, Console, Databag, History, Keyring, Session, SessionId, SessionMiddleware, Sessions, SqliteStore,
 };
@@ -43,15 +43,21 @@ struct Office {
 
 impl Office {
     async fn open() -> Self {
+        Self::watched().await.0
+    }
+
+    /// Opens the office on a store that can fail.
+    async fn watched() -> (Self, Watch) {
+        let (store, watch) = Watched::new(SqliteStore::in_memory().expect("a database"));
         let history = History::new();
-        let sessions = Sessions::<Shop>::builder(SqliteStore::in_memory().expect("a database"))
+        let sessions = Sessions::<Shop>::builder(store)
             .keyring(Keyring::generate())
             .cleanup(Cleanup::Never)
             .on_event(history.observer())
             .build()
             .await
             .expect("good settings");
-        Self::of(sessions, &history).await
+        (Self::of(sessions, &history).await, watch)
     }
 
     async fn of(sessions: Sessions<Shop>, history: &History) -> Self {
@@ -298,6 +304,33 @@ async fn a_history_that_nothing_fills_says_so() {
 }
 
 #[actix_web::test]
+async fn a_store_that_does_not_answer_is_said_and_nothing_is_taken_for_ended() {
+    let (office, watch) = Office::watched().await;
+    let admin = office.admin().await;
+    let dana = office.begin(user("dana")).await;
+    watch.fail(Call::List, Fault::Down);
+    for page in ["overview", "list", "list?id=abcd", "groups", "revoke?user=dana"] {
+        let answer = admin.get(&format!("{BASE}/{page}")).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.all("retry-after")),
+            (503, vec!["1".to_owned()]),
+            "{page}"
+        );
+        assert!(
+            answer.body.contains("The store does not answer") && !answer.body.contains("No session"),
+            "{page}"
+        );
+        assert!(!answer.all("content-security-policy").is_empty(), "{page}");
+    }
+    watch.heal();
+    watch.fail(Call::Remove, Fault::Down);
+    let confirmation = format!("{BASE}/revoke?user=dana");
+    let answer = admin.submit(&confirmation, &format!("{BASE}/revoke"), &[("user", "dana")]).await;
+    assert_eq!(answer.status, 503);
+    assert!(office.is_live(dana).await);
+}
+
+#[actix_web::test]
 async fn sessions_are_found_by_user_address_column_and_the_beginning_of_an_id() {
     let office = Office::open().await;
     let admin = office.admin().await;
@@ -326,9 +359,9 @@ async fn sessions_are_found_by_user_address_column_and_the_beginning_of_an_id() 
         ("list?column.email=dana%40example.com", 1),
         ("list?none=column.tenant", 1),
         ("list?none=user&column.visits=3", 1),
-        (&format!("list?id={id}"), 1),
-        (&format!("list?id={}", &id[..8]), 1),
-        (&format!("list?id={}", id[..8].to_uppercase()), 1),
+        (format!("list?id={id}").as_str(), 1),
+        (format!("list?id={}", &id[..8]).as_str(), 1),
+        (format!("list?id={}", id[..8].to_uppercase()).as_str(), 1),
         ("list?column.unknown=1", 3),
     ] {
         let page = shown(&admin, search).await;
