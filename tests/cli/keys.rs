@@ -187,6 +187,9 @@ struct Blind {
     ip_addr: Option<std::net::IpAddr>,
     #[databag(column)]
     uuid: Option<[u8; 16]>,
+    /// Its hash is text.
+    #[databag(column, blind)]
+    tag: Option<Vec<u8>>,
     #[databag(column, blind)]
     team: Option<Team>,
 }
@@ -206,11 +209,12 @@ async fn blind_columns_are_hashed_again_or_the_row_is_left() {
     let address = Some(std::net::IpAddr::from([203, 0, 113, 7]));
     for user in [7, 7, 70_000, -3] {
         let email = Some(format!("user{user}@example.com"));
-        let bag = Blind { user_id: Some(user), email, ip_addr: address, uuid: Some([9; 16]), team: None };
+        let (uuid, tag) = (Some([9; 16]), Some(vec![1, 2, 3]));
+        let bag = Blind { user_id: Some(user), email, ip_addr: address, uuid, tag, team: None };
         sessions.create(bag).await.expect("it is stored");
     }
     let team = Some(Team("red".to_owned(), 1));
-    let bag = Blind { user_id: None, email: None, ip_addr: None, uuid: None, team };
+    let bag = Blind { team, ..Blind::defaults() };
     let (_, with_team) = sessions.create(bag).await.expect("it is stored");
 
     let tool = Tool::new(&format!("sqlite:{}", path.display())).table("cli_blind");
@@ -235,6 +239,7 @@ async fn blind_columns_are_hashed_again_or_the_row_is_left() {
     );
     let found = resealed.find(Blind::EMAIL.eq("user70000@example.com")).await.expect("it answers");
     assert_eq!((found.len(), found[0].uuid, found[0].ip_addr), (1, Some([9; 16]), address));
+    assert_eq!(resealed.find(Blind::TAG.eq(vec![1, 2, 3])).await.expect("it answers").len(), 4);
     // The one that is left is as it was, and the application can seal it again.
     let both = blind(&path, &format!("{new},{old}")).await;
     assert_eq!(both.reseal_all(|_, _| {}).await.expect("it answers"), 1);
