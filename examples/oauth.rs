@@ -135,9 +135,14 @@ async fn callback(
 
 async fn home(session: Session<Account>) -> web::Html {
     web::Html::new(match session.user() {
-        Some(user) => format!("Hello {user}"),
+        Some(user) => format!("Hello {}", escaped(user)),
         None => r#"<a href="/log-in?next=/">Log in at the provider</a>"#.to_owned(),
     })
+}
+
+/// The name is text of another server.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 fn see_other(location: &str) -> HttpResponse {
