@@ -9,6 +9,8 @@
 //! curl -b bob http://localhost:8080/team                  # 403
 //! curl -b ada -X DELETE http://localhost:8080/team        # ends bob's
 //! ```
+//!
+//! A site for browsers also needs the guard `Csrf`, which `forms.rs` shows.
 
 use std::error::Error;
 
