@@ -203,7 +203,7 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set(|settings| settings.observers.add(observer))
     }
 
-    /// Counts the events of these sessions by the facade [`metrics`](https://docs.rs/metrics), for the exporter that the program
+    /// Counts the events of these sessions by the facade `metrics`, for the exporter that the program
     /// has installed before this call: `databag_loads_total{outcome}`, `databag_store_duration_seconds{store,op,outcome}` and
     /// others. Each has the label `bag`, the name of the bag; none has an id. `docs/observability.md` lists them.
     ///

@@ -80,8 +80,8 @@
 //!
 //! # The clients of servers
 //!
-//! PostgreSQL and MySQL are reached through [sqlx](https://docs.rs/sqlx), Redis through
-//! [redis](https://docs.rs/redis). Both are the most used clients of their kind, have several releases a year, support TLS
+//! PostgreSQL and MySQL are reached through `sqlx`, Redis through
+//! `redis`. Both are the most used clients of their kind, have several releases a year, support TLS
 //! by rustls, and programs that use these servers usually have their pools and connections already. The alternatives:
 //!
 //! - `sqlx` serves both SQL servers by one interface, so the two stores differ only in their SQL. Its features `macros`,
