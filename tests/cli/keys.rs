@@ -330,7 +330,7 @@ async fn a_row_that_moves_behind_a_check_is_no_fault() {
     Application::start(&url, &key()).await.sign_in(1_200).await;
     // Each line of a row is more than 100 bytes: the tool waits for its reader before it reads the last page.
     let mut command = Tool::new(&url).keys(&key()).command(&["check"]);
-    let mut check = command.stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut check = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
     let mut output = BufReader::new(check.stdout.take().expect("it is piped"));
     let mut text = String::new();
     output.read_line(&mut text).expect("a line");
@@ -339,7 +339,8 @@ async fn a_row_that_moves_behind_a_check_is_no_fault() {
         .execute("UPDATE cli_shop SET id = zeroblob(32) WHERE id = (SELECT max(id) FROM cli_shop)", []);
     assert_eq!(moved.expect("it is moved"), 1);
     output.read_to_string(&mut text).expect("it is text");
-    assert_eq!(check.wait().expect("it ends").code(), Some(3));
+    let ended = Printed::of(&check.wait_with_output().expect("it ends"), &["check"], 3);
+    assert!(ended.stderr.contains("do not open: 1199\n"), "{ended:?}");
     assert_eq!(text.matches("which is not given").count(), 1_199, "one has moved");
     assert!(!text.contains("its key is no session id"), "{text}");
 }
