@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use session_runtime::admin::{Fault, FieldSummary, RecordSummary, SessionTable};
 use session_runtime::store::{ColumnRef, Filter, Page, Row};
-use session_runtime::{SessionId, Timestamp};
+use session_runtime::{ColumnType, SessionId, Timestamp};
 
 use crate::args::{ListArgs, PruneArgs, RevokeArgs, ShowArgs, StatsArgs};
 use crate::open::{
@@ -318,9 +318,12 @@ async fn revoke_many(table: &SessionTable, args: &RevokeArgs) -> Result<(), Fail
         Some(user) => (of_user(table, user)?, format!("of the user {user}")),
         None => (Filter::All, format!("of everyone, in `{}`", table.bag())),
     };
+    let is_bytes = table.table().user.as_ref().is_some_and(|user| user.ty == ColumnType::Blob);
     let unknown = match &args.user {
-        Some(user) if written_bytes(user).is_none() => count_other_hashes(table).await?,
-        _ => 0,
+        // What the column itself holds has nothing to do with keys.
+        Some(user) if user.starts_with("hash:") || is_bytes && written_bytes(user).is_some() => 0,
+        Some(_) => count_other_hashes(table).await?,
+        None => 0,
     };
     let other = format!(
         "{} of a blind column with keys that are not given: other sessions of this user may be among them; give \

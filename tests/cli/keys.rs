@@ -384,7 +384,13 @@ async fn the_sessions_of_a_blind_user_are_told_from_those_of_a_missing_key() {
         });
         assert!(found.iter().any(|lines| !lines.is_empty()), "{hash} finds its row");
     }
-    let ended = tool.clone().keys(&new).run(&["revoke", "--user", "dana", "--yes"], 3);
+    let with_new = tool.clone().keys(&new);
+    let user = table.lines().nth(1).and_then(|row| row.split_whitespace().nth(1)).expect("a hash");
+    assert!(
+        !with_new.run(&["revoke", "--user", user], 5).stderr.contains("keys"),
+        "it names its rows itself"
+    );
+    let ended = with_new.run(&["revoke", "--user", "dana", "--yes"], 3);
     assert!(ended.stdout.contains("ended 1 session\n"), "{ended:?}");
     assert!(ended.stderr.contains("1 live session of a blind column"), "{ended:?}");
     assert_eq!(both.json(&["revoke", "--user", "dana", "--yes"])["ended"].as_array().map(Vec::len), Some(1));
