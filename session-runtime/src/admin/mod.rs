@@ -434,9 +434,10 @@ impl SessionTable {
         Ok(is_changed)
     }
 
-    /// Stores a row of another store, unless there is one with a revision as high: for a store that no application writes
-    /// while the rows of the other one are put there, nor has written since. A session that has ended there is not known, and
-    /// begins again.
+    /// Stores a row of another store, unless there is a newer one: one with the same or a higher revision.
+    ///
+    /// Revisions order the writes of one history. Call it only until an application uses this store: afterwards it can undo a
+    /// write here that has a lower revision, and a session that has ended here, or has another id since, begins again.
     ///
     /// # Errors
     ///
