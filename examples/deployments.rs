@@ -5,13 +5,14 @@
 //! export SESSION_KEY=$(openssl rand -hex 32)
 //! VERSION=v1 ADDRESS=127.0.0.1:8081 cargo run -p examples --example deployments &
 //! VERSION=v2 ADDRESS=127.0.0.1:8082 cargo run -p examples --example deployments &
-//! curl -c jar -b jar http://127.0.0.1:8081/begin
+//! curl -c jar -b jar -X POST http://127.0.0.1:8081/begin
 //! curl -c jar -b jar http://127.0.0.1:8082/          # what v2 makes of it
-//! curl -c jar -b jar http://127.0.0.1:8082/change
+//! curl -c jar -b jar -X POST http://127.0.0.1:8082/change
 //! curl -c jar -b jar http://127.0.0.1:8081/          # what v1 makes of that
 //! ```
 //!
 //! `assert_schema!` makes a test that fails if the struct has changed, and says which of the attributes in `v2` to write.
+//! A site for browsers also needs the guard `Csrf`, which `forms.rs` shows.
 
 use std::env;
 use std::error::Error;
@@ -46,7 +47,7 @@ mod v1 {
     }
 
     pub(super) fn routes(app: &mut web::ServiceConfig) {
-        app.route("/", web::get().to(show)).route("/begin", web::get().to(begin));
+        app.route("/", web::get().to(show)).route("/begin", web::post().to(begin));
     }
 }
 
@@ -97,7 +98,7 @@ mod v2 {
     }
 
     pub(super) fn routes(app: &mut web::ServiceConfig) {
-        app.route("/", web::get().to(show)).route("/change", web::get().to(change));
+        app.route("/", web::get().to(show)).route("/change", web::post().to(change));
     }
 }
 
@@ -156,7 +157,7 @@ mod tests {
         });
         let jar = Jar::default();
         let (mut old, mut new) = (old.tab(&jar), new.tab(&jar));
-        body(&mut old, "/begin").await;
+        assert_eq!(old.post("/begin").await.status, 200);
         let v1 = |visit, rest| format!("v1: visit {visit}, {rest}\n");
         let v2 = |visit, rest| format!("v2: visit {visit}, {rest}\n");
         let begun = r#"nickname "kim", theme "dark", coupon Some("SPRING")"#;
@@ -168,7 +169,7 @@ mod tests {
         assert_eq!(body(&mut old, "/").await, v1(3, begun));
         assert_eq!(body(&mut new, "/").await, v2(4, converted));
         // v1 takes no value for one of another type, and erases none.
-        body(&mut new, "/change").await;
+        assert_eq!(new.post("/change").await.status, 200);
         let unknown = r#"nickname "Kim", theme "", coupon Some("SPRING")"#;
         assert_eq!(body(&mut old, "/").await, v1(5, unknown));
         let changed = r#"name "Kim", theme Auto, currency "USD""#;

@@ -135,9 +135,14 @@ async fn callback(
 
 async fn home(session: Session<Account>) -> web::Html {
     web::Html::new(match session.user() {
-        Some(user) => format!("Hello {user}"),
+        Some(user) => format!("Hello {}", escaped(user)),
         None => r#"<a href="/log-in?next=/">Log in at the provider</a>"#.to_owned(),
     })
+}
+
+/// The name is text of another server.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
 fn see_other(location: &str) -> HttpResponse {
@@ -175,8 +180,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::rt;
-    use actix_web::test::init_service;
+    use actix_web::test::{TestRequest, init_service};
+    use actix_web::{Responder as _, rt};
     use databag_tests::{Answer, Browser, Site};
 
     use super::*;
@@ -237,6 +242,14 @@ mod tests {
         assert!(is_logged_in(&tab).await);
         let elsewhere = world.go(&tab, "https://evil.example").await;
         assert_eq!(location(&tab.get(&elsewhere).await), "/", "a link cannot send the visitor away");
+    }
+
+    #[actix_web::test]
+    async fn the_name_is_shown_as_text() {
+        let account = Account { user: Some("<b>kim & co".to_owned()), ..Account::defaults() };
+        let page = home(Session::for_test(account)).await;
+        let page = page.respond_to(&TestRequest::default().to_http_request()).into_body();
+        assert_eq!(page, "Hello &lt;b>kim &amp; co");
     }
 
     #[actix_web::test]

@@ -9,6 +9,8 @@
 //! curl -b bob http://localhost:8080/team                  # 403
 //! curl -b ada -X DELETE http://localhost:8080/team        # ends bob's
 //! ```
+//!
+//! A site for browsers also needs the guard `Csrf`, which `forms.rs` shows.
 
 use std::error::Error;
 
@@ -25,10 +27,11 @@ struct Member {
     #[databag(user_id)]
     user: Option<String>,
     /// A column of its own, with an index: queries find the sessions of a tenant without reading the others. It is not sealed.
-    #[databag(column, index)]
+    /// Who logs in over another user begins with none.
+    #[databag(column, index, reset_on_login)]
     tenant: Option<String>,
     /// As it was at the log-in: a program that changes it in the accounts ends the sessions of the user, by `revoke_user`.
-    #[databag(column)]
+    #[databag(column, reset_on_login)]
     role: Role,
 }
 

@@ -9,6 +9,8 @@
 //! curl -c jar -b jar -X POST http://localhost:8080/office/log-out
 //! curl -c jar -b jar http://localhost:8080/cart               # the cart is still there
 //! ```
+//!
+//! A site for browsers also needs the guard `Csrf` for each bag, which `forms.rs` shows for one.
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,8 @@
 //! curl -c jar -b jar http://127.0.0.1:8082/account
 //! ```
 //!
-//! A balancer in front needs no sticky sessions. The program is that of one process, but for the store.
+//! A balancer in front needs no sticky sessions. The program is that of one process, but for the store. A site for browsers also
+//! needs the guard `Csrf`, which `forms.rs` shows.
 
 use std::env;
 

@@ -1,4 +1,4 @@
-//! Writes the programs of the README and of the examples again: the first program with an address of the test, the others each
+//! Writes the programs of the README and of the examples again: the first program with a socket of the test, the others each
 //! with its one store line changed to every store.
 
 use std::fmt::Write as _;
@@ -28,9 +28,10 @@ fn main() {
     let mut next = || programs_of_the_readme.next().expect("the README has two programs").to_owned();
     let (first, shop) = (next(), next());
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo names the folder"));
-    let address = "\"127.0.0.1:8080\"";
-    assert_eq!(first.matches(address).count(), 1, "the first program listens in one place");
-    let first = runnable(&first).replace(address, "super::address()");
+    let bind = ".bind(\"127.0.0.1:8080\")";
+    assert_eq!(first.matches(bind).count(), 1, "the first program listens in one place");
+    // A port that is free for a moment may be another program's when this one binds it.
+    let first = runnable(&first).replace(bind, ".listen(super::listener())");
     fs::write(out.join("first_program.rs"), first).expect("the folder can be written");
     let programs = [
         ("readme", shop, "SqliteStore::open(\"sessions.db\")?"),

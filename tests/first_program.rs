@@ -1,9 +1,9 @@
 //! The first program of the README: it is short, runs as pasted, and answers what the README shows.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::OnceLock;
+use std::net::TcpListener;
+use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::Request;
@@ -15,14 +15,11 @@ mod program {
 
 const README: &str = include_str!("../README.md");
 
-static ADDRESS: OnceLock<SocketAddr> = OnceLock::new();
+static LISTENER: Mutex<Option<TcpListener>> = Mutex::new(None);
 
-/// Where the program listens.
-fn address() -> SocketAddr {
-    *ADDRESS.get_or_init(|| {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.local_addr().expect("an address")
-    })
+/// The socket that the program listens at, in the place of its port.
+fn listener() -> TcpListener {
+    LISTENER.lock().expect("no thread has panicked").take().expect("the program listens once")
 }
 
 /// Returns the first block of a kind in the README.
@@ -40,12 +37,16 @@ fn the_first_program_is_short() {
 
 #[test]
 fn the_first_program_answers_what_the_readme_shows() {
+    // Calls wait in the queue of the socket until the program takes it.
+    let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = socket.local_addr().expect("an address");
+    *LISTENER.lock().expect("no thread has panicked") = Some(socket);
     thread::spawn(|| {
         if let Err(error) = program::main() {
             eprintln!("the first program: {error}");
         }
     });
-    wait();
+    let agent: Agent = Agent::config_builder().timeout_global(Some(Duration::from_secs(30))).build().into();
     let (_, shown) = block("sh").split_once("$ curl ").expect("the README calls the program");
     let mut cookie: Option<String> = None;
     let calls: Vec<_> = shown.split("$ curl ").collect();
@@ -54,24 +55,16 @@ fn the_first_program_answers_what_the_readme_shows() {
         let (command, output) = call.split_once('\n').expect("a call has an answer");
         let path = command.split_once("http://127.0.0.1:8080").expect("the address of the program").1;
         assert!(command.contains("--cookie-jar jar --cookie jar"), "curl keeps the cookie");
-        let mut request = Request::get(format!("http://{}{path}", address()));
+        let mut request = Request::get(format!("http://{address}{path}"));
         if let Some(cookie) = &cookie {
             request = request.header("cookie", cookie);
         }
-        let mut answer = Agent::new_with_defaults().run(request.body(()).expect("a request")).expect("200");
+        let mut answer = agent.run(request.body(()).expect("a request")).expect("200");
         if let Some(set) = answer.headers().get("set-cookie") {
             let set = set.to_str().expect("text");
             assert!(!set.contains("Secure"), "curl and browsers send it over plain HTTP: {set}");
             cookie = set.split(';').next().map(str::to_owned);
         }
         assert_eq!(answer.body_mut().read_to_string().expect("text"), output);
-    }
-}
-
-fn wait() {
-    let begun = Instant::now();
-    while TcpStream::connect(address()).is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "the first program does not listen");
-        thread::sleep(Duration::from_millis(20));
     }
 }

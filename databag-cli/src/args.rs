@@ -12,10 +12,10 @@ use session_runtime::admin::TableOptions;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  failed: the store does not answer, a key is refused, a file cannot be written
+  1  failed: the store does not answer, a key is refused, an output cannot be written
   2  usage: the arguments are wrong, or an option is missing
-  3  rows were found that do not open, or that could not be written
-  4  there is no such session
+  3  rows were found that do not open, that could not be written, or whose key is missing
+  4  there is no such session, or not each one that was named
   5  not confirmed: nothing was changed
 
 No command prints a key, a token, or the value of a field that has no column;
@@ -76,8 +76,9 @@ pub(crate) struct StatsArgs {
 
 /// Lists sessions, the newest first
 ///
-/// Needs no key, but to find a user in a blind column. A value of 16 bytes is
-/// shown as `hash:..`, as blind columns have. Several conditions must all hold.
+/// Needs no key, but to find a value of a blind column: then it needs all keys of
+/// the program. A value of 16 bytes, or a text of 32 hexadecimal digits, is shown
+/// as `hash:..`, as blind columns have. Several conditions must all hold.
 ///
 ///   databag list --user 7
 ///   databag list --column tenant=acme --older-than 12h
@@ -135,9 +136,11 @@ pub(crate) struct ShowArgs {
 
 /// Ends sessions
 ///
-/// Needs no key, but to find a user in a blind column. Asks before it ends
-/// anything. A session that has ended stays ended: the next request with its
-/// cookie is that of a new visitor.
+/// Needs no key, but to find a user in a blind column: then it needs all keys of
+/// the program, since each has hashes of its own. Asks before it ends anything. A
+/// session that has ended stays ended: the next request with its cookie is that of
+/// a new visitor. Of several ids those that are found end; the exit code is 4 if
+/// one was not found: a log-in gives a session a new id.
 ///
 ///   databag revoke 3f09a1b2
 ///   databag revoke --user 7 --yes
@@ -166,11 +169,15 @@ pub(crate) struct RevokeArgs {
 
 /// Removes the rows of sessions that have expired
 ///
-/// Needs no key, and ends no session. The program does the same every 30 minutes
-/// by default; this is for a full disk, and for a program that does not run.
+/// Needs no key. What has expired is decided by the clock of this machine: if it is
+/// ahead of those of the program, live sessions end. So it asks first. The program
+/// does the same every 30 minutes by default; this is for a full disk, and for a
+/// program that does not run.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct PruneArgs {
+    #[command(flatten)]
+    pub(crate) confirm: ConfirmArgs,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     #[command(flatten)]
@@ -210,7 +217,7 @@ pub(crate) struct CheckArgs {
     pub(crate) output: OutputArgs,
 }
 
-/// Writes all live sessions to a file
+/// Writes all sessions to a file, but those that expired a day ago or longer
 ///
 /// One JSON object a line: what the table is, each row, and their number. Records
 /// stay sealed, and columns are in the clear, as in the store. Needs no key. The
@@ -229,9 +236,10 @@ pub(crate) struct ExportArgs {
 
 /// Stores the sessions of a file in a store
 ///
-/// Creates the table if it is missing. A row of the store that is as new, or newer,
-/// stays. It can be stopped and started again. Sessions that have ended since the
-/// export begin again, so it asks first: stop the program before the export.
+/// Creates the table if it is missing. A row of the store with the same or a higher
+/// revision stays. It can be stopped and started again, until a program uses the
+/// new store. Sessions that have ended since the export begin again, so it asks
+/// first: stop the program before the export.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ImportArgs {
@@ -250,7 +258,7 @@ pub(crate) struct ImportArgs {
 ///
 /// As an export and an import in one: the table and the bag keep their names, since
 /// each record opens only there. Stop the program first, then copy, then start it
-/// with the new store.
+/// with the new store, and never copy again: what has ended there would begin again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct CopyArgs {
@@ -370,9 +378,10 @@ impl StoreArgs {
     }
 }
 
-/// Reads `90s`, `30m`, `12h` or `14d`.
+/// Reads `90s`, `30m`, `12h` or `14d`. A clock holds what is added to it.
 fn duration(text: &str) -> Result<Duration, String> {
-    const FORM: &str = "write a number and a unit: 90s, 30m, 12h, 14d";
+    const FORM: &str = "write a number and a unit: 90s, 30m, 12h, 14d; at most 36500d";
+    const MOST: u64 = 36_500 * 24 * 60 * 60;
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or(FORM)?);
     let number: u64 = number.parse().map_err(|_| FORM)?;
     let seconds = match unit {
@@ -382,7 +391,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         "d" => 24 * 60 * 60,
         _ => return Err(FORM.to_owned()),
     };
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| FORM.to_owned())
+    let seconds = number.checked_mul(seconds).filter(|seconds| *seconds <= MOST);
+    seconds.map(Duration::from_secs).ok_or_else(|| FORM.to_owned())
 }
 
 #[cfg(test)]
@@ -399,7 +409,8 @@ mod tests {
     #[test]
     fn a_duration_has_a_number_and_a_unit() {
         assert_eq!(duration("14d"), Ok(Duration::from_hours(14 * 24)));
-        for bad in ["", "14", "d", "-1s", "1w", "99999999999999999999d", "9999999999999999d"] {
+        assert_eq!(duration("36500d"), Ok(Duration::from_hours(36_500 * 24)));
+        for bad in ["", "14", "d", "-1s", "1w", "99999999999999999999d", "9999999999999999d", "36501d"] {
             assert!(duration(bad).is_err(), "{bad}");
         }
     }

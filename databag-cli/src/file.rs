@@ -11,10 +11,12 @@
 //! milliseconds since 1970. A state, and a value of bytes, is base64. A number that JSON cannot hold is text: `"inf"`.
 
 use std::io::{BufRead, Read as _};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
+use session_runtime::admin::TableOptions;
 use session_runtime::store::{Row, Table, TableColumn};
 use session_runtime::{ColumnType, Timestamp, Value};
 
@@ -51,6 +53,20 @@ impl Header {
             "{}\n",
             json!({ "databag_export": VERSION, "bag": bag, "exported": exported, "table": table })
         )
+    }
+
+    /// Returns how the same table is opened where it may be.
+    pub(crate) fn options(&self, timeout: Duration) -> TableOptions {
+        let Self { bag, table, .. } = self;
+        let mut options = TableOptions::new(table.name.clone());
+        options.bag = Some(bag.clone());
+        options.id.clone_from(&table.id);
+        options.state.clone_from(&table.state);
+        options.created.clone_from(&table.created);
+        options.expiration.clone_from(&table.expiration);
+        options.revision.clone_from(&table.revision);
+        options.timeout = timeout;
+        options
     }
 
     fn parse(line: &Json) -> Option<Self> {

@@ -1,7 +1,7 @@
 //! `databag`: what an operator does with a store of sessions. It knows no bag: see `session_runtime::admin`.
 //!
-//! Arguments enter; lines for people or JSON for programs leave on stdout, everything else on stderr. No key, no token and
-//! no value of a field is printed but what stands in a column of the table, and but the new key of `keygen`.
+//! Arguments enter; lines for people or JSON for programs leave on stdout, everything else on stderr. No key and no
+//! token is printed, and no value of a field that has no column; `keygen` prints its new key.
 
 mod args;
 mod file;
@@ -18,7 +18,7 @@ use clap::{CommandFactory as _, Parser as _};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::args::{Cli, Command};
-use crate::output::Failure;
+use crate::output::{Failure, without_reader};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -27,9 +27,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if let Some(text) = failure.text() {
-                eprintln!("databag: {text}");
-            }
+            output::say(failure.text());
             failure.exit_code()
         }
     }
@@ -40,9 +38,9 @@ fn run(command: Command) -> Result<(), Failure> {
     let runtime = runtime.map_err(|error| Failure::Failed(format!("no runtime can be started: {error}")))?;
     runtime.block_on(async {
         match command {
-            Command::Stats(args) => sessions::stats(args).await,
-            Command::List(args) => sessions::list(args).await,
-            Command::Show(args) => sessions::show(args).await,
+            Command::Stats(args) => without_reader(sessions::stats(args).await),
+            Command::List(args) => without_reader(sessions::list(args).await),
+            Command::Show(args) => without_reader(sessions::show(args).await),
             Command::Revoke(args) => sessions::revoke(args).await,
             Command::Prune(args) => sessions::prune(args).await,
             Command::Reseal(args) => keys::reseal(args).await,

@@ -73,6 +73,12 @@ pub(crate) fn now() -> Timestamp {
     std::time::SystemTime::now().into()
 }
 
+/// Returns what is taken to another store. The clock here may be ahead of those of the program: what has expired by less
+/// than a day goes too, and nothing opens it there either.
+pub(crate) fn not_long_expired() -> Filter {
+    Filter::LiveAt(Timestamp::from_millis(now().as_millis() - 86_400_000))
+}
+
 pub(crate) fn and(one: Filter, other: Filter) -> Filter {
     Filter::And(Box::new(one), Box::new(other))
 }
@@ -136,10 +142,24 @@ fn equals(
             _ => return Err(wrong("whole numbers")),
         },
         ColumnType::Real => Value::Real(text.parse().map_err(|_| wrong("numbers"))?),
-        ColumnType::Text => Value::Text(text.to_owned()),
+        ColumnType::Text => return Ok(of_text(table, place, text)),
         ColumnType::Blob => return of_bytes(table, place, column, text),
     };
     Ok(Filter::Compare(place, Comparison::Eq, value))
+}
+
+/// Returns the rows whose column has this text, or this hash of bytes as `list` shows it, or, with keys, the hash of these
+/// bytes.
+fn of_text(table: &SessionTable, place: ColumnRef, text: &str) -> Filter {
+    let shown = text.strip_prefix("hash:").map(|digits| Value::Text(digits.to_owned()));
+    let bytes = written_bytes(text).unwrap_or_else(|| text.as_bytes().to_vec());
+    let hashes = table.hashes(place, &Value::Blob(bytes));
+    Filter::OneOf(place, [Value::Text(text.to_owned())].into_iter().chain(shown).chain(hashes).collect())
+}
+
+/// Reads bytes as `list` shows them.
+pub(crate) fn written_bytes(text: &str) -> Option<Vec<u8>> {
+    text.strip_prefix("0x").or_else(|| text.strip_prefix("hash:")).and_then(parse_hex)
 }
 
 /// Returns the rows whose column has these bytes, written as `0x..`, or else, with keys, the hash of this value.
@@ -149,11 +169,12 @@ fn of_bytes(
     column: &TableColumn,
     text: &str,
 ) -> Result<Filter, Failure> {
-    if let Some(bytes) = text.strip_prefix("0x").or_else(|| text.strip_prefix("hash:")).and_then(parse_hex) {
+    if let Some(bytes) = written_bytes(text) {
         return Ok(Filter::Compare(place, Comparison::Eq, Value::Blob(bytes)));
     }
-    let integer = text.parse().ok().map(Value::Integer);
-    let values = integer.into_iter().chain([Value::Text(text.to_owned())]);
+    let integer = text.parse::<i64>().ok().or_else(|| text.parse::<u64>().ok().map(u64::cast_signed));
+    let real = text.parse().ok().map(Value::Real);
+    let values = integer.map(Value::Integer).into_iter().chain(real).chain([Value::Text(text.to_owned())]);
     let hashes: Vec<_> = values.flat_map(|value| table.hashes(place, &value)).collect();
     if hashes.is_empty() {
         return Err(Failure::Usage(format!(

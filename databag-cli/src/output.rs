@@ -21,21 +21,20 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> &str {
         match self {
             Self::Failed(text)
             | Self::Usage(text)
             | Self::Rows(text)
             | Self::NotFound(text)
-            | Self::NotConfirmed(text) => Some(text),
-            Self::BrokenPipe => None,
+            | Self::NotConfirmed(text) => text,
+            Self::BrokenPipe => "the reader of the output has gone",
         }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::BrokenPipe => 0,
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::BrokenPipe => 1,
             Self::Usage(_) => 2,
             Self::Rows(_) => 3,
             Self::NotFound(_) => 4,
@@ -78,6 +77,24 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::io("stdout", &error))
 }
 
+/// Lets a command go on without the reader of its output: for what is only looked at, or is done and only told.
+pub(crate) fn without_reader(printed: Result<(), Failure>) -> Result<(), Failure> {
+    match printed {
+        Err(Failure::BrokenPipe) => Ok(()),
+        printed => printed,
+    }
+}
+
+/// Prints what a command has done.
+pub(crate) fn report(is_json: bool, json: &serde_json::Value, text: &str) -> Result<(), Failure> {
+    without_reader(if is_json { print_json(json) } else { print(&format!("{text}\n")) })
+}
+
+/// Says something on stderr, which may have no reader either. Names of a file or of a store may be part of it.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "databag: {}", harmless(text));
+}
+
 /// Prints a line of JSON.
 pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value}\n"))
@@ -109,6 +126,7 @@ pub(crate) fn print_table(headings: &[String], rows: &[Vec<String>]) -> Result<(
 
 /// Prints names and values, one pair a line.
 pub(crate) fn print_pairs(pairs: &[(&str, String)]) -> Result<(), Failure> {
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| (harmless(name), value)).collect();
     let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for (name, value) in pairs {
@@ -122,7 +140,7 @@ fn has_colours() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Asks a question on the terminal. Without one nothing is done without `--yes`.
+/// Asks a question on the terminal, without characters that rewrite it. Without a terminal nothing is done without `--yes`.
 pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
@@ -130,7 +148,8 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::NotConfirmed(format!("{question} Nothing was changed: --yes confirms it.")));
     }
-    eprint!("{question} [y/N] ");
+    let asked = write!(io::stderr(), "{} [y/N] ", harmless(question));
+    asked.map_err(|error| Failure::io("stderr", &error))?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|error| Failure::io("stdin", &error))?;
     match answer.trim() {
@@ -180,8 +199,17 @@ fn clock(seconds: i64) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// The length of a hash of a blind column.
-const HASH: usize = 16;
+/// Returns whether a value has the form of a hash of a blind column: 16 bytes, or their digits if the field has bytes.
+pub(crate) fn is_hash(value: Option<&Value>) -> bool {
+    const HASH: usize = 16;
+    match value {
+        Some(Value::Blob(bytes)) => bytes.len() == HASH,
+        Some(Value::Text(text)) => {
+            text.len() == 2 * HASH && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        }
+        _ => false,
+    }
+}
 
 /// Writes the value of a column for people. A visitor may have chosen it: no character controls the terminal.
 pub(crate) fn readable(value: Option<&Value>) -> String {
@@ -189,8 +217,9 @@ pub(crate) fn readable(value: Option<&Value>) -> String {
         None => "-".to_owned(),
         Some(Value::Integer(integer)) => integer.to_string(),
         Some(Value::Real(real)) => real.to_string(),
+        Some(Value::Text(digits)) if is_hash(value) => format!("hash:{digits}"),
         Some(Value::Text(text)) => harmless(text),
-        Some(Value::Blob(bytes)) if bytes.len() == HASH => format!("hash:{}", hex(bytes)),
+        Some(Value::Blob(bytes)) if is_hash(value) => format!("hash:{}", hex(bytes)),
         Some(Value::Blob(bytes)) => format!("0x{}", hex(bytes)),
     }
 }

@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use session_runtime::admin::{Fault, FieldSummary, RecordSummary, SessionTable};
 use session_runtime::store::{ColumnRef, Filter, Page, Row};
-use session_runtime::{SessionId, Timestamp};
+use session_runtime::{ColumnType, SessionId, Timestamp};
 
 use crate::args::{ListArgs, PruneArgs, RevokeArgs, ShowArgs, StatsArgs};
 use crate::open::{
     Keys, PAGE, and, find, not, now, of_address, of_column, of_user, open, open_with_keys, scheme,
+    written_bytes,
 };
 use crate::output::{
-    Failure, confirm, count, exact, harmless, object, print, print_json, print_pairs, print_table, progress,
-    readable, utc, utc_exact,
+    Failure, confirm, count, exact, harmless, is_hash, object, print, print_json, print_pairs, print_table,
+    progress, readable, report, say, utc, utc_exact,
 };
 
 /// How many digits of an id a table has.
@@ -137,9 +138,8 @@ pub(crate) async fn list(args: ListArgs) -> Result<(), Failure> {
         }
     }
     let rows = if args.all || args.older_than.is_some() {
-        let limit = if args.all { usize::MAX } else { args.limit as usize };
-        let rows = newest(&table, &filter, limit, is_asked).await?;
-        if args.all { in_order_of_ids(rows) } else { rows }
+        let newest = (!args.all).then_some(args.limit as usize);
+        read_all(&table, &filter, newest, is_asked).await?
     } else {
         table.rows(&filter, Page::newest(args.limit)).await?.into_iter().filter(is_asked).collect()
     };
@@ -149,32 +149,29 @@ pub(crate) async fn list(args: ListArgs) -> Result<(), Failure> {
     print_rows(&table, &rows, now)?;
     let is_full = !args.all && rows.len() == args.limit as usize;
     if is_full {
-        eprintln!("databag: these are the newest {}: --limit or --all shows more", args.limit);
+        say(&format!("these are the newest {}: --limit or --all shows more", args.limit));
     }
     Ok(())
 }
 
-/// Returns the newest rows, of all rows.
-async fn newest(
+/// Reads all rows, and returns so many of the newest; without a number all of them, in the order of their ids.
+async fn read_all(
     table: &SessionTable,
     filter: &Filter,
-    limit: usize,
+    newest: Option<usize>,
     is_asked: impl Fn(&Row) -> bool,
 ) -> Result<Vec<Row>, Failure> {
-    let (mut newest, mut after) = (Vec::new(), None);
+    let (mut found, mut after) = (Vec::new(), None);
     loop {
         let rows = table.rows(filter, Page::new(after, PAGE)).await?;
-        let Some(last) = rows.last() else { return Ok(newest) };
+        let Some(last) = rows.last() else { return Ok(found) };
         after = Some(last.id);
-        newest.extend(rows.into_iter().filter(&is_asked));
-        newest.sort_unstable_by_key(|row: &Row| Reverse((row.created, row.id)));
-        newest.truncate(limit);
+        found.extend(rows.into_iter().filter(&is_asked));
+        if let Some(newest) = newest {
+            found.sort_unstable_by_key(|row: &Row| Reverse((row.created, row.id)));
+            found.truncate(newest);
+        }
     }
-}
-
-fn in_order_of_ids(mut rows: Vec<Row>) -> Vec<Row> {
-    rows.sort_unstable_by_key(|row| row.id);
-    rows
 }
 
 fn print_rows(table: &SessionTable, rows: &[Row], now: Timestamp) -> Result<(), Failure> {
@@ -313,41 +310,103 @@ fn print_session(
 
 pub(crate) async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
     let table = open_with_keys(&args.store, &args.keys, Keys::Optional).await?;
-    let ended = if args.ids.is_empty() {
-        let (filter, whose) = match &args.user {
-            Some(user) => (of_user(&table, user)?, format!("of the user {}", harmless(user))),
-            None => (Filter::All, format!("of everyone, in `{}`", harmless(table.bag()))),
+    if args.ids.is_empty() { revoke_many(&table, &args).await } else { revoke_ids(&table, &args).await }
+}
+
+async fn revoke_many(table: &SessionTable, args: &RevokeArgs) -> Result<(), Failure> {
+    let (filter, whose) = match &args.user {
+        Some(user) => (of_user(table, user)?, format!("of the user {user}")),
+        None => (Filter::All, format!("of everyone, in `{}`", table.bag())),
+    };
+    let is_bytes = table.table().user.as_ref().is_some_and(|user| user.ty == ColumnType::Blob);
+    let unknown = match &args.user {
+        // What the column itself holds has nothing to do with keys.
+        Some(user) if user.starts_with("hash:") || is_bytes && written_bytes(user).is_some() => 0,
+        Some(_) => count_other_hashes(table).await?,
+        None => 0,
+    };
+    let other = format!(
+        "{} of a blind column with keys that are not given: other sessions of this user may be among them; give \
+         all keys of the program",
+        count(unknown, "live session")
+    );
+    if unknown > 0 {
+        say(&other);
+    }
+    let live = table.count(&and(filter.clone(), Filter::LiveAt(now()))).await?;
+    confirm(&format!("End {} {whose}?", count(live, "session")), args.confirm.yes)?;
+    report_ended(args, &table.remove(&filter).await?)?;
+    if unknown > 0 { Err(Failure::Rows(other)) } else { Ok(()) }
+}
+
+/// Counts the live sessions whose user is a hash that none of the keys has made.
+async fn count_other_hashes(table: &SessionTable) -> Result<u64, Failure> {
+    let filter = and(Filter::LiveAt(now()), not(Filter::IsNull(ColumnRef::User)));
+    let (mut unknown, mut after) = (0, None);
+    loop {
+        let rows = table.rows(&filter, Page::new(after, PAGE)).await?;
+        let Some(last) = rows.last() else { return Ok(unknown) };
+        after = Some(last.id);
+        let is_unknown = |row: &&Row| {
+            is_hash(row.user.as_ref()) && matches!(table.examine(row), Err(Fault::UnknownKey { .. }))
         };
-        let live = table.count(&and(filter.clone(), Filter::LiveAt(now()))).await?;
-        confirm(&format!("End {} {whose}?", count(live, "session")), args.confirm.yes)?;
-        table.remove(&filter).await?
-    } else {
-        let mut found = Vec::new();
-        for id in &args.ids {
-            found.push(find(&table, id).await?.id);
+        unknown += rows.iter().filter(is_unknown).count() as u64;
+    }
+}
+
+async fn revoke_ids(table: &SessionTable, args: &RevokeArgs) -> Result<(), Failure> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for id in &args.ids {
+        match find(table, id).await {
+            Ok(row) => found.push(row.id),
+            Err(Failure::NotFound(_)) => missing.push(id.clone()),
+            Err(failure) => return Err(failure),
         }
-        found.sort_unstable();
-        found.dedup();
+    }
+    found.sort_unstable();
+    found.dedup();
+    if !found.is_empty() {
         confirm(&format!("End {}?", count(found.len() as u64, "session")), args.confirm.yes)?;
-        let mut ended = Vec::new();
-        for id in found {
-            if table.delete(id).await? {
-                ended.push(id);
+    }
+    let (mut ended, mut failed) = (Vec::new(), None);
+    for id in found {
+        match table.delete(id).await {
+            Ok(true) => ended.push(id),
+            Ok(false) => missing.push(id.to_string()),
+            // The store itself fails, so it is not asked for each of the others.
+            Err(error) => {
+                failed = Some(error);
+                break;
             }
         }
-        ended
-    };
-    if args.output.json {
-        return print_json(&json!({ "ended": ended.iter().map(SessionId::to_string).collect::<Vec<_>>() }));
     }
-    print(&format!("ended {}\n", count(ended.len() as u64, "session")))
+    report_ended(args, &ended)?;
+    match (failed, missing.is_empty()) {
+        (Some(error), _) => Err(error.into()),
+        (None, true) => Ok(()),
+        (None, false) => Err(Failure::NotFound(format!(
+            "there is no session {}: it has ended, or a log-in has given it another id",
+            missing.join(", ")
+        ))),
+    }
+}
+
+fn report_ended(args: &RevokeArgs, ended: &[SessionId]) -> Result<(), Failure> {
+    let json = json!({ "ended": ended.iter().map(SessionId::to_string).collect::<Vec<_>>() });
+    report(args.output.json, &json, &format!("ended {}", count(ended.len() as u64, "session")))
 }
 
 pub(crate) async fn prune(args: PruneArgs) -> Result<(), Failure> {
     let table = open(&args.store).await?;
+    let now = now();
+    let expired = table.count(&not(Filter::LiveAt(now))).await?;
+    let question = format!(
+        "Remove {}? The clock of this machine says {}: if it is ahead, live sessions end.",
+        count(expired, "expired session"),
+        utc(now)
+    );
+    confirm(&question, args.confirm.yes)?;
     let removed = table.prune().await?;
-    if args.output.json {
-        return print_json(&json!({ "removed": removed }));
-    }
-    print(&format!("removed {}\n", count(removed, "expired session")))
+    let text = format!("removed {}", count(removed, "expired session"));
+    report(args.output.json, &json!({ "removed": removed }), &text)
 }

@@ -3,6 +3,7 @@
 //!
 //! The middlewares of both stand side by side. [`take_over`] reads what a visitor has in actix-session, begins a session of
 //! Databag with it, and purges the old one. `docs/guide/actix-session.md` says when to remove it, and has a table of the calls.
+//! A site for browsers also needs the guard `Csrf`, which `examples/forms.rs` shows.
 
 use std::collections::BTreeMap;
 use std::error::Error;

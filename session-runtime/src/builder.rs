@@ -194,7 +194,8 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
     ///
     /// It is called where the event happens, within the request, and perhaps while the session waits to be written by other
     /// requests: let it be quick, and never block. What takes longer, and every call of these [`Sessions`], belongs into a
-    /// task (`tokio::spawn`) or behind a channel. A panic of it is logged, and changes nothing.
+    /// task (`tokio::spawn`) or behind a channel. A panic of it is logged, and changes nothing. An observer that holds a clone
+    /// of these [`Sessions`] keeps them alive: the store is closed, and its watches and clean-up end, when it lets go of them.
     ///
     /// With an observer the calls of the store are timed, and the live sessions are counted after each clean-up in the
     /// background. The other callbacks, such as [`on_started`](Self::on_started), cost neither.
@@ -202,7 +203,7 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set(|settings| settings.observers.add(observer))
     }
 
-    /// Counts the events of these sessions by the facade [`metrics`](https://docs.rs/metrics), for the exporter that the program
+    /// Counts the events of these sessions by the facade `metrics`, for the exporter that the program
     /// has installed before this call: `databag_loads_total{outcome}`, `databag_store_duration_seconds{store,op,outcome}` and
     /// others. Each has the label `bag`, the name of the bag; none has an id. `docs/observability.md` lists them.
     ///

@@ -81,8 +81,8 @@
 //!
 //! # The clients of servers
 //!
-//! PostgreSQL and MySQL are reached through [sqlx](https://docs.rs/sqlx), Redis through
-//! [redis](https://docs.rs/redis). Both are the most used clients of their kind, have several releases a year, support TLS
+//! PostgreSQL and MySQL are reached through `sqlx`, Redis through
+//! `redis`. Both are the most used clients of their kind, have several releases a year, support TLS
 //! by rustls, and programs that use these servers usually have their pools and connections already. The alternatives:
 //!
 //! - `sqlx` serves both SQL servers by one interface, so the two stores differ only in their SQL. Its features `macros`,
@@ -224,9 +224,9 @@ pub mod schema {
 ///
 /// let anonymous = TestRequest::post().session_with_csrf(Shop::defaults()).to_request();
 /// assert_eq!(call_service(&app, anonymous).await.status(), 401);
-/// let user = || Shop { user_id: Some(7), ..Shop::defaults() };
-/// assert_eq!(call_service(&app, TestRequest::post().session(user()).to_request()).await.status(), 403);
-/// assert_eq!(call_service(&app, TestRequest::post().session_with_csrf(user()).to_request()).await.status(), 200);
+/// let user = |id| Shop { user_id: Some(id), ..Shop::defaults() };
+/// assert_eq!(call_service(&app, TestRequest::post().session(user(6)).to_request()).await.status(), 403);
+/// assert_eq!(call_service(&app, TestRequest::post().session_with_csrf(user(7)).to_request()).await.status(), 200);
 /// assert_eq!(sessions.of_user(7).await?[0].visits, 1);
 /// # Ok(())
 /// # }

@@ -60,6 +60,7 @@ fn wrong_arguments_are_told_from_a_failure() {
         &["revoke", "--everyone", "--user", "7", "--store", "sqlite:none.db"],
         &["list", "--store", "sqlite:none.db", "--older-than", "1w"],
         &["list", "--store", "sqlite:none.db", "--columns", "key=id"],
+        &["list", "--store", "sqlite:none.db", "--timeout", "10000000000000000000s"],
         &["check", "--store", "sqlite:none.db"],
         &["copy", "--store", "sqlite:none.db", "--to", "sqlite:none.db", "--yes"],
     ] {

@@ -8,6 +8,9 @@ use rusqlite::Connection;
 use serde_json::json;
 use session_runtime::{ColumnType, ColumnValue, Databag, Keyring, Sessions, SqliteStore, Value};
 
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
+
 use crate::tool::{Application, Printed, Tool, bare, json_lines, shop};
 
 fn key() -> String {
@@ -187,6 +190,9 @@ struct Blind {
     ip_addr: Option<std::net::IpAddr>,
     #[databag(column)]
     uuid: Option<[u8; 16]>,
+    /// Its hash is text.
+    #[databag(column, blind)]
+    tag: Option<Vec<u8>>,
     #[databag(column, blind)]
     team: Option<Team>,
 }
@@ -206,16 +212,17 @@ async fn blind_columns_are_hashed_again_or_the_row_is_left() {
     let address = Some(std::net::IpAddr::from([203, 0, 113, 7]));
     for user in [7, 7, 70_000, -3] {
         let email = Some(format!("user{user}@example.com"));
-        let bag = Blind { user_id: Some(user), email, ip_addr: address, uuid: Some([9; 16]), team: None };
+        let (uuid, tag) = (Some([9; 16]), Some(vec![1, 2, 3]));
+        let bag = Blind { user_id: Some(user), email, ip_addr: address, uuid, tag, team: None };
         sessions.create(bag).await.expect("it is stored");
     }
     let team = Some(Team("red".to_owned(), 1));
-    let bag = Blind { user_id: None, email: None, ip_addr: None, uuid: None, team };
+    let bag = Blind { team, ..Blind::defaults() };
     let (_, with_team) = sessions.create(bag).await.expect("it is stored");
 
     let tool = Tool::new(&format!("sqlite:{}", path.display())).table("cli_blind");
     let table = tool.run(&["list"], 0).stdout;
-    assert_eq!(table.matches("hash:").count(), 4 * 4 + 1, "{table}");
+    assert_eq!(table.matches("hash:").count(), 4 * 5 + 1, "{table}");
     tool.run(&["list", "--user", "7"], 2);
     let with_keys = tool.clone().keys(&format!("{new},{old}"));
     assert_eq!(with_keys.lines(&["list", "--user", "7"]).len(), 2);
@@ -235,6 +242,7 @@ async fn blind_columns_are_hashed_again_or_the_row_is_left() {
     );
     let found = resealed.find(Blind::EMAIL.eq("user70000@example.com")).await.expect("it answers");
     assert_eq!((found.len(), found[0].uuid, found[0].ip_addr), (1, Some([9; 16]), address));
+    assert_eq!(resealed.find(Blind::TAG.eq(vec![1, 2, 3])).await.expect("it answers").len(), 4);
     // The one that is left is as it was, and the application can seal it again.
     let both = blind(&path, &format!("{new},{old}")).await;
     assert_eq!(both.reseal_all(|_, _| {}).await.expect("it answers"), 1);
@@ -279,6 +287,8 @@ async fn rows_that_do_not_open_are_named() {
         "{report}"
     );
     assert_eq!(report["reasons"]["its key is no session id"], 1);
+    let text = tool.run(&["check"], 3).stdout;
+    assert!(text.contains("1 row  its key is no session id\n"), "{text}");
     let shown = tool.run(&["show", &application.id(0)], 3);
     assert!(shown.stdout.contains("revision"), "{shown:?}");
     assert_eq!(application.count_signed_in(&application.tokens).await, 1);
@@ -296,4 +306,97 @@ async fn a_bad_key_connects_to_nothing() {
     let refused = tool.run(&["check", "--key-file", file.to_str().expect("UTF-8")], 1);
     assert!(refused.stderr.contains("other users can read"), "{refused:?}");
     tool.run(&["check", "--key-env", "NO_SUCH_VARIABLE"], 1);
+}
+
+#[tokio::test]
+async fn work_is_finished_without_a_reader() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    let url = format!("sqlite:{}", path.display());
+    let (old, new) = (key(), key());
+    let mut application = Application::start(&url, &old).await;
+    application.sign_in(400).await;
+    let database = Connection::open(&path).expect("it opens");
+    let damaged = database.execute("UPDATE cli_shop SET revision = revision + 1 WHERE user_id <= 100", []);
+    assert_eq!(damaged.expect("it is changed"), 100);
+    let tool = Tool::new(&url);
+    tool.clone().keys(&format!("{new},{old}")).run_unread(&["reseal"], 3);
+    let tool = tool.keys(&new);
+    let report = json_lines(&tool.run(&["check", "--json"], 3).stdout).pop().expect("a report");
+    assert_eq!((&report["live"], &report["faults"]), (&json!(300), &json!(100)), "{report}");
+    tool.run_unread(&["check"], 3);
+}
+
+#[tokio::test]
+async fn a_row_that_moves_behind_a_check_is_no_fault() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    let url = format!("sqlite:{}", path.display());
+    Application::start(&url, &key()).await.sign_in(1_200).await;
+    // Each line of a row is more than 100 bytes: the tool waits for its reader before it reads the last page.
+    let mut command = Tool::new(&url).keys(&key()).command(&["check"]);
+    let mut check = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    let mut output = BufReader::new(check.stdout.take().expect("it is piped"));
+    let mut text = String::new();
+    output.read_line(&mut text).expect("a line");
+    let database = Connection::open(&path).expect("it opens");
+    let moved = database
+        .execute("UPDATE cli_shop SET id = zeroblob(32) WHERE id = (SELECT max(id) FROM cli_shop)", []);
+    assert_eq!(moved.expect("it is moved"), 1);
+    output.read_to_string(&mut text).expect("it is text");
+    let ended = Printed::of(&check.wait_with_output().expect("it ends"), &["check"], 3);
+    assert!(ended.stderr.contains("do not open: 1199\n"), "{ended:?}");
+    assert_eq!(text.matches("which is not given").count(), 1_199, "one has moved");
+    assert!(!text.contains("its key is no session id"), "{text}");
+}
+
+#[derive(Databag)]
+#[databag(name = "tests/Hidden", table = "cli_hidden")]
+struct Hidden {
+    #[databag(user_id, blind)]
+    user_id: Option<String>,
+    #[databag(column, blind)]
+    device: Option<Vec<u8>>,
+    #[databag(column, blind)]
+    score: Option<f64>,
+}
+
+#[tokio::test]
+async fn the_sessions_of_a_blind_user_are_told_from_those_of_a_missing_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    let (old, new) = (key(), key());
+    for keys in [old.clone(), format!("{new},{old}")] {
+        let store = SqliteStore::open(&path).expect("it opens");
+        let keyring = Keyring::parse(&keys).expect("good keys");
+        let sessions = Sessions::<Hidden>::builder(store).keyring(keyring).build().await.expect("it builds");
+        let user_id = Some("dana".to_owned());
+        let bag = Hidden { user_id, device: Some(vec![0, 255, 7]), score: Some(0.5) };
+        sessions.create(bag).await.expect("it is stored");
+    }
+    let tool = Tool::new(&format!("sqlite:{}", path.display())).table("cli_hidden");
+    let table = tool.run(&["list"], 0).stdout;
+    assert_eq!(table.matches("hash:").count(), 6, "{table}");
+    let shown = table.lines().nth(1).expect("a row");
+    let both = tool.clone().keys(&format!("{new},{old}"));
+    for condition in ["device=0x00ff07", "score=0.5"] {
+        assert_eq!(both.lines(&["list", "--column", condition]).len(), 2, "{condition}");
+    }
+    for hash in shown.split_whitespace().filter(|cell| cell.starts_with("hash:")).skip(1) {
+        let found = ["device", "score"].map(|column| {
+            let condition = format!("{column}={hash}");
+            tool.command(&["list", "--json", "--column", &condition]).output().expect("it runs").stdout
+        });
+        assert!(found.iter().any(|lines| !lines.is_empty()), "{hash} finds its row");
+    }
+    let with_new = tool.clone().keys(&new);
+    let user = table.lines().nth(1).and_then(|row| row.split_whitespace().nth(1)).expect("a hash");
+    assert!(
+        !with_new.run(&["revoke", "--user", user], 5).stderr.contains("keys"),
+        "it names its rows itself"
+    );
+    let ended = with_new.run(&["revoke", "--user", "dana", "--yes"], 3);
+    assert!(ended.stdout.contains("ended 1 session\n"), "{ended:?}");
+    assert!(ended.stderr.contains("1 live session of a blind column"), "{ended:?}");
+    assert_eq!(both.json(&["revoke", "--user", "dana", "--yes"])["ended"].as_array().map(Vec::len), Some(1));
 }

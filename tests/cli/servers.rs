@@ -70,7 +70,7 @@ async fn is_served(server: &str) {
     assert_eq!(application.count_signed_in(&visitors[1..2]).await, 0);
     tool.run(&["revoke", "--user", "7", "--yes"], 0);
     assert_eq!(application.count_signed_in(visitors).await, all - 2);
-    assert_eq!(tool.json(&["prune"]), json!({ "removed": 0 }));
+    assert_eq!(tool.json(&["prune", "--yes"]), json!({ "removed": 0 }));
     tool.run(&["revoke", "--everyone"], 5);
     tool.run(&["revoke", "--everyone", "--yes"], 0);
     assert_eq!(application.count_signed_in(visitors).await, 0);
@@ -112,7 +112,7 @@ async fn has_blind_users(server: &str) {
     after.clear().await.expect("it answers");
 }
 
-/// A server that goes away in the middle is a failure, and no wrong number.
+/// A port that nobody listens at is a failure, and no empty list.
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_a_failure() {
     let tool = Tool::new("redis://127.0.0.1:1");

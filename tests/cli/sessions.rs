@@ -69,6 +69,12 @@ async fn what_an_application_keeps_in_memory_ends_with_a_revocation() {
     assert_eq!(application.count_signed_in(&application.tokens[..1]).await, 0);
     assert_eq!(application.count_signed_in(&application.tokens[1..2]).await, 1);
     tool.run(&["revoke", &application.id(0), "--yes"], 4);
+    // Those that are there end, and are named.
+    let ids = [application.id(0), application.id(1)];
+    let ended = tool.run(&["revoke", &ids[0], &ids[1], "--yes", "--json"], 4);
+    assert_eq!(ended.stdout.trim(), json!({ "ended": [ids[1]] }).to_string());
+    assert!(ended.stderr.contains(&ids[0]) && !ended.stderr.contains(&ids[1]), "{ended:?}");
+    assert_eq!(application.count_signed_in(&application.tokens).await, 0);
 }
 
 #[tokio::test]
@@ -295,7 +301,12 @@ async fn expired_rows_are_counted_and_removed() {
         [5, 3, 2, 3].map(|n| json!(n)).each_ref()
     );
     assert_eq!((tool.lines(&["list"]).len(), tool.lines(&["list", "--expired"]).len()), (3, 5));
-    assert_eq!(tool.json(&["prune"]), json!({ "removed": 2 }));
+    let refused = tool.run(&["prune"], 5);
+    assert!(
+        refused.stderr.contains("Remove 2 expired sessions? The clock of this machine says"),
+        "{refused:?}"
+    );
+    assert_eq!(tool.json(&["prune", "--yes"]), json!({ "removed": 2 }));
     assert_eq!(tool.json(&["stats"])["rows"], 3);
     assert_eq!(application.count_signed_in(&application.tokens).await, 3);
 }

@@ -123,6 +123,14 @@ impl Tool {
         Printed::of(&self.command(arguments).output().expect("the tool runs"), arguments, exit)
     }
 
+    /// Runs a command whose output nobody reads, if it ends with this exit code.
+    pub(crate) fn run_unread(&self, arguments: &[&str], exit: i32) -> Printed {
+        let mut command = self.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the tool runs");
+        drop(child.stdout.take());
+        Printed::of(&child.wait_with_output().expect("it ends"), arguments, exit)
+    }
+
     /// Runs a command that succeeds and prints one line of JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let mut lines = self.lines(arguments);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -10,7 +10,7 @@ use serde_json::json;
 use session_runtime::{Keyring, Token};
 use tempfile::TempDir;
 
-use crate::tool::{Application, Printed, SECRET, Shop, Tool};
+use crate::tool::{Application, Printed, SECRET, Shop, Tool, json_lines};
 
 struct Stores {
     folder: TempDir,
@@ -73,6 +73,14 @@ async fn an_application_reads_every_session_where_it_was_imported() {
     assert_eq!(moved.count_signed_in(stores.visitors()).await, 300);
     // Again: what is there stays.
     assert_eq!(new.json(&["import", "--input", &file, "--yes"])["kept"], 300);
+    let refused = new.run(&["import", "--input", &file], 5);
+    assert!(refused.stderr.contains("has 300 rows already"), "{refused:?}");
+    let copy = ["copy", "--to", &url(&stores.folder, "new.db")];
+    let refused = stores.tool("old.db").run(&copy, 5);
+    assert!(refused.stderr.contains("has 300 rows already"), "{refused:?}");
+    let refused = stores.tool("old.db").run(&["copy", "--to", &url(&stores.folder, "empty.db")], 5);
+    assert!(!refused.stderr.contains("already"), "{refused:?}");
+    assert!(!stores.folder.path().join("empty.db").exists(), "nothing was changed");
     assert_eq!(moved.count_signed_in(stores.visitors()).await, 300);
 }
 
@@ -159,4 +167,69 @@ async fn a_copy_that_is_killed_is_continued() {
     assert_eq!(moved.count_signed_in(stores.visitors()).await, usize::try_from(SESSIONS).expect("few"));
     let check = stores.tool("new.db").keys(&stores.key).json(&["check"]);
     assert_eq!((&check["live"], &check["faults"]), (&json!(SESSIONS), &json!(0)));
+}
+
+#[tokio::test]
+async fn what_was_read_before_a_wrong_line_is_stored_and_reported() {
+    let stores = Stores::with(5).await;
+    let file = stores.path("sessions.jsonl");
+    stores.tool("old.db").run(&["export", "--output", &file], 0);
+    let text = fs::read_to_string(&file).expect("it is text");
+    let end = "{\"end\":{\"rows\":5}}";
+    for (database, last, reason) in
+        [("one.db", "{}", "it is no row"), ("other.db", "{\"end\":{\"rows\":6}}", "has 6 rows, and it has 5")]
+    {
+        fs::write(&file, text.replace(end, last)).expect("it is written");
+        let wrong = stores.tool(database).run(&["import", "--input", &file, "--yes", "--json"], 1);
+        assert!(wrong.stderr.contains(reason), "{wrong:?}");
+        assert_eq!(json_lines(&wrong.stdout)[0]["stored"], 5);
+        assert_eq!(stores.moved(database).await.count_signed_in(stores.visitors()).await, 5);
+    }
+}
+
+#[tokio::test]
+async fn a_file_does_not_rewrite_the_question() {
+    let stores = Stores::with(1).await;
+    let file = stores.path("sessions.jsonl");
+    stores.tool("old.db").run(&["export", "--output", &file], 0);
+    let text = fs::read_to_string(&file).expect("it is text");
+    fs::write(&file, text.replace("tests/Shop", "\\u001b[2K\\rharmless")).expect("it is written");
+    let refused = stores.tool("new.db").run(&["import", "--input", &file], 5);
+    assert!(!refused.stderr.contains(['\u{1b}', '\r']), "{refused:?}");
+    assert!(refused.stderr.contains("`\\u{1b}[2K\\rharmless`"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn an_export_that_is_not_whole_fails() {
+    let stores = Stores::with(400).await;
+    let failed = stores.tool("old.db").run_unread(&["export", "--output", "-"], 1);
+    assert!(failed.stderr.contains("the reader of the output has gone"), "{failed:?}");
+    // A limit is a full disk: the file of this run is removed, and the next run can make it.
+    let file = stores.path("sessions.jsonl");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_databag")]);
+    limited.args(["export", "--table", "cli_shop", "--output", &file]);
+    let output = limited.env("SESSION_STORE", url(&stores.folder, "old.db")).output().expect("it runs");
+    Printed::of(&output, &["export"], 1);
+    assert_eq!(stores.tool("old.db").json(&["export", "--output", &file])["written"], 400);
+}
+
+#[tokio::test]
+async fn what_has_just_expired_goes_along() {
+    let stores = Stores::with(4).await;
+    let database = Connection::open(stores.folder.path().join("old.db")).expect("it opens");
+    let expire = |since: &str, user: i64| {
+        let expiration = format!("(CAST(strftime('%s', 'now', '{since}') AS INTEGER)) * 1000");
+        let sql = format!("UPDATE cli_shop SET expiration = {expiration} WHERE user_id = ?");
+        assert_eq!(database.execute(&sql, [user]).expect("it is changed"), 1);
+    };
+    // By a clock that is an hour ahead it would be this one.
+    expire("-1 hours", 1);
+    expire("-2 days", 2);
+    let copied = stores.tool("old.db").json(&["copy", "--to", &url(&stores.folder, "new.db"), "--yes"]);
+    assert_eq!((&copied["stored"], &copied["live_there"]), (&json!(3), &json!(2)), "{copied}");
+    let file = stores.path("sessions.jsonl");
+    assert_eq!(stores.tool("old.db").json(&["export", "--output", &file])["written"], 3);
+    let imported = stores.tool("other.db").json(&["import", "--input", &file, "--yes"]);
+    assert_eq!((&imported["stored"], &imported["live_there"]), (&json!(3), &json!(2)), "{imported}");
 }

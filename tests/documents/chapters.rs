@@ -65,7 +65,9 @@ fn the_readme_names_the_version_the_features_and_the_compiler() {
     let version = value("version");
     let (minor, _) = version.rsplit_once('.').expect("three numbers");
     assert!(readme.contains(&format!("session-runtime = {{ version = \"{minor}\", ")), "{version}");
-    assert!(readme.contains(&format!("rust-{}%2B", value("rust-version"))), "the compiler");
+    let compiler = value("rust-version");
+    assert!(readme.contains(&format!("![Rust {compiler}](docs/badges/rust.svg)")), "the compiler");
+    assert!(read(root().join("docs/badges/rust.svg")).contains(&format!(">{compiler}+</text>")), "its badge");
     let (_, excerpt) = readme.split_once("```toml\n").expect("an excerpt of a Cargo.toml");
     let excerpt = excerpt.split("```").next().unwrap_or_default();
     let manifest = read(root().join("session-runtime/Cargo.toml"));

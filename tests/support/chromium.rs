@@ -3,6 +3,7 @@
 //! `tests/run` installs it. The few calls that tests need are JSON over HTTP, so they need no client library.
 
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
@@ -21,7 +22,7 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// A `chromedriver`. It ends when this is dropped, and its browsers with it.
 #[derive(Debug)]
 pub struct Driver {
-    process: Child,
+    group: Group,
     /// It ends if it cannot print.
     _console: BufReader<ChildStdout>,
     agent: Agent,
@@ -37,11 +38,11 @@ impl Driver {
     pub fn start() -> Self {
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let started = command.spawn();
-        let mut process = started.unwrap_or_else(|error| {
+        let started = command.process_group(0).spawn();
+        let mut group = Group(started.unwrap_or_else(|error| {
             panic!("chromedriver: {error}; `apt-get install chromium chromium-driver`")
-        });
-        let mut console = BufReader::new(process.stdout.take().expect("it is piped"));
+        }));
+        let mut console = BufReader::new(group.0.stdout.take().expect("it is piped"));
         let port = console.by_ref().lines().find_map(|line| {
             let line = line.ok()?;
             Some(line.split_once("successfully on port ")?.1.trim_end_matches('.').to_owned())
@@ -49,7 +50,7 @@ impl Driver {
         let url = format!("http://127.0.0.1:{}", port.expect("chromedriver says its port"));
         let config = Agent::config_builder().http_status_as_error(false).proxy(None);
         let agent = config.timeout_global(Some(TIMEOUT)).build().into();
-        Self { process, _console: console, agent, url }
+        Self { group, _console: console, agent, url }
     }
 
     /// Opens a browser with its profile in a folder.
@@ -107,11 +108,22 @@ impl Drop for Driver {
         // Ends what a browser that was dropped has left.
         let _ = self.send("GET", "/shutdown", None);
         let until = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < until && matches!(self.process.try_wait(), Ok(None)) {
+        while Instant::now() < until && matches!(self.group.0.try_wait(), Ok(None)) {
             thread::sleep(Duration::from_millis(20));
         }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+    }
+}
+
+/// A process that leads a group. The group ends when this is dropped: a driver that is killed leaves its browsers in it.
+#[derive(Debug)]
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.0.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -44,7 +44,7 @@ use crate::codec::Framing;
 use crate::engine::cleanup::prune_in_batches;
 use crate::engine::core::within;
 use crate::envelope::{
-    Binding, BlindColumn, BlindKey, Keyring, OpenError, Place, Protection, key_id, max_state,
+    Binding, BlindColumn, BlindKey, HASH_LEN, Keyring, OpenError, Place, Protection, key_id, max_state,
 };
 use crate::error::Error;
 use crate::store::{
@@ -54,8 +54,8 @@ use crate::store::{
 use crate::token::{Hex, SessionId};
 use crate::value::{ColumnType, Value};
 
-/// Connects to what a URL names, as [`AnyStore::connect`], but creates no file, as a misspelt path would, and leaves the
-/// permissions of a file as they are.
+/// Connects to what a URL names, as [`AnyStore::connect`], but creates no database, as a misspelt path would, and leaves the
+/// permissions of its file as they are.
 ///
 /// # Errors
 ///
@@ -147,7 +147,8 @@ pub struct SessionTable {
 }
 
 impl SessionTable {
-    /// Opens an existing table, and changes nothing but that an index of the runtime is created if it is missing.
+    /// Opens an existing table. No row, column or note changes; an index of the runtime is created if it is missing, and a
+    /// database of SQLite gets a write-ahead log if it has none.
     ///
     /// # Errors
     ///
@@ -415,7 +416,6 @@ impl SessionTable {
     ///
     /// A table does not say which of its columns are blind. The record does: it has a value with this hash.
     fn rehash(&self, record: &Outline, row: &Row, next: &mut Row) -> Result<bool, Fault> {
-        const HASH: usize = 16;
         let protection = self.protection()?;
         let keys = (protection.blind_key_of(&self.place(), &row.state), protection.blind_keys().next());
         let (Some(own), Some(current)) = keys else { return Ok(false) };
@@ -423,23 +423,21 @@ impl SessionTable {
         let columns = self.table.projected.iter().map(|column| column.name.as_str()).zip(&mut next.columns);
         let mut is_changed = false;
         for (name, value) in user.chain(columns) {
-            if let Some(Value::Blob(bytes)) = value
-                && bytes.len() == HASH
-            {
-                let column = self.blind_column(name);
-                let hash = value.clone().unwrap_or_else(|| Value::Blob(Vec::new()));
-                if let Some(hash) = rehashed(record, column, &hash, own, current)
-                    .ok_or_else(|| Fault::Blind { column: name.to_owned() })?
-                {
-                    *value = Some(hash);
-                    is_changed = true;
-                }
+            let Some(hash) = value.as_mut().filter(|value| is_like_a_hash(value)) else { continue };
+            let column = self.blind_column(name);
+            let rehashed = rehashed(record, column, hash, own, current);
+            if let Some(new) = rehashed.ok_or_else(|| Fault::Blind { column: name.to_owned() })? {
+                *hash = new;
+                is_changed = true;
             }
         }
         Ok(is_changed)
     }
 
-    /// Stores a row of another store, unless there is a newer one.
+    /// Stores a row of another store, unless there is a newer one: one with the same or a higher revision.
+    ///
+    /// Revisions order the writes of one history. Call it only until an application uses this store: afterwards it can undo a
+    /// write here that has a lower revision, and a session that has ended here, or has another id since, begins again.
     ///
     /// # Errors
     ///
@@ -554,6 +552,16 @@ fn rehashed(
         value if own.hash(column, &value) == *stored => Some(Some(current.hash(column, &value))),
         _ => None,
     })
+}
+
+/// Returns whether a value may be the hash of a blind column: 16 bytes, or their digits where the value is bytes itself.
+fn is_like_a_hash(value: &Value) -> bool {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    match value {
+        Value::Blob(bytes) => bytes.len() == HASH_LEN,
+        Value::Text(text) => text.len() == 2 * HASH_LEN && text.bytes().all(is_digit),
+        Value::Integer(_) | Value::Real(_) => false,
+    }
 }
 
 fn framing(table: &Table) -> Framing {

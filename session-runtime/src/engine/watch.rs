@@ -71,7 +71,8 @@ impl Engine {
         let mut changed = Vec::new();
         for id in ids.iter().copied().filter(|id| !failed.contains_key(id)) {
             match found.remove(&id) {
-                None => looked.note(self.look_at_gone(id, now, deadline).await),
+                // It is looked for again beside the others: who renames it may take its time.
+                None => changed.push(id),
                 Some(_) if self.backend.is_ended_here(id) => self.watches.end(id, SessionEnd::Ended),
                 Some(version) if !self.watches.is_seen(id, version) => changed.push(id),
                 Some(version) if version.expiration <= now => self.watches.end(id, SessionEnd::Expired),

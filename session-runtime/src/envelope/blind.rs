@@ -21,7 +21,7 @@ use crate::token::Hex;
 use crate::value::{ColumnType, Value};
 
 const LABEL: &[u8] = b"databag blind column v1";
-const HASH_LEN: usize = 16;
+pub(crate) const HASH_LEN: usize = 16;
 
 /// Returns the type of a column with hashes of values of a type.
 pub(crate) fn hash_type(ty: ColumnType) -> ColumnType {

@@ -14,6 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use self::aead::{Key, KeyId, Purpose};
+#[cfg(feature = "admin")]
+pub(crate) use self::blind::HASH_LEN;
 pub(crate) use self::blind::{BlindColumn, BlindKey, hash_type};
 pub(crate) use self::csrf::{CsrfCookie, CsrfKeys};
 pub(crate) use self::format::{Binding, OpenError};

@@ -119,12 +119,14 @@ impl Store for MemoryStore {
         let owner = rows.owner.get_or_insert_with(|| bag.to_owned()).clone();
         if owner == bag {
             for (column, needed) in table.column_types() {
-                let noted = *rows.column_types.entry(column.to_owned()).or_insert(needed);
+                let noted = rows.column_types.get(column).copied().unwrap_or(needed);
                 if noted != needed {
                     let mismatch = table.column_mismatch(column, noted, needed);
                     return Err(StoreError::new("note the columns of its table", mismatch));
                 }
             }
+            let types = table.column_types().map(|(column, ty)| (column.to_owned(), ty));
+            rows.column_types.extend(types);
         }
         Ok(owner)
     }

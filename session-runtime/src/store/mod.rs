@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use futures_util::future::FutureExt as _;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::timeout_at;
 
 use crate::clock::Timestamp;
@@ -566,7 +566,7 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the versions of the rows of these ids: for many sessions that are watched, of which few have changed.
     ///
     /// What fails for one row, or for the rows of one server, fails for no other one. An error is for a store that answers
-    /// for none of them. The default loads a few rows at a time. A store should ask for all versions at once if that costs
+    /// for none of them. The default loads the rows, at most 256 at once. A store should ask for all versions at once if that costs
     /// less, and for nothing else of the rows.
     ///
     /// # Errors
@@ -577,18 +577,16 @@ pub trait Store: Send + Sync + 'static {
         ids: &[SessionId],
         deadline: Instant,
     ) -> impl Future<Output = Result<RowVersions, StoreError>> + Send {
-        const AT_A_TIME: usize = 16;
         let load = |id| {
             let load = self.load(id, deadline);
             async move {
-                // A load that is not answered takes no time of the others.
+                // A load that is not answered takes no time of the others, as all of them begin at once.
                 let loaded = timeout_at(deadline.into(), load).await;
                 (id, loaded.unwrap_or_else(|_| Err(StoreError::deadline("load a row"))))
             }
         };
         let loads: Vec<_> = ids.iter().copied().map(load).collect();
-        let loads = stream::iter(loads).buffer_unordered(AT_A_TIME);
-        loads
+        FuturesUnordered::from_iter(loads)
             .fold(RowVersions::default(), async |mut versions, (id, loaded)| {
                 match loaded {
                     Ok(Some(row)) => versions.found.push((id, RowVersion::of(&row))),

@@ -1,6 +1,8 @@
 //! The calls on many rows: a user's by an index, all others by reading the shards, a few at a time.
 
 use std::cmp::Reverse;
+#[cfg(feature = "admin")]
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::slice;
 
@@ -17,6 +19,8 @@ use crate::store::{ColumnRef, Comparison, Filter, Order, Page, Row};
 #[cfg(feature = "admin")]
 use crate::store::{Survey, Table, TableColumn};
 use crate::token::SessionId;
+#[cfg(feature = "admin")]
+use crate::value::ColumnType;
 use crate::value::Value;
 
 /// How many calls one listing makes at a time.
@@ -155,40 +159,51 @@ impl Rows<'_> {
 
     /// Notes what the columns of the table hold, where it is not noted.
     pub(super) async fn note_columns(&self) -> Result<(), Failure> {
-        let key = |column: &str| format!("{}columns}}:{column}", self.prefix);
-        let note = |(column, ty): (&str, &str)| Call::command("SET", key(column)).value(ty).value("NX");
+        // None is noted of a declaration that is refused. Another program may note its own meanwhile.
+        self.check_columns().await?;
+        let note =
+            |(column, ty): (&str, &str)| Call::command("SET", self.column_key(column)).value(ty).value("NX");
         let calls: Vec<_> = self.table.column_types().map(note).collect();
         for answer in self.write(&calls).await?.values {
             answer.extract_error()?;
         }
+        self.check_columns().await
+    }
+
+    /// Compares the columns of the table with what is noted of them.
+    async fn check_columns(&self) -> Result<(), Failure> {
         for (column, needed) in self.table.column_types() {
-            let noted: String = self.ask(Call::command("GET", key(column))).await?;
-            if noted != needed {
+            let key = self.column_key(column);
+            let noted: Option<String> = self.ask(Call::command("GET", key.clone())).await?;
+            if let Some(noted) = noted.filter(|noted| noted != needed) {
                 let mismatch = self.table.column_mismatch(column, &noted, needed);
-                return Err(Failure::Column { mismatch, key: key(column) });
+                return Err(Failure::Column { mismatch, key });
             }
         }
         Ok(())
+    }
+
+    fn column_key(&self, column: &str) -> String {
+        format!("{}columns}}:{column}", self.prefix)
     }
 
     /// Describes the table by all of its rows: which columns they have, and of which types.
     #[cfg(feature = "admin")]
     pub(super) async fn survey(&self, wanted: &Table) -> Result<Survey, Failure> {
         let owner: Option<String> = self.ask(Call::command("GET", format!("{}owner}}", self.prefix))).await?;
-        let mut table = Table { user: None, ip: None, ..wanted.clone() };
-        let (mut is_empty, mut walk) = (true, Walk::after(None));
+        let (mut counts, mut walk) = (Counts::default(), Walk::after(None));
         while let Some(ids) = self.next_ids(&mut walk, Kind::Listed).await? {
             for ids in ids.chunks(CONCURRENT_CALLS) {
                 let reads = ids.iter().map(|id| self.read_bytes(*id));
                 for bytes in join_all(reads).await {
                     if let Some(found) = fields::columns_of(&bytes?) {
-                        is_empty = false;
-                        add_columns(&mut table, wanted, found);
+                        counts.add(found);
                     }
                 }
             }
         }
-        Ok(Survey { table: (!is_empty || owner.is_some()).then_some(table), owner, missing: None })
+        let exists = counts.rows > 0 || owner.is_some();
+        Ok(Survey { table: exists.then(|| counts.table(wanted)), owner, missing: None })
     }
 
     /// Starts reading the ids of a user's sessions. It may miss a session whose id changes meanwhile.
@@ -376,20 +391,57 @@ impl FirstRows {
     }
 }
 
-/// Adds the columns of a row to a table.
+/// What the rows of a table have, so that a damaged one decides nothing.
 #[cfg(feature = "admin")]
-fn add_columns(table: &mut Table, wanted: &Table, found: fields::Found) {
-    table.state_is_text |= found.state_is_text;
-    if let (Some(ty), Some(user), None) = (found.user, &wanted.user, &table.user) {
-        table.user = Some(TableColumn { ty, ..user.clone() });
-    }
-    for (name, ty) in found.columns {
-        match ty {
-            None => table.ip = Some(name),
-            Some(_) if table.projected.iter().any(|column| column.name == name) => {}
-            Some(ty) => table.projected.push(TableColumn::new(name, ty)),
+#[derive(Default)]
+struct Counts {
+    rows: usize,
+    texts: usize,
+    users: Vec<(ColumnType, usize)>,
+    /// `None` is the type of an address.
+    columns: BTreeMap<String, Vec<(Option<ColumnType>, usize)>>,
+}
+
+#[cfg(feature = "admin")]
+impl Counts {
+    fn add(&mut self, row: fields::Found) {
+        self.rows += 1;
+        self.texts += usize::from(row.state_is_text);
+        if let Some(ty) = row.user {
+            count(&mut self.users, ty);
+        }
+        for (name, ty) in row.columns {
+            count(self.columns.entry(name).or_default(), ty);
         }
     }
+
+    /// Makes the table that most of the rows are of.
+    fn table(self, wanted: &Table) -> Table {
+        let mut table = Table { user: None, ip: None, ..wanted.clone() };
+        table.state_is_text = 2 * self.texts > self.rows;
+        table.user = wanted.user.clone().zip(most(&self.users)).map(|(user, ty)| TableColumn { ty, ..user });
+        for (name, types) in self.columns {
+            match most(&types) {
+                Some(Some(ty)) => table.projected.push(TableColumn::new(name, ty)),
+                Some(None) => table.ip = Some(name),
+                None => {}
+            }
+        }
+        table
+    }
+}
+
+#[cfg(feature = "admin")]
+fn count<T: PartialEq>(counts: &mut Vec<(T, usize)>, ty: T) {
+    match counts.iter_mut().find(|(counted, _)| *counted == ty) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((ty, 1)),
+    }
+}
+
+#[cfg(feature = "admin")]
+fn most<T: Copy>(counts: &[(T, usize)]) -> Option<T> {
+    counts.iter().max_by_key(|(_, count)| *count).map(|(ty, _)| *ty)
 }
 
 pub(super) fn parse_id(id: &[u8]) -> Option<SessionId> {
