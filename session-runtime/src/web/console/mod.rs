@@ -292,7 +292,7 @@ impl<T: Databag> Site<T> {
         groups.sort_unstable_by(|(one, of_one), (other, of_other)| {
             of_other.cmp(of_one).then_with(|| one.cmp(other))
         });
-        let groups = Groups { bag: Self::BAG, facets: &self.facets, by, groups: &groups, read, is_sample };
+        let groups = Groups { bag: Self::BAG, facets: &self.facets, by, found: &groups, read, is_sample };
         Ok((StatusCode::OK, groups.page()))
     }
 

@@ -494,7 +494,7 @@ pub(super) struct Groups<'a> {
     /// What the sessions are grouped by; `None` if the bag has nothing.
     pub(super) by: Option<&'a Facet>,
     /// The groups, the largest first.
-    pub(super) groups: &'a [(Shown, u64)],
+    pub(super) found: &'a [(Shown, u64)],
     /// How many sessions were read.
     pub(super) read: u64,
     /// Whether there are more.
@@ -503,7 +503,7 @@ pub(super) struct Groups<'a> {
 
 impl Groups<'_> {
     pub(super) fn page(&self) -> String {
-        let Self { bag, by, groups, read, is_sample, .. } = *self;
+        let Self { bag, by, found: groups, read, is_sample, .. } = *self;
         let mut body = String::from("<h1>Groups</h1>");
         let Some(by) = by else {
             body.push_str(
