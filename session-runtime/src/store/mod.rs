@@ -585,8 +585,8 @@ pub trait Store: Send + Sync + 'static {
                 (id, loaded.unwrap_or_else(|_| Err(StoreError::deadline("load a row"))))
             }
         };
-        let loads: Vec<_> = ids.iter().copied().map(load).collect();
-        FuturesUnordered::from_iter(loads)
+        let loads: FuturesUnordered<_> = ids.iter().copied().map(load).collect();
+        loads
             .fold(RowVersions::default(), async |mut versions, (id, loaded)| {
                 match loaded {
                     Ok(Some(row)) => versions.found.push((id, RowVersion::of(&row))),

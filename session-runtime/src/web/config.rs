@@ -7,6 +7,7 @@ use actix_web::HttpRequest;
 use actix_web::cookie::{self, Cookie};
 use actix_web::dev::ResponseHead;
 use actix_web::http::header::{COOKIE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use actix_web::http::uri::Authority;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -45,7 +46,7 @@ pub(super) fn is_served(http: &HttpConfig, request: &HttpRequest) -> bool {
     let Some(development) = &http.development else { return true };
     let authority = request.uri().authority().map(|authority| Some(authority.as_str()));
     let hosts = request.headers().get_all(HOST).map(|host| host.to_str().ok()).chain(authority);
-    let proxy = FORWARDED.into_iter().find(|header| request.headers().contains_key(*header));
+    let proxy = forwarded_by(request);
     let peer = request.peer_addr().map(|peer| peer.ip());
     let is_served = development.serves(hosts.clone(), peer, proxy.is_some());
     if !is_served {
@@ -59,6 +60,17 @@ pub(super) fn is_served(http: &HttpConfig, request: &HttpRequest) -> bool {
         });
     }
     is_served
+}
+
+/// Returns the header by which a proxy says that it has passed a request on.
+fn forwarded_by(request: &HttpRequest) -> Option<&'static str> {
+    FORWARDED.into_iter().find(|header| request.headers().contains_key(*header))
+}
+
+/// Returns the host that a request names: HTTP/2 has it in the URI, and so may a request of HTTP/1.1 (RFC 9112 §3.2.2).
+pub(super) fn host(request: &HttpRequest) -> Option<&str> {
+    let host = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    request.uri().authority().map(Authority::as_str).or_else(host)
 }
 
 /// Returns the name of the header that serves a request; `None` if a cookie does.
@@ -103,15 +115,13 @@ fn warn_of_two_cookies(http: &HttpConfig) {
 
 /// Says once in the log that browsers will drop the cookie that this visitor gets.
 fn warn_of_plain_http(http: &HttpConfig, request: &HttpRequest) {
-    let headers = request.headers();
     if http.warnings.plain_http.is_completed()
         || request.app_config().secure()
-        || FORWARDED.into_iter().any(|header| headers.contains_key(header))
+        || forwarded_by(request).is_some()
     {
         return;
     }
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let Some(host) = host.filter(|host| !names_this_machine(host)) else { return };
+    let Some(host) = host(request).filter(|host| !names_this_machine(host)) else { return };
     http.warnings.plain_http.call_once(|| {
         tracing::warn!(
             host,

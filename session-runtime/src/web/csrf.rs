@@ -8,15 +8,14 @@ use std::marker::PhantomData;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::error::PayloadError;
-use actix_web::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN};
-use actix_web::http::uri::Authority;
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, ORIGIN};
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{self, LocalBoxStream, StreamExt as _};
 use tokio::sync::oneshot;
 
-use super::config::CSRF_HEADER;
+use super::config::{CSRF_HEADER, host};
 use super::extract::loaded;
 use super::guard::GuardService;
 use super::middleware::{Mounted, find_mounted};
@@ -149,13 +148,7 @@ fn refused<T>(reason: CsrfError) -> Error {
 
 fn provenance(request: &HttpRequest) -> Provenance<'_> {
     let headers = request.headers();
-    let host = || headers.get(HOST).and_then(|host| host.to_str().ok());
-    Provenance {
-        fetch_site: only(headers, FETCH_SITE),
-        origin: only(headers, ORIGIN),
-        // HTTP/2 has the host in the URI, and so may a request of HTTP/1.1 (RFC 9112 §3.2.2).
-        host: request.uri().authority().map(Authority::as_str).or_else(host),
-    }
+    Provenance { fetch_site: only(headers, FETCH_SITE), origin: only(headers, ORIGIN), host: host(request) }
 }
 
 /// Returns the value of a header; nothing, `Some(b"")`, if it is sent twice.
