@@ -101,8 +101,8 @@ mod tests {
         assert_eq!(bob.get("/admin/sessions/list").await.status, 403);
         assert!(ada.get("/admin/sessions/list").await.body.contains("2 sessions match"));
         let confirmation = "/admin/sessions/revoke?user=bob";
-        let ended = ada.submit(confirmation, "/admin/sessions/revoke", &[("user", "bob")]).await;
-        assert_eq!(ended.status, 303);
+        let ended = ada.submit(confirmation, confirmation, &[]).await;
+        assert_eq!(ended.status, 200);
         assert_eq!(sessions.count_all().await.expect("the store answers"), 1);
     }
 }

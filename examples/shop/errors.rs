@@ -4,13 +4,13 @@
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, ContentType, HeaderValue, TryIntoHeaderValue as _, VARY};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web;
 use serde::Serialize;
 
-use crate::{Shop, Wanted, pages};
+use crate::{CONSOLE, Shop, Wanted, pages};
 
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -42,7 +42,11 @@ pub(crate) async fn explain<B: MessageBody + 'static>(
     let (content_type, body) = match Wanted::by(&request) {
         Wanted::Page => {
             let shop = request.app_data::<web::Data<Shop>>().expect("every request has it");
-            (ContentType::html(), pages::error(shop, status, detail))
+            let is_console = status == StatusCode::FORBIDDEN
+                && request.method() == Method::GET
+                && request.path().starts_with(CONSOLE);
+            let page = if is_console { pages::no_operator(shop) } else { pages::error(shop, status, detail) };
+            (ContentType::html(), page)
         }
         Wanted::Json => {
             let reason = status.canonical_reason().unwrap_or("error");

@@ -26,8 +26,8 @@ use actix_web::{App, FromRequest, HttpRequest, HttpResponse, HttpServer, Respond
 use serde::{Deserialize, Serialize};
 use session_runtime::access::{Backing, Listed};
 use session_runtime::{
-    AnyStore, Csrf, Databag, Keyring, LoggedIn, ReturnPath, Session, SessionId, SessionMiddleware, Sessions,
-    Snapshot, SqliteStore, StoreError, Timestamp,
+    AnyStore, Console, Csrf, Databag, History, Keyring, LoggedIn, ReturnPath, Session, SessionId,
+    SessionMiddleware, Sessions, Snapshot, SqliteStore, StoreError, Timestamp,
 };
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -72,6 +72,10 @@ struct Shop {
     outage: Option<Outage>,
 }
 
+/// Where the console is, and the user who may enter it.
+const CONSOLE: &str = "/console";
+const OPERATOR: i64 = 1;
+
 /// The longest SKU and the longest tenant, in characters.
 const MAX_NAME: usize = 64;
 
@@ -104,13 +108,16 @@ async fn start() -> Result<(), Failure> {
     let keyring = key::keyring().map_err(Failure::settings)?;
     let has_switch = !settings.secure && matches!(settings.store, Store::Sqlite(_));
     let shop = Shop { store: settings.store.clone(), outage: has_switch.then(Outage::default) };
-    let sessions = open(&shop, &settings, keyring).await?;
+    let history = History::new();
+    let sessions = open(&shop, &settings, keyring, &history).await?;
+    history.follow(&sessions);
 
     let shop = web::Data::new(shop);
     let server = HttpServer::new(move || {
         // What is not in here works while the store does not.
         let pages = web::scope("")
             .configure(|app| routes(app, &shop))
+            .service(Console::new(CONSOLE, &sessions, &history, is_operator))
             .wrap(Csrf::<ShopSession>::guard())
             .wrap(SessionMiddleware::new(sessions.clone()));
         App::new()
@@ -129,30 +136,38 @@ async fn start() -> Result<(), Failure> {
     server.run().await.map_err(|error| Failure::new(&error))
 }
 
-async fn open(shop: &Shop, settings: &Settings, keyring: Keyring) -> Result<Sessions<ShopSession>, Failure> {
+async fn open(
+    shop: &Shop,
+    settings: &Settings,
+    keyring: Keyring,
+    history: &History,
+) -> Result<Sessions<ShopSession>, Failure> {
     let store = match &settings.store {
         Store::Url(url) => AnyStore::connect(url).await?,
         Store::Sqlite(path) => {
             let store = SqliteStore::open(path)?.durability(settings.durability);
             match &shop.outage {
                 Some(outage) => {
-                    return build(Switched { store, outage: outage.clone() }, settings, keyring).await;
+                    let store = Switched { store, outage: outage.clone() };
+                    return build(store, settings, keyring, history).await;
                 }
                 None => store.into(),
             }
         }
     };
-    build(store, settings, keyring).await
+    build(store, settings, keyring, history).await
 }
 
 async fn build(
     store: impl Backing<Access = Listed>,
     settings: &Settings,
     keyring: Keyring,
+    history: &History,
 ) -> Result<Sessions<ShopSession>, Failure> {
     let mut sessions = Sessions::<ShopSession>::builder(store)
         .keyring(keyring)
         .trusted_proxies(&settings.trusted_proxies)
+        .on_event(history.observer())
         .login_redirect("/login");
     sessions = if settings.secure {
         sessions.production()
@@ -209,6 +224,10 @@ fn routes(app: &mut web::ServiceConfig, shop: &Shop) {
         .service(web::resource("/api/session").get(api_session))
         .service(web::resource("/api/devices").get(api_devices))
         .service(web::resource("/plain").get(plain));
+}
+
+fn is_operator(visitor: &ShopSession) -> bool {
+    visitor.user_id == Some(OPERATOR)
 }
 
 async fn home(session: Session<ShopSession>, shop: web::Data<Shop>) -> impl Responder {

@@ -10,11 +10,11 @@ use session_runtime::rusqlite::types::Value;
 use session_runtime::{ReturnPath, Session, SessionId, Snapshot};
 
 use crate::settings::Store;
-use crate::{MAX_NAME, Shop, ShopSession, Theme, database};
+use crate::{CONSOLE, MAX_NAME, OPERATOR, Shop, ShopSession, Theme, database};
 
 /// The links at the top of each page.
-const LINKS: [(&str, &str); 4] =
-    [("/", "Shop"), ("/devices", "Devices"), ("/api", "API"), ("/plain", "No session")];
+const LINKS: [(&str, &str); 5] =
+    [("/", "Shop"), ("/devices", "Devices"), ("/api", "API"), ("/plain", "No session"), (CONSOLE, "Console")];
 
 /// How many bytes of a sealed state are shown.
 const SHOWN: usize = 96;
@@ -44,6 +44,7 @@ pub(crate) fn home(shop: &Shop, session: &Session<ShopSession>, held: &Held) -> 
         counter(session),
         preferences(session),
         outage(shop, session),
+        console(),
         database(shop, session, held),
     ] {
         body.push_str(&card);
@@ -165,6 +166,16 @@ pub(crate) fn error(shop: &Shop, status: StatusCode, detail: Option<&str>) -> St
     page(shop, None, "", title, &body)
 }
 
+/// The page for those who may not enter the console.
+pub(crate) fn no_operator(shop: &Shop) -> String {
+    let body = format!(
+        r#"<section class="problem"><p class="status">403</p><h1>For the operator</h1>
+        <p>The console shows who is signed in, and ends sessions. In this shop it is for user {OPERATOR}.</p>
+        <p><a class="button" href="/login?next={CONSOLE}">Sign in as user {OPERATOR}</a> <a href="/">To the shop</a></p></section>"#
+    );
+    page(shop, None, CONSOLE, "For the operator", &body)
+}
+
 fn page(shop: &Shop, session: Option<&Session<ShopSession>>, path: &str, title: &str, body: &str) -> String {
     let theme = match session.map_or(Theme::Auto, |session| *session.theme()) {
         Theme::Auto => "auto",
@@ -229,9 +240,10 @@ fn card(id: &str, title: &str, act: &str, hint: &str, code: &[&str]) -> String {
 const LOG_IN: &str = "session.log_in(form.user);\nsession.remember(form.remember);";
 
 fn sign_in_form(session: &Session<ShopSession>, next: &ReturnPath) -> String {
+    let user = if next.as_str() == CONSOLE { OPERATOR } else { 7 };
     format!(
         r#"<form method="post" action="/login">{}<input type="hidden" name="next" value="{}">
-        <label>User <input name="user" type="number" step="1" value="7" required></label>
+        <label>User <input name="user" type="number" step="1" value="{user}" required></label>
         <label class="check"><input type="checkbox" name="remember" value="true"> Remember me</label>
         <button>Sign in</button></form>
         <p class="hint">Any number will do; there is no password.</p>"#,
@@ -412,6 +424,23 @@ fn outage(shop: &Shop, session: &Session<ShopSession>) -> String {
         "A handler names the session, which is loaded before it runs. If the store fails, the answer is 503 with \
          <code>Retry-After</code>, within two seconds; the cookie stays, and when the database is back you are still signed in.",
         &["async fn home(session: Session<ShopSession>, shop: web::Data<Shop>) -> impl Responder {"],
+    )
+}
+
+fn console() -> String {
+    let act = format!(
+        r#"<p>Who is signed in, what has happened in the last day, and forms that end sessions. User {OPERATOR} is the operator of this
+        shop.</p><p><a class="button" href="{CONSOLE}">To the console</a></p>"#
+    );
+    card(
+        "console",
+        "A console for the operator",
+        &act,
+        "The condition is about the session of who asks; others are answered 403. The pages need no JavaScript.",
+        &[
+            ".service(Console::new(CONSOLE, &sessions, &history, is_operator))",
+            "fn is_operator(visitor: &ShopSession) -> bool {\n    visitor.user_id == Some(OPERATOR)\n}",
+        ],
     )
 }
 

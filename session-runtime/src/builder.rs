@@ -354,7 +354,8 @@ impl<S: Backing> Settings<S> {
             tokens,
             encoding: BagEncoding::of::<T>()?,
         };
-        let opened = store.open(table::<T>(&config), T::SCHEMA.name, config.deadline, observers).await?;
+        let table = table::<T>(&config);
+        let opened = store.open(table.clone(), T::SCHEMA.name, config.deadline, observers).await?;
         if opened.owner != T::SCHEMA.name {
             return Err(Error::Config(foreign_table(T::SCHEMA, &opened.owner)));
         }
@@ -373,7 +374,7 @@ impl<S: Backing> Settings<S> {
         )?;
         let cleanup = config.cleanup;
         let engine = Arc::new(Engine::new::<T>(config, parts, opened, cookie));
-        register::<T>(&engine)?;
+        register::<T>(&engine, &table).await?;
         if let Cleanup::Every(pause) = cleanup {
             tokio::spawn(clean_up(Arc::downgrade(&engine), pause));
         }
@@ -426,8 +427,9 @@ fn foreign_table(schema: &Schema, owner: &str) -> String {
     )
 }
 
-/// Checks that no other type of this process has the bag's identity: the sessions of one would open as the other's.
-fn register<T: Databag>(engine: &Arc<Engine>) -> Result<(), Error> {
+/// Checks that no other type of this process has the bag's identity in the same store: the sessions of one would open as the other's.
+async fn register<T: Databag>(engine: &Arc<Engine>, table: &Table) -> Result<(), Error> {
+    #[derive(Clone)]
     struct Registered {
         identity: [&'static str; 2],
         ty: TypeId,
@@ -436,25 +438,33 @@ fn register<T: Databag>(engine: &Arc<Engine>) -> Result<(), Error> {
     }
     static REGISTERED: Mutex<Vec<Registered>> = Mutex::new(Vec::new());
 
-    let Schema { name, table, .. } = T::SCHEMA;
-    let identity = [*name, *table];
-    let mut registered = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
-    registered.retain(|other| other.engine.strong_count() > 0);
+    let Schema { name, table: table_name, .. } = T::SCHEMA;
+    let identity = [*name, *table_name];
     let is_twin = |other: &&Registered| other.identity == identity && other.ty != TypeId::of::<T>();
-    if let Some(twin) = registered.iter().find(is_twin) {
-        return Err(Error::Config(format!(
-            "the bags `{}` and `{}` are both `{name}` in the table `{table}`, so the sessions of one would open as those \
-             of the other: give one of them a name or a table of its own, `#[databag(name = \"..\", table = \"..\")]`",
-            twin.type_name,
-            type_name::<T>(),
-        )));
+    let twins: Vec<_> = {
+        let mut registered = REGISTERED.lock().unwrap_or_else(PoisonError::into_inner);
+        registered.retain(|other| other.engine.strong_count() > 0);
+        let twins = registered.iter().filter(is_twin).cloned().collect();
+        // Before the twins are asked, so that of two that are built at the same time one finds the other.
+        registered.push(Registered {
+            identity,
+            ty: TypeId::of::<T>(),
+            type_name: type_name::<T>(),
+            engine: Arc::downgrade(engine),
+        });
+        twins
+    };
+    for twin in twins {
+        let Some(other) = twin.engine.upgrade() else { continue };
+        if engine.shares_sessions_with(&other, table).await? {
+            return Err(Error::Config(format!(
+                "the bags `{}` and `{}` are both `{name}` in the table `{table_name}` of one store, so the sessions of one would open \
+                 as those of the other: give one of them a name or a table of its own, `#[databag(name = \"..\", table = \"..\")]`",
+                twin.type_name,
+                type_name::<T>(),
+            )));
+        }
     }
-    registered.push(Registered {
-        identity,
-        ty: TypeId::of::<T>(),
-        type_name: type_name::<T>(),
-        engine: Arc::downgrade(engine),
-    });
     Ok(())
 }
 

@@ -521,16 +521,10 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         self.open_all(newest, &mut skipped)
     }
 
-    /// Returns live sessions of a filter in the order of their ids, those after this one: at most so many.
+    /// Opens rows of a list. Those that cannot be opened are left out.
     #[cfg(feature = "console")]
-    pub(crate) async fn after(
-        &self,
-        filter: Filter,
-        id: SessionId,
-        limit: u32,
-    ) -> Result<Vec<Snapshot<T>>, Error> {
-        let rows = self.rows(self.live(filter), Page::new(Some(id), limit)).await?;
-        self.open_all(rows, &mut Skipped::of::<T>("after"))
+    pub(crate) fn open_rows(&self, rows: Vec<Row>) -> Result<Vec<Snapshot<T>>, Error> {
+        self.open_all(rows, &mut Skipped::of::<T>("console"))
     }
 
     fn stream_of<'a>(

@@ -75,25 +75,50 @@ fn database(folder: &TempDir) -> SqliteStore {
 }
 
 #[actix_web::test]
-async fn two_bags_of_one_name_and_table_are_refused_in_one_process() {
-    let shop = Sessions::<shop::Account>::builder(MemoryStore::new()).keyring(key()).build().await;
+async fn two_bags_of_one_name_and_table_are_refused_in_one_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shop = Sessions::<shop::Account>::builder(database(&folder)).keyring(key()).build().await;
     let shop = shop.expect("the first is accepted");
-    let admin = Sessions::<admin::Account>::builder(MemoryStore::new()).keyring(key()).build().await;
+    let before = shop.check().await.expect("answers");
+    let admin = Sessions::<admin::Account>::builder(database(&folder)).keyring(key()).build().await;
     let reason = refusal(admin);
     for part in ["shop::Account", "admin::Account", "`databag-tests/Account`", "`accounts`", "name = \"..\""]
     {
         assert!(reason.contains(part), "{reason}");
     }
-    let in_cookies = Sessions::<admin::Account>::builder(CookieStore).keyring(key()).build().await;
-    assert!(matches!(in_cookies, Err(Error::Config(_))), "whatever keeps them");
-    Sessions::<shop::Account>::builder(MemoryStore::new())
-        .keyring(key())
-        .build()
-        .await
-        .expect("the same bag");
-    drop(shop);
-    let admin = Sessions::<admin::Account>::builder(MemoryStore::new()).keyring(key()).build().await;
+    let other_key = Sessions::<admin::Account>::builder(database(&folder)).keyring(Keyring::generate());
+    assert!(
+        refusal(other_key.build().await).contains("shop::Account"),
+        "it would end the sessions of the other"
+    );
+    assert_eq!(shop.check().await.expect("answers"), before, "nothing is left");
+    let again = Sessions::<shop::Account>::builder(database(&folder)).keyring(key()).build().await;
+    drop((shop, again.expect("the same bag")));
+    let admin = Sessions::<admin::Account>::builder(database(&folder)).keyring(key()).build().await;
     admin.expect("the other is not there any more");
+}
+
+#[actix_web::test]
+async fn two_bags_of_one_name_and_table_have_a_store_each() {
+    let other_folder = tempfile::tempdir().expect("a folder");
+    let shop = Sessions::<shop::Account>::builder(MemoryStore::new()).keyring(key()).build().await;
+    let shop = shop.expect("the first is accepted");
+    let in_memory = Sessions::<admin::Account>::builder(MemoryStore::new()).keyring(key()).build().await;
+    let in_memory = in_memory.expect("another memory");
+    let in_file = Sessions::<admin::Account>::builder(database(&other_folder)).keyring(key()).build().await;
+    let in_file = in_file.expect("another store");
+    let (token, _) = shop.create(shop::Account::defaults()).await.expect("is stored");
+    for other in [&in_memory, &in_file] {
+        assert!(other.load(&token).await.expect("answers").is_none());
+        assert_eq!(other.count_all().await.expect("answers"), 0);
+    }
+    let text = Keyring::generate_text();
+    let in_cookies = Sessions::<admin::Account>::builder(CookieStore).keyring(keys(&text)).build().await;
+    let _in_cookies = in_cookies.expect("a cookie is no token of a row");
+    let twin = Sessions::<shop::Account>::builder(CookieStore).keyring(keys(&text)).build().await;
+    assert!(matches!(twin, Err(Error::Config(_))), "a cookie of the one would open as the other's");
+    let twin = Sessions::<shop::Account>::builder(CookieStore).keyring(key()).build().await;
+    twin.expect("it has another key");
 }
 
 #[actix_web::test]

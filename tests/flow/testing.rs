@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use actix_web::test::{TestRequest, init_service};
-use actix_web::{App, HttpResponse, Responder, web};
+use actix_web::{App, FromRequest as _, HttpResponse, Responder, web};
 use databag_tests::Site;
 use session_runtime::testing::ManualClock;
 use session_runtime::{
-    Csrf, Databag, Error, Fresh, LoggedIn, Session, SessionMiddleware, SessionRef, Sessions,
+    Csrf, Databag, Error, Fresh, LoggedIn, Session, SessionMiddleware, SessionRef, Sessions, Snapshot,
     TestRequestExt as _,
 };
 
@@ -58,6 +58,20 @@ async fn greet(mut session: LoggedIn<Desk>) -> impl Responder {
 async fn leave(mut session: Session<Desk>) -> impl Responder {
     session.log_out();
     HttpResponse::Ok()
+}
+
+#[actix_web::test]
+async fn a_request_of_a_test_has_the_sessions_of_its_visitor() {
+    let request = TestRequest::get().session(user()).to_http_request();
+    let session = LoggedIn::<Desk>::extract(&request).await.expect("carried by the request");
+    let sessions = Sessions::<Desk>::extract(&request).await.expect("carried by the request");
+    let devices = sessions.of_user(session.user()).await.expect("answers");
+    assert_eq!(devices.iter().map(Snapshot::id).collect::<Vec<_>>(), [session.id()]);
+    let of_application = Sessions::<Desk>::for_test();
+    let request = TestRequest::get().session(user()).app_data(web::Data::new(of_application));
+    let sessions = Sessions::<Desk>::extract(&request.to_http_request()).await.expect("the application's");
+    assert_eq!(sessions.count_all().await.expect("answers"), 0);
+    assert!(Sessions::<Desk>::extract(&TestRequest::get().to_http_request()).await.is_err());
 }
 
 #[actix_web::test]

@@ -232,6 +232,18 @@ impl Chromium<'_> {
         }
     }
 
+    /// Presses the key that leads to the next link, button or field.
+    ///
+    /// # Panics
+    ///
+    /// If the browser has ended.
+    #[track_caller]
+    pub fn press_tab(&self) {
+        let key = |action: &str| json!({"type": action, "value": "\u{E004}"});
+        let keys = json!({"type": "key", "id": "keyboard", "actions": [key("keyDown"), key("keyUp")]});
+        self.call("POST", "/actions", Some(&json!({"actions": [keys]})));
+    }
+
     /// Types into a field, instead of what is in it.
     ///
     /// # Panics

@@ -189,7 +189,11 @@ fn read_entries<A: Attributes>(read: &mut A, input: ParseStream<'_>, errors: &Er
             Ok(key) => match read.slot(&key.to_string()) {
                 Some(slot) => slot.fill(key, input, errors).is_some(),
                 None => {
-                    unknown::<A>(&key, errors);
+                    let meant = unknown::<A>(&key, errors);
+                    if let Some(slot) = meant.and_then(|meant| read.slot(meant)) {
+                        // Read as what it was meant to be: what needs it is not reported as well.
+                        slot.fill(key, input, &Errors::default());
+                    }
                     false
                 }
             },
@@ -241,7 +245,8 @@ const NEEDLESS: [(&str, &str); 4] = [
     ("signed", "every session is sealed, so that no client can forge one"),
 ];
 
-fn unknown<A: Attributes>(key: &Ident, errors: &Errors) {
+/// Reports a key that there is not, and returns the one that was meant, if that is clear.
+fn unknown<A: Attributes>(key: &Ident, errors: &Errors) -> Option<&'static str> {
     let word = key.to_string();
     let synonym = SYNONYMS.iter().find(|(synonym, meant)| *synonym == word && A::KEYS.contains(meant));
     for (attribute, place, keys) in PLACES {
@@ -251,22 +256,22 @@ fn unknown<A: Attributes>(key: &Ident, errors: &Errors) {
             && keys.contains(&word.as_str())
         {
             let message = format!("`{word}` belongs on {place}, not on {}", A::PLACE);
-            return errors.push(
-                key,
-                message,
-                format_args!("write it in a `#[{attribute}(..)]` above {place}"),
-            );
+            errors.push(key, message, format_args!("write it in a `#[{attribute}(..)]` above {place}"));
+            return None;
         }
     }
     let takes = format!("{} takes {}", A::PLACE, listed(A::KEYS));
     let message = format!("unknown attribute `{word}`");
     if let Some((_, needless)) = NEEDLESS.iter().find(|(needless, _)| *needless == word) {
-        return errors.push(key, message, format_args!("remove it: {needless}"));
+        errors.push(key, message, format_args!("remove it: {needless}"));
+        return None;
     }
-    match synonym.map(|(_, meant)| *meant).or_else(|| nearest(&word, A::KEYS)) {
+    let meant = synonym.map(|(_, meant)| *meant).or_else(|| nearest(&word, A::KEYS));
+    match meant {
         Some(meant) => errors.push(key, message, format_args!("did you mean `{meant}`? {takes}")),
         None => errors.push(key, message, takes),
     }
+    meant
 }
 
 impl Value for ColumnNames {

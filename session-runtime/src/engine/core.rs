@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -22,7 +23,7 @@ use crate::clock::{Clock, SkewGuardedClock, Timestamp, until};
 use crate::codec::Codec as _;
 use crate::envelope::{CsrfKeys, OVERHEAD, Protection};
 use crate::error::{Error, Rejection};
-use crate::store::{DynDirectory, Filter, Row, StoreError};
+use crate::store::{DynDirectory, Filter, Row, StoreError, Table};
 use crate::token::{SessionId, Token, TokenSource, fill_random};
 
 /// Sessions of one bag, whatever its type is.
@@ -113,6 +114,34 @@ impl Engine {
 
     pub(crate) fn fresh_token(&self) -> Token {
         Token::from_bytes(self.tokens.token())
+    }
+
+    /// Returns whether the sessions of another engine, whose bag has the same name and table, could open as sessions of this one:
+    /// in cookies if both have a key, and in rows if both have the store. A row of this table that no client has a token of shows that.
+    ///
+    /// # Errors
+    ///
+    /// If a store does not answer.
+    pub(crate) async fn shares_sessions_with(&self, other: &Self, table: &Table) -> Result<bool, Error> {
+        match (self.backend.custody(), other.backend.custody()) {
+            (Custody::Client, Custody::Client) => {
+                Ok(self.context.protection.shares_key(&other.context.protection))
+            }
+            (Custody::Store, Custody::Store) => {
+                let (deadline, token) = (self.deadline(), Token::from_bytes(os_token()));
+                let (id, now) = (token.session_id(), self.now());
+                let mut row =
+                    Row::new(id, b"whose".to_vec(), now, now.saturating_add(Duration::from_mins(1)), 1);
+                row.columns = vec![None; table.projected.len()];
+                within(deadline, "insert a row", self.backend.insert(row, deadline.into_std())).await?;
+                let found =
+                    within(deadline, "load a row", other.backend.load(&token, deadline.into_std())).await;
+                // If it stays, it expires.
+                within(deadline, "delete a row", self.backend.delete(id, deadline.into_std())).await?;
+                Ok(found?.is_some())
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Returns by when store calls that start now have to be answered.

@@ -193,6 +193,10 @@ impl Keyring {
     pub(super) fn find(&self, id: KeyId) -> Option<&Key> {
         self.keys.iter().map(|key| &**key).find(|key| key.id() == id)
     }
+
+    pub(super) fn shares_key(&self, other: &Self) -> bool {
+        self.keys.iter().any(|key| other.find(key.id()).is_some())
+    }
 }
 
 impl fmt::Debug for Keyring {

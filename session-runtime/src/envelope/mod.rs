@@ -194,6 +194,15 @@ impl Protection {
         key_id(place, state) == Some(sealing.keyring.current().id())
     }
 
+    /// Returns whether states that one seals may open for the other.
+    pub(crate) fn shares_key(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sealed(sealing), Self::Sealed(other)) => sealing.keyring.shares_key(&other.keyring),
+            (Self::Plain, Self::Plain) => true,
+            _ => false,
+        }
+    }
+
     /// Returns the id of the current key; `None` without sealing.
     #[cfg(feature = "admin")]
     pub(crate) fn current_key(&self) -> Option<KeyId> {

@@ -350,14 +350,16 @@ fn find_entry<T: Databag>(request: &HttpRequest) -> Option<Mounted<T>> {
     })
 }
 
+/// Finds the slot of the bag `T` that a test has put into a request.
+fn find_test<T: Databag>(request: &HttpRequest) -> Option<Mounted<T>> {
+    let slot = request.app_data::<Rc<Slot<T>>>()?.clone();
+    let http = Arc::new(HttpConfig::for_test(&T::SCHEMA.cookie));
+    Some(Mounted { slot, http, header: None, access: AccessKind::Listed })
+}
+
 /// Finds the slot of the bag `T` in a request: a middleware's, or one that a test has put there.
 pub(super) fn find_mounted<T: Databag>(request: &HttpRequest) -> Result<Mounted<T>, Error> {
-    let of_test = || {
-        let slot = request.app_data::<Rc<Slot<T>>>()?.clone();
-        let http = Arc::new(HttpConfig::for_test(&T::SCHEMA.cookie));
-        Some(Mounted { slot, http, header: None, access: AccessKind::Listed })
-    };
-    find_entry(request).or_else(of_test).ok_or_else(|| {
+    find_entry(request).or_else(|| find_test(request)).ok_or_else(|| {
         misconfigured(format!(
             "a handler asks for the session `{}`, and no middleware provides it: add \
              `.wrap(SessionMiddleware::new(sessions))` to the `App`. If it has one, a guard or another middleware asks before \
@@ -367,20 +369,23 @@ pub(super) fn find_mounted<T: Databag>(request: &HttpRequest) -> Result<Mounted<
     })
 }
 
-/// Finds the sessions of the bag `T`: a middleware's, or without one those in [`Data`].
+/// Finds the sessions of the bag `T`: a middleware's, or without one those in [`Data`], or those of a test's request.
 pub(super) fn find_sessions<T: Databag, A: Access>(request: &HttpRequest) -> Result<Sessions<T, A>, Error> {
     if let Some(mounted) = find_entry(request) {
         return mounted.sessions();
     }
-    let data = request.app_data::<Data<Sessions<T, A>>>();
-    data.map(|sessions| sessions.get_ref().clone()).ok_or_else(|| {
-        let bag = type_name::<T>();
-        misconfigured(format!(
-            "a handler asks for `Sessions<{bag}, {:?}>`, and there are none: add \
-             `.wrap(SessionMiddleware::new(sessions))` or `.app_data(web::Data::new(sessions))` to the `App`",
-            A::KIND,
-        ))
-    })
+    if let Some(sessions) = request.app_data::<Data<Sessions<T, A>>>() {
+        return Ok(sessions.get_ref().clone());
+    }
+    if let Some(mounted) = find_test(request) {
+        return mounted.sessions();
+    }
+    let bag = type_name::<T>();
+    Err(misconfigured(format!(
+        "a handler asks for `Sessions<{bag}, {:?}>`, and there are none: add \
+         `.wrap(SessionMiddleware::new(sessions))` or `.app_data(web::Data::new(sessions))` to the `App`",
+        A::KIND,
+    )))
 }
 
 /// Logs a mistake in the application, because its answer is opaque, and returns the error.

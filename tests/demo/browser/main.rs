@@ -225,6 +225,48 @@ fn a_device_is_signed_out_from_another_one() {
 }
 
 #[test]
+fn the_operator_finds_a_session_in_the_console_and_ends_it_by_the_keyboard() {
+    let (world, profiles) = (World::new(), [folder(), folder()]);
+    let [visitor, desk] = [0, 1].map(|device| world.browser(profiles[device].path()));
+    world.sign_in(&visitor, false);
+    world.open(&visitor, "/console");
+    assert_eq!(visitor.text("h1").as_deref(), Some("For the operator"));
+
+    world.open(&desk, "/login?next=/console");
+    desk.follow("main form button");
+    assert_eq!(desk.url(), world.https.url("/console/overview"));
+    assert_eq!(desk.text("main dl dd").as_deref(), Some("2"), "both are live");
+    // The first key leads past the links to the content, and each of the next to a link or a field that can be seen.
+    desk.press_tab();
+    assert_eq!(desk.run("return document.activeElement.textContent"), json!("To the content"));
+    let mut stops = Vec::new();
+    for _ in 0..12 {
+        desk.press_tab();
+        let stop = desk.run(
+            "const e = document.activeElement, box = e.getBoundingClientRect(), style = getComputedStyle(e);
+             return [e.tagName, box.width > 0 && style.outlineStyle !== 'none'];",
+        );
+        if stop[0] == json!("BODY") {
+            break;
+        }
+        assert_eq!(stop[1], json!(true), "{stop} has no outline after {stops:?}");
+        stops.push(stop[0].clone());
+    }
+    assert!(stops.len() > 5, "{stops:?}");
+
+    world.open(&desk, "/console/list?user=7");
+    assert_eq!(desk.run("return document.querySelectorAll('tbody tr').length"), json!(1));
+    desk.follow("tbody th a");
+    assert!(desk.text("h1").is_some_and(|text| text.starts_with("Session ")), "{:?}", desk.text("h1"));
+    desk.follow("main .button.quiet");
+    assert_eq!(desk.text("h1").as_deref(), Some("End sessions"));
+    desk.follow("main form button");
+    assert_eq!(desk.text("main .summary").as_deref(), Some("1 session was ended."));
+    world.open(&visitor, "/");
+    assert_eq!(visitor.text(".chip").as_deref(), Some("Sign in"));
+}
+
+#[test]
 fn a_page_of_another_site_changes_nothing() {
     let (world, profile) = (World::new(), folder());
     let other = world.identity.serve(other_site());
@@ -337,7 +379,7 @@ const faults = [];
 const width = document.documentElement.clientWidth;
 for (const element of document.querySelectorAll("body *")) {
   const box = element.getBoundingClientRect();
-  if (box.right > width + 1 && !element.closest("thead, .unseen")) faults.push(`${element.outerHTML.slice(0, 80)} ends at ${box.right}`);
+  if (box.right > width + 1 && !element.matches("thead *, .unseen, .unseen *, .scroll *")) faults.push(`${element.outerHTML.slice(0, 80)} ends at ${box.right}`);
 }
 const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
 const rgba = (color) => {
@@ -360,11 +402,12 @@ const ground = (element) => {
 const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (texts.nextNode()) {
   const [text, element] = [texts.currentNode.data.trim(), texts.currentNode.parentElement];
-  if (!text || element.closest("noscript, script, thead, .unseen, :disabled, datalist")) continue;
+  if (!text || element.closest("noscript, script, thead, .unseen, :disabled, datalist, svg title, svg desc")) continue;
   const range = document.createRange();
   range.selectNodeContents(texts.currentNode);
   if (/^\d+\.\d+\.\d+\.\d+$/.test(text) && range.getClientRects().length !== 1) faults.push(`${text} is broken over lines`);
-  const [a, b] = [luminance(rgba(getComputedStyle(element).color)), luminance(ground(element))].sort((a, b) => b - a);
+  const style = getComputedStyle(element);
+  const [a, b] = [luminance(rgba(element.closest("svg") ? style.fill : style.color)), luminance(ground(element))].sort((a, b) => b - a);
   const contrast = (a + 0.05) / (b + 0.05);
   if (contrast < 4.5) faults.push(`${text.slice(0, 40)} has a contrast of ${contrast.toFixed(2)}`);
 }
@@ -471,6 +514,26 @@ fn every_page_fits_and_is_readable_at_three_widths_light_and_dark() {
     ] {
         look(name, path);
     }
+
+    look("operator", "/console");
+    browser.open(&url("/login?next=/console"));
+    browser.follow("main form button");
+    for (name, path) in [
+        ("console-overview", "/console/overview"),
+        ("console-day", "/console/overview?range=day"),
+        ("console-list", "/console/list"),
+        ("console-search", "/console/list?user=x"),
+        ("console-groups", "/console/groups?by=user"),
+        ("console-end", "/console/revoke?user=7"),
+    ] {
+        let grounds = look(name, path);
+        assert_ne!(grounds[0], grounds[1], "{name} is dark by preference");
+    }
+    browser.open(&url("/console/list?user=7"));
+    let session = browser.run("return document.querySelector('tbody th a').getAttribute('href')");
+    look("console-session", &format!("/console/{}", session.as_str().expect("a link")));
+    browser.open(&url("/login"));
+    browser.follow("main form button");
 
     browser.open(&url("/"));
     browser.follow("#preferences button[value=light]");

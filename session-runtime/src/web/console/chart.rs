@@ -15,19 +15,19 @@ const PLOT_HEIGHT: u64 = 115;
 /// How many times are written below the plot.
 const LABELS: usize = 5;
 
-/// One or two lines over the same time.
+/// Up to four lines over the same time.
 pub(super) struct Chart<'a> {
     /// The name that the parts of the page refer to.
     pub(super) id: &'static str,
     pub(super) title: &'static str,
     /// The time of each point, in minutes since the unix epoch.
     pub(super) times: &'a [u32],
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<Line<'a>>,
 }
 
 /// The points of a line; `None` where nothing is known.
-pub(super) struct Line {
-    pub(super) name: &'static str,
+pub(super) struct Line<'a> {
+    pub(super) name: &'a str,
     pub(super) meaning: Meaning,
     pub(super) points: Vec<Option<u64>>,
 }
@@ -41,17 +41,17 @@ pub(super) enum Meaning {
     Events,
 }
 
-impl Line {
+impl Line<'_> {
     fn known(&self) -> impl Iterator<Item = (usize, u64)> {
         self.points.iter().enumerate().filter_map(|(place, point)| Some((place, (*point)?)))
     }
 
-    /// Returns the number beside the name: the last level, or the sum of events.
+    /// Returns the number beside the name: the level now, or the sum of events.
     fn number(&self) -> Option<u64> {
-        let values = self.known().map(|(_, value)| value);
         match self.meaning {
-            Meaning::Level => values.last(),
-            Meaning::Events => Some(values.fold(0, u64::saturating_add)),
+            // The last point may be yet to come.
+            Meaning::Level => self.points.iter().rev().take(2).copied().flatten().next(),
+            Meaning::Events => Some(self.known().map(|(_, value)| value).fold(0, u64::saturating_add)),
         }
     }
 
@@ -59,8 +59,9 @@ impl Line {
     fn description(&self) -> String {
         let (name, highest) = (self.name, self.known().map(|(_, value)| value).max());
         match (self.meaning, self.number(), highest) {
-            (Meaning::Level, Some(last), Some(highest)) => {
-                let lowest = self.known().map(|(_, value)| value).min().unwrap_or(last);
+            (Meaning::Level, last, Some(highest)) => {
+                let lowest = self.known().map(|(_, value)| value).min().unwrap_or(highest);
+                let last = last.map_or_else(|| "not known".to_owned(), |last| last.to_string());
                 format!("{name}: {last} at the end, between {lowest} and {highest}.")
             }
             (Meaning::Events, Some(sum), Some(highest)) => {
@@ -179,20 +180,21 @@ impl fmt::Display for Chart<'_> {
             )?;
         }
         for (number, line) in lines.iter().enumerate() {
-            write!(f, "<polyline class=\"line line-{number}\" points=\"")?;
-            for (place, value) in line.known() {
+            // No line goes over what is not known.
+            for known in
+                line.points.iter().enumerate().collect::<Vec<_>>().split(|(_, point)| point.is_none())
+            {
+                let points: Vec<_> =
+                    known.iter().filter_map(|(place, point)| Some((*place, (**point)?))).collect();
+                let Some(&(place, value)) = points.last() else { continue };
+                write!(f, "<polyline class=\"line line-{number}\" points=\"")?;
+                for (place, value) in &points {
+                    let (x, y) = self.place(*place, *value, top);
+                    write!(f, "{},{} ", Tenths(x), Tenths(y))?;
+                }
                 let (x, y) = self.place(place, value, top);
-                write!(f, "{},{} ", Tenths(x), Tenths(y))?;
-            }
-            f.write_str("\"/>")?;
-            if let Some((place, value)) = line.known().last() {
-                let (x, y) = self.place(place, value, top);
-                write!(
-                    f,
-                    "<circle class=\"dot dot-{number}\" cx=\"{}\" cy=\"{}\" r=\"3\"/>",
-                    Tenths(x),
-                    Tenths(y)
-                )?;
+                let (x, y) = (Tenths(x), Tenths(y));
+                write!(f, "\"/><circle class=\"dot dot-{number}\" cx=\"{x}\" cy=\"{y}\" r=\"2.5\"/>")?;
             }
         }
         f.write_str("</svg></figure>")
@@ -228,11 +230,18 @@ mod tests {
         for part in [
             "<title id=\"a-title\">A &amp; B</title>",
             "created: 4 in all, at most 3 in one interval.",
+            "live: not known at the end, between 18446744073709551615 and 18446744073709551615.",
             "unknown: not known.",
             ">00:59</text>",
         ] {
             assert!(svg.contains(part), "{part} is missing: {svg}");
         }
+        let gap = [Some(1), Some(1), None, Some(2), None, None].to_vec();
+        let gap = Line { name: "gap", meaning: Meaning::Level, points: gap };
+        let chart = Chart { id: "a", title: "A", times: &[0, 1, 2, 3, 4, 5], lines: vec![gap] };
+        let drawn: Vec<_> =
+            chart.to_string().split(" points=\"").skip(1).map(|line| line.split(' ').count()).collect();
+        assert!(drawn.len() == 2, "what is known before the gap, and after: {drawn:?}");
         let empty = Chart { id: "a", title: "A", times: &[], lines: Vec::new() };
         assert!(empty.to_string().ends_with("</svg></figure>"));
     }

@@ -17,6 +17,10 @@ use crate::value::{ColumnType, Value};
 const MIN_DIGITS: usize = 4;
 /// The digits of a whole id.
 const DIGITS: usize = 64;
+/// The longest value that is shown and linked, in bytes. An address that takes more may be refused.
+const LONGEST: usize = 1024;
+/// The names in an address that are no part of a search.
+const OTHERS: [&str; 2] = ["page", "all"];
 
 /// A name and a value of a query or a form.
 pub(super) type Parameter = (String, String);
@@ -60,12 +64,19 @@ pub(super) fn facets(schema: &'static Schema) -> Vec<Facet> {
     facets
 }
 
+/// Returns those whose values may be shown.
+pub(super) fn shown_facets(schema: &'static Schema) -> Vec<Facet> {
+    facets(schema).into_iter().filter(|facet| !facet.is_blind).collect()
+}
+
 /// A value as a page may show it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Shown {
     Nothing,
     /// There is a value, of a blind column.
     Hidden,
+    /// There is a value of more than [`LONGEST`] bytes.
+    TooLong,
     Value(String),
 }
 
@@ -94,6 +105,7 @@ impl Facet {
         match value {
             None => Shown::Nothing,
             Some(_) if self.is_blind => Shown::Hidden,
+            Some(value) if value.len() > LONGEST => Shown::TooLong,
             Some(value) => Shown::Value(value),
         }
     }
@@ -162,27 +174,40 @@ impl Prefix {
 }
 
 impl Search {
-    /// Reads `id`, the keys of the facets, and `none` with such a key: the sessions without that value.
+    /// Reads `id`, the keys of the facets, and `none` with such a key: the sessions without that value. What it does not know, or is
+    /// there twice, is a mistake: without it more sessions would match.
     pub(super) fn of(parameters: &[Parameter], facets: &[Facet]) -> Self {
         let mut search = Self { terms: Vec::new(), mistakes: Vec::new(), prefix: None, filter: Filter::All };
-        if let Some(id) = parameter(parameters, "id") {
-            search.add_id(id);
-        }
-        for facet in facets {
-            let Some(text) = parameter(parameters, &facet.key) else { continue };
-            match facet.parse(text) {
-                Some(value) => {
-                    search.add(&facet.key, text, Filter::Compare(facet.place, Comparison::Eq, value));
-                }
-                None => search.mistakes.push(format!("“{}” takes {}.", facet.label, facet.expected())),
+        let given: Vec<_> = parameters.iter().filter(|(_, value)| !value.is_empty()).collect();
+        for (place, (name, value)) in given.iter().enumerate() {
+            let is_none = name == "none";
+            let key = if is_none { value } else { name };
+            let is_repeated = |other: &&Parameter| other.0 == *name && (!is_none || other.1 == *value);
+            if given[..place].iter().any(is_repeated) {
+                search.mistakes.push(format!("“{name}” is there twice."));
+            } else if let Some(facet) = facets.iter().find(|facet| facet.key == *key) {
+                search.add_facet(facet, name, value);
+            } else if name == "id" {
+                search.add_id(value);
+            } else if !OTHERS.contains(&name.as_str()) {
+                search.mistakes.push(format!("These sessions are not searched by “{key}”."));
             }
-        }
-        for (_, key) in parameters.iter().filter(|(name, _)| name == "none") {
-            if let Some(facet) = facets.iter().find(|facet| facet.key == *key) {
-                search.add("none", key, Filter::IsNull(facet.place));
+            // So the filter has no more terms than there are facets, however long the address is.
+            if !search.mistakes.is_empty() {
+                break;
             }
         }
         search
+    }
+
+    fn add_facet(&mut self, facet: &Facet, name: &str, text: &str) {
+        if name == "none" {
+            self.add(name, text, Filter::IsNull(facet.place));
+        } else if let Some(value) = facet.parse(text) {
+            self.add(name, text, Filter::Compare(facet.place, Comparison::Eq, value));
+        } else {
+            self.mistakes.push(format!("“{}” takes {}.", facet.label, facet.expected()));
+        }
     }
 
     fn add_id(&mut self, text: &str) {
@@ -210,6 +235,19 @@ impl Search {
             Filter::All => filter,
             other => Filter::And(Box::new(other), Box::new(filter)),
         };
+    }
+
+    /// Returns what is searched by, for the log: the id, and the names of others without their values.
+    pub(super) fn names(&self) -> String {
+        let names: Vec<_> = self
+            .terms
+            .iter()
+            .map(|(name, value)| match name.as_str() {
+                "id" | "none" => format!("{name}={value}"),
+                name => name.to_owned(),
+            })
+            .collect();
+        if names.is_empty() { "all".to_owned() } else { names.join(" ") }
     }
 
     /// Returns whether the filter says all that is searched for, so that sessions can be ended by it.
@@ -302,7 +340,6 @@ mod tests {
             ("column.weight_kg", "1.5", is(column(3), Value::Real(1.5))),
             ("column.tag", "0aFF", is(column(4), Value::Blob(vec![10, 255]))),
             ("none", "column.tenant", Filter::IsNull(column(1))),
-            ("column.visits", "1", Filter::All),
             ("page", "2", Filter::All),
             ("user", "", Filter::All),
         ] {
@@ -311,7 +348,7 @@ mod tests {
         }
         let both = search(&[("column.tenant", "acme"), ("user", "7")]);
         let user = Box::new(is(ColumnRef::User, Value::Integer(7)));
-        assert_eq!(both.filter, Filter::And(user, Box::new(is(column(1), text("acme")))));
+        assert_eq!(both.filter, Filter::And(Box::new(is(column(1), text("acme"))), user));
     }
 
     #[test]
@@ -325,10 +362,23 @@ mod tests {
             ("column.tag", "0g"),
             ("id", "abc"),
             ("id", "not-an-id"),
+            ("column.visits", "1"),
+            ("none", "column.visits"),
+            ("none", "id"),
+            ("User", "7"),
         ] {
-            let found = search(&[(name, value)]);
-            assert!(found.mistakes.len() == 1 && !found.is_exact(), "{name}={value}");
+            for parameters in [vec![(name, value)], vec![("column.tenant", "acme"), (name, value)]] {
+                let found = search(&parameters);
+                assert!(found.mistakes.len() == 1 && !found.is_exact(), "{name}={value}");
+            }
         }
+        for twice in [[("user", "7"), ("user", "8")], [("none", "user"), ("none", "user")]] {
+            assert!(!search(&twice).is_exact(), "{twice:?}");
+        }
+        assert!(search(&[("none", "user"), ("none", "address")]).is_exact());
+        // As long as an address can be.
+        let many = search(&[("none", "user")].repeat(6_500));
+        assert_eq!((many.terms.len(), many.mistakes.len()), (1, 1));
     }
 
     #[test]
@@ -364,6 +414,15 @@ mod tests {
             [Shown::Nothing, Shown::Hidden, value("acme"), Shown::Hidden, value("0.5"), value("01")];
         assert_eq!(shown, expected);
         assert_eq!(bag.visits, 0);
+    }
+
+    #[test]
+    fn a_value_that_is_too_long_is_neither_shown_nor_linked() {
+        let facets = facets(Shop::SCHEMA);
+        let tenant = facets.iter().find(|facet| facet.label == "tenant").expect("a column");
+        let longest = "x".repeat(LONGEST);
+        assert_eq!(tenant.shown(Some(longest.clone())), Shown::Value(longest.clone()));
+        assert_eq!(tenant.shown(Some(longest + "x")), Shown::TooLong);
     }
 
     #[test]

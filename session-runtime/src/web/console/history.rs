@@ -2,22 +2,32 @@
 //!
 //! They are in the memory of this process, and count what this process does. No number belongs to a session or a visitor.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval};
 
+use super::filter::{Shown, shown_facets};
+use super::groups::{Grouped, group};
 use crate::bag::Databag;
 use crate::clock::Timestamp;
-use crate::engine::core::Engine;
 use crate::engine::event::{EndCause, Event};
 use crate::error::ErrorChain;
 use crate::sessions::Sessions;
 
 /// How many minutes are kept: a day.
 const MINUTES: usize = 24 * 60;
+
+/// The sessions are grouped once in so many minutes.
+const GROUPED_EVERY: u32 = 15;
+/// How many groups of a facet are kept each time, and how many of them a chart shows.
+const GROUPS_KEPT: usize = 10;
+const GROUPS_SHOWN: usize = 4;
+/// How many characters of a value a chart shows.
+const NAME: usize = 32;
 
 /// The names of the reasons of [`Event::Rejected`].
 pub(super) const REASONS: [&str; 9] = [
@@ -35,8 +45,9 @@ pub(super) const REASONS: [&str; 9] = [
 /// The numbers of the last 24 hours, for a [`Console`](crate::Console): per minute the sessions that were created and ended, the
 /// tokens that were not accepted, the conflicts and the failures, and how many sessions were live.
 ///
-/// It knows what this process has done since it was started; only the number of live sessions is that of the store. It takes
-/// 127 KB of memory, however much happens. An event that is counted locks it for the time of an addition; a page that is
+/// It knows what this process has done since it was started; only the numbers of live sessions are those of the store. It takes
+/// 127 KB of memory, however much happens, and if it [follows](Self::follow) the sessions the ten most frequent values of each
+/// column every 15 minutes, of up to 1 KB each. An event that is counted locks it for the time of an addition; a page that is
 /// shown, for a few microseconds. Clones share the numbers.
 ///
 /// # Examples
@@ -68,7 +79,26 @@ pub struct History {
 
 struct Shared {
     minutes: Mutex<Box<[Minute]>>,
+    /// The oldest first.
+    groupings: Mutex<VecDeque<Grouping>>,
     is_observing: AtomicBool,
+}
+
+/// The largest groups of live sessions at a time.
+struct Grouping {
+    /// In minutes since the unix epoch, a multiple of [`GROUPED_EVERY`].
+    begins: u32,
+    /// For each facet of the bag.
+    facets: Vec<Vec<(Shown, u64)>>,
+}
+
+/// The groups of a facet that were the largest in the last day, for a chart.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct GroupsOverTime {
+    /// The time of each point, in minutes since the unix epoch.
+    pub(super) times: Vec<u32>,
+    /// The names, and how many sessions had such a value at each time; `None` where that is not known.
+    pub(super) lines: Vec<(String, Vec<Option<u64>>)>,
 }
 
 /// The numbers of a minute. Its place in the ring is its remainder.
@@ -119,7 +149,8 @@ impl History {
     /// Makes a history in which nothing has happened.
     pub fn new() -> Self {
         let minutes = Mutex::new(vec![Minute::default(); MINUTES].into_boxed_slice());
-        Self { shared: Arc::new(Shared { minutes, is_observing: AtomicBool::new(false) }) }
+        let (groupings, is_observing) = (Mutex::default(), AtomicBool::new(false));
+        Self { shared: Arc::new(Shared { minutes, groupings, is_observing }) }
     }
 
     /// Returns the observer that fills it, for [`Builder::on_event`](crate::Builder::on_event).
@@ -133,14 +164,19 @@ impl History {
         }
     }
 
-    /// Counts the live sessions once a minute, in a task that ends with these sessions. Without it they are counted when somebody
-    /// opens the console, and after each [`cleanup`](crate::Builder::cleanup). SQL stores read an index for it, Redis its lists.
+    /// Counts the live sessions once a minute, and groups them by user, address and column every 15 minutes, in a task that ends
+    /// with these sessions. Without it they are counted when somebody opens the console, and after each
+    /// [`cleanup`](crate::Builder::cleanup), and the console has no charts of groups. To count, SQL stores read an index, Redis its
+    /// lists. To group, at most 10,000 rows are read, as a sample of all. Call it once for all workers: each call begins a task.
     ///
     /// # Panics
     ///
     /// Outside of a Tokio runtime.
     pub fn follow<T: Databag>(&self, sessions: &Sessions<T>) {
-        tokio::spawn(count_every_minute(Arc::downgrade(&sessions.engine)));
+        let (engine, http) = (Arc::downgrade(&sessions.engine), sessions.http.clone());
+        // Sessions that are dropped close their store meanwhile.
+        let sessions = move || Weak::upgrade(&engine).map(|engine| Sessions::<T>::new(engine, http.clone()));
+        tokio::spawn(follow(sessions, Arc::downgrade(&self.shared)));
     }
 
     /// Returns whether an observer fills it.
@@ -170,6 +206,46 @@ impl History {
             }
         }
         intervals
+    }
+
+    /// Returns the largest groups in the last day of a facet, given by its place in [`shown_facets`], with those that there are now.
+    pub(super) fn groups(&self, now: Timestamp, facet: usize, groups_now: &Grouped) -> GroupsOverTime {
+        let end = interval_of(minute_of(now)) + GROUPED_EVERY;
+        let times: Vec<u32> = (end.saturating_sub(24 * 60)..end).step_by(GROUPED_EVERY as usize).collect();
+        let groupings = self.shared.groupings.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = |time: &u32| {
+            let grouping = groupings.iter().find(|grouping| grouping.begins == *time)?;
+            grouping.facets.get(facet).map(Vec::as_slice)
+        };
+        let mut at: Vec<Option<&[(Shown, u64)]>> = times.iter().map(kept).collect();
+        let groups_now = groups_now.largest();
+        if let Some(last) = at.last_mut() {
+            *last = Some(&groups_now);
+        }
+        let mut largest: Vec<(&Shown, u64)> = Vec::new();
+        for (value, number) in at.iter().copied().flatten().flatten() {
+            match largest.iter_mut().find(|(other, _)| *other == value) {
+                Some((_, most)) => *most = (*most).max(*number),
+                None => largest.push((value, *number)),
+            }
+        }
+        largest.sort_by(|(one, of_one), (other, of_other)| of_other.cmp(of_one).then_with(|| one.cmp(other)));
+        let lines = largest.iter().take(GROUPS_SHOWN).map(|(value, _)| {
+            let number = |groups: &[(Shown, u64)]| match groups.iter().find(|(other, _)| other == *value) {
+                Some((_, number)) => Some(*number),
+                // It may be one of those that were not kept.
+                None => (groups.len() < GROUPS_KEPT).then_some(0),
+            };
+            (name_of(value), at.iter().map(|groups| groups.and_then(number)).collect())
+        });
+        GroupsOverTime { lines: lines.collect(), times }
+    }
+}
+
+impl Grouped {
+    /// Returns those that are kept.
+    fn largest(&self) -> Vec<(Shown, u64)> {
+        self.of_all().take(GROUPS_KEPT).map(|(value, number)| (value.clone(), number)).collect()
     }
 }
 
@@ -206,6 +282,34 @@ impl Shared {
             Change::Conflicted => one_more(&mut counts.conflicts),
             Change::Failed => one_more(&mut counts.failures),
         }
+    }
+
+    fn note_groups(&self, grouped: &[Grouped], minute: u32) {
+        let begins = interval_of(minute);
+        let grouping = Grouping { begins, facets: grouped.iter().map(Grouped::largest).collect() };
+        let mut groupings = self.groupings.lock().unwrap_or_else(PoisonError::into_inner);
+        if groupings.len() == MINUTES / GROUPED_EVERY as usize {
+            groupings.pop_front();
+        }
+        groupings.push_back(grouping);
+    }
+}
+
+/// Returns the minute in which the interval of this one begins.
+fn interval_of(minute: u32) -> u32 {
+    minute / GROUPED_EVERY * GROUPED_EVERY
+}
+
+/// Returns the name of a group, for a chart.
+fn name_of(value: &Shown) -> String {
+    match value {
+        Shown::Nothing => "–".to_owned(),
+        Shown::Hidden => "hidden".to_owned(),
+        Shown::TooLong => "too long".to_owned(),
+        Shown::Value(value) => match value.char_indices().nth(NAME) {
+            Some((end, _)) => [&value[..end], "…"].concat(),
+            None => value.clone(),
+        },
     }
 }
 
@@ -268,16 +372,27 @@ pub(super) fn minute_of(time: Timestamp) -> u32 {
     u32::try_from(time.as_millis() / 60_000).unwrap_or(0)
 }
 
-async fn count_every_minute(engine: Weak<Engine>) {
+/// Counts the sessions every minute, and groups them when an interval begins, until they are gone or the history is.
+async fn follow<T: Databag>(sessions: impl Fn() -> Option<Sessions<T>>, history: Weak<Shared>) {
+    let facets = shown_facets(T::SCHEMA);
+    let (mut minutes, mut grouped) = (interval(Duration::from_mins(1)), None);
+    minutes.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        let Some(engine) = engine.upgrade() else { return };
-        let counted = engine.count_live(engine.now()).await;
-        // Sessions that are dropped close their store meanwhile.
-        drop(engine);
-        if let Err(error) = counted {
+        minutes.tick().await;
+        let (Some(sessions), Some(history)) = (sessions(), history.upgrade()) else { return };
+        if let Err(error) = sessions.engine.count_live(sessions.engine.now()).await {
             tracing::warn!(error = %ErrorChain(&error), "could not count the live sessions");
         }
-        sleep(Duration::from_mins(1)).await;
+        let minute = minute_of(SystemTime::now().into());
+        // A time that fails is left out.
+        if grouped.replace(interval_of(minute)) != Some(interval_of(minute)) {
+            match group(&sessions, &facets).await {
+                Ok(groups) => history.note_groups(&groups, minute),
+                Err(error) => {
+                    tracing::warn!(error = %ErrorChain(&error), "could not group the live sessions");
+                }
+            }
+        }
     }
 }
 
@@ -341,14 +456,108 @@ mod tests {
             Rejection::UserAgent,
             Rejection::UnknownKey,
         ] {
+            assert_eq!(REASONS[place_of(reason)], reason.name());
             note(&history, &Event::Rejected { session: None, reason }, NOW);
         }
         let counts = Counts::sum(&history.last(at(NOW), 60, 1));
         assert_eq!((counts.ended, counts.rejected), ([1; 4], [1; 9]));
     }
 
+    #[cfg(feature = "sqlite")]
+    #[tokio::test]
+    async fn sessions_are_followed_until_they_are_gone() {
+        #[derive(crate::Databag)]
+        #[databag(table = "followed")]
+        struct Followed {
+            #[databag(user_id)]
+            user_id: Option<i64>,
+            #[databag(column, blind)]
+            email: Option<String>,
+        }
+        let history = History::new();
+        let store = crate::SqliteStore::in_memory().expect("a database");
+        let sessions = Sessions::<Followed>::builder(store).keyring(crate::Keyring::generate());
+        let sessions = sessions.on_event(history.observer()).build().await.expect("good settings");
+        let bag = Followed { user_id: Some(7), email: Some("dana@example.com".to_owned()) };
+        sessions.create(bag).await.expect("stored");
+        let (engine, http) = (Arc::downgrade(&sessions.engine), sessions.http.clone());
+        let weak =
+            move || Weak::upgrade(&engine).map(|engine| Sessions::<Followed>::new(engine, http.clone()));
+        let task = tokio::spawn(follow(weak, Arc::downgrade(&history.shared)));
+        let kept = || -> Vec<_> {
+            let groupings = history.shared.groupings.lock().expect("no panic");
+            groupings.iter().map(|grouping| grouping.facets.clone()).collect()
+        };
+        while kept().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(kept(), [vec![vec![(Shown::Value("7".to_owned()), 1)]]], "nothing of the blind column");
+        let live = || history.last(SystemTime::now().into(), 60, 60)[0].live;
+        assert_eq!(live(), Some(1));
+        sessions.create(Followed { user_id: None, email: None }).await.expect("stored");
+        // A minute passes whenever nothing else happens.
+        tokio::time::pause();
+        while live() != Some(2) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(!task.is_finished());
+        drop(sessions);
+        task.await.expect("it ends");
+    }
+
+    /// A reason that is new has no place yet: then this does not compile.
+    fn place_of(reason: Rejection) -> usize {
+        match reason {
+            Rejection::Malformed => 0,
+            Rejection::Duplicate => 1,
+            Rejection::Unknown => 2,
+            Rejection::Tampered => 3,
+            Rejection::TooLarge => 4,
+            Rejection::Undecodable { .. } => 5,
+            Rejection::Address => 6,
+            Rejection::UserAgent => 7,
+            Rejection::UnknownKey => 8,
+            Rejection::Expired => unreachable!("it is an event of its own"),
+        }
+    }
+
+    #[test]
+    fn the_largest_groups_of_a_day_are_kept() {
+        let history = History::new();
+        let value = |name: &str| Shown::Value(name.to_owned());
+        let mut grouped = Grouped {
+            groups: vec![(value("acme"), 30), (Shown::Nothing, 20), (value("b"), 2)],
+            read: 52,
+            total: 520,
+        };
+        history.shared.note_groups(std::slice::from_ref(&grouped), NOW - 31);
+        grouped.groups = (0..20).map(|n| (value(&n.to_string()), 2)).collect();
+        grouped.groups[0] = (value("b"), 14);
+        let GroupsOverTime { times, lines } = history.groups(at(NOW), 0, &grouped);
+        assert_eq!((times.len(), times[95]), (96, NOW));
+        let names: Vec<_> = lines.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["acme", "–", "b", "1"]);
+        let points = |line: usize| [92, 93, 95].map(|time| lines[line].1[time]);
+        assert_eq!(points(0), [Some(300), None, None], "it may be one of those that were not kept");
+        assert_eq!(points(2), [Some(20), None, Some(140)]);
+        assert_eq!(points(3), [Some(0), None, Some(20)]);
+        let nothing = Grouped::default();
+        assert_eq!(history.groups(at(NOW), 0, &nothing).lines.len(), 3);
+        assert_eq!(history.groups(at(NOW), 1, &nothing).lines, [], "there is no such facet");
+        assert_eq!(history.groups(at(NOW + 3 * 24 * 60), 0, &nothing).lines, [], "the day is over");
+    }
+
     #[test]
     fn it_takes_as_much_memory_as_it_says() {
         assert_eq!(size_of::<Minute>() * MINUTES, 126_720);
+        let history = History::new();
+        let many = (0..20).map(|n| (Shown::Value(n.to_string()), 1)).collect();
+        let grouped = [Grouped { groups: many, read: 20, total: 20 }];
+        for minute in 0..200 {
+            history.shared.note_groups(&grouped, NOW + minute * GROUPED_EVERY);
+        }
+        let groupings = history.shared.groupings.lock().expect("no panic");
+        let kept: Vec<_> = groupings.iter().map(|grouping| grouping.facets[0].len()).collect();
+        assert_eq!(kept, [GROUPS_KEPT; 96]);
     }
 }

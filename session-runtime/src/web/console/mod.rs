@@ -5,12 +5,13 @@
 
 mod chart;
 mod filter;
+mod groups;
 mod history;
 mod html;
 mod pages;
 
-use std::collections::HashMap;
 use std::fmt;
+use std::slice;
 use std::str::FromStr;
 use std::time::SystemTime;
 
@@ -20,10 +21,11 @@ use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, RETRY_AFTER,
     X_CONTENT_TYPE_OPTIONS,
 };
-use actix_web::web::{self, Data, Form, Query};
+use actix_web::web::{self, Data, Query};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 
-use self::filter::{Facet, Parameter, Search, Shown, facets, parameter};
+use self::filter::{Facet, Parameter, Search, facets, parameter, shown_facets};
+use self::groups::group;
 pub use self::history::History;
 use self::pages::{Confirmation, Details, Entry, Groups, List, Overview, PAGE, PAGES, Range};
 use super::csrf::Csrf;
@@ -37,11 +39,6 @@ use crate::request::{Session, SessionRef};
 use crate::sessions::{Sessions, Snapshot};
 use crate::store::{Filter, Page};
 use crate::token::SessionId;
-
-/// How many sessions are read to group them. Ids are random, so the first ones are a sample of all.
-const MOST_GROUPED: u64 = 10_000;
-/// How many of them are read at a time.
-const GROUPED_AT_A_TIME: u32 = 500;
 
 /// Only the console's own style sheet and forms. No script runs, whatever a page contains.
 const POLICY: &str =
@@ -64,9 +61,9 @@ const POLICY: &str =
 /// # What it shows
 ///
 /// Ids, times, browsers, and the values of the user, the address and the columns: what the store has in columns, in the clear.
-/// It shows no value of the record, and none of a `blind` column, which can be searched by a whole value. Ended sessions are logged
-/// at the level info, with the id of the viewer's session. What is searched for is in the address of the page, so a log of requests
-/// has it.
+/// It shows no other value of the record, and none of a `blind` column, which can be searched by a whole value. Who ends sessions
+/// is logged at the level info: the id of the viewer's session, how many have ended, and by what they were searched. What is searched
+/// for is in the address of the page, so a log of requests has it.
 ///
 /// The pages need no script and nothing from other sites. Their `Content-Security-Policy` forbids both.
 ///
@@ -105,10 +102,13 @@ struct Site<T> {
     sessions: Sessions<T>,
     history: History,
     facets: Vec<Facet>,
+    /// Those whose values may be shown.
+    shown: Vec<Facet>,
 }
 
 impl<V: Databag, T: Databag> Console<V, T> {
-    /// Makes a console at this path for the viewers whose session meets the condition. There is none without a condition.
+    /// Makes a console at this path, such as `/admin/sessions`, for the viewers whose session meets the condition. There is none
+    /// without a condition.
     ///
     /// The history is that of the sessions, filled by its [`observer`](History::observer).
     pub fn new(
@@ -118,8 +118,11 @@ impl<V: Databag, T: Databag> Console<V, T> {
         may_enter: impl Fn(&V) -> bool + 'static,
     ) -> Self {
         let (sessions, history) = (sessions.clone(), history.clone());
-        let site = Site { sessions, history, facets: facets(T::SCHEMA) };
-        Self { path: path.into(), guard: require(may_enter), site }
+        let site = Site { sessions, history, facets: facets(T::SCHEMA), shown: shown_facets(T::SCHEMA) };
+        let path: String = path.into();
+        // Below a path that ends with a slash nothing would be found.
+        let path = path.trim_end_matches('/').to_owned();
+        Self { path, guard: require(may_enter), site }
     }
 }
 
@@ -150,9 +153,10 @@ impl<V: Databag, T: Databag> HttpServiceFactory for Console<V, T> {
 
 type Parameters = Query<Vec<Parameter>>;
 
-/// Leads to the first page. The links between pages need them to be in one folder.
+/// Leads to the first page. The links between pages need them to be in one folder, wherever a proxy shows it.
 async fn enter(request: HttpRequest) -> HttpResponse {
-    let overview = format!("{}/overview", request.path().trim_end_matches('/'));
+    let (_, last) = request.uri().path().rsplit_once('/').unwrap_or_default();
+    let overview = if last.is_empty() { "./overview".to_owned() } else { format!("./{last}/overview") };
     HttpResponse::SeeOther()
         .insert_header((LOCATION, overview))
         .insert_header((CACHE_CONTROL, "no-store"))
@@ -192,27 +196,33 @@ async fn confirm<V: Databag, T: Databag>(
     parameters: Parameters,
     viewer: Session<V>,
 ) -> HttpResponse {
-    answer::<T>(site.confirm(&parameters, &viewer.csrf_token()).await)
+    answer::<T>(site.confirm(&parameters, viewer.id(), &viewer.csrf_token()).await)
 }
 
+/// The address says what is ended: a form would change the ends of lines in a value.
 async fn revoke<V: Databag, T: Databag>(
     site: Data<Site<T>>,
-    form: Form<Vec<Parameter>>,
+    parameters: Parameters,
     viewer: SessionRef<V>,
 ) -> HttpResponse {
-    match site.revoke(&form).await {
-        Ok(Some(ended)) => {
-            tracing::info!(bag = T::SCHEMA.name, viewer = ?viewer.id(), ended, "sessions were ended in the console");
-            HttpResponse::SeeOther()
-                .insert_header((LOCATION, format!("list?ended={ended}")))
-                .insert_header((CACHE_CONTROL, "no-store"))
-                .finish()
+    let bag = T::SCHEMA.name;
+    let search = Search::of(&parameters, &site.facets);
+    let is_all = parameter(&parameters, "all") == Some("yes");
+    // An address without a term must not end everything by mistake.
+    if !search.is_exact() || search.terms.is_empty() != is_all {
+        let text = "It is not clear which sessions to end. Nothing was changed.";
+        return page(StatusCode::BAD_REQUEST, pages::message(bag, "Not understood", text));
+    }
+    let (viewer, by) = (viewer.id(), search.names());
+    match site.revoke(search).await {
+        Ok(ended) => {
+            tracing::info!(bag, ?viewer, ended, by, "sessions were ended in the console");
+            page(StatusCode::OK, pages::ended(bag, ended))
         }
-        Ok(None) => {
-            let text = "It is not clear which sessions to end. Nothing was changed.";
-            page(StatusCode::BAD_REQUEST, pages::message(T::SCHEMA.name, "Not understood", text))
+        Err(error) => {
+            tracing::warn!(bag, ?viewer, by, "sessions were perhaps not ended in the console");
+            failed::<T>(&error)
         }
-        Err(error) => failed::<T>(&error),
     }
 }
 
@@ -220,8 +230,14 @@ impl<T: Databag> Site<T> {
     const BAG: &'static str = T::SCHEMA.name;
 
     async fn overview(&self, parameters: &[Parameter]) -> Result<(StatusCode, String), Error> {
-        // It notes the number in the history, too.
-        let live = self.sessions.count_all().await?;
+        // It notes the number in the history, too, which is known without the store.
+        let live = match self.sessions.count_all().await {
+            Err(error) if matches!(error, Error::Store(_)) => {
+                tracing::warn!(bag = Self::BAG, error = %ErrorChain(&error), "could not count the live sessions");
+                None
+            }
+            counted => Some(counted?),
+        };
         let range = Range::of(parameters);
         let (minutes, per) = range.minutes();
         // The history has the time of the system, as the log has.
@@ -237,16 +253,19 @@ impl<T: Databag> Site<T> {
         let (found, total) = if !search.mistakes.is_empty() {
             (Vec::new(), None)
         } else if let Some(prefix) = &search.prefix {
-            let mut found = self.sessions.after(search.filter.clone(), prefix.after, PAGE).await?;
-            found.retain(|session| prefix.matches(session.id()));
-            (found, None)
+            let page = Page::new(Some(prefix.after), PAGE);
+            let mut rows = self.sessions.rows(self.sessions.live(search.filter.clone()), page).await?;
+            rows.retain(|row| prefix.matches(row.id));
+            (self.sessions.open_rows(rows)?, None)
         } else {
             let total = self.sessions.count(search.filter.clone()).await?;
             let last = u32::try_from(total.saturating_sub(1) / u64::from(PAGE)).unwrap_or(PAGES);
             number = number.min(last);
             // The store knows no place in this order, so the pages before are read again.
-            let newest = self.sessions.newest("console", search.filter.clone(), (number + 1) * PAGE).await?;
-            (newest.into_iter().skip((number * PAGE) as usize).collect(), Some(total))
+            let page = Page::newest((number + 1) * PAGE);
+            let mut rows = self.sessions.rows(self.sessions.live(search.filter.clone()), page).await?;
+            let rows = rows.split_off((number * PAGE) as usize % (rows.len() + 1));
+            (self.sessions.open_rows(rows)?, Some(total))
         };
         let entries: Vec<_> = found.iter().map(|session| self.entry(session)).collect();
         let list = List {
@@ -257,42 +276,25 @@ impl<T: Databag> Site<T> {
             entries: &entries,
             total,
             number,
-            ended: number_of(parameters, "ended"),
             now: self.now(),
         };
         let status = if search.mistakes.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
         Ok((status, list.page()))
     }
 
-    /// Groups the rows as the store has them: none of them is opened.
     async fn groups(&self, parameters: &[Parameter]) -> Result<(StatusCode, String), Error> {
-        let mut facets = self.facets.iter().filter(|facet| !facet.is_blind);
         let wanted = parameter(parameters, "by");
-        let named = facets.clone().find(|facet| Some(facet.key.as_str()) == wanted);
-        let by = named.or_else(|| facets.next());
-        let (mut groups, mut read, mut is_sample) = (HashMap::<Shown, u64>::new(), 0, false);
-        if let Some(by) = by {
-            let mut after = None;
-            loop {
-                let page = Page::new(after, GROUPED_AT_A_TIME);
-                let rows = self.sessions.rows(self.sessions.live(Filter::All), page).await?;
-                let Some(last) = rows.last() else { break };
-                after = Some(last.id);
-                if read >= MOST_GROUPED {
-                    is_sample = true;
-                    break;
-                }
-                for row in rows.iter().filter(|row| row.damaged.is_none()) {
-                    read += 1;
-                    *groups.entry(by.of_row(row)).or_default() += 1;
-                }
+        let named = self.shown.iter().position(|facet| Some(facet.key.as_str()) == wanted);
+        let place = named.unwrap_or_default();
+        let found = match self.shown.get(place) {
+            Some(by) => {
+                let grouped = group(&self.sessions, slice::from_ref(by)).await?.pop().unwrap_or_default();
+                let over_time = self.history.groups(SystemTime::now().into(), place, &grouped);
+                Some((by, grouped, over_time))
             }
-        }
-        let mut groups: Vec<_> = groups.into_iter().collect();
-        groups.sort_unstable_by(|(one, of_one), (other, of_other)| {
-            of_other.cmp(of_one).then_with(|| one.cmp(other))
-        });
-        let groups = Groups { bag: Self::BAG, facets: &self.facets, by, found: &groups, read, is_sample };
+            None => None,
+        };
+        let groups = Groups { bag: Self::BAG, facets: &self.shown, found: found.as_ref() };
         Ok((StatusCode::OK, groups.page()))
     }
 
@@ -325,6 +327,7 @@ impl<T: Databag> Site<T> {
     async fn confirm(
         &self,
         parameters: &[Parameter],
+        viewer: SessionId,
         csrf_token: &str,
     ) -> Result<(StatusCode, String), Error> {
         let search = Search::of(parameters, &self.facets);
@@ -333,24 +336,27 @@ impl<T: Databag> Site<T> {
             return Ok((StatusCode::BAD_REQUEST, pages::message(Self::BAG, "Not understood", text)));
         }
         let total = self.sessions.count(search.filter.clone()).await?;
-        let confirmation =
-            Confirmation { bag: Self::BAG, facets: &self.facets, search: &search, total, csrf_token };
+        // Of another bag it is none of these sessions.
+        let own = Filter::And(Box::new(search.filter.clone()), Box::new(Filter::Id(viewer)));
+        let has_own = self.sessions.count(own).await? > 0;
+        let confirmation = Confirmation {
+            bag: Self::BAG,
+            facets: &self.facets,
+            search: &search,
+            total,
+            has_own,
+            csrf_token,
+        };
         Ok((StatusCode::OK, confirmation.page()))
     }
 
-    /// Ends what a form names, and returns how many sessions; `None` if it names nothing exactly.
-    async fn revoke(&self, form: &[Parameter]) -> Result<Option<u64>, Error> {
-        let search = Search::of(form, &self.facets);
-        let is_all = parameter(form, "all") == Some("yes");
-        // A form without a term must not end everything by mistake.
-        if !search.is_exact() || search.terms.is_empty() != is_all {
-            return Ok(None);
-        }
-        if let Some(id) = search.only_id() {
+    /// Ends what is searched for, and returns how many sessions.
+    async fn revoke(&self, search: Search) -> Result<u64, Error> {
+        match search.only_id() {
             // A deletion that fails is tried again.
-            return self.sessions.delete(id).await.map(|was_there| Some(was_there.into()));
+            Some(id) => self.sessions.delete(id).await.map(u64::from),
+            None => self.sessions.remove(self.sessions.live(search.filter)).await,
         }
-        self.sessions.remove(self.sessions.live(search.filter)).await.map(Some)
     }
 
     fn entry(&self, session: &Snapshot<T>) -> Entry {
@@ -395,13 +401,14 @@ fn answer<T: Databag>(shown: Result<(StatusCode, String), Error>) -> HttpRespons
 fn failed<T: Databag>(error: &Error) -> HttpResponse {
     let (bag, status) = (T::SCHEMA.name, error.status_code());
     tracing::warn!(bag, error = %ErrorChain(error), "the console could not be served");
-    let (title, text) = if status == StatusCode::SERVICE_UNAVAILABLE {
-        (
+    let usage = error.to_string();
+    let (title, text) = match error {
+        Error::Usage(_) => ("Not with this store", usage.as_str()),
+        _ if status == StatusCode::SERVICE_UNAVAILABLE => (
             "The store does not answer",
             "Nothing is known of the sessions now; try again in a moment. The log has the cause.",
-        )
-    } else {
-        ("That failed", "The log has the cause.")
+        ),
+        _ => ("That failed", "The log has the cause."),
     };
     let mut response = page(status, pages::message(bag, title, text));
     if let Some(seconds) = error.error_response().headers().get(RETRY_AFTER) {

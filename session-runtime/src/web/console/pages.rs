@@ -6,7 +6,8 @@ use std::fmt::{self, Write as _};
 
 use super::chart::{Chart, Line, Meaning, TimeOfDay};
 use super::filter::{Facet, HiddenFields, Link, Parameter, Search, Shown, parameter};
-use super::history::{Counts, Interval, REASONS};
+use super::groups::Grouped;
+use super::history::{Counts, GroupsOverTime, Interval, REASONS};
 use super::html::{Browser, Id, Moment, Short, Span, Text, Utc};
 use crate::bag::schema::{Field, Role};
 use crate::clock::Timestamp;
@@ -68,7 +69,8 @@ pub(super) struct Entry {
 
 pub(super) struct Overview<'a> {
     pub(super) bag: &'static str,
-    pub(super) live: u64,
+    /// `None` if the store does not answer.
+    pub(super) live: Option<u64>,
     pub(super) range: Range,
     pub(super) intervals: &'a [Interval],
     pub(super) is_observing: bool,
@@ -79,6 +81,12 @@ impl Overview<'_> {
         let Self { bag, live, range, intervals, is_observing } = *self;
         let counts = Counts::sum(intervals);
         let mut body = String::from("<h1>Overview</h1>");
+        if live.is_none() {
+            body.push_str(
+                "<p class=\"notice\" role=\"alert\">The store does not answer. What this process has counted is in its \
+                 memory.</p>",
+            );
+        }
         if !is_observing {
             body.push_str(
                 "<p class=\"notice\" role=\"alert\">Nothing is counted: the sessions are built without \
@@ -91,10 +99,12 @@ impl Overview<'_> {
             let _ = write!(body, "<a href=\"overview?range={name}\"{current}>Last {name}</a>");
         }
         body.push_str("</nav><dl class=\"tiles\">");
+        let live = live.map_or_else(|| "–".to_owned(), |live| live.to_string());
+        let _ = write!(body, "<div class=\"card\"><dt>Live now</dt><dd>{live}</dd></div>");
         let numbers = [
-            ("Live now", live),
             ("Created", counts.created.into()),
             ("Ended", counts.all_ended()),
+            ("Expired", counts.expired.into()),
             ("Not accepted", counts.all_rejected()),
             ("Conflicts", counts.conflicts.into()),
             ("Failures", counts.failures.into()),
@@ -107,7 +117,7 @@ impl Overview<'_> {
         body.push_str("</div><div class=\"charts\">");
         let causes = EndCause::ALL.iter().map(|cause| cause.name()).zip(counts.ended);
         breakdown(&mut body, "Ended, by cause", "Cause", causes);
-        let reasons = REASONS.into_iter().zip(counts.rejected).chain([("expired", counts.expired)]);
+        let reasons = REASONS.into_iter().zip(counts.rejected);
         breakdown(&mut body, "Not accepted, by reason", "Reason", reasons);
         body.push_str("</div>");
         self.table(&mut body);
@@ -146,7 +156,7 @@ impl Overview<'_> {
         }
     }
 
-    fn events(&self, name: &'static str, number: fn(&Counts) -> u64) -> Line {
+    fn events(&self, name: &'static str, number: fn(&Counts) -> u64) -> Line<'static> {
         let points = self.intervals.iter().map(|interval| Some(number(&interval.counts))).collect();
         Line { name, meaning: Meaning::Events, points }
     }
@@ -204,22 +214,13 @@ pub(super) struct List<'a> {
     pub(super) total: Option<u64>,
     /// The number of the page, from 0.
     pub(super) number: u32,
-    /// How many sessions were ended by the form that leads here.
-    pub(super) ended: Option<u64>,
     pub(super) now: Timestamp,
 }
 
 impl List<'_> {
     pub(super) fn page(&self) -> String {
-        let Self { search, entries, total, ended, .. } = *self;
+        let Self { search, entries, total, .. } = *self;
         let mut body = String::from("<h1>Sessions</h1>");
-        if let Some(ended) = ended {
-            let _ = write!(
-                body,
-                "<p class=\"notice\" role=\"status\">{}.</p>",
-                sessions(ended, "was ended", "were ended")
-            );
-        }
         self.form(&mut body);
         for mistake in &search.mistakes {
             let _ = write!(body, "<p class=\"notice\" role=\"alert\">{}</p>", Text(mistake));
@@ -229,8 +230,8 @@ impl List<'_> {
         }
         if !entries.is_empty() {
             self.table(&mut body);
-            self.pages(&mut body);
         }
+        self.pages(&mut body);
         if let Some(total @ 1..) = total.filter(|_| search.is_exact()) {
             let link = Link { page: "revoke", terms: &search.terms };
             let which = if search.terms.is_empty() { "all" } else { "these" };
@@ -283,7 +284,7 @@ impl List<'_> {
             Some(0) => "No session matches.".to_owned(),
             Some(total) if shown == 0 => {
                 format!(
-                    "{}; none of this page can be opened: the log says why.",
+                    "{}; none of this page can be shown. If they have not ended meanwhile, the log says why.",
                     sessions(total, "matches", "match")
                 )
             }
@@ -295,41 +296,46 @@ impl List<'_> {
         let _ = write!(body, "<p class=\"summary\">{text}</p>");
     }
 
+    /// The roles are for browsers that take cells that CSS stacks for no cells.
     fn table(&self, body: &mut String) {
         let has_browser = self.entries.iter().any(|entry| entry.browser.is_some());
         body.push_str(
-            "<section class=\"card\"><table class=\"stack\"><thead><tr><th scope=\"col\">Session</th>",
+            "<section class=\"card\"><table class=\"stack\" role=\"table\"><thead role=\"rowgroup\"><tr role=\"row\"><th role=\"columnheader\" scope=\"col\">Session</th>",
         );
         for facet in self.facets {
-            let _ = write!(body, "<th scope=\"col\">{}</th>", Text(facet.label));
+            let _ = write!(body, "<th role=\"columnheader\" scope=\"col\">{}</th>", Text(facet.label));
         }
         if has_browser {
-            body.push_str("<th scope=\"col\">Browser</th>");
+            body.push_str("<th role=\"columnheader\" scope=\"col\">Browser</th>");
         }
         body.push_str(
-            "<th scope=\"col\">Last used</th><th scope=\"col\">Created</th><th scope=\"col\">Expires</th></tr></thead><tbody>",
+            "<th role=\"columnheader\" scope=\"col\">Last used</th><th role=\"columnheader\" scope=\"col\">Created</th><th role=\"columnheader\" scope=\"col\">Expires</th></tr></thead><tbody role=\"rowgroup\">",
         );
         for entry in self.entries {
             let id = entry.id;
             let _ = write!(
                 body,
-                "<tr><th scope=\"row\" data-label=\"Session\"><a href=\"session?id={id}\">{}</a></th>",
+                "<tr role=\"row\"><th role=\"rowheader\" scope=\"row\" data-label=\"Session\"><a href=\"session?id={id}\">{}</a></th>",
                 Id(id)
             );
             for (facet, value) in self.facets.iter().zip(&entry.values) {
-                let _ = write!(body, "<td data-label=\"{}\">", Text(facet.label));
+                let _ = write!(body, "<td role=\"cell\" data-label=\"{}\">", Text(facet.label));
                 linked(body, facet, value);
                 body.push_str("</td>");
             }
             if has_browser {
-                body.push_str("<td data-label=\"Browser\">");
+                body.push_str("<td role=\"cell\" data-label=\"Browser\">");
                 browser(body, entry);
                 body.push_str("</td>");
             }
             let times =
                 [("Last used", entry.last_used), ("Created", entry.created), ("Expires", entry.expires)];
             for (label, time) in times {
-                let _ = write!(body, "<td data-label=\"{label}\">{}</td>", Moment { time, now: self.now });
+                let _ = write!(
+                    body,
+                    "<td role=\"cell\" data-label=\"{label}\">{}</td>",
+                    Moment { time, now: self.now }
+                );
             }
             body.push_str("</tr>");
         }
@@ -337,7 +343,7 @@ impl List<'_> {
     }
 
     fn pages(&self, body: &mut String) {
-        let Some(total) = self.total else { return };
+        let Some(total) = self.total.filter(|total| *total > u64::from(PAGE)) else { return };
         let to = |number: u32| {
             let mut terms = self.search.terms.clone();
             terms.push(("page".to_owned(), number.to_string()));
@@ -372,6 +378,7 @@ fn linked(body: &mut String, facet: &Facet, value: &Shown) {
     let _ = match value {
         Shown::Nothing => write!(body, "<span class=\"empty\">–</span>"),
         Shown::Hidden => write!(body, "<span class=\"empty\">hidden</span>"),
+        Shown::TooLong => write!(body, "<span class=\"empty\">too long to show</span>"),
         // The search would take it for no value at all.
         Shown::Value(value) if value.is_empty() => write!(body, "<span class=\"empty\">empty</span>"),
         Shown::Value(value) => {
@@ -414,6 +421,9 @@ impl Details<'_> {
         }
         body.push_str("<div><dt>Browser</dt><dd>");
         browser(&mut body, entry);
+        if let Some(agent) = &entry.browser {
+            let _ = write!(body, " <span class=\"hint\">{}</span>", Text(agent));
+        }
         body.push_str("</dd></div>");
         let times = [
             ("Created", Some(entry.created)),
@@ -438,8 +448,7 @@ impl Details<'_> {
         }
         let _ = write!(
             body,
-            "<form method=\"post\" action=\"revoke\">{}<input type=\"hidden\" name=\"id\" value=\"{id}\">\
-             <button>End this session</button></form>",
+            "<form method=\"post\" action=\"revoke?id={id}\">{}<button>End this session</button></form>",
             Token(self.csrf_token)
         );
         body.push_str("</section>");
@@ -462,9 +471,9 @@ impl Details<'_> {
     /// What a session of this bag holds: names alone.
     fn fields(&self, body: &mut String) {
         body.push_str(
-            "<section class=\"card\"><h2>Fields</h2><p class=\"hint\">What a session of this kind holds. The console shows no value \
-             of the record, and none of a blind column.</p><table class=\"stack\"><thead><tr><th scope=\"col\">Field</th>\
-             <th scope=\"col\">Kept in</th><th scope=\"col\">Until</th></tr></thead><tbody>",
+            "<section class=\"card\"><h2>Fields</h2><p class=\"hint\">What a session of this kind holds. Of the record the \
+             console shows nothing but the browser and the times, and of a blind column nothing.</p><table class=\"stack\" role=\"table\"><thead role=\"rowgroup\"><tr role=\"row\"><th role=\"columnheader\" scope=\"col\">Field</th>\
+             <th role=\"columnheader\" scope=\"col\">Kept in</th><th role=\"columnheader\" scope=\"col\">Until</th></tr></thead><tbody role=\"rowgroup\">",
         );
         for field in self.fields {
             let kept = match field.role {
@@ -479,8 +488,8 @@ impl Details<'_> {
             };
             let _ = write!(
                 body,
-                "<tr><th scope=\"row\" data-label=\"Field\"><code>{}</code></th><td data-label=\"Kept in\">{kept}</td>\
-                 <td data-label=\"Until\">{until}</td></tr>",
+                "<tr role=\"row\"><th role=\"rowheader\" scope=\"row\" data-label=\"Field\"><code>{}</code></th><td role=\"cell\" data-label=\"Kept in\">{kept}</td>\
+                 <td role=\"cell\" data-label=\"Until\">{until}</td></tr>",
                 Text(field.name)
             );
         }
@@ -491,44 +500,55 @@ impl Details<'_> {
 pub(super) struct Groups<'a> {
     pub(super) bag: &'static str,
     pub(super) facets: &'a [Facet],
-    /// What the sessions are grouped by; `None` if the bag has nothing.
-    pub(super) by: Option<&'a Facet>,
-    /// The groups, the largest first.
-    pub(super) found: &'a [(Shown, u64)],
-    /// How many sessions were read.
-    pub(super) read: u64,
-    /// Whether there are more.
-    pub(super) is_sample: bool,
+    /// What the sessions are grouped by, with the groups now and in the last day; `None` if the bag has nothing to show.
+    pub(super) found: Option<&'a (&'a Facet, Grouped, GroupsOverTime)>,
 }
 
-impl Groups<'_> {
+impl<'a> Groups<'a> {
     pub(super) fn page(&self) -> String {
-        let Self { bag, by, found: groups, read, is_sample, .. } = *self;
+        let Self { bag, facets, found } = *self;
         let mut body = String::from("<h1>Groups</h1>");
-        let Some(by) = by else {
+        let Some((by, grouped, GroupsOverTime { times, lines })) = found else {
             body.push_str(
                 "<p class=\"summary\">No field of this bag has a column whose values may be shown.</p>",
             );
             return layout(bag, "groups", "Groups", &body);
         };
         body.push_str("<nav class=\"tabs\" aria-label=\"Group by\">");
-        for facet in self.facets.iter().filter(|facet| !facet.is_blind) {
+        for facet in facets {
             let terms = [("by".to_owned(), facet.key.clone())];
             let (link, current) = (Link { page: "groups", terms: &terms }, current(facet.key == by.key));
             let _ = write!(body, "<a href=\"{link}\"{current}>{}</a>", Text(facet.label));
         }
-        let _ = write!(body, "</nav><p class=\"summary\">{}", sessions(read, "was counted", "were counted"));
-        if is_sample {
-            body.push_str(": there are more, and these are a random sample of them");
+        let Grouped { groups, read, total } = grouped;
+        let _ = write!(body, "</nav><p class=\"summary\">{}", sessions(*total, "is live", "are live"));
+        if total > read {
+            let _ = write!(body, ": the groups are estimated from {read} of them, taken at random");
+        }
+        body.push_str(".</p>");
+        let is_followed = lines.iter().any(|(_, points)| points.iter().flatten().count() > 1);
+        let line = |(name, points): &'a (String, Vec<Option<u64>>)| Line {
+            name,
+            meaning: Meaning::Level,
+            points: points.clone(),
+        };
+        let lines = lines.iter().map(line).collect();
+        let chart = Chart { id: "groups", title: "The largest groups in the last day", times, lines };
+        let _ = write!(body, "{chart}");
+        if !is_followed {
+            body.push_str(
+                "<p class=\"hint\">Only what is now is known yet: <code>history.follow(&amp;sessions)</code> in the application groups the \
+                 sessions every 15 minutes.</p>",
+            );
         }
         let _ = write!(
             body,
-            ".</p><section class=\"card\"><table class=\"groups\"><thead><tr><th scope=\"col\">{}</th>\
+            "<section class=\"card\"><table class=\"groups\"><thead><tr><th scope=\"col\">{}</th>\
              <th scope=\"col\">Sessions</th><td></td></tr></thead><tbody>",
             Text(by.label)
         );
-        let largest = groups.first().map_or(1, |(_, number)| *number);
-        for (value, number) in groups.iter().take(GROUPS) {
+        let largest = grouped.of_all().next().map_or(1, |(_, number)| number.max(1));
+        for (value, number) in grouped.of_all().take(GROUPS) {
             body.push_str("<tr><th scope=\"row\">");
             if *value == Shown::Nothing {
                 let terms = [("none".to_owned(), by.key.clone())];
@@ -536,7 +556,7 @@ impl Groups<'_> {
             } else {
                 linked(&mut body, by, value);
             }
-            let width = (number * 100 / largest).max(1);
+            let width = (number.saturating_mul(100) / largest).max(1);
             let _ = write!(
                 body,
                 "</th><td>{number}</td><td class=\"bar\"><svg viewBox=\"0 0 100 10\" preserveAspectRatio=\"none\" \
@@ -558,12 +578,14 @@ pub(super) struct Confirmation<'a> {
     pub(super) search: &'a Search,
     /// How many live sessions match.
     pub(super) total: u64,
+    /// Whether that of the viewer is one of them.
+    pub(super) has_own: bool,
     pub(super) csrf_token: &'a str,
 }
 
 impl Confirmation<'_> {
     pub(super) fn page(&self) -> String {
-        let Self { bag, facets, search, total, csrf_token } = *self;
+        let Self { bag, facets, search, total, has_own, csrf_token } = *self;
         let mut body = String::from("<h1>End sessions</h1><section class=\"card\">");
         if total == 0 {
             body.push_str("<p>No session matches.</p></section>");
@@ -572,7 +594,7 @@ impl Confirmation<'_> {
         if search.terms.is_empty() {
             let _ = write!(
                 body,
-                "<p><strong>All {}</strong> will be ended: every visitor is signed out, you too.</p>",
+                "<p><strong>All {}</strong> will be ended: every visitor is signed out.</p>",
                 sessions(total, "", "").trim_end()
             );
         } else {
@@ -600,20 +622,32 @@ impl Confirmation<'_> {
             }
             body.push_str("</ul>");
         }
-        let all =
-            if search.terms.is_empty() { "<input type=\"hidden\" name=\"all\" value=\"yes\">" } else { "" };
+        if has_own {
+            body.push_str(
+                "<p class=\"notice\">The session that you use is one of them: to end it signs you out.</p>",
+            );
+        }
+        let mut terms = search.terms.clone();
+        if terms.is_empty() {
+            terms.push(("all".to_owned(), "yes".to_owned()));
+        }
         let _ = write!(
             body,
-            "<form method=\"post\" action=\"revoke\">{}{}{all}<button>End {}</button> <a href=\"{}\">Cancel</a></form>\
+            "<form method=\"post\" action=\"{}\">{}<button>End {}</button> <a href=\"{}\">Cancel</a></form>\
              <p class=\"hint\">Those that match at that moment are ended: there may be more or fewer by then. They cannot be brought \
              back.</p></section>",
+            Link { page: "revoke", terms: &terms },
             Token(csrf_token),
-            HiddenFields(&search.terms),
             sessions(total, "", "").trim_end(),
             Link { page: "list", terms: &search.terms },
         );
         layout(bag, "list", "End sessions", &body)
     }
+}
+
+/// The page after sessions were ended. It is not one to come back to, so that no link can say so of another time.
+pub(super) fn ended(bag: &'static str, ended: u64) -> String {
+    message(bag, "Ended", &format!("{}.", sessions(ended, "was ended", "were ended")))
 }
 
 /// A page that says one thing.
