@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use session_runtime::admin::TableOptions;
@@ -21,6 +22,26 @@ Exit codes:
 No command prints a key, a token, or the value of a field that has no column;
 `keygen` prints its new key. A URL with a password is read from the variable
 SESSION_STORE, so that no list of processes shows it. Times are UTC.";
+
+/// Returns what to do about arguments that were not understood, if their own message does not say.
+pub(crate) fn tip(error: &clap::Error) -> Option<&'static str> {
+    match (error.kind(), error.get(ContextKind::InvalidArg)?) {
+        (ErrorKind::MissingRequiredArgument, ContextValue::Strings(missing)) => {
+            let is_missing = |name: &str| missing.iter().any(|argument| argument.starts_with(name));
+            if is_missing("--store ") {
+                Some("name the store by --store, or in the variable SESSION_STORE")
+            } else if is_missing("--to ") {
+                Some("name the store to copy to by --to, or in the variable SESSION_STORE_TO")
+            } else {
+                None
+            }
+        }
+        (ErrorKind::UnknownArgument, ContextValue::String(unknown)) if unknown == "--all" => std::env::args()
+            .any(|argument| argument == "revoke")
+            .then_some("--everyone ends all sessions of the table"),
+        _ => None,
+    }
+}
 
 /// Looks after the sessions that a program keeps with Databag.
 ///
@@ -104,7 +125,7 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     pub(crate) expired: bool,
     /// At most so many
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
     /// All of them, in the order of their ids
     #[arg(long, conflicts_with = "limit")]
@@ -188,8 +209,8 @@ pub(crate) struct PruneArgs {
 ///
 /// The last step but one of a change of keys: first every program has the new
 /// key behind the old one, then in front of it, then this command runs with both,
-/// then the old key can go. Fields and expiry stay as they are. It can be stopped
-/// and started again. A row that cannot be sealed again is named.
+/// then the old key can go. Fields and expiry stay as they are. It can be stopped:
+/// run it again to go on. A row that cannot be sealed again is named.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ResealArgs {
@@ -203,9 +224,10 @@ pub(crate) struct ResealArgs {
 
 /// Opens every live session, and names the rows that do not open
 ///
-/// Checks the seal and the frame of each record. Only the program itself knows
-/// the types of the fields: `Sessions::check` there decodes them as well. Run it
-/// with the new key alone before you remove an old one.
+/// Checks the seal and the frame of each record, and compares it with the columns
+/// whose type can be told. Only the program itself knows the types of the fields:
+/// `Sessions::check` there decodes and compares all of them. Run it with the new
+/// key alone before you remove an old one.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct CheckArgs {
@@ -331,7 +353,14 @@ pub(crate) struct StoreArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     /// The table: `#[databag(table = "..")]`
-    #[arg(short, long, value_name = "NAME", default_value = "sessions")]
+    #[arg(
+        short,
+        long,
+        value_name = "NAME",
+        env = "SESSION_TABLE",
+        hide_env_values = true,
+        default_value = "sessions"
+    )]
     table: String,
     /// The bag, if the store does not say: `#[databag(name = "..")]`
     #[arg(long, value_name = "NAME")]

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
-use session_runtime::admin::{Resealed, SessionTable};
+use session_runtime::admin::{Resealed, SessionTable, current_key};
 use session_runtime::store::{Filter, Page, Row};
 use session_runtime::{Keyring, SessionId};
 
@@ -38,23 +38,33 @@ pub(crate) fn remove_unfinished(path: &Path) {
 }
 
 pub(crate) fn generate(args: &KeygenArgs) -> Result<(), Failure> {
+    let key = Keyring::generate_text();
+    let keyring = Keyring::parse(&key).map_err(|error| Failure::Failed(format!("{error:?}")))?;
+    let id = current_key(&keyring);
     let Some(path) = &args.output else {
-        return print(&format!("{}\n", *Keyring::generate_text()));
+        print(&format!("{}\n", *key))?;
+        say(&format!("the id of this key is {id}"));
+        return Ok(());
     };
     let mut file = create_private(path)?;
-    let written = file.write_all(Keyring::generate_text().as_bytes()).and_then(|()| file.write_all(b"\n"));
+    let written = file.write_all(key.as_bytes()).and_then(|()| file.write_all(b"\n"));
     written.and_then(|()| file.sync_all()).map_err(|error| {
         remove_unfinished(path);
         Failure::io(&path.display().to_string(), &error)
     })?;
-    print(&format!("made a key in {}\n", path.display()))
+    print(&format!("made a key in {}, its id is {id}\n", path.display()))
 }
+
+/// How many rows are named for each reason; JSON names all.
+const NAMED: u64 = 10;
 
 /// The rows that a command could not open or write, each with its reason.
 #[derive(Default)]
 pub(crate) struct Faults {
     is_json: bool,
     reasons: BTreeMap<String, u64>,
+    /// Those of them that have an id.
+    named: BTreeMap<String, u64>,
 }
 
 impl Faults {
@@ -64,12 +74,27 @@ impl Faults {
 
     /// Prints a row and its reason. What cannot be printed stops no work, and counts.
     pub(crate) fn note(&mut self, id: SessionId, reason: &str) {
-        *self.reasons.entry(reason.to_owned()).or_default() += 1;
+        let rows = self.reasons.entry(reason.to_owned()).or_default();
+        *rows += 1;
         let _ = if self.is_json {
             print_json(&json!({ "id": id.to_string(), "fault": reason }))
-        } else {
+        } else if *rows <= NAMED {
             print(&format!("{id}  {}\n", harmless(reason)))
+        } else {
+            Ok(())
         };
+        *self.named.entry(reason.to_owned()).or_default() += 1;
+    }
+
+    /// Prints for people how many rows have each reason of which not all were named.
+    pub(crate) fn sum_up(&self) {
+        for (reason, rows) in self.named.iter().filter(|(_, rows)| !self.is_json && **rows > NAMED) {
+            let _ = print(&format!(
+                "{}  {} (the first {NAMED} are named above; --json names all)\n",
+                count(*rows, "row"),
+                harmless(reason)
+            ));
+        }
     }
 
     /// Counts rows without an id, and prints their reason for people: the report for programs has it.
@@ -105,6 +130,10 @@ pub(crate) async fn reseal(args: ResealArgs) -> Result<(), Failure> {
     }
     let table = open_with_keys(&args.store, &args.keys, Keys::Required).await?;
     let total = table.count(&Filter::LiveAt(now())).await?;
+    let key = table.current_key().unwrap_or_default();
+    if std::io::stderr().is_terminal() {
+        say(&format!("sealing with the key {key}; it can be stopped: run it again to go on"));
+    }
     let mut faults = Faults::new(args.output.json);
     let (bar, mut after) = (progress(total, "sealing"), None);
     let (mut resealed, mut current) = (0_u64, 0_u64);
@@ -128,16 +157,12 @@ pub(crate) async fn reseal(args: ResealArgs) -> Result<(), Failure> {
         }
     }
     bar.finish_and_clear();
-    let key = table.current_key();
+    faults.sum_up();
     let json = json!({
         "resealed": resealed, "current": current, "skipped": faults.count(), "reasons": faults.reasons(),
         "current_key": key,
     });
-    let text = format!(
-        "sealed {} with the key {}; {current} had it before",
-        count(resealed, "session"),
-        key.unwrap_or_default()
-    );
+    let text = format!("sealed {} with the key {key}; {current} had it before", count(resealed, "session"));
     report(args.output.json, &json, &text)?;
     faults.result("rows that could not be sealed again, so keep the old keys")
 }
@@ -157,6 +182,7 @@ pub(crate) async fn check(args: CheckArgs) -> Result<(), Failure> {
     let mut faults = Faults::new(args.output.json);
     let (bar, mut after) = (progress(before, "opening"), None);
     let (mut live, mut expired, mut read) = (0_u64, 0_u64, 0_u64);
+    let mut not_compared = BTreeMap::<String, u64>::new();
     loop {
         let rows = table.rows(&Filter::All, Page::new(after, PAGE)).await?;
         let Some(last) = rows.last() else { break };
@@ -172,7 +198,12 @@ pub(crate) async fn check(args: CheckArgs) -> Result<(), Failure> {
             }
             match table.examine(row) {
                 Err(fault) => bar.suspend(|| faults.note(row.id, &fault.to_string())),
-                Ok(_) => live += 1,
+                Ok(record) => {
+                    live += 1;
+                    for column in record.not_compared {
+                        *not_compared.entry(column).or_default() += 1;
+                    }
+                }
             }
         }
     }
@@ -188,10 +219,20 @@ pub(crate) async fn check(args: CheckArgs) -> Result<(), Failure> {
         unlisted = unlisted.min(count_unlisted(&table).await?);
     }
     faults.note_many(unlisted, "its key is no session id");
+    faults.sum_up();
     let json = json!({
         "live": live, "expired": expired, "faults": faults.count(), "reasons": faults.reasons(),
+        "not_compared": not_compared,
     });
-    let text = format!("opened {}, skipped {}", count(live, "live session"), count(expired, "expired one"));
+    let unknown = not_compared.iter().map(|(column, rows)| {
+        format!(
+            "the column `{}` of {} was not compared: only the program knows its type, and `Sessions::check` there\n",
+            harmless(column),
+            count(*rows, "session")
+        )
+    });
+    let opened = format!("opened {}, skipped {}", count(live, "live session"), count(expired, "expired one"));
+    let text = unknown.chain([opened]).collect::<String>();
     report(args.output.json, &json, &text)?;
     faults.result("rows that do not open")
 }

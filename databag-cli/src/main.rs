@@ -21,7 +21,13 @@ use crate::args::{Cli, Command};
 use crate::output::{Failure, without_reader};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        if let Some(tip) = args::tip(&error) {
+            output::say(tip);
+        }
+        std::process::exit(error.exit_code())
+    });
     let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(LevelFilter::WARN);
     log.without_time().with_target(false).with_ansi(false).init();
     match run(cli.command) {

@@ -2,10 +2,10 @@
 
 use session_runtime::admin::{SessionTable, connect_existing};
 use session_runtime::store::{ColumnRef, Comparison, Filter, Page, Row, Table, TableColumn};
-use session_runtime::{ColumnType, Keyring, SessionId, Timestamp, Value};
+use session_runtime::{AnyStore, ColumnType, KeyError, Keyring, SessionId, StoreError, Timestamp, Value};
 
 use crate::args::{KeyArgs, StoreArgs};
-use crate::output::Failure;
+use crate::output::{Failure, say};
 
 /// The variable that is read without `--key-env`.
 const KEY_VARIABLE: &str = "SESSION_KEY";
@@ -16,6 +16,10 @@ pub(crate) const PAGE: u32 = 256;
 /// Whether a command opens records.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Keys {
+    /// Only those of an option are read, and not the variable.
+    Unneeded,
+    /// It says more with keys. If those of the variable are refused, it goes on without them.
+    Helpful,
     Optional,
     Required,
 }
@@ -23,10 +27,46 @@ pub(crate) enum Keys {
 /// Opens the table of a store.
 pub(crate) async fn open(store: &StoreArgs) -> Result<SessionTable, Failure> {
     let options = store.options().map_err(Failure::Usage)?;
-    let connected = connect_existing(&store.target.url).await?;
+    let url = &store.target.url;
+    let connected = connect_existing(url).await.map_err(|error| not_connected(url, error))?;
     SessionTable::open(connected, options).await.map_err(|error| match error {
+        session_runtime::Error::Usage(text) if text.starts_with("there is no table") => {
+            Failure::Usage(format!(
+                "{text} (--table, or the variable SESSION_TABLE); {} lists them",
+                if scheme(url).contains("sql") || scheme(url).contains("postgres") || scheme(url) == "mariadb"
+                {
+                    "`SELECT name FROM databag_owners` in the database"
+                } else {
+                    "`redis-cli --scan --pattern 'databag:{*:owner}'`"
+                }
+            ))
+        }
         session_runtime::Error::Usage(text) => Failure::Usage(format!("{text} (--table, --bag, --columns)")),
         error => error.into(),
+    })
+}
+
+/// Connects to a store that may not exist yet.
+pub(crate) async fn connect(url: &str) -> Result<AnyStore, Failure> {
+    AnyStore::connect(url).await.map_err(|error| not_connected(url, error))
+}
+
+/// Tells a wrong argument from a store that does not answer.
+pub(crate) fn not_connected(url: &str, error: StoreError) -> Failure {
+    const DATABASES: [&str; 3] = ["db", "sqlite", "sqlite3"];
+    let failure = Failure::from(error);
+    let Failure::Failed(text) = failure else { return failure };
+    if !text.contains("could not be chosen by its URL") {
+        return Failure::Failed(text);
+    }
+    let path = std::path::Path::new(url);
+    let is_database = path.extension().is_some_and(|end| DATABASES.iter().any(|known| end == *known));
+    // What is no path may have a password.
+    let is_path = !url.contains([':', '@']);
+    Failure::Usage(if is_path && (is_database || path.is_file()) {
+        format!("`{url}` is no URL of a store: write sqlite:{url}")
+    } else {
+        text
     })
 }
 
@@ -37,7 +77,7 @@ pub(crate) async fn open_with_keys(
     need: Keys,
 ) -> Result<SessionTable, Failure> {
     // Read first: a mistake in a key connects to nothing.
-    let keyring = keyring(keys)?;
+    let keyring = keyring(keys, need)?;
     if keyring.is_none() && !keys.plaintext && need == Keys::Required {
         return Err(Failure::Usage(format!(
             "this needs the keys of the program: set {KEY_VARIABLE}, or give --key-env NAME or --key-file FILE; \
@@ -52,21 +92,63 @@ pub(crate) async fn open_with_keys(
     })
 }
 
-fn keyring(keys: &KeyArgs) -> Result<Option<Keyring>, Failure> {
+fn keyring(keys: &KeyArgs, need: Keys) -> Result<Option<Keyring>, Failure> {
     let keyring = match (&keys.key_file, &keys.key_env) {
         _ if keys.plaintext => return Ok(None),
         (Some(path), _) => Keyring::from_file(path),
         (None, Some(name)) => Keyring::from_env(name),
-        (None, None) if std::env::var_os(KEY_VARIABLE).is_some() => Keyring::from_env(KEY_VARIABLE),
+        (None, None) if need != Keys::Unneeded && has_key_variable() => Keyring::from_env(KEY_VARIABLE),
         (None, None) => return Ok(None),
     };
+    let is_chosen = keys.key_file.is_some() || keys.key_env.is_some();
     // `Debug` is one line with all causes, and shows no part of a key.
-    keyring.map(Some).map_err(|error| Failure::Failed(format!("{error:?}")))
+    let failed = |error| match error {
+        // A new key opens nothing.
+        KeyError::Missing(name) => {
+            format!("the environment variable `{name}` is not set: set it to the keys of the program")
+        }
+        error => format!("{error:?}"),
+    };
+    match keyring {
+        Ok(keyring) => Ok(Some(keyring)),
+        Err(error) if need == Keys::Helpful && !is_chosen => {
+            say(&format!("{}: no key is marked as the current one", failed(error)));
+            Ok(None)
+        }
+        Err(error) => Err(Failure::Failed(failed(error))),
+    }
+}
+
+/// Returns whether the variable has something in it. A service without keys may set it to nothing.
+fn has_key_variable() -> bool {
+    std::env::var_os(KEY_VARIABLE).is_some_and(|keys| !keys.is_empty())
 }
 
 /// Returns what a store is, without the password that its URL may have.
 pub(crate) fn scheme(url: &str) -> &str {
     url.split(':').next().unwrap_or_default()
+}
+
+/// Names the file or the server of a store, without the user, the password and the options of its URL. Where these cannot be
+/// told apart it is the scheme alone.
+pub(crate) fn place(url: &str) -> String {
+    let scheme = scheme(url);
+    if scheme == "sqlite" {
+        return url.to_owned();
+    }
+    let server = || {
+        let rest = url.strip_prefix(scheme)?.strip_prefix("://")?;
+        let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let rest = rest.split(['?', '#']).next().filter(|_| !user.contains(['?', '#']))?;
+        let hosts = rest.split('/').next().unwrap_or_default();
+        let has_port = |host: &str| match host.rsplit_once(':') {
+            Some((name, _)) if name.starts_with('[') && host.ends_with(']') => true,
+            Some((_, port)) => !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()),
+            None => true,
+        };
+        hosts.split(',').all(has_port).then(|| format!("{scheme}://{rest}"))
+    };
+    server().unwrap_or_else(|| scheme.to_owned())
 }
 
 pub(crate) fn now() -> Timestamp {
@@ -107,6 +189,12 @@ pub(crate) fn of_column(table: &SessionTable, condition: &str) -> Result<Filter,
     let columns = &table.table().projected;
     let found = columns.iter().position(|column| column.name == name);
     let index = found.ok_or_else(|| {
+        if table.table().user.as_ref().is_some_and(|user| user.name == name) {
+            return Failure::Usage(format!("`{name}` is the column of the user: use --user"));
+        }
+        if table.table().ip.as_ref().is_some_and(|ip| ip == name) {
+            return Failure::Usage(format!("`{name}` is the column of the address: use --ip"));
+        }
         let names: Vec<_> = columns.iter().map(|column| column.name.as_str()).collect();
         Failure::Usage(format!("there is no column `{name}`; there are: {}", names.join(", ")))
     })?;
@@ -203,6 +291,7 @@ pub(crate) async fn find(table: &SessionTable, id: &str) -> Result<Row, Failure>
             "a session id has {DIGITS} hexadecimal digits, of which the first {FEWEST} are enough; the cookie's token is none"
         ))
     };
+    let id = &*id.trim().to_ascii_lowercase();
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if !(FEWEST..=DIGITS).contains(&id.len()) || !id.bytes().all(is_digit) {
         return Err(malformed());
@@ -248,6 +337,28 @@ mod tests {
         assert_eq!(before(id([0, 0])), None);
         assert_eq!(before(id([1, 0])), Some(id([0, 255])));
         assert_eq!(before(id([0, 9])), Some(id([0, 8])));
+    }
+
+    #[test]
+    fn a_place_has_no_password() {
+        for (url, shown) in [
+            ("sqlite:shop.db", "sqlite:shop.db"),
+            (
+                "postgres://shop:hunter2@db.example:5432/shop?sslmode=require",
+                "postgres://db.example:5432/shop",
+            ),
+            ("postgres://shop:hun/ter2@db.example/shop", "postgres://db.example/shop"),
+            ("postgres://shop:hun?ter2@db.example/shop", "postgres"),
+            ("postgres://db.example/shop?password=hun@ter2", "postgres"),
+            ("postgres://db.example/shop?password=hunter2", "postgres://db.example/shop"),
+            ("redis://:hunter2", "redis"),
+            ("redis://shop:hunter2", "redis"),
+            ("redis-cluster://:hunter2@[::1]:7000,b:7001", "redis-cluster://[::1]:7000,b:7001"),
+            ("redis://[::1]", "redis://[::1]"),
+            ("mysql:hunter2", "mysql"),
+        ] {
+            assert_eq!(place(url), shown);
+        }
     }
 
     #[test]

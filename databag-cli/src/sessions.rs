@@ -10,7 +10,7 @@ use session_runtime::{ColumnType, SessionId, Timestamp};
 
 use crate::args::{ListArgs, PruneArgs, RevokeArgs, ShowArgs, StatsArgs};
 use crate::open::{
-    Keys, PAGE, and, find, not, now, of_address, of_column, of_user, open, open_with_keys, scheme,
+    Keys, PAGE, and, find, not, now, of_address, of_column, of_user, open, open_with_keys, place, scheme,
     written_bytes,
 };
 use crate::output::{
@@ -22,7 +22,8 @@ use crate::output::{
 const SHOWN_DIGITS: usize = 16;
 
 pub(crate) async fn stats(args: StatsArgs) -> Result<(), Failure> {
-    let table = open_with_keys(&args.store, &args.keys, Keys::Optional).await?;
+    let need = if args.scan { Keys::Helpful } else { Keys::Unneeded };
+    let table = open_with_keys(&args.store, &args.keys, need).await?;
     let live = Filter::LiveAt(now());
     let total = table.count(&Filter::All).await?;
     let alive = table.count(&live).await?;
@@ -38,7 +39,7 @@ pub(crate) async fn stats(args: StatsArgs) -> Result<(), Failure> {
     let expired = total.saturating_sub(alive);
     if args.output.json {
         let mut stats = json!({
-            "store": scheme(&args.store.target.url), "bag": table.bag(), "table": layout.name, "columns": columns,
+            "store": scheme(&args.store.target.url), "place": place(&args.store.target.url), "bag": table.bag(), "table": layout.name, "columns": columns,
             "rows": total, "live": alive, "expired": expired, "signed_in": signed_in,
         });
         if let Some(scan) = scanned {
@@ -51,7 +52,7 @@ pub(crate) async fn stats(args: StatsArgs) -> Result<(), Failure> {
     }
     let columns: Vec<_> = columns.into_iter().map(|name| harmless(name)).collect();
     let mut pairs = vec![
-        ("store", scheme(&args.store.target.url).to_owned()),
+        ("store", harmless(&place(&args.store.target.url))),
         ("bag", harmless(table.bag())),
         ("table", layout.name.clone()),
         ("columns", columns.join(", ")),
@@ -107,7 +108,8 @@ impl Scan {
 }
 
 pub(crate) async fn list(args: ListArgs) -> Result<(), Failure> {
-    let table = open_with_keys(&args.store, &args.keys, Keys::Optional).await?;
+    let need = if args.user.is_some() || !args.column.is_empty() { Keys::Optional } else { Keys::Unneeded };
+    let table = open_with_keys(&args.store, &args.keys, need).await?;
     let now = now();
     let mut filter = if args.expired { Filter::All } else { Filter::LiveAt(now) };
     if let Some(user) = &args.user {
@@ -181,6 +183,7 @@ fn print_rows(table: &SessionTable, rows: &[Row], now: Timestamp) -> Result<(), 
     headings.extend(layout.ip.iter().map(|_| "ADDRESS".to_owned()));
     headings.extend(["CREATED", "EXPIRES", "BYTES"].map(str::to_owned));
     headings.extend(layout.projected.iter().map(|column| harmless(&column.name)));
+    headings.extend(rows.iter().any(|row| row.damaged.is_some()).then(|| "DAMAGED".to_owned()));
     let cells = |row: &Row| {
         let mut cells = vec![short(row.id)];
         cells.extend(layout.user.iter().map(|_| readable(row.user.as_ref())));
@@ -189,7 +192,7 @@ fn print_rows(table: &SessionTable, rows: &[Row], now: Timestamp) -> Result<(), 
         cells.extend([utc(row.created), expires, row.state.len().to_string()]);
         cells.extend(row.columns.iter().map(|value| readable(value.as_ref())));
         if let Some(column) = &row.damaged {
-            cells.push(format!("damaged: {}", harmless(column)));
+            cells.push(harmless(column));
         }
         cells
     };
@@ -257,6 +260,7 @@ fn record_json(record: &RecordSummary) -> serde_json::Value {
         "remembered": record.is_remembered,
         "own_limit_seconds": record.limit.map(|limit| limit.as_secs()),
         "bound_to_user_agent": record.is_bound_to_agent,
+        "not_compared": record.not_compared,
         "fields": record.fields.iter().map(field).collect::<Vec<_>>(),
     })
 }
@@ -290,6 +294,10 @@ fn print_session(
         pairs.push(("remembered", yes(record.is_remembered)));
         pairs.extend(record.limit.map(|limit| ("own limit", format!("{} s", limit.as_secs()))));
         pairs.push(("bound to a user agent", yes(record.is_bound_to_agent)));
+        if !record.not_compared.is_empty() {
+            let columns: Vec<_> = record.not_compared.iter().map(|column| harmless(column)).collect();
+            pairs.push(("not compared", format!("{}: only the program knows the type", columns.join(", "))));
+        }
         pairs.push((
             "record",
             format!("{} bytes, {}", record.bytes, count(record.fields.len() as u64, "field")),
@@ -309,7 +317,8 @@ fn print_session(
 }
 
 pub(crate) async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
-    let table = open_with_keys(&args.store, &args.keys, Keys::Optional).await?;
+    let need = if args.user.is_some() { Keys::Optional } else { Keys::Unneeded };
+    let table = open_with_keys(&args.store, &args.keys, need).await?;
     if args.ids.is_empty() { revoke_many(&table, &args).await } else { revoke_ids(&table, &args).await }
 }
 
@@ -358,18 +367,19 @@ async fn revoke_ids(table: &SessionTable, args: &RevokeArgs) -> Result<(), Failu
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for id in &args.ids {
         match find(table, id).await {
-            Ok(row) => found.push(row.id),
+            Ok(row) => found.push(row),
             Err(Failure::NotFound(_)) => missing.push(id.clone()),
             Err(failure) => return Err(failure),
         }
     }
-    found.sort_unstable();
-    found.dedup();
+    found.sort_unstable_by_key(|row| row.id);
+    found.dedup_by_key(|row| row.id);
     if !found.is_empty() {
-        confirm(&format!("End {}?", count(found.len() as u64, "session")), args.confirm.yes)?;
+        let question = format!("End {}: {}?", count(found.len() as u64, "session"), whose(&found));
+        confirm(&question, args.confirm.yes)?;
     }
     let (mut ended, mut failed) = (Vec::new(), None);
-    for id in found {
+    for id in found.into_iter().map(|row| row.id) {
         match table.delete(id).await {
             Ok(true) => ended.push(id),
             Ok(false) => missing.push(id.to_string()),
@@ -389,6 +399,22 @@ async fn revoke_ids(table: &SessionTable, args: &RevokeArgs) -> Result<(), Failu
             missing.join(", ")
         ))),
     }
+}
+
+/// Says of whom sessions are, for a question.
+fn whose(rows: &[Row]) -> String {
+    const NAMED: usize = 10;
+    let one = |row: &Row| {
+        let user = row.user.as_ref().map_or_else(
+            || "without a user".to_owned(),
+            |user| format!("of the user {}", readable(Some(user))),
+        );
+        let address = row.ip.map(|ip| format!(" from {ip}")).unwrap_or_default();
+        format!("{} {user}{address}", short(row.id))
+    };
+    let mut named: Vec<_> = rows.iter().take(NAMED).map(one).collect();
+    named.extend((rows.len() > NAMED).then(|| format!("and {} more", rows.len() - NAMED)));
+    named.join(", ")
 }
 
 fn report_ended(args: &RevokeArgs, ended: &[SessionId]) -> Result<(), Failure> {

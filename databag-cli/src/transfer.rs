@@ -8,14 +8,14 @@ use std::path::Path;
 use futures_util::stream::{self, StreamExt as _};
 use indicatif::ProgressBar;
 use serde_json::json;
+use session_runtime::SessionId;
 use session_runtime::admin::{Put, SessionTable, connect_existing};
 use session_runtime::store::{Filter, Page, Row};
-use session_runtime::{AnyStore, SessionId};
 
 use crate::args::{CopyArgs, ExportArgs, ImportArgs, TargetArgs};
 use crate::file::{Header, Line, Reader, end_to_line, row_to_line};
 use crate::keys::{Faults, WRITES, create_private, is_of_row, remove_unfinished};
-use crate::open::{PAGE, not_long_expired, now, open, scheme};
+use crate::open::{PAGE, connect, not_connected, not_long_expired, now, open, place};
 use crate::output::{Failure, confirm, count, progress, report};
 
 /// In the place of a file.
@@ -45,6 +45,7 @@ pub(crate) async fn export(args: ExportArgs) -> Result<(), Failure> {
     for (id, reason) in &left_out {
         faults.note(*id, reason);
     }
+    faults.sum_up();
     let json = json!({ "written": written, "left_out": left_out.len() });
     let text = format!("wrote {} to {}", count(written, "session"), args.output.display());
     report(args.report.json, &json, &text)?;
@@ -115,7 +116,7 @@ pub(crate) async fn import(args: ImportArgs) -> Result<(), Failure> {
     };
     let mut reader = Reader::new(BufReader::new(input));
     let header = reader.header()?;
-    let store = scheme(&args.target.url);
+    let store = place(&args.target.url);
     if !args.confirm.yes {
         let question = format!(
             "Store the sessions of `{}` in the table `{}` of {store}? Those that have ended since {} begin again.{}",
@@ -160,11 +161,11 @@ pub(crate) async fn copy(args: CopyArgs) -> Result<(), Failure> {
     }
     let source = open(&args.store).await?;
     let total = source.count(&not_long_expired()).await?;
-    let (from, to) = (scheme(&args.store.target.url), scheme(&args.to));
+    let (from, to) = (place(&args.store.target.url), place(&args.to));
     let header = Header::new(source.bag(), source.table(), now());
     if !args.confirm.yes {
         let question = format!(
-            "Copy {} of `{}` from {from} to {to}? Those that end in {from} meanwhile live on in {to}.{}",
+            "Copy {} of `{}` from {from} to {to}? Those that end in the old store meanwhile live on in the new one.{}",
             count(total, "session"),
             source.bag(),
             warning(&args.to, &args.store.target, &header).await?
@@ -193,8 +194,14 @@ pub(crate) async fn copy(args: CopyArgs) -> Result<(), Failure> {
 
 /// Returns what to know before rows come to a table that has some; nothing of one that is empty or missing.
 async fn warning(url: &str, target: &TargetArgs, header: &Header) -> Result<String, Failure> {
-    // What cannot be opened is missing, or fails again when it is created.
-    let Ok(store) = connect_existing(url).await else { return Ok(String::new()) };
+    let store = match connect_existing(url).await {
+        Ok(store) => store,
+        // What cannot be opened is missing, or fails again when it is created.
+        Err(error) => match not_connected(url, error) {
+            failure @ Failure::Usage(_) => return Err(failure),
+            _ => return Ok(String::new()),
+        },
+    };
     let Ok(table) = SessionTable::open(store, header.options(target.timeout)).await else {
         return Ok(String::new());
     };
@@ -209,7 +216,7 @@ async fn warning(url: &str, target: &TargetArgs, header: &Header) -> Result<Stri
 }
 
 async fn create(url: &str, target: &TargetArgs, header: &Header) -> Result<SessionTable, Failure> {
-    let store = AnyStore::connect(url).await?;
+    let store = connect(url).await?;
     Ok(SessionTable::create(store, &header.table, &header.bag, target.timeout).await?)
 }
 
@@ -274,6 +281,7 @@ impl<'a> Transfer<'a> {
 
     async fn finish(self, read: u64) -> Result<(), Failure> {
         self.bar.finish_and_clear();
+        self.faults.sum_up();
         let live = self.target.count(&Filter::LiveAt(now())).await?;
         let Self { stored, updated, kept, expired, .. } = self;
         let json = json!({

@@ -1,7 +1,7 @@
 //! The demo: a shop in which every visitor has a session.
 //!
 //! `cargo run` starts it on <http://127.0.0.1:8080>. People use its pages; any other client gets JSON for
-//! `Accept: application/json`. `settings.rs` lists what the environment can change.
+//! `Accept: application/json`. `--help` lists what the environment can change.
 
 mod database;
 mod errors;
@@ -12,6 +12,7 @@ mod settings;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::env;
 use std::future::{Ready, ready};
 use std::io::{self, IsTerminal as _};
 use std::net::IpAddr;
@@ -34,11 +35,12 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::outage::{Outage, Switched};
 use crate::pages::Held;
-use crate::settings::{Settings, Store};
+use crate::settings::{HELP, Settings, Store};
 
 /// The session of a visitor.
 #[derive(Databag)]
-#[databag(table = "shop_sessions", cookie = "__Host-shop", idle = "30m", absolute = "12h")]
+#[databag(table = "shop_sessions", cookie = "__Host-shop")]
+#[databag(idle = "30m", absolute = "12h")]
 struct ShopSession {
     #[databag(user_id)]
     user_id: Option<i64>,
@@ -99,6 +101,15 @@ async fn main() -> ExitCode {
 }
 
 async fn start() -> Result<(), Failure> {
+    if let Some(argument) = env::args().nth(1) {
+        if argument != "--help" && argument != "-h" {
+            return Err(Failure::settings(format!(
+                "there is no argument `{argument}`; `--help` lists the settings"
+            )));
+        }
+        print!("{HELP}");
+        return Ok(());
+    }
     let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env();
     let filter = filter.map_err(|error| Failure::settings(format!("RUST_LOG: {error}")))?;
     let stderr = tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());

@@ -14,7 +14,7 @@ use crate::{CONSOLE, MAX_NAME, OPERATOR, Shop, ShopSession, Theme, database};
 
 /// The links at the top of each page.
 const LINKS: [(&str, &str); 5] =
-    [("/", "Shop"), ("/devices", "Devices"), ("/api", "API"), ("/plain", "No session"), (CONSOLE, "Console")];
+    [("/", "Shop"), ("/devices", "Devices"), ("/api", "API"), ("/plain", "Plain page"), (CONSOLE, "Console")];
 
 /// How many bytes of a sealed state are shown.
 const SHOWN: usize = 96;
@@ -81,8 +81,8 @@ pub(crate) fn devices(
         };
         let _ = write!(
             rows,
-            r#"<tr><th scope="row" data-label="Browser">{}</th><td data-label="Last seen">{}</td>
-            <td data-label="Address">{}</td><td data-label="Signed in">{}</td><td data-label="Ends">in {}</td>
+            r#"<tr><th scope="row" data-label="Browser">{}</th><td data-label="Last used">{}</td>
+            <td data-label="Address">{}</td><td data-label="Signed in">{}</td><td data-label="Expires">in {}</td>
             <td data-label="Session">{}</td><td>{end}</td></tr>"#,
             Browser(device.browser()),
             Ago(device.last_used()),
@@ -96,8 +96,8 @@ pub(crate) fn devices(
     let body = format!(
         r#"<h1>Where you are signed in</h1>
         <section class="card wide"><form method="post" action="/devices/revoke">{token}<table class="stack">
-        <thead><tr><th scope="col">Browser</th><th scope="col">Last seen</th><th scope="col">Address</th><th scope="col">Signed in</th>
-        <th scope="col">Ends</th><th scope="col">Session</th><td></td></tr></thead>
+        <thead><tr><th scope="col">Browser</th><th scope="col">Last used</th><th scope="col">Address</th><th scope="col">Signed in</th>
+        <th scope="col">Expires</th><th scope="col">Session</th><td></td></tr></thead>
         <tbody>{rows}</tbody></table></form>
         <form method="post" action="/devices/revoke-others">{token}<button>Sign out everywhere else</button></form>
         <p class="hint">Sign in as the same user in another browser, and it shows up here. Its next request is that of a
@@ -141,9 +141,10 @@ pub(crate) fn error(shop: &Shop, status: StatusCode, detail: Option<&str>) -> St
         StatusCode::NOT_FOUND => {
             ("There is nothing here", "The address is wrong, or what was here has ended.")
         }
-        StatusCode::METHOD_NOT_ALLOWED => {
-            ("Not in this way", "There is something at this address, but it is not asked for in this way.")
-        }
+        StatusCode::METHOD_NOT_ALLOWED => (
+            "This address does not take that kind of request",
+            "It answers another method. Nothing was changed.",
+        ),
         StatusCode::CONFLICT => (
             "The session has ended meanwhile",
             "Another request has ended this session while this one was under way: you have signed out, or were signed out. What \
@@ -157,9 +158,14 @@ pub(crate) fn error(shop: &Shop, status: StatusCode, detail: Option<&str>) -> St
         _ if status.is_client_error() => ("The shop does not understand", "Nothing was changed."),
         _ => ("That failed", "The log of the shop says why. What was stored before is as it was."),
     };
+    // It is served without the store.
+    let plain = match status {
+        StatusCode::SERVICE_UNAVAILABLE => r#" <a href="/plain">A page without a session</a>"#,
+        _ => "",
+    };
     let body = format!(
         r#"<section class="problem"><p class="status">{}</p><h1>{title}</h1><p>{}</p><p>{text}</p>
-        <p><a class="button" href="/">To the shop</a> <a href="/plain">A page without a session</a></p></section>"#,
+        <p><a class="button" href="/">To the shop</a>{plain}</p></section>"#,
         status.as_u16(),
         Text(detail.unwrap_or_default()),
     );
@@ -264,7 +270,7 @@ fn who(session: &Session<ShopSession>) -> String {
         fact("Session", &"nothing is stored about you yet");
     } else {
         fact("Session", &Id(session.id()));
-        fact("Ends", &format_args!("in {}", Span(until(session.expires()))));
+        fact("Expires", &format_args!("in {}", Span(until(session.expires()))));
     }
     let form = match session.user_id() {
         Some(_) => format!(
@@ -388,7 +394,7 @@ fn preferences(session: &Session<ShopSession>) -> String {
         );
     }
     let act = format!(
-        r#"<form method="post" action="/theme">{token}{themes}</form>
+        r#"<form method="post" action="/theme" role="group" aria-label="Theme">{token}<span class="legend">Theme</span>{themes}</form>
         <form method="post" action="/tenant">{token}<label class="grow">Who you shop for <input name="tenant" maxlength="{MAX_NAME}" value="{}" placeholder="acme"></label>
         <button>Set</button></form>"#,
         Text(session.tenant().unwrap_or_default()),

@@ -1,17 +1,4 @@
 //! The environment: text enters, settings leave, or one line that says what is wrong.
-//!
-//! | variable | default | |
-//! | --- | --- | --- |
-//! | `SHOP_ADDR` | `127.0.0.1:8080` | where to listen |
-//! | `SHOP_STORE` | `sqlite:shop.db` | where the sessions are, as `AnyStore::connect` takes it |
-//! | `SHOP_DURABILITY` | `full` | `full` or `normal`: what an acknowledged write to SQLite survives |
-//! | `SHOP_SECURE` | `0` on loopback, else `1` | whether the cookie is for HTTPS only; without it the pages have a switch that makes SQLite fail |
-//! | `SHOP_HOSTS` | none | without `SHOP_SECURE`: under which hosts other machines may use the shop, separated by commas |
-//! | `SHOP_IDLE` | `30m` | how long a session lives without a request |
-//! | `SHOP_ABSOLUTE` | `12h` | the longest life of a session |
-//! | `SHOP_TRUSTED_PROXIES` | none | the proxies whose `X-Forwarded-For` is used, separated by commas |
-//! | `SESSION_KEY` | in `shop.key` | see `key.rs` |
-//! | `RUST_LOG` | `info` | what is logged to stderr |
 
 use std::env::{self, VarError};
 use std::fmt;
@@ -20,6 +7,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use session_runtime::Durability;
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+The demo of Databag: a shop in which every visitor has a session. It takes its settings from the environment.
+
+  SHOP_ADDR             where to listen; 127.0.0.1:8080
+  SHOP_STORE            where the sessions are: a file, or a URL as `AnyStore::connect` takes it; sqlite:shop.db
+  SHOP_DURABILITY       full or normal: what an acknowledged write to SQLite survives; full
+  SHOP_SECURE           1 or 0: whether the cookie is for HTTPS only; 0 on loopback, else 1. Without it the pages have a switch
+                        that makes SQLite fail
+  SHOP_HOSTS            without SHOP_SECURE: under which hosts other machines may use the shop, separated by commas
+  SHOP_IDLE             how long a session lives without a request; 30m
+  SHOP_ABSOLUTE         the longest life of a session; 12h
+  SHOP_TRUSTED_PROXIES  the proxies whose X-Forwarded-For is used, separated by commas
+  SESSION_KEY           the keys, as `Keyring::from_env` takes them; without it shop.key, which is made if it is missing
+  RUST_LOG              what is logged to stderr; info
+";
 
 /// The schemes of stores that are not files.
 const SCHEMES: [&str; 21] = [
@@ -169,6 +173,21 @@ fn parse_duration(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_help_has_every_setting() {
+        let asked = std::cell::RefCell::new(Vec::new());
+        let settings = Settings::read(|name| {
+            asked.borrow_mut().push(name.to_owned());
+            Ok(None)
+        });
+        assert!(settings.is_ok());
+        let asked = asked.into_inner();
+        assert!(asked.len() > 6, "{asked:?}");
+        for name in asked {
+            assert!(HELP.contains(&format!("\n  {name} ")), "{name}");
+        }
+    }
 
     fn read(variables: &[(&str, &str)]) -> Result<Settings, String> {
         Settings::read(|name| {

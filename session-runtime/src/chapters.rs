@@ -41,6 +41,7 @@ macro_rules! chapter {
             "[bridge]: crate::guide::actix_session\n",
             "[custom_store]: crate::store::Store\n",
             "[live.rs]: crate::Sessions::watch\n",
+            "[testing.rs]: crate::testing\n",
             "\n",
             include_str!(concat!("../guide/", $file))
         )

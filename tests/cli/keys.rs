@@ -9,9 +9,9 @@ use serde_json::json;
 use session_runtime::{ColumnType, ColumnValue, Databag, Keyring, Sessions, SqliteStore, Value};
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
-use crate::tool::{Application, Printed, Tool, bare, json_lines, shop};
+use crate::tool::{Application, Printed, Tool, bare, count_faults, json_lines, shop};
 
 fn key() -> String {
     Keyring::generate_text().to_string()
@@ -31,7 +31,11 @@ fn a_new_key_is_good_and_for_its_owner_only() {
     assert!(!made.stdout.contains(key.trim()), "{made:?}");
     run(&["keygen", "--output", file], 1);
     assert_eq!(fs::read_to_string(&path).expect("it is read"), key, "it is not overwritten");
-    let [one, other] = [(); 2].map(|()| run(&["keygen"], 0).stdout);
+    let [one, other] = [(); 2].map(|()| {
+        let printed = run(&["keygen"], 0);
+        assert!(printed.stderr.starts_with("databag: the id of this key is "), "{printed:?}");
+        printed.stdout
+    });
     assert_ne!(one, other);
     Keyring::parse(&one).expect("a good key");
 }
@@ -64,9 +68,20 @@ fn a_new_key_comes_into_use_beside_the_demo() {
     }
     let with_new = tool.clone().keys(&new);
     // What the shop has written since is under the new key.
-    let left = with_new.run(&["check"], 3).stdout.matches("which is not given").count();
+    let left = count_faults(&with_new.run(&["check", "--json"], 3), "which is not given");
     assert!((20..=40).contains(&left), "{left}");
-    assert_eq!(with_new.run(&["reseal"], 3).stdout.matches("which is not given").count(), left);
+    assert_eq!(count_faults(&with_new.run(&["reseal", "--json"], 3), "which is not given"), left);
+    // People see the first of them, and how many there are.
+    let text = with_new.run(&["check"], 3).stdout;
+    assert_eq!(text.lines().count(), 10 + 1 + 1, "{text}");
+    assert!(text.contains(&format!("\n{left} rows  it is sealed with the key ")), "{text}");
+
+    // `script` gives the tool a terminal.
+    let line = format!("{} reseal --table shop_sessions", env!("CARGO_BIN_EXE_databag"));
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env("SESSION_STORE", &tool.url).env("SESSION_KEY", &new);
+    let printed = Printed::of(&script.stdin(Stdio::piped()).output().expect("it runs"), &["reseal"], 3);
+    assert!(printed.stdout.contains("it can be stopped: run it again to go on"), "{printed:?}");
 
     let resealed = tool.clone().keys(&both).json(&["reseal"]);
     assert_eq!((&resealed["resealed"], &resealed["skipped"]), (&json!(left), &json!(0)), "{resealed}");
@@ -258,7 +273,10 @@ async fn rows_that_do_not_open_are_named() {
     let mut application = Application::start(&url, &key).await;
     application.sign_in(7).await;
     let tool = Tool::new(&url).keys(&key);
-    assert_eq!(tool.json(&["check"]), json!({ "live": 7, "expired": 0, "faults": 0, "reasons": {} }));
+    assert_eq!(
+        tool.json(&["check"]),
+        json!({ "live": 7, "expired": 0, "faults": 0, "reasons": {}, "not_compared": {} })
+    );
     let database = Connection::open(&path).expect("it opens");
     let damage = |sql: &str, visitor: usize| {
         let changed = database.execute(sql, [application.tokens[visitor].0.session_id().as_bytes()]);
@@ -277,7 +295,7 @@ async fn rows_that_do_not_open_are_named() {
         found.and_then(|line| line["fault"].as_str()).unwrap_or_default()
     };
     assert!(fault(0).contains("tampered"), "{lines:?}");
-    assert!(fault(1).contains("form of a session"), "{lines:?}");
+    assert!(fault(1).contains("no sealed session"), "{lines:?}");
     assert!(fault(2).contains("max_state_bytes"), "{lines:?}");
     assert!(fault(3).contains("`user_id`"), "{lines:?}");
     let report = lines.last().expect("a report");
@@ -305,7 +323,125 @@ async fn a_bad_key_connects_to_nothing() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("its owner may");
     let refused = tool.run(&["check", "--key-file", file.to_str().expect("UTF-8")], 1);
     assert!(refused.stderr.contains("other users can read"), "{refused:?}");
-    tool.run(&["check", "--key-env", "NO_SUCH_VARIABLE"], 1);
+    let refused = tool.run(&["check", "--key-env", "NO_SUCH_VARIABLE"], 1);
+    assert!(refused.stderr.contains("set it to the keys of the program"), "{refused:?}");
+    assert!(!refused.stderr.contains("openssl"), "a new key opens nothing: {refused:?}");
+}
+
+#[tokio::test]
+async fn a_key_is_read_only_where_it_is_needed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", folder.path().join("sessions.db").display());
+    let mut application = Application::start(&url, &key()).await;
+    application.sign_in(1).await;
+    let id = application.id(0);
+    for keys in ["", "hunter2"] {
+        let tool = Tool::new(&url).keys(keys);
+        for arguments in [&["stats"][..], &["stats", "--scan"], &["list"], &["list", "--ip", "203.0.113.1"]] {
+            tool.run(arguments, 0);
+        }
+        for arguments in [&["revoke", "--everyone"][..], &["revoke", &id]] {
+            tool.run(arguments, 5);
+        }
+        tool.run(&["check"], if keys.is_empty() { 2 } else { 1 });
+    }
+    let tool = Tool::new(&url).keys("hunter2");
+    assert!(tool.run(&["stats", "--scan"], 0).stderr.contains("no key is marked"));
+    tool.run(&["show", &id], 1);
+    tool.run(&["revoke", "--user", "1"], 1);
+    tool.run(&["stats", "--key-env", "SESSION_KEY"], 1);
+}
+
+#[tokio::test]
+async fn a_new_key_has_the_id_that_rows_are_named_by() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("new.key");
+    let arguments = ["keygen", "--output", path.to_str().expect("UTF-8")];
+    let made = Printed::of(&bare(&arguments).output().expect("it runs"), &arguments, 0).stdout;
+    let id = made.trim().rsplit_once("its id is ").expect("an id").1;
+    let url = format!("sqlite:{}", folder.path().join("sessions.db").display());
+    let key = fs::read_to_string(&path).expect("it is read");
+    Application::start(&url, &key).await.sign_in(2).await;
+    assert_eq!(Tool::new(&url).json(&["stats", "--scan"])["scan"]["keys"], json!({ id: 2 }));
+}
+
+#[tokio::test]
+async fn a_column_that_was_changed_is_a_fault() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    let url = format!("sqlite:{}", path.display());
+    let key = key();
+    let mut application = Application::start(&url, &key).await;
+    application.sign_in(9).await;
+    let tool = Tool::new(&url).keys(&key);
+    assert_eq!(tool.json(&["check"])["not_compared"], json!({}));
+    let database = Connection::open(&path).expect("it opens");
+    let changes = [
+        ("user_id", "1"),
+        ("user_id", "NULL"),
+        ("ip_addr", "'203.0.113.99'"),
+        ("ip_addr", "NULL"),
+        ("tenant", "'acme'"),
+        ("weight", "7.5"),
+        ("digest", "x'00'"),
+    ];
+    // The digest of every other one is there.
+    let visitors = [1, 2, 3, 4, 5, 6, 7];
+    for ((column, value), visitor) in changes.into_iter().zip(visitors) {
+        let sql = format!("UPDATE cli_shop SET {column} = {value} WHERE id = ?");
+        let id = application.tokens[visitor].0.session_id();
+        assert_eq!(database.execute(&sql, [id.as_bytes()]).expect("it is changed"), 1);
+    }
+    let printed = tool.run(&["check", "--json"], 3);
+    let lines = json_lines(&printed.stdout);
+    for ((column, _), visitor) in changes.into_iter().zip(visitors) {
+        let id = application.id(visitor);
+        let fault = lines.iter().find(|line| line["id"] == id).and_then(|line| line["fault"].as_str());
+        assert!(fault.is_some_and(|fault| fault.contains(&format!("the column `{column}`"))), "{printed:?}");
+        let shown = tool.run(&["show", &id], 3);
+        assert!(shown.stderr.contains(&format!("the column `{column}`")), "{shown:?}");
+    }
+    let report = lines.last().expect("a report");
+    assert_eq!((&report["live"], &report["faults"]), (&json!(2), &json!(7)));
+    // The program says the same.
+    assert_eq!(application.count_signed_in(&application.tokens).await, 2);
+}
+
+#[derive(Databag)]
+#[databag(name = "tests/Own", table = "cli_own")]
+struct Own {
+    /// Its column has another name, and is its role's.
+    #[databag(user_id)]
+    account: Option<i64>,
+    #[databag(column)]
+    team: Option<Team>,
+}
+
+#[tokio::test]
+async fn a_column_of_a_type_of_the_programs_own_is_said_to_be_not_compared() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    let key = key();
+    let store = SqliteStore::open(&path).expect("it opens");
+    let keyring = Keyring::parse(&key).expect("good keys");
+    let sessions = Sessions::<Own>::builder(store).keyring(keyring).build().await.expect("it builds");
+    for account in [7, 8] {
+        let bag = Own { account: Some(account), team: Some(Team("red".to_owned(), 1)) };
+        sessions.create(bag).await.expect("it is stored");
+    }
+    let tool = Tool::new(&format!("sqlite:{}", path.display())).table("cli_own").keys(&key);
+    let report = tool.json(&["check"]);
+    assert_eq!((&report["live"], &report["not_compared"]), (&json!(2), &json!({ "team": 2 })));
+    let text = tool.run(&["check"], 0).stdout;
+    assert!(text.contains("the column `team` of 2 sessions was not compared"), "{text}");
+    let row = tool.json(&["list", "--user", "7"]);
+    let id = row["id"].as_str().expect("an id");
+    assert_eq!(tool.json(&["show", id])["record"]["not_compared"], json!(["team"]));
+    assert!(tool.run(&["show", id], 0).stdout.contains("not compared           team"), "people see it");
+    let database = Connection::open(&path).expect("it opens");
+    database.execute("UPDATE cli_own SET user_id = 1 WHERE user_id = 7", []).expect("it is changed");
+    let changed = tool.run(&["show", id], 3);
+    assert!(changed.stderr.contains("the column `user_id`"), "{changed:?}");
 }
 
 #[tokio::test]
@@ -324,7 +460,7 @@ async fn work_is_finished_without_a_reader() {
     let tool = tool.keys(&new);
     let report = json_lines(&tool.run(&["check", "--json"], 3).stdout).pop().expect("a report");
     assert_eq!((&report["live"], &report["faults"]), (&json!(300), &json!(100)), "{report}");
-    tool.run_unread(&["check"], 3);
+    tool.run_unread(&["check", "--json"], 3);
 }
 
 #[tokio::test]
@@ -334,7 +470,7 @@ async fn a_row_that_moves_behind_a_check_is_no_fault() {
     let url = format!("sqlite:{}", path.display());
     Application::start(&url, &key()).await.sign_in(1_200).await;
     // Each line of a row is more than 100 bytes: the tool waits for its reader before it reads the last page.
-    let mut command = Tool::new(&url).keys(&key()).command(&["check"]);
+    let mut command = Tool::new(&url).keys(&key()).command(&["check", "--json"]);
     let mut check = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
     let mut output = BufReader::new(check.stdout.take().expect("it is piped"));
     let mut text = String::new();
@@ -346,7 +482,7 @@ async fn a_row_that_moves_behind_a_check_is_no_fault() {
     output.read_to_string(&mut text).expect("it is text");
     let ended = Printed::of(&check.wait_with_output().expect("it ends"), &["check"], 3);
     assert!(ended.stderr.contains("do not open: 1199\n"), "{ended:?}");
-    assert_eq!(text.matches("which is not given").count(), 1_199, "one has moved");
+    assert_eq!(text.matches("\"fault\":\"it is sealed with the key").count(), 1_199, "one has moved");
     assert!(!text.contains("its key is no session id"), "{text}");
 }
 
@@ -389,6 +525,16 @@ async fn the_sessions_of_a_blind_user_are_told_from_those_of_a_missing_key() {
         });
         assert!(found.iter().any(|lines| !lines.is_empty()), "{hash} finds its row");
     }
+    assert_eq!(both.json(&["check"])["not_compared"], json!({}));
+    let database = Connection::open(&path).expect("it opens");
+    let other_hash =
+        "UPDATE cli_hidden SET score = randomblob(16) WHERE id = (SELECT min(id) FROM cli_hidden)";
+    let kept: Vec<u8> = database
+        .query_row("SELECT score FROM cli_hidden ORDER BY id LIMIT 1", [], |row| row.get(0))
+        .expect("a hash");
+    database.execute(other_hash, []).expect("it is changed");
+    assert_eq!(count_faults(&both.run(&["check", "--json"], 3), "the column `score`"), 1);
+    database.execute(&other_hash.replace("randomblob(16)", "?"), [kept]).expect("it is changed");
     let with_new = tool.clone().keys(&new);
     let user = table.lines().nth(1).and_then(|row| row.split_whitespace().nth(1)).expect("a hash");
     assert!(

@@ -89,6 +89,11 @@ async fn nothing_ends_without_a_confirmation() {
         let refused = tool.run(arguments, 5);
         assert!(refused.stderr.contains("--yes"), "{refused:?}");
     }
+    let refused = tool.run(&["revoke", &application.id(0)], 5);
+    let whose = format!("End 1 session: {} of the user 1 from 203.0.113.1?", &application.id(0)[..16]);
+    assert!(refused.stderr.contains(&whose), "{refused:?}");
+    let refused = tool.run(&["revoke", "--all"], 2);
+    assert!(refused.stderr.contains("--everyone ends all sessions"), "{refused:?}");
     assert_eq!(application.count_signed_in(&application.tokens).await, 3);
     // `script` gives the tool a terminal.
     for (answer, exit, left) in [("n\n", 5, 3), ("\n", 5, 3), ("y\n", 0, 0)] {
@@ -135,7 +140,17 @@ async fn sessions_are_found_by_what_their_columns_hold() {
         (&row["ip"], &row["expired"], &row["damaged"]),
         (&json!("203.0.113.2"), &json!(false), &json!(null))
     );
-    for wrong in [["--user", "dana"], ["--column", "no=1"], ["--column", "tenant"], ["--ip", "localhost"]] {
+    for (column, option) in [("user_id=7", "--user"), ("ip_addr=203.0.113.4", "--ip")] {
+        let refused = tool.run(&["list", "--column", column], 2);
+        assert!(refused.stderr.contains(option), "{refused:?}");
+    }
+    for wrong in [
+        ["--user", "dana"],
+        ["--column", "no=1"],
+        ["--column", "tenant"],
+        ["--ip", "localhost"],
+        ["--limit", "0"],
+    ] {
         tool.run(&[&["list"], &wrong[..]].concat(), 2);
     }
     let table = tool.run(&["list"], 0).stdout;
@@ -153,6 +168,7 @@ async fn a_session_is_shown_without_what_is_in_it() {
     let (id, tool) = (application.id(1), Tool::new(&url));
     let row = tool.json(&["show", &id[..8]]);
     assert_eq!((&row["id"], &row["user"], &row["record"]), (&json!(id), &json!(2), &json!(null)));
+    assert_eq!(tool.json(&["show", &format!(" {}\n", id.to_uppercase())])["id"], id);
     let tool = tool.keys(&key);
     let record = &tool.json(&["show", &id])["record"];
     assert_eq!((&record["remembered"], &record["bound_to_user_agent"]), (&json!(false), &json!(false)));
@@ -266,6 +282,7 @@ async fn a_look_at_a_store_changes_nothing() {
     };
     let refused = tool.run(&["list"], 2);
     assert!(refused.stderr.contains("there is no table `cli_shop`"), "{refused:?}");
+    assert!(refused.stderr.contains("SELECT name FROM databag_owners"), "{refused:?}");
     assert_eq!(tables(), ["other"]);
 
     // A group may share the file.
@@ -329,14 +346,54 @@ async fn a_reader_that_goes_ends_the_tool_quietly() {
     }
 }
 
+#[tokio::test]
+async fn a_store_and_a_table_are_named_by_variables_too() {
+    let (folder, url) = folder();
+    Application::start(&url, &key()).await.sign_in(2).await;
+    let mut stats = bare(&["stats"]);
+    stats.env("SESSION_STORE", &url).env("SESSION_TABLE", "cli_shop");
+    let shown = Printed::of(&stats.output().expect("it runs"), &["stats"], 0).stdout;
+    assert!(shown.starts_with(&format!("store      {url}\n")), "{shown}");
+    let run = |arguments: &[&str]| {
+        let mut command = bare(arguments);
+        let output = command.current_dir(folder.path()).output().expect("it runs");
+        Printed::of(&output, arguments, 2).stderr
+    };
+    assert!(run(&["stats"]).contains("SESSION_STORE"));
+    assert!(run(&["stats", "-s", "sessions.db"]).contains("write sqlite:sessions.db"));
+    assert!(run(&["stats", "-s", "none.sqlite"]).contains("write sqlite:none.sqlite"));
+    fs::write(folder.path().join("file"), "").expect("it is written");
+    assert!(run(&["stats", "-s", "file"]).contains("write sqlite:file"));
+    assert!(!run(&["stats", "-s", "x://hunter2.db"]).contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_marked() {
+    let (folder, url) = folder();
+    let mut application = Application::start(&url, &key()).await;
+    application.sign_in(2).await;
+    let tool = Tool::new(&url);
+    assert!(!tool.run(&["list"], 0).stdout.contains("DAMAGED"));
+    let database = Connection::open(folder.path().join("sessions.db")).expect("it opens");
+    database.execute("UPDATE cli_shop SET weight = 'heavy' WHERE user_id = 2", []).expect("it is changed");
+    let table = tool.run(&["list"], 0).stdout;
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].ends_with("DAMAGED"), "{table}");
+    let marked = lines.iter().filter(|line| line.ends_with("  weight")).count();
+    assert_eq!(marked, 1, "{table}");
+}
+
 #[test]
 fn no_password_of_a_store_is_printed() {
-    for url in
-        ["postgres://shop:hunter2@127.0.0.1:1/shop", "redis://:hunter2@127.0.0.1:1", "hunter2://x", "sqlite:"]
-    {
+    for (url, exit) in [
+        ("postgres://shop:hunter2@127.0.0.1:1/shop", 1),
+        ("redis://:hunter2@127.0.0.1:1", 1),
+        ("hunter2://x", 2),
+        ("sqlite:", 2),
+    ] {
         for arguments in [["stats", "--store", url], ["list", "--store", url]] {
             let output = bare(&arguments).output().expect("it runs");
-            let printed = Printed::of(&output, &arguments, 1);
+            let printed = Printed::of(&output, &arguments, exit);
             assert!(!format!("{printed:?}").contains("hunter2"), "{printed:?}");
         }
     }

@@ -144,6 +144,12 @@ impl Tool {
     }
 }
 
+/// Counts the rows that have a fault, by what the lines of a command say.
+pub(crate) fn count_faults(printed: &Printed, reason: &str) -> usize {
+    let has = |line: &Value| line["fault"].as_str().is_some_and(|fault| fault.contains(reason));
+    json_lines(&printed.stdout).iter().filter(|line| has(line)).count()
+}
+
 pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
@@ -153,7 +159,7 @@ pub(crate) fn json_lines(text: &str) -> Vec<Value> {
 /// Prepares the tool, without a store in its environment.
 pub(crate) fn bare(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_databag"));
-    for name in ["SESSION_STORE", "SESSION_STORE_TO", "SESSION_KEY"] {
+    for name in ["SESSION_STORE", "SESSION_STORE_TO", "SESSION_TABLE", "SESSION_KEY"] {
         command.env_remove(name);
     }
     command.args(arguments).stdin(Stdio::null());

@@ -81,6 +81,13 @@ async fn an_application_reads_every_session_where_it_was_imported() {
     let refused = stores.tool("old.db").run(&["copy", "--to", &url(&stores.folder, "empty.db")], 5);
     assert!(!refused.stderr.contains("already"), "{refused:?}");
     assert!(!stores.folder.path().join("empty.db").exists(), "nothing was changed");
+    let places = ["old.db", "empty.db"].map(|name| url(&stores.folder, name));
+    let question = format!("from {} to {}?", places[0], places[1]);
+    assert!(refused.stderr.contains(&question), "{refused:?}");
+    for arguments in [&["copy", "--to", "foo:"][..], &["copy", "--to", "foo:", "--yes"]] {
+        stores.tool("old.db").run(arguments, 2);
+    }
+    Tool::new("foo:").run(&["import", "--input", &file], 2);
     assert_eq!(moved.count_signed_in(stores.visitors()).await, 300);
 }
 

@@ -615,7 +615,7 @@ fn errors_are_pages_for_people_and_json_for_programs() {
     let absent = format!("id={}", "0".repeat(64));
     let people = [
         (404, "There is nothing here", visitor.get("/nowhere")),
-        (405, "Not in this way", visitor.get("/cart")),
+        (405, "This address does not take that kind of request", visitor.get("/cart")),
         (403, "Refused", visitor.forge("/count", "csrf_token=x")),
         (404, "you have no such session", visitor.post("/devices/revoke", &absent)),
         (400, "qty: add at least one", visitor.post("/cart", "sku=tea&qty=0")),

@@ -6,7 +6,8 @@ use actix_web::test::{TestRequest, init_service};
 use actix_web::{App, web};
 use databag_tests::{Browser, Call, Fault, Site, Watch, Watched};
 use session_runtime::{
-    Cleanup, Console, Databag, History, Keyring, Session, SessionId, SessionMiddleware, Sessions, SqliteStore,
+    AnyStore, Cleanup, Console, CookieStore, Databag, History, Keyring, Session, SessionId,
+    SessionMiddleware, Sessions, SqliteStore,
 };
 
 #[derive(Databag)]
@@ -332,7 +333,10 @@ async fn a_row_that_cannot_be_opened_hides_no_other_and_makes_no_list_long() {
     let page = shown(&admin, "list?column.tenant=acme").await;
     assert_eq!(watch.count(Call::List) - calls, 2, "one count, and one page");
     assert_eq!(listed(&page), 49);
-    assert!(page.contains("61 sessions match") && page.contains(">Older</a>"), "{page}");
+    assert!(page.contains("61 sessions match; ") && page.contains(">Older</a>"), "{page}");
+    assert!(page.contains("<code>databag check</code>") && !page.contains("1 to "), "no wrong range: {page}");
+    let page = shown(&admin, "list?column.tenant=acme&page=1").await;
+    assert!(page.contains("61 sessions match; 51 to 61, the newest first."), "{page}");
 }
 
 #[actix_web::test]
@@ -359,8 +363,11 @@ async fn the_numbers_are_those_of_the_traffic() {
         ] {
             assert!(page.contains(&format!("<dt>{name}</dt><dd>{number}</dd>")), "{name}: {page}");
         }
-        for (name, number) in [("revoked", 1), ("logged_out", 0), ("malformed", 1), ("unknown", 0)] {
-            assert!(page.contains(&format!("<code>{name}</code></th><td>{number}</td>")), "{name}: {page}");
+        for (name, number) in [("revoked", 1), ("signed out", 0), ("malformed", 1), ("sent twice", 0)] {
+            assert!(
+                page.contains(&format!("<th scope=\"row\">{name}</th><td>{number}</td>")),
+                "{name}: {page}"
+            );
         }
         // Each chart says in words what it shows, and is there as a table.
         for part in ["<svg viewBox=", " role=\"img\" aria-labelledby=", "<title id=", "<desc id="] {
@@ -370,6 +377,10 @@ async fn the_numbers_are_those_of_the_traffic() {
         let rows = if range == "hour" { 60 } else { 96 };
         let (_, table) = page.split_once("<details").expect("a table");
         assert_eq!(table.matches("<tr><th scope=\"row\">").count(), rows);
+        assert!(
+            table.contains(&"<td>–</td>".repeat(7)),
+            "nothing is known of the time before the start: {table}"
+        );
     }
 }
 
@@ -449,6 +460,17 @@ async fn sessions_are_found_by_user_address_column_and_the_beginning_of_an_id() 
         let page = shown(&admin, search).await;
         assert_eq!(listed(&page), expected, "{search}: {page}");
     }
+    let all = shown(&admin, "list").await;
+    for part in [">3 sessions, the newest first.<", ">End all 3 sessions …<", " data-label=\"Tenant\">"] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    let two = shown(&admin, "list?column.visits=3").await;
+    assert!(
+        two.contains(">2 sessions match, the newest first.<") && two.contains(">End these 2 sessions …<"),
+        "{two}"
+    );
+    let one = shown(&admin, "list?user=dana").await;
+    assert!(one.contains(">1 session matches.<") && one.contains(">End this session …<"), "{one}");
     for mistake in [
         "list?column.visits=many",
         "list?address=nowhere",
@@ -509,6 +531,8 @@ async fn a_long_list_has_pages_the_newest_first() {
         first.contains("href=\"list?column.tenant=acme&amp;page=1\">Older</a>") && !first.contains(">Newer<"),
         "{first}"
     );
+    let all = shown(&admin, "list?page=1").await;
+    assert!(all.contains(">61 sessions; 51 to 61, the newest first.<"), "{all}");
     let second = shown(&admin, "list?column.tenant=acme&page=1").await;
     assert_eq!(listed(&second), 10);
     assert!(second.contains("&amp;page=0\">Newer</a>") && !second.contains(">Older<"), "{second}");
@@ -516,6 +540,22 @@ async fn a_long_list_has_pages_the_newest_first() {
     let groups = shown(&admin, "groups?by=column.tenant").await;
     assert!(groups.contains("href=\"list?column.tenant=acme\">acme</a></th><td>60</td>"), "{groups}");
     assert!(groups.contains("href=\"list?none=column.tenant\">none</a></th><td>1</td>"), "{groups}");
+}
+
+#[actix_web::test]
+async fn a_store_that_was_chosen_by_a_url_may_have_no_lists() {
+    let builder = Sessions::<Shop>::builder(AnyStore::from(CookieStore)).keyring(Keyring::generate());
+    let office = Office::of(builder.build().await.expect("good settings"), &History::new()).await;
+    let admin = office.admin().await;
+    for page in ["overview", "list", "groups", "revoke"] {
+        let answer = admin.get(&format!("{BASE}/{page}")).await;
+        assert_eq!(answer.status, 500, "{page}");
+        assert!(
+            answer.body.contains("Not with this store") && answer.body.contains("cookie"),
+            "{}",
+            answer.body
+        );
+    }
 }
 
 #[derive(Databag)]

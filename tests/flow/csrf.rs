@@ -680,7 +680,12 @@ async fn an_error_handler_sees_why_and_the_log_has_no_token() {
         let expected = [CsrfError::CrossSite, CsrfError::Token, CsrfError::Origin, CsrfError::Missing];
         assert_eq!(answers, expected.map(|why| format!("{why:?}")), "{path}");
     }
-    assert_eq!(logs.lines(&["INFO", "app::Shop", "a request is refused"]).len(), 8, "{}", logs.text());
+    assert_eq!(
+        logs.lines(&["INFO", "databag-tests/Shop", "method=POST", "a request is refused"]).len(),
+        8,
+        "{}",
+        logs.text()
+    );
     let cookie = browser.cookie(CSRF_COOKIE).expect("a visitor's cookie");
     for secret in [&token[..40], &wrong[..40], &cookie[..40]] {
         assert!(!logs.text().contains(secret), "{}", logs.text());

@@ -257,7 +257,7 @@ fn unknown<A: Attributes>(key: &Ident, errors: &Errors) -> Option<&'static str> 
         {
             let message = format!("`{word}` belongs on {place}, not on {}", A::PLACE);
             errors.push(key, message, format_args!("write it in a `#[{attribute}(..)]` above {place}"));
-            return None;
+            return nearest(&word, A::KEYS);
         }
     }
     let takes = format!("{} takes {}", A::PLACE, listed(A::KEYS));

@@ -11,6 +11,8 @@ pub(super) fn candidates(encoded: &[u8]) -> Vec<Value> {
     let mut values = Vec::new();
     if let Ok(json) = serde_json::from_slice::<serde_json::Value>(encoded) {
         values.extend(of_json(&json));
+        // The shortest digits of an `f32` are those of another `f64`.
+        values.extend(serde_json::from_slice::<f32>(encoded).ok().map(|real| Value::Real(real.into())));
     }
     of_bincode(encoded, &mut values);
     if let Some(inner) = encoded.strip_prefix(&[1]) {
@@ -131,7 +133,7 @@ mod tests {
         check(&-70_000_i32);
         check(&true);
         check(&0.5_f64);
-        check(&0.5_f32);
+        check(&0.1_f32);
         for text in ["", "dana@example.com", "\u{e9}", &"long ".repeat(100)] {
             check(&text.to_owned());
         }

@@ -27,6 +27,7 @@
 //! ```
 
 mod candidates;
+mod columns;
 
 use std::fmt;
 use std::future::ready;
@@ -37,6 +38,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
 use self::candidates::candidates;
+use self::columns::{Match, compare, is_like_a_hash};
 use crate::backend::any::{AnyStore, OpenedTable};
 use crate::bag::record::{Outline, OutlinedField, outline, tag};
 use crate::clock::Timestamp;
@@ -44,7 +46,7 @@ use crate::codec::Framing;
 use crate::engine::cleanup::prune_in_batches;
 use crate::engine::core::within;
 use crate::envelope::{
-    Binding, BlindColumn, BlindKey, HASH_LEN, Keyring, OpenError, Place, Protection, key_id, max_state,
+    Binding, BlindColumn, BlindKey, Keyring, OpenError, Place, Protection, key_id, max_state,
 };
 use crate::error::Error;
 use crate::store::{
@@ -68,6 +70,11 @@ pub async fn connect_existing(url: &str) -> Result<AnyStore, StoreError> {
         return crate::store::sqlite::SqliteStore::open_existing(path.as_ref()).map(AnyStore::from);
     }
     AnyStore::connect(url).await
+}
+
+/// Returns the name of the current key of a keyring: the 8 digits that errors and the log name it by.
+pub fn current_key(keyring: &Keyring) -> String {
+    Hex(&Protection::sealed(keyring.clone()).current_key().unwrap_or_default()).to_string()
 }
 
 /// What a tool must know of a table. Each name is the one in the struct of the application.
@@ -334,13 +341,14 @@ impl SessionTable {
         Some(Hex(&self.protection.as_ref()?.current_key()?).to_string())
     }
 
-    /// Opens a row, and says what is in its record.
+    /// Opens a row, compares its columns with its record, and says what is in the record.
     ///
     /// # Errors
     ///
-    /// If it does not open.
+    /// If it does not open, or a column differs.
     pub fn examine(&self, row: &Row) -> Result<RecordSummary, Fault> {
         let (record, bytes) = self.opened(row)?;
+        let not_compared = self.compare_columns(&record, row)?;
         let names: Vec<_> = self.names().collect();
         let field = |field: OutlinedField| FieldSummary {
             name: field.name.or_else(|| {
@@ -361,6 +369,7 @@ impl SessionTable {
             is_remembered: header.lifetime.persistent,
             limit: header.lifetime.limit,
             is_bound_to_agent: header.agent.is_some(),
+            not_compared,
             fields: record.fields.into_iter().map(field).collect(),
         })
     }
@@ -432,6 +441,51 @@ impl SessionTable {
             }
         }
         Ok(is_changed)
+    }
+
+    /// Compares the columns of a row with its record, and returns those that only the application can compare.
+    ///
+    /// Most columns have the name of their field. A column of the user or of the address may belong to any of the fields that
+    /// are left; another column, and an empty one of the address, may be none of the bag's.
+    fn compare_columns(&self, record: &Outline, row: &Row) -> Result<Vec<String>, Fault> {
+        let own = self.protection()?.blind_key_of(&self.place(), &row.state);
+        let ip = row.ip.map(|ip| Value::Text(ip.to_string()));
+        let Table { user, ip: address, projected, .. } = &self.table;
+        let user = user.iter().map(|user| (user.name.as_str(), user.ty, row.user.as_ref(), true));
+        let address = address.iter().map(|name| (name.as_str(), ColumnType::Text, ip.as_ref(), ip.is_some()));
+        let projected = projected.iter().zip(&row.columns);
+        let projected =
+            projected.map(|(column, value)| (column.name.as_str(), column.ty, value.as_ref(), false));
+        let tags: Vec<_> = self.names().map(tag).collect();
+        let left: Vec<_> =
+            record.fields.iter().filter(|field| field.projected && !tags.contains(&field.tag)).collect();
+        let mut not_compared = Vec::new();
+        for (name, ty, value, has_role) in user.chain(address).chain(projected) {
+            let hash = |value: &Value| Some(own?.hash(self.blind_column(name), value));
+            let compared = |field: &OutlinedField| compare(&field.value, ty, value, hash);
+            let found = match record.fields.iter().find(|field| field.tag == tag(name)) {
+                Some(field) if field.projected => compared(field),
+                // It had no column when the record was written.
+                Some(_) => continue,
+                None if left.is_empty() => continue,
+                None => {
+                    let matches: Vec<_> = left.iter().map(|field| compared(field)).collect();
+                    if matches.contains(&Match::Same) {
+                        Match::Same
+                    } else if has_role && matches.iter().all(|found| *found == Match::Different) {
+                        Match::Different
+                    } else {
+                        Match::Unknown
+                    }
+                }
+            };
+            match found {
+                Match::Same => {}
+                Match::Different => return Err(Fault::Column { column: name.to_owned() }),
+                Match::Unknown => not_compared.push(name.to_owned()),
+            }
+        }
+        Ok(not_compared)
     }
 
     /// Stores a row of another store, unless there is a newer one: one with the same or a higher revision.
@@ -554,16 +608,6 @@ fn rehashed(
     })
 }
 
-/// Returns whether a value may be the hash of a blind column: 16 bytes, or their digits where the value is bytes itself.
-fn is_like_a_hash(value: &Value) -> bool {
-    let is_digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
-    match value {
-        Value::Blob(bytes) => bytes.len() == HASH_LEN,
-        Value::Text(text) => text.len() == 2 * HASH_LEN && text.bytes().all(is_digit),
-        Value::Integer(_) | Value::Real(_) => false,
-    }
-}
-
 fn framing(table: &Table) -> Framing {
     if table.state_is_text { Framing::JsonObject } else { Framing::Binary }
 }
@@ -602,8 +646,18 @@ pub enum Fault {
     #[error("it was tampered with, or belongs to another row, table or bag")]
     Forged,
     /// It is no envelope and no record.
-    #[error("it has not the form of a session")]
+    #[error("it is no sealed session: the bytes are damaged, or the program keeps its records in the clear")]
     Malformed,
+    /// A column has not the value of the record. The application rejects such a session.
+    #[error(
+        "the column `{column}` has another value than the record: it was changed outside of the program, which rejects \
+         the session; only if it has changed the type of the field, or the type is its own, `Sessions::check` there can \
+         say otherwise"
+    )]
+    Column {
+        /// The name of the column.
+        column: String,
+    },
     /// A column has a hash, or bytes, that no value of the record explains: only the application can make its hash again.
     #[error(
         "the column `{column}` may be blind, and its value is of a type that only the application knows: call \
@@ -659,6 +713,8 @@ pub struct RecordSummary {
     pub limit: Option<Duration>,
     /// Whether it is bound to a user agent.
     pub is_bound_to_agent: bool,
+    /// The columns that were not compared with the record, since only the application knows the types of their fields.
+    pub not_compared: Vec<String>,
     /// Its fields, in the order in which they are stored.
     pub fields: Vec<FieldSummary>,
 }

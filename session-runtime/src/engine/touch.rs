@@ -58,7 +58,7 @@ impl Engine {
         deadline: Instant,
     ) -> Option<CookieUpdate> {
         let touched = self.try_touch(active, deadline).await;
-        touched.inspect_err(|error| log_failed_touch(active.id, error)).ok().flatten()
+        touched.inspect_err(|error| log_failed_touch::<T>(active.id, error)).ok().flatten()
     }
 
     async fn try_touch<T: Databag>(

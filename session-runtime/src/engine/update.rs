@@ -93,7 +93,7 @@ impl Engine {
         let is_touch = matches!(plan, Plan::Touch(_));
         let update = match self.commit_with_retry(active, plan, deadline).await {
             Err(error) if is_touch => {
-                log_failed_touch(active.id, &error);
+                log_failed_touch::<T>(active.id, &error);
                 None
             }
             outcome => outcome?,
@@ -247,7 +247,7 @@ impl Engine {
                 Ok(Outcome::Stored) => Ok(CommitOutcome::Done(self.adopt(active, write))),
                 Ok(Outcome::Gone) => Ok(CommitOutcome::Done(None)),
                 Err(error) => {
-                    log_failed_touch(old, &error);
+                    log_failed_touch::<T>(old, &error);
                     Ok(CommitOutcome::Done(None))
                 }
             },
@@ -504,8 +504,8 @@ pub(super) async fn yield_before_retry(deadline: Instant) -> Result<(), Error> {
     if Instant::now() < deadline { Ok(()) } else { Err(Error::Contended) }
 }
 
-pub(super) fn log_failed_touch(id: SessionId, error: &Error) {
-    tracing::warn!(session = ?id, error = %ErrorChain(error), "could not extend the session's expiry");
+pub(super) fn log_failed_touch<T: Databag>(id: SessionId, error: &Error) {
+    tracing::warn!(bag = T::SCHEMA.name, session = ?id, error = %ErrorChain(error), "could not extend the session's expiry");
 }
 
 /// Returns the cookie of a session; `None` for a session that was found by its id.

@@ -99,7 +99,7 @@ fn kind(error: &Error) -> FailureKind {
     (discriminant(error), error.is_refused())
 }
 
-impl<T> Held<T> {
+impl<T: Databag> Held<T> {
     pub(super) fn new(active: Active<T>, known: Option<SessionId>) -> Self {
         Self { active, known, is_used: Cell::new(false), reported: None }
     }
@@ -355,7 +355,7 @@ impl<T: Databag> Slot<T> {
             (Rejection::Expired, Some(session)) => Event::Expired { session },
             (reason, session) => Event::Rejected { session, reason },
         });
-        let (bag, session) = (std::any::type_name::<T>(), id.map(tracing::field::debug));
+        let (bag, session) = (T::SCHEMA.name, id.map(tracing::field::debug));
         match rejection {
             Rejection::Tampered | Rejection::TooLarge | Rejection::Undecodable { .. }
                 if self.engine.backend.custody() == Custody::Store =>
@@ -405,10 +405,9 @@ impl<T: Databag> Slot<T> {
 }
 
 /// Logs a failure, and counts it unless the store works: a value that it refuses is a mistake of the application.
-pub(super) fn report<T>(engine: &Engine, id: Option<SessionId>, error: &Error, stage: Stage) {
+pub(super) fn report<T: Databag>(engine: &Engine, id: Option<SessionId>, error: &Error, stage: Stage) {
     engine.tell(Event::Failed { session: id, stage, failure: Failure::of(error) });
-    let (bag, session, cause) =
-        (std::any::type_name::<T>(), id.map(tracing::field::debug), ErrorChain(error));
+    let (bag, session, cause) = (T::SCHEMA.name, id.map(tracing::field::debug), ErrorChain(error));
     let wanted = stage.name();
     if error.is_refused() {
         tracing::error!(bag, session, error = %cause, "could not {wanted} the session");

@@ -1,6 +1,5 @@
 //! The guard against forged requests: a request enters, and goes on if a page of this site has sent it.
 
-use std::any::type_name;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
@@ -133,16 +132,17 @@ impl<T: Databag> FromRequest for Csrf<T> {
         Box::pin(async move {
             let checked = match token.await {
                 Ok(token) => loaded::<T>(&request).await?.slot.verify_csrf(&token),
-                Err(refusal) => return Err(refused::<T>(refusal)),
+                Err(refusal) => return Err(refused::<T>(&request, refusal)),
             };
-            if checked { Ok(Self::guard()) } else { Err(refused::<T>(CsrfError::Token)) }
+            if checked { Ok(Self::guard()) } else { Err(refused::<T>(&request, CsrfError::Token)) }
         })
     }
 }
 
 /// Logs why a request is refused, because its answer is opaque.
-fn refused<T>(reason: CsrfError) -> Error {
-    tracing::info!(bag = type_name::<T>(), %reason, "a request is refused: it may be forged");
+fn refused<T: Databag>(request: &HttpRequest, reason: CsrfError) -> Error {
+    let (bag, method, route) = (T::SCHEMA.name, request.method(), request.match_pattern());
+    tracing::info!(bag, %method, route, %reason, "a request is refused: it may be forged");
     Error::Csrf(reason)
 }
 

@@ -1,6 +1,5 @@
 //! The guard of a scope that only some sessions may enter.
 
-use std::any::type_name;
 use std::fmt;
 use std::future::{Ready, ready};
 use std::rc::Rc;
@@ -100,7 +99,8 @@ where
                 if condition(&session) {
                     return Ok(());
                 }
-                tracing::info!(bag = type_name::<T>(), session = ?session.id(), "a request is not allowed");
+                let (bag, method, route) = (T::SCHEMA.name, request.method(), request.match_pattern());
+                tracing::info!(bag, %method, route, session = ?session.id(), "a request is not allowed");
                 Err(NotAllowed(Answer::of(&request, None)).into())
             })
         })))

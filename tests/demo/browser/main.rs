@@ -447,7 +447,8 @@ return new Promise((resolve) => {
 #[test]
 fn every_page_fits_and_is_readable_at_three_widths_light_and_dark() {
     let (home, profile) = (folder(), folder());
-    let shop = Shop::new(SHOP, &home).start();
+    let shop = Shop::new(SHOP, &home);
+    let shop = shop.env("SHOP_TRUSTED_PROXIES", "127.0.0.1").env("SHOP_HOSTS", "127.0.0.1").start();
     let driver = Driver::start();
     let browser = driver.open(profile.path(), &[]);
     let url = |path: &str| format!("{}{path}", shop.url());
@@ -488,6 +489,7 @@ fn every_page_fits_and_is_readable_at_three_widths_light_and_dark() {
     browser.open(&url("/login"));
     browser.follow("main form button");
     let mut elsewhere = Visitor::of(&shop);
+    elsewhere.forwarded_for = Some("2001:db8:85a3:8d3:1319:8a2e:370:7348".to_owned());
     elsewhere.post("/login", "user=7");
     browser.open(&url("/"));
     browser.follow("#cart form[action='/cart'] button");
@@ -523,7 +525,7 @@ fn every_page_fits_and_is_readable_at_three_widths_light_and_dark() {
         ("console-day", "/console/overview?range=day"),
         ("console-list", "/console/list"),
         ("console-search", "/console/list?user=x"),
-        ("console-groups", "/console/groups?by=user"),
+        ("console-groups", "/console/groups?by=address"),
         ("console-end", "/console/revoke?user=7"),
     ] {
         let grounds = look(name, path);

@@ -10,6 +10,7 @@ pub(crate) mod json;
 pub(crate) mod lifetimes;
 pub(crate) mod live;
 pub(crate) mod log_in;
+pub(crate) mod operators;
 pub(crate) mod testing;
 pub(crate) mod transport;
 
@@ -80,6 +81,10 @@ macro_rules! features {
                     a_user_who_is_written_into_the_bag_has_logged_in_freshly,
                     a_scope_requires_what_it_says,
                     an_error_handler_finds_the_reason,
+                }
+                operators::{
+                    an_operator_uses_columns_of_other_names,
+                    an_operator_finds_and_ends_sessions_in_the_console,
                 }
                 testing::{
                     a_request_of_a_test_has_its_session_behind_the_middleware,

@@ -200,6 +200,12 @@ fn datum(cell: ValueRef<'_>) -> Option<Datum<'_>> {
     })
 }
 
+/// Returns whether no table in the file shows that it is another program's.
+pub(super) fn is_ours(connection: &Connection) -> Result<bool, Failure> {
+    let sql = "SELECT count(*) = 0 OR coalesce(sum(name = 'databag_owners'), 0) > 0 FROM main.sqlite_schema";
+    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+}
+
 /// Makes the database ready for a table.
 ///
 /// A table that fits is left alone, without a lock: a read-only file can still be read from, if its bag was noted before. Otherwise the table is

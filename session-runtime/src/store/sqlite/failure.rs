@@ -11,8 +11,9 @@ use crate::store::sql::Mismatch;
 /// SQLite's own messages show none either, because values are bound and never part of a statement.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error(transparent)]
-    Sqlite(#[from] rusqlite::Error),
+    /// Its source would say the same once more.
+    #[error("{}", text(.0))]
+    Sqlite(rusqlite::Error),
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
     #[error("the database file {path:?} cannot be created; does its folder exist?")]
@@ -55,6 +56,21 @@ pub(super) enum Failure {
     ReadOnly,
     #[error("the database has been closed")]
     Closed,
+}
+
+fn text(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            format!("{error}: nothing of this is stored; make room on the disk of the database")
+        }
+        _ => error.to_string(),
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
 }
 
 impl Failure {

@@ -85,7 +85,10 @@ impl File {
         match create_private(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Self { path }),
             Err(source) => Err(Failure::Create { path, source }),
-            Ok(()) => Ok(Self { path }),
+            Ok(()) => {
+                tracing::info!(path = %path.display(), "created a database file for sessions");
+                Ok(Self { path })
+            }
         }
     }
 

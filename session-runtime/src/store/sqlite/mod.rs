@@ -88,6 +88,8 @@ pub struct SqliteStore {
     database: Arc<Database>,
     durability: Durability,
     statements: Option<Arc<TableStatements>>,
+    /// Whether nobody but the owner of the file may access it.
+    is_private: bool,
 }
 
 /// The writer closes the file last, after all readers, and leaves no log behind.
@@ -96,13 +98,15 @@ struct Database {
     listings: Arc<Readers>,
     writer: Writer,
     cache: Arc<Cache>,
+    file: Option<Arc<File>>,
 }
 
 impl SqliteStore {
     /// Opens a database file, and creates it if there is none.
     ///
     /// Only the owner can access the file and the `-wal` and `-shm` files beside it (mode 0600). If others can access
-    /// an existing file, their access is removed, with a warning in the log. To share a file with a group, open the
+    /// an existing file, their access is removed, with a warning in the log; from a file with other tables when sessions are built that have a
+    /// table in it. To share a file with a group, open the
     /// connection yourself and use [`from_connection`](Self::from_connection).
     ///
     /// # Errors
@@ -112,9 +116,11 @@ impl SqliteStore {
         let open = || {
             let file = File::create(path.as_ref())?;
             let link = file.writer(STARTUP_TIMEOUT)?;
-            // Not before it is known to be a database: the path may be that of `/etc/hosts`.
-            file.make_private();
-            Self::new(Some(file), link)
+            // The path may be that of another program's database: then not before sessions have a table in it.
+            if driver::is_ours(&link.connection)? {
+                file.make_private();
+            }
+            Self::new(Some(file), link).map(|store| Self { is_private: true, ..store })
         };
         open().map_err(failed("open its database"))
     }
@@ -203,9 +209,9 @@ impl SqliteStore {
         };
         let (readers, listings) = (Arc::new(readers), Arc::new(listings));
         let cache = Arc::new(Cache::new(file.clone()));
-        let writer = Writer::start(file, slot, [readers.clone(), listings.clone()], cache.clone())?;
-        let database = Database { readers, listings, writer, cache };
-        Ok(Self { database: Arc::new(database), durability: Durability::default(), statements: None })
+        let writer = Writer::start(file.clone(), slot, [readers.clone(), listings.clone()], cache.clone())?;
+        let database = Arc::new(Database { readers, listings, writer, cache, file });
+        Ok(Self { database, durability: Durability::default(), statements: None, is_private: false })
     }
 
     /// Sets what the writes of this handle, and of clones made from it, survive. The default is [`Durability::Full`].
@@ -279,17 +285,33 @@ impl Store for SqliteStore {
         let database = self.database.clone();
         let statements = Arc::new(TableStatements::new(table));
         let table = table.clone();
-        let prepare =
-            move || database.writer.with_connection(|connection| driver::prepare_table(connection, &table));
-        run_blocking("prepare its table", prepare).await?;
+        let prepare = move || {
+            database.writer.with_connection(|connection| {
+                driver::prepare_table(connection, &table)?;
+                Ok(connection.is_readonly(c"main")?)
+            })
+        };
+        if run_blocking("prepare its table", prepare).await? {
+            tracing::warn!(
+                path = self.database.file.as_ref().map(|file| tracing::field::display(file.path().display())),
+                "the database file is read-only: sessions are read, and no change of them is stored"
+            );
+        }
         self.statements = Some(statements);
         Ok(())
     }
 
     async fn claim(&self, table: &Table, bag: &str, _: Instant) -> Result<String, StoreError> {
         let (database, table, bag) = (self.database.clone(), table.name.clone(), bag.to_owned());
-        let claim =
-            move || database.writer.with_connection(|connection| driver::claim(connection, &table, &bag));
+        let is_private = self.is_private;
+        let claim = move || {
+            let owner =
+                database.writer.with_connection(|connection| driver::claim(connection, &table, &bag))?;
+            if let Some(file) = database.file.as_ref().filter(|_| is_private && owner == bag) {
+                file.make_private();
+            }
+            Ok(owner)
+        };
         run_blocking("note the bag of its table", claim).await
     }
 

@@ -9,7 +9,7 @@ const WIDTH: u64 = 360;
 const HEIGHT: u64 = 150;
 const LEFT: u64 = 40;
 const TOP: u64 = 10;
-const PLOT_WIDTH: u64 = 310;
+const PLOT_WIDTH: u64 = 300;
 const PLOT_HEIGHT: u64 = 115;
 
 /// How many times are written below the plot.
@@ -165,16 +165,11 @@ impl fmt::Display for Chart<'_> {
         for label in 0..LABELS {
             let place = times.len().saturating_sub(1) * label / (LABELS - 1);
             let Some(time) = times.get(place) else { continue };
-            let anchor = match label {
-                0 => "start",
-                label if label == LABELS - 1 => "end",
-                _ => "middle",
-            };
             let (x, _) = self.place(place, 0, top);
             let y = HEIGHT - 6;
             write!(
                 f,
-                "<text x=\"{}\" y=\"{y}\" text-anchor=\"{anchor}\">{}</text>",
+                "<text x=\"{}\" y=\"{y}\" text-anchor=\"middle\">{}</text>",
                 Tenths(x),
                 TimeOfDay(*time)
             )?;

@@ -29,17 +29,25 @@ const GROUPS_SHOWN: usize = 4;
 /// How many characters of a value a chart shows.
 const NAME: usize = 32;
 
-/// The names of the reasons of [`Event::Rejected`].
-pub(super) const REASONS: [&str; 9] = [
-    "malformed",
-    "duplicate",
-    "unknown",
-    "tampered",
-    "too_large",
-    "undecodable",
-    "address",
-    "user_agent",
-    "unknown_key",
+/// The names of the reasons of [`Event::Rejected`], and how a page says them.
+pub(super) const REASONS: [(&str, &str); 9] = [
+    ("malformed", "malformed"),
+    ("duplicate", "sent twice"),
+    ("unknown", "unknown"),
+    ("tampered", "tampered"),
+    ("too_large", "too large"),
+    ("undecodable", "not readable"),
+    ("address", "another address"),
+    ("user_agent", "another browser"),
+    ("unknown_key", "unknown key"),
+];
+
+/// The names of the causes of [`Event::Ended`], as in [`EndCause::ALL`], and how a page says them.
+pub(super) const CAUSES: [(&str, &str); EndCause::ALL.len()] = [
+    ("logged_out", "signed out"),
+    ("destroyed", "ended by the program"),
+    ("revoked", "revoked"),
+    ("replaced", "replaced"),
 ];
 
 /// The numbers of the last 24 hours, for a [`Console`](crate::Console): per minute the sessions that were created and ended, the
@@ -78,6 +86,8 @@ pub struct History {
 }
 
 struct Shared {
+    /// When it was made, in minutes since the unix epoch.
+    started: u32,
     minutes: Mutex<Box<[Minute]>>,
     /// The oldest first.
     groupings: Mutex<VecDeque<Grouping>>,
@@ -128,7 +138,8 @@ pub(super) struct Counts {
 pub(super) struct Interval {
     /// In minutes since the unix epoch.
     pub(super) begins: u32,
-    pub(super) counts: Counts,
+    /// `None` if it was over before the history was made.
+    pub(super) counts: Option<Counts>,
     /// The live sessions as they were counted last.
     pub(super) live: Option<u64>,
 }
@@ -148,9 +159,13 @@ enum Change {
 impl History {
     /// Makes a history in which nothing has happened.
     pub fn new() -> Self {
+        Self::since(minute_of(SystemTime::now().into()))
+    }
+
+    fn since(started: u32) -> Self {
         let minutes = Mutex::new(vec![Minute::default(); MINUTES].into_boxed_slice());
         let (groupings, is_observing) = (Mutex::default(), AtomicBool::new(false));
-        Self { shared: Arc::new(Shared { minutes, groupings, is_observing }) }
+        Self { shared: Arc::new(Shared { started, minutes, groupings, is_observing }) }
     }
 
     /// Returns the observer that fills it, for [`Builder::on_event`](crate::Builder::on_event).
@@ -191,7 +206,10 @@ impl History {
         let begin = end.saturating_sub(minutes);
         let mut intervals: Vec<_> = (begin..end)
             .step_by(per as usize)
-            .map(|begins| Interval { begins, ..Interval::default() })
+            .map(|begins| {
+                let is_over = begins + per <= self.shared.started;
+                Interval { begins, counts: (!is_over).then(Counts::default), live: None }
+            })
             .collect();
         let mut kept: Vec<Minute> = {
             let minutes = self.shared.lock();
@@ -201,7 +219,8 @@ impl History {
         for minute in kept {
             let place = (minute.begins - begin) / per;
             if let Some(interval) = intervals.get_mut(place as usize) {
-                interval.counts.add(&minute.counts);
+                // A clock that was set back counts before the start.
+                interval.counts.get_or_insert_default().add(&minute.counts);
                 interval.live = minute.live.or(interval.live);
             }
         }
@@ -326,7 +345,7 @@ impl Change {
             }
             Event::Expired { .. } => Self::Expired,
             Event::Rejected { reason, .. } => {
-                Self::Rejected(REASONS.iter().position(|name| *name == reason.name())?)
+                Self::Rejected(REASONS.iter().position(|(name, _)| *name == reason.name())?)
             }
             Event::Conflicted { .. } => Self::Conflicted,
             Event::Failed { .. } => Self::Failed,
@@ -340,8 +359,8 @@ impl Counts {
     /// Returns the numbers of all intervals together.
     pub(super) fn sum(intervals: &[Interval]) -> Self {
         let mut sum = Self::default();
-        for interval in intervals {
-            sum.add(&interval.counts);
+        for counts in intervals.iter().filter_map(|interval| interval.counts.as_ref()) {
+            sum.add(counts);
         }
         sum
     }
@@ -414,14 +433,15 @@ mod tests {
 
     #[test]
     fn what_has_happened_is_counted_in_its_minute() {
-        let (history, session) = (History::new(), SessionId::from_bytes([1; 32]));
+        let (history, session) = (History::since(NOW - 24 * 60), SessionId::from_bytes([1; 32]));
         for minute in [NOW, NOW - 59, NOW - 60] {
             note(&history, &Event::Created { session }, minute);
         }
         note(&history, &Event::Counted { live: 7 }, NOW - 30);
         let hour = history.last(at(NOW), 60, 1);
         assert_eq!((hour.len(), hour[0].begins, hour[59].begins), (60, NOW - 59, NOW));
-        assert_eq!((hour[0].counts.created, hour[58].counts.created, hour[59].counts.created), (1, 0, 1));
+        let created = |minute: usize| hour[minute].counts.map(|counts| counts.created);
+        assert_eq!([0, 58, 59].map(created), [Some(1), Some(0), Some(1)]);
         assert_eq!((hour[29].live, hour[30].live), (Some(7), None));
         assert_eq!(Counts::sum(&hour).created, 2);
         let day = history.last(at(NOW), 24 * 60, 15);
@@ -429,8 +449,31 @@ mod tests {
     }
 
     #[test]
+    fn what_was_before_the_start_is_not_known() {
+        let (history, session) = (History::since(NOW - 20), SessionId::from_bytes([1; 32]));
+        let known = |minutes, per| -> Vec<u32> {
+            let known = history.last(at(NOW), minutes, per);
+            known
+                .iter()
+                .filter(|interval| interval.counts.is_some())
+                .map(|interval| interval.begins)
+                .collect()
+        };
+        assert_eq!(known(60, 1), (NOW - 20..=NOW).collect::<Vec<_>>());
+        assert_eq!(
+            known(24 * 60, 15),
+            [NOW - 30, NOW - 15, NOW],
+            "the interval that it was made in is known"
+        );
+        note(&history, &Event::Created { session }, NOW - 40);
+        let hour = history.last(at(NOW), 60, 1);
+        assert_eq!(Counts::sum(&hour).created, 1, "nothing is lost when the clock is set back");
+        assert!(hour[20].counts.is_none());
+    }
+
+    #[test]
     fn a_minute_of_the_day_before_is_forgotten() {
-        let (history, session) = (History::new(), SessionId::from_bytes([1; 32]));
+        let (history, session) = (History::since(NOW - 24 * 60), SessionId::from_bytes([1; 32]));
         let day = 24 * 60;
         note(&history, &Event::Created { session }, NOW - day);
         assert_eq!(Counts::sum(&history.last(at(NOW), day, 1)), Counts::default());
@@ -441,7 +484,11 @@ mod tests {
 
     #[test]
     fn each_cause_and_each_reason_has_its_place() {
-        let (history, session) = (History::new(), SessionId::from_bytes([1; 32]));
+        let (history, session) = (History::since(NOW - 24 * 60), SessionId::from_bytes([1; 32]));
+        assert_eq!(
+            CAUSES.map(|(name, _)| name),
+            *EndCause::ALL.iter().map(|cause| cause.name()).collect::<Vec<_>>()
+        );
         for &cause in EndCause::ALL {
             note(&history, &Event::Ended { session, cause }, NOW);
         }
@@ -456,7 +503,7 @@ mod tests {
             Rejection::UserAgent,
             Rejection::UnknownKey,
         ] {
-            assert_eq!(REASONS[place_of(reason)], reason.name());
+            assert_eq!(REASONS[place_of(reason)].0, reason.name());
             note(&history, &Event::Rejected { session: None, reason }, NOW);
         }
         let counts = Counts::sum(&history.last(at(NOW), 60, 1));

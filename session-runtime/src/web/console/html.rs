@@ -55,6 +55,18 @@ pub(super) fn text_of(value: &Value) -> String {
     }
 }
 
+/// The name of a column as a label: `last_login` is `Last login`.
+pub(super) struct Label<'a>(pub(super) &'a str);
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut chars = self.0.chars();
+        let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+        Text(&first).fmt(f)?;
+        Text(&chars.as_str().replace('_', " ")).fmt(f)
+    }
+}
+
 /// Text that may be too long for a table.
 pub(super) struct Short<'a>(pub(super) &'a str);
 
@@ -190,6 +202,13 @@ mod tests {
         let agent = format!("{evil} Firefox/1.0 (X11; Linux)");
         let shown = Browser(&agent).to_string();
         assert!(shown.ends_with("\">Firefox on Linux</span>") && !shown.contains("<script>"), "{shown}");
+    }
+
+    #[test]
+    fn a_label_begins_with_a_capital_letter() {
+        let shown = ["tenant", "last_login", "User", "élan", ""].map(|name| Label(name).to_string());
+        assert_eq!(shown, ["Tenant", "Last login", "User", "Élan", ""]);
+        assert_eq!(Label("<a_\"b").to_string(), "&lt;a &quot;b");
     }
 
     #[test]

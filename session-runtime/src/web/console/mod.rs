@@ -221,7 +221,10 @@ async fn revoke<V: Databag, T: Databag>(
         }
         Err(error) => {
             tracing::warn!(bag, ?viewer, by, "sessions were perhaps not ended in the console");
-            failed::<T>(&error)
+            failed::<T>(
+                &error,
+                "It could not be written: nothing, or not all, was ended. The log has the cause.",
+            )
         }
     }
 }
@@ -309,7 +312,8 @@ impl<T: Databag> Site<T> {
             _ => None,
         };
         let Some(session) = found else {
-            let text = "There is no live session of this id: it has ended, or expired, or continues under another id.";
+            let text = "There is no live session of this id that can be opened: it has ended, or expired, or continues under \
+                        another id, or its row is damaged, which `databag check` says.";
             return Ok((StatusCode::NOT_FOUND, pages::message(Self::BAG, "No such session", text)));
         };
         let details = Details {
@@ -393,21 +397,21 @@ fn number_of<N: FromStr>(parameters: &[Parameter], name: &str) -> Option<N> {
 fn answer<T: Databag>(shown: Result<(StatusCode, String), Error>) -> HttpResponse {
     match shown {
         Ok((status, html)) => page(status, html),
-        Err(error) => failed::<T>(&error),
+        Err(error) => {
+            let text = "Nothing is known of the sessions now; try again in a moment. The log has the cause.";
+            failed::<T>(&error, text)
+        }
     }
 }
 
-/// Says that the sessions cannot be shown; the log says why.
-fn failed<T: Databag>(error: &Error) -> HttpResponse {
+/// Says that the sessions cannot be shown or ended, and of a store that does not answer what follows; the log says why.
+fn failed<T: Databag>(error: &Error, unavailable: &str) -> HttpResponse {
     let (bag, status) = (T::SCHEMA.name, error.status_code());
     tracing::warn!(bag, error = %ErrorChain(error), "the console could not be served");
     let usage = error.to_string();
     let (title, text) = match error {
         Error::Usage(_) => ("Not with this store", usage.as_str()),
-        _ if status == StatusCode::SERVICE_UNAVAILABLE => (
-            "The store does not answer",
-            "Nothing is known of the sessions now; try again in a moment. The log has the cause.",
-        ),
+        _ if status == StatusCode::SERVICE_UNAVAILABLE => ("The store does not answer", unavailable),
         _ => ("That failed", "The log has the cause."),
     };
     let mut response = page(status, pages::message(bag, title, text));

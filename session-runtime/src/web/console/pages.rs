@@ -7,11 +7,10 @@ use std::fmt::{self, Write as _};
 use super::chart::{Chart, Line, Meaning, TimeOfDay};
 use super::filter::{Facet, HiddenFields, Link, Parameter, Search, Shown, parameter};
 use super::groups::Grouped;
-use super::history::{Counts, GroupsOverTime, Interval, REASONS};
-use super::html::{Browser, Id, Moment, Short, Span, Text, Utc};
+use super::history::{CAUSES, Counts, GroupsOverTime, Interval, REASONS};
+use super::html::{Browser, Id, Label, Moment, Short, Span, Text, Utc};
 use crate::bag::schema::{Field, Role};
 use crate::clock::Timestamp;
-use crate::engine::event::EndCause;
 use crate::token::SessionId;
 
 /// How many sessions a page of the list has.
@@ -115,10 +114,8 @@ impl Overview<'_> {
         body.push_str("</dl><div class=\"charts\">");
         self.charts(&mut body);
         body.push_str("</div><div class=\"charts\">");
-        let causes = EndCause::ALL.iter().map(|cause| cause.name()).zip(counts.ended);
-        breakdown(&mut body, "Ended, by cause", "Cause", causes);
-        let reasons = REASONS.into_iter().zip(counts.rejected);
-        breakdown(&mut body, "Not accepted, by reason", "Reason", reasons);
+        breakdown(&mut body, "Ended, by cause", "Cause", CAUSES.into_iter().zip(counts.ended));
+        breakdown(&mut body, "Not accepted, by reason", "Reason", REASONS.into_iter().zip(counts.rejected));
         body.push_str("</div>");
         self.table(&mut body);
         body.push_str(
@@ -149,7 +146,7 @@ impl Overview<'_> {
         for (id, title, lines) in [
             ("live", "Live sessions", vec![live]),
             ("begun", "Created and ended", begun.into()),
-            ("rejected", "Tokens that are not accepted", rejected.into()),
+            ("rejected", "Tokens not accepted", rejected.into()),
             ("trouble", "Conflicts and failures", trouble.into()),
         ] {
             let _ = write!(body, "{}", Chart { id, title, times: &times, lines });
@@ -157,7 +154,7 @@ impl Overview<'_> {
     }
 
     fn events(&self, name: &'static str, number: fn(&Counts) -> u64) -> Line<'static> {
-        let points = self.intervals.iter().map(|interval| Some(number(&interval.counts))).collect();
+        let points = self.intervals.iter().map(|interval| interval.counts.as_ref().map(number)).collect();
         Line { name, meaning: Meaning::Events, points }
     }
 
@@ -174,31 +171,42 @@ impl Overview<'_> {
              <th scope=\"col\">Conflicts</th><th scope=\"col\">Failures</th></tr></thead><tbody>",
         );
         for Interval { begins, counts, live } in self.intervals.iter().rev() {
-            let live = live.map_or_else(|| "–".to_owned(), |live| live.to_string());
-            let _ = write!(
-                body,
-                "<tr><th scope=\"row\">{}</th><td>{live}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-                TimeOfDay(*begins),
-                counts.created,
-                counts.all_ended(),
-                counts.all_rejected(),
-                counts.expired,
-                counts.conflicts,
-                counts.failures,
-            );
+            let events = |counts: Counts| {
+                [
+                    counts.created.into(),
+                    counts.all_ended(),
+                    counts.all_rejected(),
+                    counts.expired.into(),
+                    counts.conflicts.into(),
+                    counts.failures.into(),
+                ]
+            };
+            let _ = write!(body, "<tr><th scope=\"row\">{}</th>", TimeOfDay(*begins));
+            for number in
+                [*live].into_iter().chain(counts.map_or([None; 6], |counts| events(counts).map(Some)))
+            {
+                let number = number.map_or_else(|| "–".to_owned(), |number| number.to_string());
+                let _ = write!(body, "<td>{number}</td>");
+            }
+            body.push_str("</tr>");
         }
         body.push_str("</tbody></table></div></details>");
     }
 }
 
-fn breakdown(body: &mut String, title: &str, column: &str, rows: impl Iterator<Item = (&'static str, u32)>) {
+fn breakdown(
+    body: &mut String,
+    title: &str,
+    column: &str,
+    rows: impl Iterator<Item = ((&'static str, &'static str), u32)>,
+) {
     let _ = write!(
         body,
         "<section class=\"card\"><h2>{title}</h2><table class=\"numbers\"><thead><tr><th scope=\"col\">{column}</th>\
          <th scope=\"col\">Number</th></tr></thead><tbody>"
     );
-    for (name, number) in rows {
-        let _ = write!(body, "<tr><th scope=\"row\"><code>{name}</code></th><td>{number}</td></tr>");
+    for ((_, words), number) in rows {
+        let _ = write!(body, "<tr><th scope=\"row\">{words}</th><td>{number}</td></tr>");
     }
     body.push_str("</tbody></table></section>");
 }
@@ -234,12 +242,12 @@ impl List<'_> {
         self.pages(&mut body);
         if let Some(total @ 1..) = total.filter(|_| search.is_exact()) {
             let link = Link { page: "revoke", terms: &search.terms };
-            let which = if search.terms.is_empty() { "all" } else { "these" };
-            let _ = write!(
-                body,
-                "<p><a class=\"button quiet\" href=\"{link}\">End {which} {} …</a></p>",
-                sessions(total, "", "").trim_end()
-            );
+            let which = match total {
+                1 => "this session".to_owned(),
+                _ if search.terms.is_empty() => format!("all {total} sessions"),
+                _ => format!("these {total} sessions"),
+            };
+            let _ = write!(body, "<p><a class=\"button quiet\" href=\"{link}\">End {which} …</a></p>");
         }
         layout(self.bag, "list", "Sessions", &body)
     }
@@ -248,11 +256,11 @@ impl List<'_> {
         let typed = |name: &str| Text(parameter(self.parameters, name).unwrap_or_default());
         body.push_str(
             "<form class=\"card search\" method=\"get\" action=\"list\" role=\"search\"><label>Session \
-             <input name=\"id\" autocomplete=\"off\" spellcheck=\"false\" placeholder=\"the id or its beginning\" value=\"",
+             <input name=\"id\" autocomplete=\"off\" spellcheck=\"false\" placeholder=\"beginning of the id\" value=\"",
         );
         let _ = write!(body, "{}\"></label>", typed("id"));
         for Facet { key, label, .. } in self.facets {
-            let (key, label, value) = (Text(key), Text(label), typed(key));
+            let (key, label, value) = (Text(key), Label(label), typed(key));
             let _ = write!(
                 body,
                 "<label>{label} <input name=\"{key}\" autocomplete=\"off\" value=\"{value}\"></label>"
@@ -265,7 +273,7 @@ impl List<'_> {
             let _ = write!(
                 body,
                 "<p class=\"hint\">Only sessions without a value of “{}”.</p>",
-                Text(facet.label)
+                Label(facet.label)
             );
         }
         body.push_str(
@@ -274,23 +282,31 @@ impl List<'_> {
     }
 
     fn summary(&self, body: &mut String) {
-        let (shown, first) = (self.entries.len(), u64::from(self.number * PAGE) + 1);
+        let (shown, before) = (self.entries.len() as u64, u64::from(self.number * PAGE));
         let text = match self.total {
             None if shown == 0 => "No session has such an id.".to_owned(),
-            None => format!(
-                "{} with such an id, at most {PAGE} are shown.",
-                sessions(shown as u64, "", "").trim_end()
-            ),
-            Some(0) => "No session matches.".to_owned(),
-            Some(total) if shown == 0 => {
-                format!(
-                    "{}; none of this page can be shown. If they have not ended meanwhile, the log says why.",
-                    sessions(total, "matches", "match")
-                )
+            None => {
+                format!("{} with such an id, at most {PAGE} are shown.", sessions(shown, "", "").trim_end())
             }
+            Some(0) => "No session matches.".to_owned(),
             Some(total) => {
-                let last = first + shown as u64 - 1;
-                format!("{}; {first} to {last}, the newest first.", sessions(total, "matches", "match"))
+                let all = if self.search.terms.is_empty() {
+                    sessions(total, "", "").trim_end().to_owned()
+                } else {
+                    sessions(total, "matches", "match")
+                };
+                let last = total.min(before + u64::from(PAGE));
+                if shown < last.saturating_sub(before) {
+                    format!(
+                        "{all}; unless they have just ended, some cannot be opened: <code>databag check</code> names them."
+                    )
+                } else if total > u64::from(PAGE) {
+                    format!("{all}; {} to {last}, the newest first.", before + 1)
+                } else if total > 1 {
+                    format!("{all}, the newest first.")
+                } else {
+                    format!("{all}.")
+                }
             }
         };
         let _ = write!(body, "<p class=\"summary\">{text}</p>");
@@ -303,7 +319,7 @@ impl List<'_> {
             "<section class=\"card\"><table class=\"stack\" role=\"table\"><thead role=\"rowgroup\"><tr role=\"row\"><th role=\"columnheader\" scope=\"col\">Session</th>",
         );
         for facet in self.facets {
-            let _ = write!(body, "<th role=\"columnheader\" scope=\"col\">{}</th>", Text(facet.label));
+            let _ = write!(body, "<th role=\"columnheader\" scope=\"col\">{}</th>", Label(facet.label));
         }
         if has_browser {
             body.push_str("<th role=\"columnheader\" scope=\"col\">Browser</th>");
@@ -319,7 +335,7 @@ impl List<'_> {
                 Id(id)
             );
             for (facet, value) in self.facets.iter().zip(&entry.values) {
-                let _ = write!(body, "<td role=\"cell\" data-label=\"{}\">", Text(facet.label));
+                let _ = write!(body, "<td role=\"cell\" data-label=\"{}\">", Label(facet.label));
                 linked(body, facet, value);
                 body.push_str("</td>");
             }
@@ -415,7 +431,7 @@ impl Details<'_> {
         );
         let _ = write!(body, "<div><dt>Id</dt><dd><code>{id}</code></dd></div>");
         for (facet, value) in self.facets.iter().zip(&entry.values) {
-            let _ = write!(body, "<div><dt>{}</dt><dd>", Text(facet.label));
+            let _ = write!(body, "<div><dt>{}</dt><dd>", Label(facet.label));
             linked(&mut body, facet, value);
             body.push_str("</dd></div>");
         }
@@ -427,7 +443,7 @@ impl Details<'_> {
         body.push_str("</dd></div>");
         let times = [
             ("Created", Some(entry.created)),
-            ("Logged in", entry.authenticated),
+            ("Signed in", entry.authenticated),
             ("Last used", Some(entry.last_used)),
             ("Expires", Some(entry.expires)),
         ];
@@ -471,8 +487,8 @@ impl Details<'_> {
     /// What a session of this bag holds: names alone.
     fn fields(&self, body: &mut String) {
         body.push_str(
-            "<section class=\"card\"><h2>Fields</h2><p class=\"hint\">What a session of this kind holds. Of the record the \
-             console shows nothing but the browser and the times, and of a blind column nothing.</p><table class=\"stack\" role=\"table\"><thead role=\"rowgroup\"><tr role=\"row\"><th role=\"columnheader\" scope=\"col\">Field</th>\
+            "<section class=\"card\"><h2>Fields</h2><p class=\"hint\">What a session of this kind holds. Values are \
+             sealed: the console shows only columns, the browser and the times.</p><table class=\"stack\" role=\"table\"><thead role=\"rowgroup\"><tr role=\"row\"><th role=\"columnheader\" scope=\"col\">Field</th>\
              <th role=\"columnheader\" scope=\"col\">Kept in</th><th role=\"columnheader\" scope=\"col\">Until</th></tr></thead><tbody role=\"rowgroup\">",
         );
         for field in self.fields {
@@ -518,7 +534,7 @@ impl<'a> Groups<'a> {
         for facet in facets {
             let terms = [("by".to_owned(), facet.key.clone())];
             let (link, current) = (Link { page: "groups", terms: &terms }, current(facet.key == by.key));
-            let _ = write!(body, "<a href=\"{link}\"{current}>{}</a>", Text(facet.label));
+            let _ = write!(body, "<a href=\"{link}\"{current}>{}</a>", Label(facet.label));
         }
         let Grouped { groups, read, total } = grouped;
         let _ = write!(body, "</nav><p class=\"summary\">{}", sessions(*total, "is live", "are live"));
@@ -534,18 +550,11 @@ impl<'a> Groups<'a> {
         };
         let lines = lines.iter().map(line).collect();
         let chart = Chart { id: "groups", title: "The largest groups in the last day", times, lines };
-        let _ = write!(body, "{chart}");
-        if !is_followed {
-            body.push_str(
-                "<p class=\"hint\">Only what is now is known yet: <code>history.follow(&amp;sessions)</code> in the application groups the \
-                 sessions every 15 minutes.</p>",
-            );
-        }
         let _ = write!(
             body,
-            "<section class=\"card\"><table class=\"groups\"><thead><tr><th scope=\"col\">{}</th>\
+            "<div class=\"charts\">{chart}<section class=\"card\"><table class=\"groups\"><thead><tr><th scope=\"col\">{}</th>\
              <th scope=\"col\">Sessions</th><td></td></tr></thead><tbody>",
-            Text(by.label)
+            Label(by.label)
         );
         let largest = grouped.of_all().next().map_or(1, |(_, number)| number.max(1));
         for (value, number) in grouped.of_all().take(GROUPS) {
@@ -567,7 +576,13 @@ impl<'a> Groups<'a> {
         if let Some(more) = groups.len().checked_sub(GROUPS).filter(|more| *more > 0) {
             let _ = write!(body, "<p class=\"hint\">And {more} smaller ones.</p>");
         }
-        body.push_str("</section>");
+        body.push_str("</section></div>");
+        if !is_followed {
+            body.push_str(
+                "<p class=\"hint\">Only what is now is known yet: <code>history.follow(&amp;sessions)</code> in the application groups the \
+                 sessions every 15 minutes.</p>",
+            );
+        }
         layout(bag, "groups", "Groups", &body)
     }
 }
@@ -609,13 +624,13 @@ impl Confirmation<'_> {
                     "none" => write!(
                         body,
                         "<li>without a value of “{}”</li>",
-                        Text(label(value).unwrap_or_default())
+                        Label(label(value).unwrap_or_default())
                     ),
                     "id" => write!(body, "<li>the session <code>{}</code></li>", Text(value)),
                     name => write!(
                         body,
                         "<li>{}: <strong>{}</strong></li>",
-                        Text(label(name).unwrap_or_default()),
+                        Label(label(name).unwrap_or_default()),
                         Short(value)
                     ),
                 };
@@ -695,7 +710,7 @@ fn layout(bag: &str, page: &str, title: &str, body: &str) -> String {
 </head>
 <body>
 <a class="skip" href="#main">To the content</a>
-<header><p class="brand">Sessions of <code>{bag}</code></p><nav aria-label="Pages">{links}</nav></header>
+<header><p class="brand">Sessions of <code>{bag}</code></p><nav aria-label="Pages">{links}</nav><a href="/">To the site</a></header>
 <main id="main">{body}</main>
 </body>
 </html>

@@ -44,10 +44,15 @@ async fn the_access_of_other_users_to_a_database_is_removed() {
         let file = folder.path().join(format!("sessions.db{suffix}"));
         fs::set_permissions(file, fs::Permissions::from_mode(0o664)).unwrap();
     }
-    let _store = open(&path, &table()).await.unwrap();
-    for suffix in ["", "-wal", "-shm"] {
-        assert_eq!(mode(&folder.path().join(format!("sessions.db{suffix}"))), 0o600, "{suffix}");
-    }
+    let modes =
+        || ["", "-wal", "-shm"].map(|suffix| mode(&folder.path().join(format!("sessions.db{suffix}"))));
+    let store = open(&path, &table()).await.unwrap();
+    assert_eq!(modes(), [0o664; 3], "it may be the database of another program");
+    assert_eq!(store.claim(&table(), "shop", soon()).await.unwrap(), "shop");
+    assert_eq!(modes(), [0o600; 3]);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
+    let _store = SqliteStore::open(&path).unwrap();
+    assert_eq!(modes(), [0o600; 3], "it has sessions");
 }
 
 #[cfg(unix)]
