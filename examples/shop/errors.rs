@@ -4,13 +4,14 @@
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, ContentType, HeaderValue, TryIntoHeaderValue as _, VARY};
-use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web;
 use serde::Serialize;
+use session_runtime::NotAllowed;
 
-use crate::{CONSOLE, Shop, Wanted, pages};
+use crate::{Shop, Wanted, pages};
 
 #[derive(Serialize)]
 struct Problem<'a> {
@@ -33,6 +34,7 @@ pub(crate) async fn explain<B: MessageBody + 'static>(
         return Ok(answer);
     }
     let (request, answer) = answer.into_parts();
+    let is_not_allowed = answer.error().is_some_and(|error| error.as_error::<NotAllowed>().is_some());
     let (mut answer, body) = answer.into_parts();
     let text = body.try_into_bytes().unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
@@ -42,10 +44,9 @@ pub(crate) async fn explain<B: MessageBody + 'static>(
     let (content_type, body) = match Wanted::by(&request) {
         Wanted::Page => {
             let shop = request.app_data::<web::Data<Shop>>().expect("every request has it");
-            let is_console = status == StatusCode::FORBIDDEN
-                && request.method() == Method::GET
-                && request.path().starts_with(CONSOLE);
-            let page = if is_console { pages::no_operator(shop) } else { pages::error(shop, status, detail) };
+            // The console alone asks for a condition.
+            let page =
+                if is_not_allowed { pages::no_operator(shop) } else { pages::error(shop, status, detail) };
             (ContentType::html(), page)
         }
         Wanted::Json => {

@@ -456,7 +456,15 @@ async fn register<T: Databag>(engine: &Arc<Engine>, table: &Table) -> Result<(),
     };
     for twin in twins {
         let Some(other) = twin.engine.upgrade() else { continue };
-        if engine.shares_sessions_with(&other, table).await? {
+        let shared = engine.shares_sessions_with(&other, table).await.inspect_err(|_| {
+            let (bag, twin) = (type_name::<T>(), twin.type_name);
+            tracing::error!(
+                bag,
+                twin,
+                "it is not known whether two bags of one name and table have one store"
+            );
+        });
+        if shared? {
             return Err(Error::Config(format!(
                 "the bags `{}` and `{}` are both `{name}` in the table `{table_name}` of one store, so the sessions of one would open \
                  as those of the other: give one of them a name or a table of its own, `#[databag(name = \"..\", table = \"..\")]`",

@@ -620,8 +620,8 @@ struct Skipped {
 }
 
 impl Skipped {
-    fn of<T>(call: &'static str) -> Self {
-        Self { bag: std::any::type_name::<T>(), call, count: 0 }
+    fn of<T: Databag>(call: &'static str) -> Self {
+        Self { bag: T::SCHEMA.name, call, count: 0 }
     }
 
     fn note(&mut self, id: SessionId, reason: &(dyn std::error::Error + 'static)) {

@@ -444,6 +444,35 @@ async fn a_column_of_a_type_of_the_programs_own_is_said_to_be_not_compared() {
     assert!(changed.stderr.contains("the column `user_id`"), "{changed:?}");
 }
 
+#[derive(Databag)]
+#[databag(name = "tests/Named", table = "cli_named")]
+struct Named {
+    #[databag(user_id)]
+    user: Option<String>,
+    /// Two columns that have each other's names.
+    #[databag(column = "far")]
+    near: i64,
+    #[databag(column = "near")]
+    far: i64,
+}
+
+#[tokio::test]
+async fn a_stranger_who_was_made_a_user_is_a_fault_and_a_column_of_another_name_is_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("sessions.db");
+    let key = key();
+    let store = SqliteStore::open(&path).expect("it opens");
+    let keyring = Keyring::parse(&key).expect("good keys");
+    let sessions = Sessions::<Named>::builder(store).keyring(keyring).build().await.expect("it builds");
+    sessions.create(Named { user: None, near: 1, far: 2 }).await.expect("it is stored");
+    let tool = Tool::new(&format!("sqlite:{}", path.display())).table("cli_named").keys(&key);
+    assert_eq!(tool.json(&["check"])["live"], json!(1));
+    let database = Connection::open(&path).expect("it opens");
+    database.execute("UPDATE cli_named SET user_id = 'root'", []).expect("it is changed");
+    let printed = tool.run(&["check", "--json"], 3);
+    assert!(printed.stdout.contains("the column `user_id`"), "{printed:?}");
+}
+
 #[tokio::test]
 async fn work_is_finished_without_a_reader() {
     let folder = tempfile::tempdir().expect("a folder");

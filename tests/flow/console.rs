@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use actix_web::test::{TestRequest, init_service};
 use actix_web::{App, web};
-use databag_tests::{Browser, Call, Fault, Site, Watch, Watched};
+use databag_tests::{Browser, Call, Fault, Logs, Site, Watch, Watched};
 use session_runtime::{
     AnyStore, Cleanup, Console, CookieStore, Databag, History, Keyring, Session, SessionId,
     SessionMiddleware, Sessions, SqliteStore,
@@ -235,8 +235,11 @@ async fn only_a_form_of_the_console_ends_a_session() {
     }
     assert!(office.is_live(dana).await);
     assert!(!shown(&admin, &format!("session?id={id}")).await.contains("signs you out"));
+    let (logs, _guard) = Logs::of_this_thread();
     let ended = admin.submit(&page, &revoke, &[]).await;
     assert_eq!(ended.status, 200);
+    assert_eq!(logs.lines(&["INFO", "sessions were ended", &format!("by=\"id={}\"", &id[..8])]).len(), 1);
+    assert!(!logs.text().contains(&id[..9]), "{}", logs.text());
     assert!(ended.body.contains("1 session was ended.") && !office.is_live(dana).await, "{}", ended.body);
     assert_eq!(admin.get(&page).await.status, 404);
 }

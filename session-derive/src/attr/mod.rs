@@ -189,7 +189,8 @@ fn read_entries<A: Attributes>(read: &mut A, input: ParseStream<'_>, errors: &Er
             Ok(key) => match read.slot(&key.to_string()) {
                 Some(slot) => slot.fill(key, input, errors).is_some(),
                 None => {
-                    let meant = unknown::<A>(&key, errors);
+                    // Of a struct nothing else depends on its attributes.
+                    let meant = unknown::<A>(&key, errors).filter(|_| A::PLACE == FieldAttrs::PLACE);
                     if let Some(slot) = meant.and_then(|meant| read.slot(meant)) {
                         // Read as what it was meant to be: what needs it is not reported as well.
                         slot.fill(key, input, &Errors::default());

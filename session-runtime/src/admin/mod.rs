@@ -456,15 +456,31 @@ impl SessionTable {
         let projected = projected.iter().zip(&row.columns);
         let projected =
             projected.map(|(column, value)| (column.name.as_str(), column.ty, value.as_ref(), false));
+        let is_role = |name: &str| self.table.projected.iter().all(|column| column.name != name);
         let tags: Vec<_> = self.names().map(tag).collect();
         let left: Vec<_> =
             record.fields.iter().filter(|field| field.projected && !tags.contains(&field.tag)).collect();
         let mut not_compared = Vec::new();
         for (name, ty, value, has_role) in user.chain(address).chain(projected) {
             let hash = |value: &Value| Some(own?.hash(self.blind_column(name), value));
-            let compared = |field: &OutlinedField| compare(&field.value, ty, value, hash);
+            let compared = |field: &OutlinedField| match value {
+                // The field of a role is an `Option`, and this is `None`.
+                Some(_) if has_role && field.value == [0] => Match::Different,
+                value => compare(&field.value, ty, value, hash),
+            };
             let found = match record.fields.iter().find(|field| field.tag == tag(name)) {
-                Some(field) if field.projected => compared(field),
+                Some(field) if field.projected => match compared(field) {
+                    // The field of that name may have another column; those of roles are seldom named so.
+                    Match::Different if value.is_some() || !is_role(name) => {
+                        let others = record.fields.iter().filter(|field| field.projected);
+                        if others.map(compared).any(|found| found == Match::Same) {
+                            Match::Unknown
+                        } else {
+                            Match::Different
+                        }
+                    }
+                    found => found,
+                },
                 // It had no column when the record was written.
                 Some(_) => continue,
                 None if left.is_empty() => continue,

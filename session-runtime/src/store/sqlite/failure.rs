@@ -11,9 +11,8 @@ use crate::store::sql::Mismatch;
 /// SQLite's own messages show none either, because values are bound and never part of a statement.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// Its source would say the same once more.
     #[error("{}", text(.0))]
-    Sqlite(rusqlite::Error),
+    Sqlite(#[from] rusqlite::Error),
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
     #[error("the database file {path:?} cannot be created; does its folder exist?")]
@@ -64,12 +63,6 @@ fn text(error: &rusqlite::Error) -> String {
             format!("{error}: nothing of this is stored; make room on the disk of the database")
         }
         _ => error.to_string(),
-    }
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
     }
 }
 

@@ -285,11 +285,16 @@ impl Store for SqliteStore {
         let database = self.database.clone();
         let statements = Arc::new(TableStatements::new(table));
         let table = table.clone();
+        let is_private = self.is_private;
         let prepare = move || {
-            database.writer.with_connection(|connection| {
+            let is_readonly = database.writer.with_connection(|connection| {
                 driver::prepare_table(connection, &table)?;
                 Ok(connection.is_readonly(c"main")?)
-            })
+            })?;
+            if let Some(file) = database.file.as_ref().filter(|_| is_private) {
+                file.make_private();
+            }
+            Ok(is_readonly)
         };
         if run_blocking("prepare its table", prepare).await? {
             tracing::warn!(
@@ -303,15 +308,8 @@ impl Store for SqliteStore {
 
     async fn claim(&self, table: &Table, bag: &str, _: Instant) -> Result<String, StoreError> {
         let (database, table, bag) = (self.database.clone(), table.name.clone(), bag.to_owned());
-        let is_private = self.is_private;
-        let claim = move || {
-            let owner =
-                database.writer.with_connection(|connection| driver::claim(connection, &table, &bag))?;
-            if let Some(file) = database.file.as_ref().filter(|_| is_private && owner == bag) {
-                file.make_private();
-            }
-            Ok(owner)
-        };
+        let claim =
+            move || database.writer.with_connection(|connection| driver::claim(connection, &table, &bag));
         run_blocking("note the bag of its table", claim).await
     }
 

@@ -243,7 +243,9 @@ impl Search {
             .terms
             .iter()
             .map(|(name, value)| match name.as_str() {
-                "id" | "none" => format!("{name}={value}"),
+                // As the log shows all ids.
+                "id" => format!("id={}", value.get(..8).unwrap_or(value)),
+                "none" => format!("none={value}"),
                 name => name.to_owned(),
             })
             .collect();

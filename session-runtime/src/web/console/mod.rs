@@ -220,7 +220,8 @@ async fn revoke<V: Databag, T: Databag>(
             page(StatusCode::OK, pages::ended(bag, ended))
         }
         Err(error) => {
-            tracing::warn!(bag, ?viewer, by, "sessions were perhaps not ended in the console");
+            let cause = ErrorChain(&error);
+            tracing::warn!(bag, ?viewer, by, error = %cause, "sessions were perhaps not ended in the console");
             failed::<T>(
                 &error,
                 "It could not be written: nothing, or not all, was ended. The log has the cause.",
@@ -267,7 +268,7 @@ impl<T: Databag> Site<T> {
             // The store knows no place in this order, so the pages before are read again.
             let page = Page::newest((number + 1) * PAGE);
             let mut rows = self.sessions.rows(self.sessions.live(search.filter.clone()), page).await?;
-            let rows = rows.split_off((number * PAGE) as usize % (rows.len() + 1));
+            let rows = rows.split_off(rows.len().min((number * PAGE) as usize));
             (self.sessions.open_rows(rows)?, Some(total))
         };
         let entries: Vec<_> = found.iter().map(|session| self.entry(session)).collect();
@@ -292,7 +293,7 @@ impl<T: Databag> Site<T> {
         let found = match self.shown.get(place) {
             Some(by) => {
                 let grouped = group(&self.sessions, slice::from_ref(by)).await?.pop().unwrap_or_default();
-                let over_time = self.history.groups(SystemTime::now().into(), place, &grouped);
+                let over_time = self.history.groups(Self::BAG, SystemTime::now().into(), place, &grouped);
                 Some((by, grouped, over_time))
             }
             None => None,
@@ -398,16 +399,17 @@ fn answer<T: Databag>(shown: Result<(StatusCode, String), Error>) -> HttpRespons
     match shown {
         Ok((status, html)) => page(status, html),
         Err(error) => {
+            let bag = T::SCHEMA.name;
+            tracing::warn!(bag, error = %ErrorChain(&error), "the console could not be served");
             let text = "Nothing is known of the sessions now; try again in a moment. The log has the cause.";
             failed::<T>(&error, text)
         }
     }
 }
 
-/// Says that the sessions cannot be shown or ended, and of a store that does not answer what follows; the log says why.
+/// Says that the sessions cannot be shown or ended, and of a store that does not answer what follows.
 fn failed<T: Databag>(error: &Error, unavailable: &str) -> HttpResponse {
     let (bag, status) = (T::SCHEMA.name, error.status_code());
-    tracing::warn!(bag, error = %ErrorChain(error), "the console could not be served");
     let usage = error.to_string();
     let (title, text) = match error {
         Error::Usage(_) => ("Not with this store", usage.as_str()),

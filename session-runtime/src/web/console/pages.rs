@@ -487,8 +487,8 @@ impl Details<'_> {
     /// What a session of this bag holds: names alone.
     fn fields(&self, body: &mut String) {
         body.push_str(
-            "<section class=\"card\"><h2>Fields</h2><p class=\"hint\">What a session of this kind holds. Values are \
-             sealed: the console shows only columns, the browser and the times.</p><table class=\"stack\" role=\"table\"><thead role=\"rowgroup\"><tr role=\"row\"><th role=\"columnheader\" scope=\"col\">Field</th>\
+            "<section class=\"card\"><h2>Fields</h2><p class=\"hint\">What a session of this kind holds. The \
+             console shows only columns, the browser and the times.</p><table class=\"stack\" role=\"table\"><thead role=\"rowgroup\"><tr role=\"row\"><th role=\"columnheader\" scope=\"col\">Field</th>\
              <th role=\"columnheader\" scope=\"col\">Kept in</th><th role=\"columnheader\" scope=\"col\">Until</th></tr></thead><tbody role=\"rowgroup\">",
         );
         for field in self.fields {
@@ -524,7 +524,7 @@ impl<'a> Groups<'a> {
     pub(super) fn page(&self) -> String {
         let Self { bag, facets, found } = *self;
         let mut body = String::from("<h1>Groups</h1>");
-        let Some((by, grouped, GroupsOverTime { times, lines })) = found else {
+        let Some((by, grouped, GroupsOverTime { times, lines, is_followed })) = found else {
             body.push_str(
                 "<p class=\"summary\">No field of this bag has a column whose values may be shown.</p>",
             );
@@ -542,7 +542,6 @@ impl<'a> Groups<'a> {
             let _ = write!(body, ": the groups are estimated from {read} of them, taken at random");
         }
         body.push_str(".</p>");
-        let is_followed = lines.iter().any(|(_, points)| points.iter().flatten().count() > 1);
         let line = |(name, points): &'a (String, Vec<Option<u64>>)| Line {
             name,
             meaning: Meaning::Level,
@@ -577,7 +576,7 @@ impl<'a> Groups<'a> {
             let _ = write!(body, "<p class=\"hint\">And {more} smaller ones.</p>");
         }
         body.push_str("</section></div>");
-        if !is_followed {
+        if !*is_followed {
             body.push_str(
                 "<p class=\"hint\">Only what is now is known yet: <code>history.follow(&amp;sessions)</code> in the application groups the \
                  sessions every 15 minutes.</p>",

@@ -46,9 +46,12 @@ async fn the_access_of_other_users_to_a_database_is_removed() {
     }
     let modes =
         || ["", "-wal", "-shm"].map(|suffix| mode(&folder.path().join(format!("sessions.db{suffix}"))));
-    let store = open(&path, &table()).await.unwrap();
-    assert_eq!(modes(), [0o664; 3], "it may be the database of another program");
+    let mut store = SqliteStore::open(&path).unwrap();
+    let foreign = Table::new("t");
+    assert!(store.prepare(&foreign, TIMEOUT).await.is_err(), "it is a table of the other program");
+    assert_eq!(modes(), [0o664; 3]);
     assert_eq!(store.claim(&table(), "shop", soon()).await.unwrap(), "shop");
+    store.prepare(&table(), TIMEOUT).await.unwrap();
     assert_eq!(modes(), [0o600; 3]);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
     let _store = SqliteStore::open(&path).unwrap();
