@@ -99,7 +99,7 @@ mod tests {
         };
         let (ada, bob) = (log_in("ada").await, log_in("bob").await);
         assert_eq!(bob.get("/admin/sessions/list").await.status, 403);
-        assert!(ada.get("/admin/sessions/list").await.body.contains("2 sessions match"));
+        assert!(ada.get("/admin/sessions/list").await.body.contains("2 sessions, the newest first"));
         let confirmation = "/admin/sessions/revoke?user=bob";
         let ended = ada.submit(confirmation, confirmation, &[]).await;
         assert_eq!(ended.status, 200);
