@@ -141,6 +141,20 @@ pub enum Event {
     },
 }
 
+/// The reasons of [`Event::Rejected`]: all but the expiry, which is an event of its own.
+#[cfg(any(feature = "metrics", all(feature = "console", test)))]
+pub(crate) const REJECTED: [Rejection; 9] = [
+    Rejection::Malformed,
+    Rejection::Duplicate,
+    Rejection::Unknown,
+    Rejection::Tampered,
+    Rejection::TooLarge,
+    Rejection::Undecodable { field: None },
+    Rejection::Address,
+    Rejection::UserAgent,
+    Rejection::UnknownKey,
+];
+
 /// Makes an enum whose variants have stable names, for labels of metrics and for logs.
 macro_rules! named {
     ($(#[$meta:meta])* $enum:ident { $($(#[$of_variant:meta])* $variant:ident = $name:literal,)+ }) => {

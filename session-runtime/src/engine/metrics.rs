@@ -4,8 +4,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-use super::event::{EndCause, Event, Failure, Stage};
-use crate::error::Rejection;
+use super::event::{EndCause, Event, Failure, REJECTED, Stage};
 
 const LOADS: &str = "databag_loads_total";
 const REJECTIONS: &str = "databag_rejections_total";
@@ -78,17 +77,7 @@ fn begin(bag: &'static str) {
     for outcome in ["loaded", "expired", "rejected", "failed"] {
         count(LOADS, [("bag", bag), ("outcome", outcome)], 0);
     }
-    for reason in [
-        Rejection::Malformed,
-        Rejection::Duplicate,
-        Rejection::Unknown,
-        Rejection::Tampered,
-        Rejection::TooLarge,
-        Rejection::Undecodable { field: None },
-        Rejection::Address,
-        Rejection::UserAgent,
-        Rejection::UnknownKey,
-    ] {
+    for reason in REJECTED {
         count(REJECTIONS, [("bag", bag), ("reason", reason.name())], 0);
     }
     for cause in EndCause::ALL {

@@ -431,6 +431,7 @@ async fn follow<T: Databag>(sessions: impl Fn() -> Option<Sessions<T>>, history:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::event::REJECTED;
     use crate::error::Rejection;
     use crate::token::SessionId;
 
@@ -505,17 +506,7 @@ mod tests {
         for &cause in EndCause::ALL {
             note(&history, &Event::Ended { session, cause }, NOW);
         }
-        for reason in [
-            Rejection::Malformed,
-            Rejection::Duplicate,
-            Rejection::Unknown,
-            Rejection::Tampered,
-            Rejection::TooLarge,
-            Rejection::Undecodable { field: None },
-            Rejection::Address,
-            Rejection::UserAgent,
-            Rejection::UnknownKey,
-        ] {
+        for reason in REJECTED {
             assert_eq!(REASONS[place_of(reason)].0, reason.name());
             note(&history, &Event::Rejected { session: None, reason }, NOW);
         }
