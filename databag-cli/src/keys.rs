@@ -63,8 +63,6 @@ const NAMED: u64 = 10;
 pub(crate) struct Faults {
     is_json: bool,
     reasons: BTreeMap<String, u64>,
-    /// Those of them that have an id.
-    named: BTreeMap<String, u64>,
 }
 
 impl Faults {
@@ -83,12 +81,11 @@ impl Faults {
         } else {
             Ok(())
         };
-        *self.named.entry(reason.to_owned()).or_default() += 1;
     }
 
     /// Prints for people how many rows have each reason of which not all were named.
     pub(crate) fn sum_up(&self) {
-        for (reason, rows) in self.named.iter().filter(|(_, rows)| !self.is_json && **rows > NAMED) {
+        for (reason, rows) in self.reasons.iter().filter(|(_, rows)| !self.is_json && **rows > NAMED) {
             let _ = print(&format!(
                 "{}  {} (the first {NAMED} are named above; --json names all)\n",
                 count(*rows, "row"),
@@ -218,8 +215,8 @@ pub(crate) async fn check(args: CheckArgs) -> Result<(), Failure> {
         // A log-in gives a row a new id: it may have moved from the rows that were not read yet to those that were.
         unlisted = unlisted.min(count_unlisted(&table).await?);
     }
-    faults.note_many(unlisted, "its key is no session id");
     faults.sum_up();
+    faults.note_many(unlisted, "its key is no session id");
     let json = json!({
         "live": live, "expired": expired, "faults": faults.count(), "reasons": faults.reasons(),
         "not_compared": not_compared,

@@ -374,8 +374,8 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     /// Seals every session again that is not sealed under the current key, and returns how many there were. `progress`
     /// is called with the number of sessions checked so far and the number of all.
     ///
-    /// A session that cannot be opened, or is too large to be written, stays as it is; the log has their number. Before
-    /// you remove a key, [`check`](Self::check) with the keyring that lacks it.
+    /// A session that cannot be opened, is too large, or has a value that the store refuses, stays as it is; the log has their
+    /// number. Before you remove a key, [`check`](Self::check) with the keyring that lacks it.
     ///
     /// # Errors
     ///
@@ -410,9 +410,9 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         match self.engine.commit(&mut active, self.engine.deadline()).await {
             Ok(_) => Ok(true),
             Err(Error::Ended) => Ok(false),
-            Err(error @ Error::Store(_)) => Err(error),
-            // Other requests kept writing it, another program has damaged it since it was read, or it was written when
-            // the limit was higher: that stops no other session.
+            Err(error @ Error::Store(_)) if !error.is_refused() => Err(error),
+            // Other requests kept writing it, another program has damaged it since it was read, the store takes no such
+            // value in a column that is new, or it was written when the limit was higher: that stops no other session.
             Err(error) => {
                 skipped.note(id, &error);
                 Ok(false)

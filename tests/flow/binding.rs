@@ -1,6 +1,6 @@
 //! Bindings of a session: addresses, proxies and user agents.
 
-use databag_tests::{Browser, Logs};
+use databag_tests::{Browser, Call, Fault, Logs};
 use session_runtime::{Bind, Databag, ProxyHeader, Rejection, Session, Sessions, SqliteStore};
 
 use crate::app::{COOKIE, Shop, World, key, read_session, rejected, shop, shop_with, site};
@@ -67,6 +67,28 @@ async fn a_session_without_binding_works_from_another_address() {
     let moved = owner.from("203.0.113.9");
     let seen = read_session(&moved).await;
     assert_eq!((&seen["cart"]["tea"], &seen["ip"]), (&1.into(), &"203.0.113.9".into()));
+}
+
+/// A telephone that has left the house reads a page: that is no change of the handler's, which could fail.
+#[actix_web::test]
+async fn a_changed_address_does_not_turn_a_read_into_a_write_that_can_fail() {
+    let world = shop_with(|builder| builder.ip_binding(Bind::Off)).await;
+    let owner = customer_from(&world, "198.51.100.4").await;
+    world.watch.fail(Call::Update, Fault::Down);
+    let seen = owner.copied().from("203.0.113.9").get("/page").await;
+    assert_eq!(seen.status, 200);
+    assert!(seen.body.contains("\"ip\":\"203.0.113.9\""), "{}", seen.body);
+    world.watch.heal();
+    assert_eq!(owner.copied().from("203.0.113.9").get("/page").await.status, 200);
+    let session = crate::app::id(&owner);
+    let stored = world.sessions.get(session).await.expect("answers").expect("alive");
+    assert_eq!(stored.ip_addr(), Some([203, 0, 113, 9].into()), "it is stored when the store takes it");
+    let elsewhere = world.sessions.clone();
+    world.watch.before_next(Call::Update, async move {
+        assert!(elsewhere.delete(session).await.expect("answers"));
+    });
+    let last = owner.copied().from("192.0.2.1").get("/page").await;
+    assert_eq!(last.status, 200, "the page was read before the session ended");
 }
 
 #[actix_web::test]

@@ -2,7 +2,7 @@
 
 use futures_util::TryStreamExt as _;
 use session_runtime::{
-    CheckReport, Databag as _, Error, Keyring, LIST_LIMIT, Rejection, SessionId, Snapshot,
+    CheckReport, Databag, Error, Keyring, LIST_LIMIT, Rejection, SessionId, Sessions, Snapshot, SqliteStore,
 };
 
 use crate::app::{Shop, World, id, keys, read_session, rejected, shop, shop_with};
@@ -140,6 +140,40 @@ async fn one_damaged_row_does_not_stop_the_rotation_of_keys() {
     }
 }
 
+#[derive(Databag)]
+#[databag(table = "moved", name = "Moved")]
+struct Before {
+    tenant: Option<String>,
+}
+
+#[derive(Databag)]
+#[databag(table = "moved", name = "Moved")]
+struct After {
+    #[databag(column)]
+    tenant: Option<String>,
+}
+
+#[actix_web::test]
+async fn a_value_that_the_store_refuses_does_not_stop_the_rotation_of_keys() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("moved.db");
+    let open = || SqliteStore::open(&path).expect("a database");
+    let (old, new) = (Keyring::generate_text(), Keyring::generate_text());
+    let before = Sessions::<Before>::builder(open()).keyring(keys(&old)).build().await.expect("builds");
+    for tenant in ["x".repeat(200), "a".to_owned(), "b".to_owned(), "c".to_owned()] {
+        before.create(Before { tenant: Some(tenant) }).await.expect("it is stored");
+    }
+    drop(before);
+    // As a migration of the operator's adds it.
+    let column = "ALTER TABLE moved ADD COLUMN tenant TEXT CHECK (length(tenant) < 100)";
+    rusqlite::Connection::open(&path).and_then(|raw| raw.execute_batch(column)).expect("good SQL");
+    let rotated = keys(&format!("{},{}", *new, *old));
+    let after = Sessions::<After>::builder(open()).keyring(rotated).build().await.expect("builds");
+    let (logs, _guard) = databag_tests::Logs::of_this_thread();
+    assert_eq!(after.reseal_all(|_, _| ()).await.expect("one row denies no rotation"), 3);
+    assert_eq!(logs.lines(&["WARN", "reseal_all", "count=1"]).len(), 1, "{}", logs.text());
+}
+
 #[actix_web::test]
 async fn rows_that_were_skipped_are_one_warning_with_their_number() {
     let world = shop().await;
@@ -244,7 +278,7 @@ async fn a_session_of_the_largest_size_is_read_and_a_larger_one_is_not() {
     };
     assert!(world.sessions.load(&token).await.expect("answers").is_some());
     // A node with a lower limit does not read it.
-    let lower = session_runtime::Sessions::<Shop>::builder(world.store.clone())
+    let lower = Sessions::<Shop>::builder(world.store.clone())
         .keyring(keys(&world.key))
         .cleanup(session_runtime::Cleanup::Never)
         .clock(world.clock.clone())

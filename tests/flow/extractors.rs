@@ -1,7 +1,10 @@
 //! The extractors: what a handler can ask for, and what is refused.
 
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
 use actix_web::test::{self, TestRequest};
-use actix_web::{App, FromRequest as _, web};
+use actix_web::{App, FromRequest as _, error, web};
 use databag_tests::{Call, Fault, Logs, Site, Watched};
 use session_runtime::{
     Cleanup, Csrf, Databag, Error, LoggedIn, Session, SessionMiddleware, SessionRef, Sessions, SqliteStore,
@@ -143,6 +146,40 @@ async fn a_stored_bag_keeps_its_cookie_when_another_bag_fails() {
     assert_eq!((answer.status.as_u16(), answer.set_cookies().len()), (503, 1));
     assert!(browser.cookie(COOKIE).is_some());
     assert!(browser.cookie("__Host-admin").is_none());
+}
+
+/// A middleware that has an error in the place of each answer.
+async fn teapot(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let answer = next.call(request).await?;
+    if answer.request().path() == "/both" { Err(error::ErrorImATeapot("no coffee")) } else { Ok(answer) }
+}
+
+#[actix_web::test]
+async fn a_stored_bag_keeps_its_cookie_when_another_bag_fails_after_an_error() {
+    let world = shop().await;
+    let (store, watch) = Watched::new(SqliteStore::in_memory().expect("memory"));
+    let failing = Sessions::<Admin>::builder(store).keyring(key()).cleanup(Cleanup::Never).build().await;
+    let both = async |mut shop: Session<Shop>, mut admin: Session<Admin>| {
+        shop.count += 1;
+        admin.actions += 1;
+        "both"
+    };
+    let read = async |shop: SessionRef<Shop>| shop.count.to_string();
+    let app = App::new()
+        .wrap(from_fn(teapot))
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .wrap(SessionMiddleware::new(failing.expect("good settings")))
+        .route("/both", web::post().to(both))
+        .route("/", web::get().to(read));
+    let browser = Site::new(test::init_service(app).await).browser();
+    watch.fail(Call::Insert, Fault::Down);
+    let answer = browser.post("/both").await;
+    assert_eq!((answer.status.as_u16(), answer.set_cookies().len()), (503, 1));
+    assert_eq!(answer.all("cache-control"), ["no-store"]);
+    assert_eq!(browser.get("/").await.body, "1");
 }
 
 #[actix_web::test]

@@ -1,10 +1,13 @@
 //! Handlers and middlewares that answer errors, or save and reload the session themselves.
 
-use actix_web::body::MessageBody;
+use std::panic::AssertUnwindSafe;
+
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, FromRequest as _, HttpResponse, error, test, web};
 use databag_tests::{Logs, Site};
+use futures_util::FutureExt as _;
 use session_runtime::{Error, Session, SessionMiddleware, SessionRef};
 
 use crate::app::{COOKIE, Shop, id, read_session, shop, site};
@@ -218,4 +221,29 @@ async fn a_panicking_handler_stores_nothing_and_the_session_survives() {
     assert!(request.await.is_err());
     assert!(known.post("/count").await.status.is_success());
     assert_eq!(read_session(&known).await["count"], 1);
+}
+
+#[actix_web::test]
+async fn a_panic_that_a_middleware_catches_stores_nothing_either() {
+    let world = shop().await;
+    let panic = async |mut session: Session<Shop>| {
+        session.count += 1;
+        assert_eq!(session.count, 0, "a mistake of the handler");
+        "never"
+    };
+    let caught = async |request: ServiceRequest, next: Next<BoxBody>| {
+        let answer = AssertUnwindSafe(next.call(request)).catch_unwind().await;
+        answer.unwrap_or_else(|_| Err(error::ErrorInternalServerError("it panicked")))
+    };
+    let app = App::new()
+        .wrap(from_fn(caught))
+        .wrap(SessionMiddleware::new(world.sessions.clone()))
+        .route("/panic", web::post().to(panic));
+    let site = Site::new(test::init_service(app).await);
+    let known = world.customer().await;
+    for browser in [site.browser(), known.copied().on(&site)] {
+        assert_eq!(browser.post("/panic").await.status, 500);
+    }
+    assert_eq!(world.rows(), 1, "a panic begins no session");
+    assert_eq!(read_session(&known).await["count"], 0);
 }

@@ -1,8 +1,9 @@
 //! Log-in, log-out and every other end of a token.
 
 use actix_web::web;
-use databag_tests::{Call, Fault, Gate, Watch, Watched, users};
-use session_runtime::{Cleanup, Databag, MemoryStore, Session, SessionId, SqliteStore};
+use databag_tests::{Call, Fault, Gate, Site, Watch, Watched, users};
+use futures_util::future::join_all;
+use session_runtime::{Cleanup, Databag, MemoryStore, Session, SessionId, Sessions, SqliteStore};
 
 use crate::app::{COOKIE, Events, Shop, Theme, id, log_in, log_out, read_session, shop, site, token};
 
@@ -192,7 +193,7 @@ async fn slow(mut session: Session<Shop>, gate: web::Data<Gate>) -> &'static str
 async fn a_late_save_never_revives_a_logged_out_session() {
     let world = shop().await;
     let gate = web::Data::new(Gate::default());
-    let site = databag_tests::Site::new(
+    let site = Site::new(
         actix_web::test::init_service(
             actix_web::App::new()
                 .wrap(session_runtime::SessionMiddleware::new(world.sessions.clone()))
@@ -224,7 +225,7 @@ async fn a_session_revoked_while_a_request_is_in_flight_stays_ended() {
         gate.pass().await;
         session.update(|shop| shop.count += 1).await.map(|()| "counted")
     };
-    let site = databag_tests::Site::new(
+    let site = Site::new(
         actix_web::test::init_service(
             actix_web::App::new()
                 .wrap(session_runtime::SessionMiddleware::new(world.sessions.clone()))
@@ -242,7 +243,7 @@ async fn a_session_revoked_while_a_request_is_in_flight_stays_ended() {
         (browser, path)
     });
     let requests = browsers.iter().map(|(browser, path)| browser.post(path));
-    let (answers, ()) = tokio::join!(futures_util::future::join_all(requests), async {
+    let (answers, ()) = tokio::join!(join_all(requests), async {
         for _ in 0..3 {
             gate.arrival().await;
         }
@@ -254,6 +255,67 @@ async fn a_session_revoked_while_a_request_is_in_flight_stays_ended() {
         assert!(answer.set_cookies().is_empty());
     }
     assert_eq!(world.rows(), 0);
+}
+
+/// A form that is sent again before its first answer.
+#[actix_web::test]
+async fn a_log_in_that_is_sent_twice_succeeds_twice_and_loses_nothing() {
+    let world = shop().await;
+    let gate = web::Data::new(Gate::default());
+    let site = gated(&world, &gate).await;
+    let browser = site.browser();
+    browser.post("/add/tea").await;
+    let (second, third) = (browser.copied(), browser.copied());
+    let (answers, ()) =
+        tokio::join!(join_all([second.post("/slow-login/7"), third.post("/slow-login/7")]), async {
+            gate.arrival().await;
+            gate.arrival().await;
+            assert_eq!(browser.post("/login/7").await.status, 200);
+            assert_eq!(browser.post("/add/milk").await.status, 200);
+            gate.open();
+        });
+    for answer in &answers {
+        assert_eq!(answer.status, 200);
+    }
+    let sessions = world.sessions.of_user(7).await.expect("answers");
+    assert_eq!(sessions.len(), 1, "one session went through all log-ins");
+    let last = [second, third].into_iter().find(|browser| id(browser) == sessions[0].id());
+    let seen = read_session(&last.expect("it has the newest token")).await;
+    assert_eq!(seen["user"], 7);
+    assert_eq!((&seen["cart"]["tea"], &seen["cart"]["milk"]), (&1.into(), &1.into()), "nothing is lost");
+}
+
+#[actix_web::test]
+async fn a_log_in_follows_no_session_to_another_user_and_revives_none() {
+    for (first, meanwhile) in [("/login/8", None), ("/login/7", Some("/logout")), ("/rotate", None)] {
+        let world = shop().await;
+        let gate = web::Data::new(Gate::default());
+        let site = gated(&world, &gate).await;
+        let browser = site.browser();
+        browser.post("/add/tea").await;
+        let late = browser.copied();
+        let (answer, ()) = tokio::join!(late.post("/slow-login/7"), async {
+            gate.arrival().await;
+            assert!(browser.post(first).await.status.is_success());
+            if let Some(path) = meanwhile {
+                assert!(browser.post(path).await.status.is_success());
+            }
+            gate.open();
+        });
+        assert_eq!(answer.status, 409, "{first}");
+        assert!(answer.set_cookies().is_empty(), "{first}");
+        assert_eq!(world.sessions.of_user(7).await.expect("answers").len(), 0, "{first}");
+    }
+}
+
+/// The shop with a log-in that waits at a gate.
+async fn gated(world: &crate::app::World, gate: &web::Data<Gate>) -> Site {
+    let app = actix_web::App::new()
+        .wrap(session_runtime::SessionMiddleware::new(world.sessions.clone()))
+        .app_data(gate.clone())
+        .route("/slow-login/{user}", web::post().to(slow_log_in))
+        .configure(crate::app::routes);
+    Site::new(actix_web::test::init_service(app).await)
 }
 
 async fn slow_log_in(
@@ -332,7 +394,7 @@ async fn a_log_out_after_a_rename_ends_the_session_under_its_new_id() {
         .app_data(gate.clone())
         .route("/leave", web::post().to(leave))
         .route("/login/{user}", web::post().to(log_in));
-    let browser = databag_tests::Site::new(actix_web::test::init_service(app).await).browser();
+    let browser = Site::new(actix_web::test::init_service(app).await).browser();
     browser.set_cookie(COOKIE, &world.user(7).await.cookie(COOKIE).expect("a cookie"));
     let late = browser.copied();
     let (answer, ()) = tokio::join!(late.post("/leave"), async {
@@ -373,7 +435,7 @@ async fn parallel_log_ins_leave_as_many_sessions_as_allowed() {
         };
         let site = users::site(&sessions, &Gate::default()).await;
         let browsers: Vec<_> = (0..40).map(|_| site.browser()).collect();
-        let log_ins = futures_util::future::join_all(browsers.iter().map(|browser| browser.post("/login/7")));
+        let log_ins = join_all(browsers.iter().map(|browser| browser.post("/login/7")));
         let most = async {
             let mut most = 0;
             loop {
@@ -406,14 +468,14 @@ async fn programs_with_different_clocks_leave_as_many_sessions_as_allowed() {
 }
 
 /// A store that a test controls, with sessions that log what has ended.
-async fn watched() -> (session_runtime::Sessions<users::Limited>, Watch, Events) {
+async fn watched() -> (Sessions<users::Limited>, Watch, Events) {
     let (store, watch) = Watched::new(SqliteStore::in_memory().expect("there is memory"));
     let ended = Events::default();
     let note = {
         let ended = ended.clone();
         move |id: SessionId| ended.note(format!("{id:?}"))
     };
-    let sessions = session_runtime::Sessions::<users::Limited>::builder(store).danger_plaintext();
+    let sessions = Sessions::<users::Limited>::builder(store).danger_plaintext();
     let sessions = sessions.cleanup(Cleanup::Never).deadline(std::time::Duration::from_millis(500));
     (sessions.on_deleted(note).build().await.expect("good settings"), watch, ended)
 }
@@ -641,7 +703,7 @@ async fn a_log_in_that_meets_a_change_of_the_password_outlives_it_only_with_the_
             .route("/enter", web::post().to(enter))
             .route("/change", web::post().to(change))
             .route("/login", web::post().to(log_in));
-        let site = databag_tests::Site::new(actix_web::test::init_service(app).await);
+        let site = Site::new(actix_web::test::init_service(app).await);
         let [owner, thief] = [(); 2].map(|()| site.browser());
         owner.post("/login").await;
         let (entered, ()) = tokio::join!(thief.post("/enter"), async {

@@ -83,6 +83,20 @@ async fn contradictory_settings_are_refused_with_their_reason() {
 }
 
 #[actix_web::test]
+async fn development_takes_away_what_needs_secure() {
+    for (configure, attributes) in [
+        (builder().same_site(SameSite::None).partitioned(true), "SameSite=Lax"),
+        (builder().same_site(SameSite::Strict), "SameSite=Strict"),
+    ] {
+        let sessions = configure.cookie("__Host-shop").development().build().await.expect("good settings");
+        let (token, _) = sessions.create(Plain { visits: 1 }).await.expect("it is stored");
+        let cookie = sessions.cookie(&token).to_string();
+        assert!(cookie.starts_with("shop=") && cookie.contains(attributes), "{cookie}");
+        assert!(!cookie.contains("Secure") && !cookie.contains("Partitioned"), "{cookie}");
+    }
+}
+
+#[actix_web::test]
 async fn development_serves_this_machine_and_the_hosts_that_are_named() {
     let through = async |builder: PlainBuilder, host: &str, peer: &str, proxy: &[&str]| {
         let sessions = builder.build().await.expect("good settings");

@@ -406,6 +406,96 @@ every_pool!(
     (4, 0x17)
 );
 
+/// Has a store whose connections are all to a server that takes no writes, as after a failover behind one address, while new ones
+/// are to one that does. `new_ones_write` makes it so for the connections from then on, and `end` ends those that there are.
+async fn writes_survive_a_failover<S: Directory>(
+    mut store: S,
+    connections: usize,
+    new_ones_write: impl AsyncFn(bool),
+    end: impl AsyncFn(),
+) {
+    store.prepare(&table("failover"), DEADLINE).await.expect("the server answers");
+    store.insert(row(1), soon()).await.expect("the server answers");
+    for call in 0..4 {
+        new_ones_write(false).await;
+        end().await;
+        let load = || async {
+            let begun = Instant::now();
+            while store.load(row(1).id, soon()).await.is_err() {
+                assert!(begun.elapsed() < RECOVERY, "it does not come back");
+            }
+        };
+        futures_util::future::join_all((0..connections).map(|_| load())).await;
+        if call == 0 {
+            let refused =
+                in_time(store.insert(row(2), soon())).await.expect_err("the server takes no writes");
+            assert!(format!("{refused:?}").contains("the server takes no writes"), "{refused:?}");
+            assert!(!refused.is_refused(), "{refused:?}");
+            futures_util::future::join_all((0..connections).map(|_| load())).await;
+        }
+        new_ones_write(true).await;
+        let stored = store.load(row(1).id, soon()).await.expect("the server answers").expect("it is there");
+        let done = match call {
+            0 => in_time(store.insert(row(2), soon())).await.map(|()| true),
+            1 => in_time(store.update(touch(&stored), soon())).await.map(|it| it == Outcome::Stored),
+            2 => in_time(store.remove(&Filter::Id(row(2).id), soon())).await.map(|ids| ids == [row(2).id]),
+            _ => in_time(store.delete(stored.id, soon())).await,
+        };
+        assert!(done.as_ref().is_ok_and(|done| *done), "call {call}: {done:?}");
+    }
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn postgres_writes_survive_a_failover() {
+    let _turn = turn();
+    let options = sqlx::postgres::PgPoolOptions::new().max_connections(1);
+    let raw = options.connect(&url("POSTGRES_URL")).await.expect("the server answers");
+    let run = async |statement: &'static str| {
+        sqlx::raw_sql(statement).execute(&raw).await.expect("good SQL");
+    };
+    let new_ones_write = async |write| {
+        run(if write {
+            "ALTER ROLE CURRENT_USER RESET default_transaction_read_only"
+        } else {
+            "ALTER ROLE CURRENT_USER SET default_transaction_read_only = on"
+        })
+        .await;
+    };
+    let end = async || {
+        run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'")
+        .await;
+    };
+    let store = PostgresStore::connect(&url("POSTGRES_URL")).await.expect("the server answers");
+    writes_survive_a_failover(store, PostgresStore::MAX_CONNECTIONS, new_ones_write, end).await;
+}
+
+#[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "a test has its thread for itself")]
+async fn mysql_writes_survive_a_failover() {
+    let _turn = turn();
+    let options = sqlx::mysql::MySqlPoolOptions::new().max_connections(1);
+    let raw = options.connect(&url("MYSQL_URL")).await.expect("the server answers");
+    let run = async |statement: &'static str| {
+        sqlx::raw_sql(statement).execute(&raw).await.expect("good SQL");
+    };
+    // `init_connect` is not for administrators.
+    run("CREATE OR REPLACE USER plain@'%' IDENTIFIED BY 'plain'; GRANT ALL ON databag.* TO plain@'%'").await;
+    let new_ones_write = async |write| {
+        run(if write {
+            "SET GLOBAL init_connect = ''"
+        } else {
+            "SET GLOBAL init_connect = 'SET SESSION TRANSACTION READ ONLY'"
+        })
+        .await;
+    };
+    let end = async || run("KILL USER plain@'%'").await;
+    let plain = url("MYSQL_URL").replace("databag:databag", "plain:plain");
+    let store = MysqlStore::connect(&plain).await.expect("the server answers");
+    writes_survive_a_failover(store, MysqlStore::MAX_CONNECTIONS, new_ones_write, end).await;
+}
+
 /// What becomes of the `COMMIT` of a log-in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Commit {

@@ -1,7 +1,8 @@
-//! Whether a column has the value of its field, as far as that can be said without the type of the field: the encoded value
+//! Whether a column has the value of its field, as far as that can be said without the type of the field: the encoded fields
 //! and the value of the column enter, a [`Match`] leaves.
 
 use super::candidates::candidates;
+use crate::bag::record::{OutlinedField, tag};
 use crate::envelope::{HASH_LEN, hash_type};
 use crate::value::{ColumnType, Value};
 
@@ -13,8 +14,77 @@ pub(super) enum Match {
     Unknown,
 }
 
+/// What a column is for, as far as the table says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    User,
+    Address,
+    None,
+}
+
+/// A column of a row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoredColumn<'a> {
+    pub(super) role: Role,
+    pub(super) name: &'a str,
+    pub(super) ty: ColumnType,
+    pub(super) value: Option<&'a Value>,
+}
+
+impl StoredColumn<'_> {
+    /// Compares it with the fields of its record that it can belong to. `named` has the tags of all names of columns.
+    ///
+    /// Most columns have the name of their field. A column of the user or of the address may belong to any of the fields that
+    /// are left; another column, and an empty one of the address, may be none of the bag's.
+    pub(super) fn compare(
+        self,
+        fields: &[OutlinedField],
+        named: &[u32],
+        hash: impl Fn(&Value) -> Option<Value>,
+    ) -> Match {
+        let compared = |field: &OutlinedField| self.compare_with(field, &hash);
+        let projected = || fields.iter().filter(|field| field.projected);
+        match fields.iter().find(|field| field.tag == tag(self.name)) {
+            Some(field) if field.projected => match compared(field) {
+                // The field of that name may have another column; those of roles are seldom named so.
+                Match::Different if self.value.is_some() || self.role == Role::None => {
+                    let is_of_another = projected().any(|field| compared(field) == Match::Same);
+                    if is_of_another { Match::Unknown } else { Match::Different }
+                }
+                found => found,
+            },
+            // It had no column when the record was written.
+            Some(_) => Match::Same,
+            None => {
+                let left = projected().filter(|field| !named.contains(&field.tag));
+                let found: Vec<_> = left.map(compared).collect();
+                let must_be_there = match self.role {
+                    Role::User => true,
+                    Role::Address => self.value.is_some(),
+                    Role::None => false,
+                };
+                if found.is_empty() || found.contains(&Match::Same) {
+                    Match::Same
+                } else if must_be_there && !found.contains(&Match::Unknown) {
+                    Match::Different
+                } else {
+                    Match::Unknown
+                }
+            }
+        }
+    }
+
+    fn compare_with(self, field: &OutlinedField, hash: impl Fn(&Value) -> Option<Value>) -> Match {
+        // The field of a role is an `Option`, and this is `None`.
+        if self.value.is_some() && self.role != Role::None && field.value == [0] {
+            return Match::Different;
+        }
+        compare(&field.value, self.ty, self.value, hash)
+    }
+}
+
 /// Compares the value of a column with an encoded field. `hash` makes the hash that a blind column has of a value.
-pub(super) fn compare(
+fn compare(
     encoded: &[u8],
     ty: ColumnType,
     stored: Option<&Value>,

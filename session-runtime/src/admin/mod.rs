@@ -38,7 +38,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
 use self::candidates::candidates;
-use self::columns::{Match, compare, is_like_a_hash};
+use self::columns::{Match, Role, StoredColumn, is_like_a_hash};
 use crate::backend::any::{AnyStore, OpenedTable};
 use crate::bag::record::{Outline, OutlinedField, outline, tag};
 use crate::clock::Timestamp;
@@ -444,58 +444,21 @@ impl SessionTable {
     }
 
     /// Compares the columns of a row with its record, and returns those that only the application can compare.
-    ///
-    /// Most columns have the name of their field. A column of the user or of the address may belong to any of the fields that
-    /// are left; another column, and an empty one of the address, may be none of the bag's.
     fn compare_columns(&self, record: &Outline, row: &Row) -> Result<Vec<String>, Fault> {
         let own = self.protection()?.blind_key_of(&self.place(), &row.state);
         let ip = row.ip.map(|ip| Value::Text(ip.to_string()));
         let Table { user, ip: address, projected, .. } = &self.table;
-        let user = user.iter().map(|user| (user.name.as_str(), user.ty, row.user.as_ref(), true));
-        let address = address.iter().map(|name| (name.as_str(), ColumnType::Text, ip.as_ref(), ip.is_some()));
-        let projected = projected.iter().zip(&row.columns);
-        let projected =
-            projected.map(|(column, value)| (column.name.as_str(), column.ty, value.as_ref(), false));
-        let is_role = |name: &str| self.table.projected.iter().all(|column| column.name != name);
-        let tags: Vec<_> = self.names().map(tag).collect();
-        let left: Vec<_> =
-            record.fields.iter().filter(|field| field.projected && !tags.contains(&field.tag)).collect();
+        let user = user.iter().map(|user| (Role::User, user.name.as_str(), user.ty, row.user.as_ref()));
+        let address =
+            address.iter().map(|name| (Role::Address, name.as_str(), ColumnType::Text, ip.as_ref()));
+        let others = projected.iter().zip(&row.columns);
+        let others =
+            others.map(|(column, value)| (Role::None, column.name.as_str(), column.ty, value.as_ref()));
+        let named: Vec<_> = self.names().map(tag).collect();
         let mut not_compared = Vec::new();
-        for (name, ty, value, has_role) in user.chain(address).chain(projected) {
+        for (role, name, ty, value) in user.chain(address).chain(others) {
             let hash = |value: &Value| Some(own?.hash(self.blind_column(name), value));
-            let compared = |field: &OutlinedField| match value {
-                // The field of a role is an `Option`, and this is `None`.
-                Some(_) if has_role && field.value == [0] => Match::Different,
-                value => compare(&field.value, ty, value, hash),
-            };
-            let found = match record.fields.iter().find(|field| field.tag == tag(name)) {
-                Some(field) if field.projected => match compared(field) {
-                    // The field of that name may have another column; those of roles are seldom named so.
-                    Match::Different if value.is_some() || !is_role(name) => {
-                        let others = record.fields.iter().filter(|field| field.projected);
-                        if others.map(compared).any(|found| found == Match::Same) {
-                            Match::Unknown
-                        } else {
-                            Match::Different
-                        }
-                    }
-                    found => found,
-                },
-                // It had no column when the record was written.
-                Some(_) => continue,
-                None if left.is_empty() => continue,
-                None => {
-                    let matches: Vec<_> = left.iter().map(|field| compared(field)).collect();
-                    if matches.contains(&Match::Same) {
-                        Match::Same
-                    } else if has_role && matches.iter().all(|found| *found == Match::Different) {
-                        Match::Different
-                    } else {
-                        Match::Unknown
-                    }
-                }
-            };
-            match found {
+            match (StoredColumn { role, name, ty, value }).compare(&record.fields, &named, hash) {
                 Match::Same => {}
                 Match::Different => return Err(Fault::Column { column: name.to_owned() }),
                 Match::Unknown => not_compared.push(name.to_owned()),

@@ -9,7 +9,7 @@ use super::load::{Active, Intent, Stored, UsedBy};
 use crate::bag::comparison::Comparison;
 use crate::bag::encoding::Fields;
 use crate::bag::record::{Header, assemble};
-use crate::bag::schema::Role;
+use crate::bag::schema::{Bind, Role};
 use crate::bag::{Databag, Projection};
 use crate::clock::Timestamp;
 use crate::envelope::Binding;
@@ -233,7 +233,14 @@ impl PendingRecord {
             .collect();
         let mut projection = Projection::default();
         active.bag.project(&mut projection);
-        let of_client = |field: usize| T::SCHEMA.fields[field].user_agent;
+        // A session that is to be bound to its first address is stored, or the answer is an error.
+        let is_bound = context.config.bind_ip != Bind::Off;
+        let binds = is_bound && active.stored.as_ref().is_some_and(|stored| stored.projection.ip.is_none());
+        let is_of_client = projection.ip == active.client.ip && !binds;
+        let of_client = |field: usize| {
+            let field = &T::SCHEMA.fields[field];
+            field.user_agent || is_of_client && matches!(field.role, Role::Ip(_))
+        };
         let by_handler = |(field, &is_changed): (usize, &bool)| is_changed && !of_client(field);
         Ok(Self {
             fields,

@@ -133,6 +133,10 @@ impl CookieSettings {
     /// Makes a cookie that browsers accept over plain HTTP.
     pub(crate) fn insecure(&mut self) {
         self.secure = false;
+        self.partitioned = false;
+        if self.same_site == SameSite::None {
+            self.same_site = SameSite::Lax;
+        }
         self.name = self.bare_name().to_owned();
     }
 

@@ -280,7 +280,8 @@ impl<T: Databag, S: Backing, P> Builder<T, S, P> {
         self.set(|settings| settings.config.persistent = persistence == Persistence::Persistent)
     }
 
-    /// Allows plain HTTP, for a developer's machine: the cookie loses `Secure` and the prefix of its name.
+    /// Allows plain HTTP, for a developer's machine: the cookie loses `Secure` and the prefix of its name, and what browsers
+    /// accept with `Secure` only: `Partitioned`, and `SameSite=None`, which becomes `Lax`.
     ///
     /// Only this machine is served: a request from elsewhere, or for another host than `localhost`, `*.localhost` and the
     /// loopback's addresses, is answered 403 by the middleware. So a program that goes into production like this is

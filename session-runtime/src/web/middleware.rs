@@ -425,8 +425,12 @@ async fn finish<T: Databag, B: MessageBody>(
             headers.write(response.headers_mut());
             Ok(answer.into_response(response).map_into_right_body())
         }
-        (Err(answer), None) => Err(ErrorWithCookie { answer, headers }.into()),
-        (Err(_), Some(error)) => Err(ErrorWithCookie { answer: error.into(), headers }.into()),
+        (Err(answer), None) => Err(ErrorWithCookie { answer, headers: vec![headers] }.into()),
+        (Err(replaced), Some(error)) => {
+            let mut all = ErrorWithCookie::headers_of(&replaced);
+            all.push(headers);
+            Err(ErrorWithCookie { answer: error.into(), headers: all }.into())
+        }
     }
 }
 
@@ -466,6 +470,7 @@ async fn finish_to_the_end<T: Databag>(slot: Rc<Slot<T>>, suppress_cookie: bool)
 }
 
 /// The headers of an answer that depend on the session.
+#[derive(Clone)]
 struct SessionHeaders {
     http: Arc<HttpConfig>,
     /// The cookies, or the header with the token.
@@ -561,10 +566,20 @@ fn is_for_caches(header: &str) -> bool {
         || ["surrogate-control", "edge-control", "x-accel-expires", "expires"].contains(&header)
 }
 
-/// An error of an inner service, and the session's headers for its answer.
+/// An error of an inner service, and the headers of sessions for its answer: those of the innermost middleware first.
 struct ErrorWithCookie {
     answer: actix_web::Error,
-    headers: SessionHeaders,
+    headers: Vec<SessionHeaders>,
+}
+
+impl ErrorWithCookie {
+    /// Returns the headers that an error has for its answer: the sessions of other bags are stored, whatever takes its place.
+    fn headers_of(error: &actix_web::Error) -> Vec<SessionHeaders> {
+        let Some(error) = error.as_error::<Self>() else { return Vec::new() };
+        let mut headers = Self::headers_of(&error.answer);
+        headers.extend_from_slice(&error.headers);
+        headers
+    }
 }
 
 impl fmt::Debug for ErrorWithCookie {
@@ -587,7 +602,9 @@ impl ResponseError for ErrorWithCookie {
 
     fn error_response(&self) -> HttpResponse {
         let mut response = self.answer.error_response();
-        self.headers.write(response.headers_mut());
+        for headers in &self.headers {
+            headers.write(response.headers_mut());
+        }
         response
     }
 }

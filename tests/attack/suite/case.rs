@@ -108,7 +108,7 @@ pub(crate) use cases;
 const WATCHDOG: Duration = Duration::from_mins(5);
 
 /// Groups that are measured run alone, the others beside each other.
-static MEASURED: RwLock<()> = RwLock::new(());
+pub(crate) static MEASURED: RwLock<()> = RwLock::new(());
 
 /// Groups on one server run one after the other: they share its tables, and count rows there.
 static SERVERS: [Mutex<()>; Kind::ALL.len()] = [const { Mutex::new(()) }; Kind::ALL.len()];

@@ -1,6 +1,11 @@
 //! What an attack may cost: memory, as the allocator and the operating system count it, and time.
 
+#[cfg(target_os = "linux")]
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
+
+#[cfg(target_os = "linux")]
+use super::case::MEASURED;
 
 /// What Rust allocates; SQLite's own memory is in the resident memory.
 #[global_allocator]
@@ -9,21 +14,47 @@ static ALLOCATED: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
 /// The most memory that one attack may take (R22).
 const LIMIT: u64 = 64 << 20;
 
-/// A watchdog for one request: an attack that hangs a worker takes far longer, and a busy machine does not.
+/// How long a request may keep a worker from the others (R22), in time of a processor.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// A watchdog for attacks that wait: one that never ends takes far longer, and a busy machine does not.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Runs an attack, and checks that it takes no more memory and time than it may.
+/// Runs one request, and checks that it takes no more memory and time than it may.
 pub(crate) async fn is_cheap<T>(attack: impl Future<Output = T>) -> T {
+    are_cheap(1, attack).await
+}
+
+/// Runs so many requests, and checks that all of them take no more memory, and each no more time, than one may.
+pub(crate) async fn are_cheap<T>(requests: u32, attack: impl Future<Output = T>) -> T {
     let (resident, allocated, begun) = (Resident::start(), ALLOCATED.current_usage(), Instant::now());
+    let used = processor_time();
     ALLOCATED.reset_peak_usage();
     let result = tokio::time::timeout(PATIENCE, attack).await;
     let result = result.unwrap_or_else(|_| panic!("it takes more than {PATIENCE:?}"));
+    let used = processor_time().saturating_sub(used) / requests;
     let allocated = ALLOCATED.peak_usage().saturating_sub(allocated) as u64;
     let resident = resident.growth();
-    println!("  {:?}: {} KiB allocated, {} KiB resident", begun.elapsed(), allocated >> 10, resident >> 10);
+    println!(
+        "  {requests} in {:?}, {used:?} of a processor each: {} KiB allocated, {} KiB resident",
+        begun.elapsed(),
+        allocated >> 10,
+        resident >> 10
+    );
+    assert!(used < LONGEST, "it takes {used:?} of a processor");
     assert!(allocated < LIMIT, "it allocates {} MiB", allocated >> 20);
     assert!(resident < LIMIT, "it takes {} MiB", resident >> 20);
     result
+}
+
+/// Returns the time of a processor that the threads of this process have had, as Linux counts it; elsewhere zero.
+fn processor_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let time = |thread: std::fs::DirEntry| {
+        let counts = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        counts.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    Duration::from_nanos(threads.filter_map(time).sum())
 }
 
 /// Returns what is allocated now, in bytes.
@@ -58,4 +89,14 @@ fn status(name: &str) -> u64 {
 pub(crate) fn sized(variable: &str, default: usize) -> usize {
     let size = std::env::var(variable).ok().map(|size| size.parse().expect("a number"));
     size.unwrap_or(default)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[should_panic(expected = "of a processor")]
+fn a_request_that_hangs_a_worker_is_found() {
+    let _alone = MEASURED.write().unwrap_or_else(PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let until = processor_time() + LONGEST;
+    runtime.block_on(is_cheap(async move { while processor_time() <= until {} }));
 }

@@ -130,6 +130,8 @@ pub(super) enum ErrorClass {
     Terminated,
     /// The server closes the connection.
     ConnectionLost,
+    /// The server takes no writes, and has not made the statement: it is a replica now, or in a mode for reading only.
+    ReadOnly,
     /// A value does not fit its column.
     ValueRefused,
     /// Anything else.
@@ -191,6 +193,9 @@ pub(super) enum Failure {
     /// The statement was not made, unless a proxy says so.
     #[error("the server closed the connection")]
     Terminated(#[source] sqlx::Error),
+    /// The statement was not made.
+    #[error("the server takes no writes: it is a replica, or in a mode for reading only")]
+    ReadOnly(#[source] sqlx::Error),
     /// Without the server's message, which can quote the value.
     #[error("the server refused a value of the row (error {code}{subject})")]
     ValueRefused { code: String, subject: Subject },
@@ -268,6 +273,7 @@ impl Failure {
             ErrorClass::RolledBack => Self::RolledBack(code),
             ErrorClass::ConnectionLost => Self::ConnectionLost(error),
             ErrorClass::Terminated => Self::Terminated(error),
+            ErrorClass::ReadOnly => Self::ReadOnly(error),
             ErrorClass::ValueRefused => Self::ValueRefused { code, subject },
             ErrorClass::Other => Self::Sqlx(error),
         }
@@ -305,6 +311,7 @@ impl Failure {
             Self::Sqlx(_)
                 | Self::ConnectionLost(_)
                 | Self::Terminated(_)
+                | Self::ReadOnly(_)
                 | Self::Mismatch(Mismatch::Table { .. })
                 | Self::Locked { .. }
                 | Self::Deadline

@@ -39,6 +39,9 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// The pauses before a call is tried again: the first one and the longest one.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(128));
 
+/// How often a write is tried again because a server takes none: the server at the address may be another one by now.
+const READ_ONLY_RETRIES: u32 = 2;
+
 /// A connection is not silent before this time has passed.
 const SILENCE: Duration = Duration::from_millis(200);
 
@@ -329,7 +332,7 @@ impl<D: SqlDriver> SqlStore<D> {
     ) -> Result<QueryResult, StoreError> {
         let Prepared { id, delete_list, .. } = self.prepared(operation)?;
         let (mut pause, longest_pause) = RETRY_PAUSES;
-        let mut terminated = None;
+        let (mut terminated, mut refused) = (None, 0);
         // A timeout polls its future before its clock, and no write may begin after the deadline.
         while Instant::now() < deadline {
             match self.call(call, query, delete_list, deadline).await {
@@ -343,6 +346,11 @@ impl<D: SqlDriver> SqlStore<D> {
                 Err(Failure::RolledBack(_)) => {}
                 Err(error @ Failure::Terminated(_)) => terminated = Some(error),
                 Err(Failure::ConnectionLost(_)) if call == Call::Fetch => {}
+                // The connections may be to a server that was the master before a failover.
+                Err(Failure::ReadOnly(_)) if refused < READ_ONLY_RETRIES => {
+                    refused += 1;
+                    self.connections.drop_idle_since(Instant::now());
+                }
                 Err(failure) => {
                     return Err(failure.of_statement(operation, call.stores_values().then_some(id)));
                 }

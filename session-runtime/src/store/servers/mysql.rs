@@ -277,6 +277,8 @@ fn class(number: u16) -> ErrorClass {
         // MySQL says so before it closes a connection that was idle.
         4031 => ErrorClass::Terminated,
         1053 | 1927 | 3169 => ErrorClass::ConnectionLost,
+        // `read_only`, and a transaction for reading only.
+        1290 | 1792 | 1836 => ErrorClass::ReadOnly,
         // `NULL` or no value, out of range, of another character set, too long, a constraint; the server quotes some of
         // the values.
         1048 | 1118 | 1153 | 1264 | 1265 | 1292 | 1364 | 1366 | 1406 | 1451 | 1452 | 3819 | 3988 | 4025 => {
@@ -558,6 +560,7 @@ mod tests {
             (1927, ErrorClass::ConnectionLost),
             (1062, ErrorClass::Duplicate),
             (1213, ErrorClass::RolledBack),
+            (1290, ErrorClass::ReadOnly),
             (1205, ErrorClass::Other),
             (2006, ErrorClass::Other),
         ] {

@@ -283,6 +283,7 @@ fn class(code: &str) -> ErrorClass {
         "57P01" | "57P03" | "57P05" => ErrorClass::Terminated,
         // A crash, which can come after the statement.
         "57P02" => ErrorClass::ConnectionLost,
+        "25006" => ErrorClass::ReadOnly,
         // A proxy has lost its server, as `PgBouncer` says it.
         code if code.starts_with("08") => ErrorClass::ConnectionLost,
         // Data exceptions, constraints, conditions of views, and limits, such as that of an index: the server quotes
@@ -467,6 +468,7 @@ mod tests {
             ("23503", ErrorClass::ValueRefused),
             ("54000", ErrorClass::ValueRefused),
             ("40001", ErrorClass::RolledBack),
+            ("25006", ErrorClass::ReadOnly),
             ("57014", ErrorClass::Other),
         ] {
             assert_eq!(class(code), expected, "{code}");
