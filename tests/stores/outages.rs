@@ -410,7 +410,7 @@ every_pool!(
 /// are to one that does. `new_ones_write` makes it so for the connections from then on, and `end` ends those that there are.
 async fn writes_survive_a_failover<S: Directory>(
     mut store: S,
-    connections: usize,
+    connections: u32,
     new_ones_write: impl AsyncFn(bool),
     end: impl AsyncFn(),
 ) {
