@@ -161,14 +161,6 @@ pub(crate) fn not_long_expired() -> Filter {
     Filter::LiveAt(Timestamp::from_millis(now().as_millis() - 86_400_000))
 }
 
-pub(crate) fn and(one: Filter, other: Filter) -> Filter {
-    Filter::And(Box::new(one), Box::new(other))
-}
-
-pub(crate) fn not(filter: Filter) -> Filter {
-    Filter::Not(Box::new(filter))
-}
-
 /// Returns the sessions of a user.
 pub(crate) fn of_user(table: &SessionTable, user: &str) -> Result<Filter, Failure> {
     let column = table.table().user.as_ref();

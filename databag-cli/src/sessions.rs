@@ -10,8 +10,7 @@ use session_runtime::{ColumnType, SessionId, Timestamp};
 
 use crate::args::{ListArgs, PruneArgs, RevokeArgs, ShowArgs, StatsArgs};
 use crate::open::{
-    Keys, PAGE, and, find, not, now, of_address, of_column, of_user, open, open_with_keys, place, scheme,
-    written_bytes,
+    Keys, PAGE, find, now, of_address, of_column, of_user, open, open_with_keys, place, scheme, written_bytes,
 };
 use crate::output::{
     Failure, confirm, count, exact, harmless, is_hash, object, print, print_json, print_pairs, print_table,
@@ -28,7 +27,7 @@ pub(crate) async fn stats(args: StatsArgs) -> Result<(), Failure> {
     let total = table.count(&Filter::All).await?;
     let alive = table.count(&live).await?;
     let signed_in = match table.table().user {
-        Some(_) => Some(table.count(&and(live, not(Filter::IsNull(ColumnRef::User)))).await?),
+        Some(_) => Some(table.count(&live.and(Filter::IsNull(ColumnRef::User).not())).await?),
         None => None,
     };
     let scanned = if args.scan { Some(Scan::of(&table, total).await?) } else { None };
@@ -113,13 +112,13 @@ pub(crate) async fn list(args: ListArgs) -> Result<(), Failure> {
     let now = now();
     let mut filter = if args.expired { Filter::All } else { Filter::LiveAt(now) };
     if let Some(user) = &args.user {
-        filter = and(of_user(&table, user)?, filter);
+        filter = of_user(&table, user)?.and(filter);
     }
     if let Some(address) = &args.ip {
-        filter = and(of_address(table.table(), address)?, filter);
+        filter = of_address(table.table(), address)?.and(filter);
     }
     for condition in &args.column {
-        filter = and(of_column(&table, condition)?, filter);
+        filter = of_column(&table, condition)?.and(filter);
     }
     let age = |row: &Row| now.saturating_since(row.created);
     let is_asked = |row: &Row| {
@@ -342,7 +341,7 @@ async fn revoke_many(table: &SessionTable, args: &RevokeArgs) -> Result<(), Fail
     if unknown > 0 {
         say(&other);
     }
-    let live = table.count(&and(filter.clone(), Filter::LiveAt(now()))).await?;
+    let live = table.count(&filter.clone().and(Filter::LiveAt(now()))).await?;
     confirm(&format!("End {} {whose}?", count(live, "session")), args.confirm.yes)?;
     report_ended(args, &table.remove(&filter).await?)?;
     if unknown > 0 { Err(Failure::Rows(other)) } else { Ok(()) }
@@ -350,7 +349,7 @@ async fn revoke_many(table: &SessionTable, args: &RevokeArgs) -> Result<(), Fail
 
 /// Counts the live sessions whose user is a hash that none of the keys has made.
 async fn count_other_hashes(table: &SessionTable) -> Result<u64, Failure> {
-    let filter = and(Filter::LiveAt(now()), not(Filter::IsNull(ColumnRef::User)));
+    let filter = Filter::LiveAt(now()).and(Filter::IsNull(ColumnRef::User).not());
     let (mut unknown, mut after) = (0, None);
     loop {
         let rows = table.rows(&filter, Page::new(after, PAGE)).await?;
@@ -425,7 +424,7 @@ fn report_ended(args: &RevokeArgs, ended: &[SessionId]) -> Result<(), Failure> {
 pub(crate) async fn prune(args: PruneArgs) -> Result<(), Failure> {
     let table = open(&args.store).await?;
     let now = now();
-    let expired = table.count(&not(Filter::LiveAt(now))).await?;
+    let expired = table.count(&Filter::LiveAt(now).not()).await?;
     let question = format!(
         "Remove {}? The clock of this machine says {}: if it is ahead, live sessions end.",
         count(expired, "expired session"),

@@ -194,20 +194,20 @@ impl<B> Condition<B> {
     /// Matches sessions that both conditions match.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self::new(Filter::And(Box::new(self.filter), Box::new(other.filter)))
+        Self::new(self.filter.and(other.filter))
     }
 
     /// Matches sessions that either condition matches.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        Self::new(Filter::Or(Box::new(self.filter), Box::new(other.filter)))
+        Self::new(self.filter.or(other.filter))
     }
 
     /// Matches sessions that this condition does not match.
     #[must_use]
     #[allow(clippy::should_implement_trait)]
     pub fn not(self) -> Self {
-        Self::new(Filter::Not(Box::new(self.filter)))
+        Self::new(self.filter.not())
     }
 }
 

@@ -27,6 +27,22 @@ impl fmt::Debug for Value {
     }
 }
 
+impl Value {
+    /// Returns the type of the columns that can hold it.
+    #[cfg_attr(
+        not(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite")),
+        expect(dead_code, reason = "for stores outside of this process")
+    )]
+    pub(crate) fn column_type(&self) -> ColumnType {
+        match self {
+            Self::Integer(_) => ColumnType::Integer,
+            Self::Real(_) => ColumnType::Real,
+            Self::Text(_) => ColumnType::Text,
+            Self::Blob(_) => ColumnType::Blob,
+        }
+    }
+}
+
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnType {
@@ -47,13 +63,7 @@ impl ColumnType {
         expect(dead_code, reason = "for stores outside of this process")
     )]
     pub(crate) fn holds(self, value: &Value) -> bool {
-        matches!(
-            (self, value),
-            (Self::Integer, Value::Integer(_))
-                | (Self::Real, Value::Real(_))
-                | (Self::Text, Value::Text(_))
-                | (Self::Blob, Value::Blob(_))
-        )
+        value.column_type() == self
     }
 }
 

@@ -96,7 +96,7 @@ impl Sealing {
         binding: &Binding<'_>,
         envelope: Vec<u8>,
     ) -> Result<Vec<u8>, OpenError> {
-        if purpose != Purpose::Row {
+        if purpose != Purpose::Row || !OpenedEnvelopes::keeps(&envelope) {
             return format::open(&self.keyring, purpose, binding, envelope);
         }
         if let Some(record) = self.opened.find(binding, &envelope) {

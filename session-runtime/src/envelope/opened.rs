@@ -39,6 +39,11 @@ impl OpenedEnvelopes {
         Self { places: (0..PLACES).map(|_| Mutex::default()).collect() }
     }
 
+    /// Returns whether an envelope is short enough to be kept.
+    pub(super) fn keeps(envelope: &[u8]) -> bool {
+        envelope.len() <= MAX_LEN
+    }
+
     /// Returns the record of an envelope, if it is here.
     pub(super) fn find(&self, binding: &Binding<'_>, envelope: &[u8]) -> Option<Vec<u8>> {
         let place = self.place(binding.id);
@@ -53,7 +58,7 @@ impl OpenedEnvelopes {
         envelope: impl AsRef<[u8]> + Into<Box<[u8]>>,
         record: &[u8],
     ) {
-        if envelope.as_ref().len() > MAX_LEN {
+        if !Self::keeps(envelope.as_ref()) {
             return;
         }
         let Binding { id, created, expiration, revision, .. } = *binding;

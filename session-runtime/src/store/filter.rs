@@ -1,7 +1,7 @@
 //! Filters for stores without a query language: a filter and a row enter, yes or no leaves.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::net::IpAddr;
 
 use super::{ColumnRef, Comparison, Filter, Row};
 use crate::value::Value;
@@ -9,33 +9,29 @@ use crate::value::Value;
 impl Filter {
     /// Returns whether the filter matches a row: for stores that have no query language.
     pub fn matches(&self, row: &Row) -> bool {
-        matches(self, row)
-    }
-}
-
-/// `NULL` matches no comparison.
-pub(super) fn matches(filter: &Filter, row: &Row) -> bool {
-    match filter {
-        Filter::All => true,
-        Filter::Id(id) => row.id == *id,
-        Filter::LiveAt(now) => row.expiration > *now,
-        Filter::Compare(column, comparison, value) => {
-            let order = |held: &Value| compare(held, value);
-            read(row, *column).and_then(|held| order(&held)).is_some_and(|order| holds(*comparison, order))
+        match self {
+            Self::All => true,
+            Self::Id(id) => row.id == *id,
+            Self::LiveAt(now) => row.expiration > *now,
+            // `NULL` matches no comparison.
+            Self::Compare(column, comparison, value) => {
+                let order = read(row, *column).and_then(|held| compare(&held, value));
+                order.is_some_and(|order| holds(*comparison, order))
+            }
+            Self::OneOf(column, values) => read(row, *column).is_some_and(|held| values.contains(&held)),
+            Self::IsNull(column) => read(row, *column).is_none(),
+            Self::Not(filter) => !filter.matches(row),
+            Self::And(one, other) => one.matches(row) && other.matches(row),
+            Self::Or(one, other) => one.matches(row) || other.matches(row),
         }
-        Filter::OneOf(column, values) => read(row, *column).is_some_and(|held| values.contains(&held)),
-        Filter::IsNull(column) => read(row, *column).is_none(),
-        Filter::Not(filter) => !matches(filter, row),
-        Filter::And(one, other) => matches(one, row) && matches(other, row),
-        Filter::Or(one, other) => matches(one, row) || matches(other, row),
     }
 }
 
-fn read(row: &Row, column: ColumnRef) -> Option<Value> {
+fn read(row: &Row, column: ColumnRef) -> Option<Cow<'_, Value>> {
     match column {
-        ColumnRef::User => row.user.clone(),
-        ColumnRef::Ip => row.ip.as_ref().map(IpAddr::to_string).map(Value::Text),
-        ColumnRef::Projected(column) => row.columns.get(column).cloned().flatten(),
+        ColumnRef::User => row.user.as_ref().map(Cow::Borrowed),
+        ColumnRef::Ip => row.ip.map(|ip| Cow::Owned(Value::Text(ip.to_string()))),
+        ColumnRef::Projected(column) => row.columns.get(column)?.as_ref().map(Cow::Borrowed),
     }
 }
 

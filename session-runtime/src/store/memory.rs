@@ -6,7 +6,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::filter::matches;
 use super::{
     Directory, Filter, LimitedWrite, Order, Outcome, Page, Row, Store, StoreError, Table, Update, Write,
 };
@@ -182,7 +181,7 @@ impl Directory for MemoryStore {
     async fn find(&self, filter: &Filter, page: Page, _: Instant) -> Result<Vec<Row>, StoreError> {
         let rows = self.rows();
         let matching = rows.by_id.values().filter(|row| page.after.is_none_or(|after| row.id > after));
-        let matching = matching.filter(|row| matches(filter, row));
+        let matching = matching.filter(|row| filter.matches(row));
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
         Ok(match page.order {
             Order::Id => matching.take(limit).map(|row| self.copy(row)).collect(),
@@ -195,12 +194,12 @@ impl Directory for MemoryStore {
     }
 
     async fn count(&self, filter: &Filter, _: Instant) -> Result<u64, StoreError> {
-        Ok(self.rows().by_id.values().filter(|row| matches(filter, row)).count() as u64)
+        Ok(self.rows().by_id.values().filter(|row| filter.matches(row)).count() as u64)
     }
 
     async fn remove(&self, filter: &Filter, _: Instant) -> Result<Vec<SessionId>, StoreError> {
         let mut rows = self.rows();
-        let ids: Vec<_> = rows.by_id.values().filter(|row| matches(filter, row)).map(|row| row.id).collect();
+        let ids: Vec<_> = rows.by_id.values().filter(|row| filter.matches(row)).map(|row| row.id).collect();
         for id in &ids {
             rows.take(*id);
         }

@@ -361,6 +361,27 @@ pub enum Filter {
     Or(Box<Filter>, Box<Filter>),
 }
 
+impl Filter {
+    /// Matches the rows that both filters match.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self::And(Box::new(self), Box::new(other))
+    }
+
+    /// Matches the rows that either filter matches.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self::Or(Box::new(self), Box::new(other))
+    }
+
+    /// Matches the rows that this filter does not match.
+    #[must_use]
+    #[allow(clippy::should_implement_trait)]
+    pub fn not(self) -> Self {
+        Self::Not(Box::new(self))
+    }
+}
+
 /// A column of a [`Filter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnRef {

@@ -342,7 +342,7 @@ impl<T: Databag> Site<T> {
         }
         let total = self.sessions.count(search.filter.clone()).await?;
         // Of another bag it is none of these sessions.
-        let own = Filter::And(Box::new(search.filter.clone()), Box::new(Filter::Id(viewer)));
+        let own = search.filter.clone().and(Filter::Id(viewer));
         let has_own = self.sessions.count(own).await? > 0;
         let confirmation = Confirmation {
             bag: Self::BAG,
