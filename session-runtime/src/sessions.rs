@@ -346,8 +346,8 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         })
     }
 
-    /// Removes all expired sessions and returns how many there were. It leaves the store time for other calls, so many
-    /// take long.
+    /// Removes all expired sessions and returns how many there were. It removes them in batches, with pauses for other calls of
+    /// the store: the removal of many sessions takes long.
     ///
     /// # Errors
     ///

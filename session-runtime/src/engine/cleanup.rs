@@ -58,8 +58,8 @@ impl Engine {
     }
 }
 
-/// Removes all rows that have expired at this time, for as long as there is an engine, and returns how many. Each batch
-/// may take so long.
+/// Removes all rows that have expired at this time, for as long as there is an engine, and returns how many. `timeout` is
+/// that of each batch.
 pub(crate) async fn prune_all<E: Deref<Target = Engine>>(
     engine: impl Fn() -> Option<E>,
     now: Timestamp,
@@ -78,7 +78,8 @@ pub(crate) async fn prune_all<E: Deref<Target = Engine>>(
     prune_in_batches(batch, timeout).await
 }
 
-/// Removes rows by a call that takes how many and by when, until it has removed none, and returns how many there were.
+/// Calls `batch` until it removes no row, and returns how many were removed. Its arguments are the most rows to remove, and
+/// its deadline.
 pub(crate) async fn prune_in_batches<F: Future<Output = Result<u64, Error>>>(
     batch: impl Fn(u32, Instant) -> F,
     timeout: Duration,

@@ -229,7 +229,7 @@ impl Engine {
         }
     }
 
-    /// Makes the half of [`load`](Self::load) that waits for the store.
+    /// Reads the row that a token opens. [`open`](Self::open) makes a session of it.
     pub(crate) async fn fetch(
         &self,
         token: &Token,

@@ -49,18 +49,17 @@ impl Engine {
     ) -> Result<Option<CookieUpdate>, Error> {
         active.set_times();
         let plan = self.prepare(active);
-        self.carry_out(active, plan, deadline).await
+        self.commit_plan(active, plan, deadline).await
     }
 
-    /// Makes the first half of [`commit`](Self::commit), which waits for nothing. After [`Plan::Keep`] the second half has
-    /// nothing to do.
+    /// Decides what [`commit`](Self::commit) stores, without waiting. After [`Plan::Keep`] there is nothing to store.
     pub(crate) fn prepare<T: Databag>(&self, active: &Active<T>) -> Result<Plan, Error> {
         refuse_unconfirmed(active)?;
         self.plan(active)
     }
 
-    /// Makes the second half of [`commit`](Self::commit).
-    pub(crate) async fn carry_out<T: Databag>(
+    /// Executes the plan of [`prepare`](Self::prepare), as [`commit`](Self::commit) does.
+    pub(crate) async fn commit_plan<T: Databag>(
         &self,
         active: &mut Active<T>,
         plan: Result<Plan, Error>,
@@ -68,12 +67,12 @@ impl Engine {
     ) -> Result<Option<CookieUpdate>, Error> {
         let (id, ends) = (active.id, active.is_ending());
         let span = span::commit(T::SCHEMA.name, id, span::plan_name(&plan));
-        let outcome = self.try_carry_out(active, plan, deadline).instrument(span.clone()).await;
+        let outcome = self.try_commit_plan(active, plan, deadline).instrument(span.clone()).await;
         span::note_commit(&span, &outcome);
         self.block_if_end_failed(ends, id, outcome)
     }
 
-    async fn try_carry_out<T: Databag>(
+    async fn try_commit_plan<T: Databag>(
         &self,
         active: &mut Active<T>,
         plan: Result<Plan, Error>,
