@@ -470,9 +470,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         Box::pin(async move {
             let deadline = self.engine.deadline();
             match self.engine.directory() {
-                Ok(directory) => {
-                    within(deadline, "answer a health check", directory.health(deadline.into_std())).await
-                }
+                Ok(directory) => within(deadline, "answer a health check", |end| directory.health(end)).await,
                 // Cookies have no server that can be down.
                 Err(_) => Ok(()),
             }
@@ -480,10 +478,8 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     }
 
     pub(crate) async fn rows(&self, filter: Filter, page: Page) -> Result<Vec<Row>, Error> {
-        let deadline = self.engine.deadline();
-        let filter = self.engine.stored_filter(filter);
-        let find = self.engine.directory()?.find(&filter, page, deadline.into_std());
-        within(deadline, "list rows", find).await
+        let (directory, filter) = (self.engine.directory()?, self.engine.stored_filter(filter));
+        within(self.engine.deadline(), "list rows", |end| directory.find(&filter, page, end)).await
     }
 
     /// Returns the newest live sessions of a filter.
@@ -585,17 +581,14 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     }
 
     async fn count_rows(&self, filter: Filter) -> Result<u64, Error> {
-        let deadline = self.engine.deadline();
-        let filter = self.engine.stored_filter(filter);
-        let count = self.engine.directory()?.count(&filter, deadline.into_std());
-        within(deadline, "count rows", count).await
+        let (directory, filter) = (self.engine.directory()?, self.engine.stored_filter(filter));
+        within(self.engine.deadline(), "count rows", |end| directory.count(&filter, end)).await
     }
 
     pub(crate) async fn remove(&self, filter: Filter) -> Result<u64, Error> {
-        let deadline = self.engine.deadline();
-        let filter = self.engine.stored_filter(filter);
-        let remove = self.engine.directory()?.remove(&filter, deadline.into_std());
-        let removed = within(deadline, "delete rows", remove).await?;
+        let (directory, filter) = (self.engine.directory()?, self.engine.stored_filter(filter));
+        let remove = |end| directory.remove(&filter, end);
+        let removed = within(self.engine.deadline(), "delete rows", remove).await?;
         for id in &removed {
             self.engine.note_ended(*id, EndCause::Revoked);
         }

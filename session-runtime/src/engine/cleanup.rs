@@ -39,7 +39,7 @@ impl Engine {
 
     /// Removes a batch of the rows that have expired at this time, and returns how many.
     async fn prune_batch(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, Error> {
-        let prune = self.backend.prune(now, limit, deadline.into_std());
+        let prune = |end| self.backend.prune(now, limit, end);
         let removed = within(deadline, "remove expired rows", prune).await?;
         self.tell(Event::CleanedUp { removed });
         Ok(removed)
@@ -51,8 +51,7 @@ impl Engine {
             return Ok(());
         };
         let (filter, deadline) = (Filter::LiveAt(now), Instant::now() + BATCH_TIMEOUT);
-        let count = directory.count(&filter, deadline.into_std());
-        let live = within(deadline, "count rows", count).await?;
+        let live = within(deadline, "count rows", |end| directory.count(&filter, end)).await?;
         self.tell(Event::Counted { live });
         Ok(())
     }

@@ -134,12 +134,10 @@ impl Engine {
                 let mut row =
                     Row::new(id, b"whose".to_vec(), now, now.saturating_add(Duration::from_mins(1)), 1);
                 row.columns = vec![None; table.projected.len()];
-                within(deadline, "insert a row", self.backend.insert(row, deadline.into_std())).await?;
-                let load = other.backend.load(&token, deadline.into_std());
-                let found = within(deadline, "load a row", load).await;
+                within(deadline, "insert a row", |end| self.backend.insert(row, end)).await?;
+                let found = within(deadline, "load a row", |end| other.backend.load(&token, end)).await;
                 let deadline = self.deadline();
-                let delete = self.backend.delete(id, deadline.into_std());
-                let deleted = within(deadline, "delete a row", delete).await;
+                let deleted = within(deadline, "delete a row", |end| self.backend.delete(id, end)).await;
                 // If it stays, it expires.
                 let found = found?.is_some();
                 deleted.map(|_| found)
@@ -222,8 +220,7 @@ impl Engine {
         if self.backend.is_ended_here(id) {
             return Ok(LoadOutcome::Rejected(Rejection::Unknown));
         }
-        let reload = self.backend.reload(id, deadline.into_std());
-        match within(deadline, "load a row", reload).await? {
+        match within(deadline, "load a row", |end| self.backend.reload(id, end)).await? {
             Reloaded::Row(row) => self.open(row, None, None),
             Reloaded::Gone | Reloaded::Unchanged => Ok(LoadOutcome::Rejected(Rejection::Unknown)),
         }
@@ -243,8 +240,7 @@ impl Engine {
         if self.backend.is_ended_here(token.session_id()) {
             return Ok(Err(Rejection::Unknown));
         }
-        let end = deadline.into_std();
-        let load = match freshness {
+        let load = |end| match freshness {
             Freshness::Current => self.backend.load(token, end),
             Freshness::Cached => self.backend.load_cached(token, end),
         };
@@ -283,15 +279,18 @@ fn without_rows() -> Error {
     )
 }
 
-/// Waits for a store call until the deadline.
-pub(crate) async fn within<R>(
+/// Makes a store call, which gets the deadline, and waits for it until then.
+pub(crate) fn within<R, F: Future<Output = Result<R, StoreError>>>(
     deadline: Instant,
     operation: &'static str,
-    call: impl Future<Output = Result<R, StoreError>>,
-) -> Result<R, Error> {
-    match until(deadline, pin!(call)).await {
-        Some(result) => result.map_err(Error::Store),
-        None => Err(Error::Store(StoreError::deadline(operation))),
+    call: impl FnOnce(std::time::Instant) -> F,
+) -> impl Future<Output = Result<R, Error>> {
+    let answer = call(deadline.into_std());
+    async move {
+        match until(deadline, pin!(answer)).await {
+            Some(result) => result.map_err(Error::Store),
+            None => Err(Error::Store(StoreError::deadline(operation))),
+        }
     }
 }
 

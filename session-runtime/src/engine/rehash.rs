@@ -46,7 +46,7 @@ impl Engine {
         })?;
         let mut after = None;
         loop {
-            let find = directory.find(filter, Page::new(after, PAGE), deadline.into_std());
+            let find = |end| directory.find(filter, Page::new(after, PAGE), end);
             let rows = within(deadline, "list rows", find).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = Some(last.id);

@@ -406,8 +406,7 @@ impl Engine {
     ) -> impl Future<Output = Result<Outcome, Error>> + use<'a, T> {
         let (id, expected) = (active.id, revision(active));
         let update = Update { id, expected, scope: write.scope, row: write.row.clone() };
-        let replace = self.backend.replace(update, deadline.into_std());
-        let replaced = within(deadline, "update a row", replace);
+        let replaced = within(deadline, "update a row", move |end| self.backend.replace(update, end));
         async move {
             let outcome = replaced.await?;
             match outcome {
@@ -459,10 +458,7 @@ impl Engine {
 
     /// Reads what other requests have stored, and merges this request's changes into it.
     async fn rebase<T: Databag>(&self, active: &mut Active<T>, deadline: Instant) -> Result<(), Error> {
-        let reload = async |id| {
-            let reload = self.backend.reload(id, deadline.into_std());
-            within(deadline, "load a row", reload).await
-        };
+        let reload = |id| within(deadline, "load a row", move |end| self.backend.reload(id, end));
         let mut reloaded = reload(active.id).await?;
         let followed = match reloaded {
             Reloaded::Gone => self.renamed_meanwhile(active),

@@ -58,7 +58,7 @@ impl Engine {
         let mut errors = CheckErrors::default();
         let (now, deadline) = (self.now(), self.deadline());
         // A store that waits for some of the rows has to answer before this call gives up all of them.
-        let versions = self.backend.load_versions(ids, best_effort(deadline).into_std());
+        let versions = |_| self.backend.load_versions(ids, best_effort(deadline).into_std());
         let RowVersions { found, failed } = match within(deadline, "load rows", versions).await {
             Ok(versions) => versions,
             Err(error) => {
@@ -103,7 +103,7 @@ impl Engine {
         now: Timestamp,
         deadline: Instant,
     ) -> Result<(), Error> {
-        let reload = self.backend.reload(id, deadline.into_std());
+        let reload = |end| self.backend.reload(id, end);
         let Reloaded::Row(row) = within(deadline, "load a row", reload).await? else {
             return self.check_missing(id, now, deadline).await;
         };
