@@ -174,11 +174,7 @@ impl SessionTable {
             )));
         }
         let bag = match (survey.owner, options.bag) {
-            (Some(owner), Some(bag)) if owner != bag => {
-                return Err(Error::Usage(format!(
-                    "the table `{name}` belongs to the bag `{owner}`, not to `{bag}`"
-                )));
-            }
+            (Some(owner), Some(bag)) if owner != bag => return Err(foreign(name, &owner, &bag)),
             (Some(bag), _) | (None, Some(bag)) => bag,
             (None, None) => {
                 return Err(Error::Usage(format!(

@@ -23,7 +23,7 @@ use crate::clock::{Clock, SkewGuardedClock, Timestamp, until};
 use crate::codec::Codec as _;
 use crate::envelope::{CsrfKeys, OVERHEAD, Protection};
 use crate::error::{Error, Rejection};
-use crate::store::{DynDirectory, Filter, Row, StoreError, Table};
+use crate::store::{DynDirectory, Filter, Page, Row, StoreError, Table};
 use crate::token::{SessionId, Token, TokenSource, fill_random};
 
 /// Sessions of one bag, whatever its type is.
@@ -292,6 +292,22 @@ pub(crate) fn within<R, F: Future<Output = Result<R, StoreError>>>(
             None => Err(Error::Store(StoreError::deadline(operation))),
         }
     }
+}
+
+/// Returns the next page of the rows of a filter, in the order of their ids, and `None` at the end. `after` is the last id of
+/// the page before.
+pub(crate) async fn next_page(
+    directory: &dyn DynDirectory,
+    filter: &Filter,
+    after: &mut Option<SessionId>,
+    deadline: Instant,
+) -> Result<Option<Vec<Row>>, Error> {
+    const PAGE: u32 = 256;
+    let find = |end| directory.find(filter, Page::new(*after, PAGE), end);
+    let rows = within(deadline, "list rows", find).await?;
+    let Some(last) = rows.last() else { return Ok(None) };
+    *after = Some(last.id);
+    Ok(Some(rows))
 }
 
 /// Returns the deadline of a call that is not worth all the time that is left: the request may make others.
