@@ -163,7 +163,7 @@ impl Store for RedbStore {
     }
 
     async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
-        self.write("prune expired rows", deadline, move |writing| {
+        self.write("remove expired rows", deadline, move |writing| {
             let expired = writing.ends.range(..=(now.as_millis(), [u8::MAX; 32]))?.take(limit as usize);
             let expired =
                 expired.map(|entry| Ok(entry?.0.value())).collect::<Result<Vec<_>, StorageError>>()?;
@@ -182,7 +182,9 @@ impl Store for RedbStore {
         deadline: Instant,
     ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
         let Row { id: new, user, .. } = limited.row().clone();
-        let Some(user) = user else { return Err(StoreError::new("limit a user", "the row has no user")) };
+        let Some(user) = user else {
+            return Err(StoreError::new("limit the sessions of a user", "the row has no user"));
+        };
         let (now, others) = (limited.now, limited.others() as usize);
         // One transaction: both the write and the removal, or neither.
         self.write("limit the sessions of a user", deadline, move |writing| {
@@ -211,7 +213,7 @@ impl Store for RedbStore {
 impl Directory for RedbStore {
     async fn find(&self, filter: &Filter, page: Page, _: Instant) -> Result<Vec<Row>, StoreError> {
         let filter = filter.clone();
-        self.read("find rows", move |table, rows| {
+        self.read("list rows", move |table, rows| {
             let (mut found, limit) = (select(table, rows, &filter, page.after)?, page.limit as usize);
             if page.order == Order::Id {
                 return found.take(limit).collect();
@@ -240,11 +242,11 @@ impl Directory for RedbStore {
 
     async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
         let filter = filter.clone();
-        self.write("remove rows", deadline, move |writing| writing.remove_all(&filter)).await
+        self.write("delete rows", deadline, move |writing| writing.remove_all(&filter)).await
     }
 
     async fn health(&self, deadline: Instant) -> Result<(), StoreError> {
-        self.write("pass its health check", deadline, |_| Ok(())).await
+        self.write("answer a health check", deadline, |_| Ok(())).await
     }
 }
 

@@ -87,12 +87,12 @@ impl<S: Directory> Directory for Switched<S> {
     }
 
     async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
-        self.outage.check("remove rows")?;
+        self.outage.check("delete rows")?;
         self.store.remove(filter, deadline).await
     }
 
     async fn health(&self, deadline: Instant) -> Result<(), StoreError> {
-        self.outage.check("answer")?;
+        self.outage.check("answer a health check")?;
         self.store.health(deadline).await
     }
 }

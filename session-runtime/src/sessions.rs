@@ -12,7 +12,7 @@ use crate::backend::access::{Access, FindsById, Listed, Lists};
 use crate::bag::{Databag, HasUser};
 use crate::clock::Timestamp;
 use crate::engine::cleanup::prune_all;
-use crate::engine::core::{Engine, within};
+use crate::engine::core::{Engine, next_page, within};
 use crate::engine::event::{EndCause, Event};
 use crate::engine::load::{Active, Client, Intent, LoadOutcome};
 use crate::engine::span;
@@ -31,9 +31,6 @@ use tracing::Instrument as _;
 /// How many sessions [`Sessions::of_user`] and an awaited [`Sessions::find`] return at most, unless [`Find::limit`] says
 /// otherwise: a list of everything would take as much memory as there are sessions.
 pub const LIST_LIMIT: u32 = 1_000;
-
-/// How many rows a page of a stream has.
-const PAGE: u32 = 256;
 
 /// The sessions of the bag `T`. Cloning is cheap, and all clones share the same sessions.
 ///
@@ -346,8 +343,8 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         })
     }
 
-    /// Removes all expired sessions and returns how many there were. It leaves the store time for other calls, so many
-    /// take long.
+    /// Removes all expired sessions and returns how many there were. It removes them in batches, with pauses for other calls of
+    /// the store: the removal of many sessions takes long.
     ///
     /// # Errors
     ///
@@ -387,16 +384,14 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         let total = self.count(Filter::All).await?;
         let mut skipped = Skipped::of::<T>("reseal_all");
         let (mut checked, mut resealed, mut after) = (0, 0, None);
-        loop {
-            let rows = self.rows(self.live(Filter::All), Page::new(after, PAGE)).await?;
-            let Some(last) = rows.last() else { return Ok(resealed) };
-            after = Some(last.id);
+        while let Some(rows) = self.next_page(self.live(Filter::All), &mut after).await? {
             checked += rows.len() as u64;
             for row in rows {
                 resealed += u64::from(self.reseal(row, &mut skipped).await?);
             }
             progress(checked, total.max(checked));
         }
+        Ok(resealed)
     }
 
     /// Seals a session again if it is not sealed under the current key; returns whether it was.
@@ -437,10 +432,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
             let mut report = CheckReport::default();
             let (mut walked, mut after) = (0, None);
             let before = self.count_rows(Filter::All).await?;
-            loop {
-                let rows = self.rows(Filter::All, Page::new(after, PAGE)).await?;
-                let Some(last) = rows.last() else { break };
-                after = Some(last.id);
+            while let Some(rows) = self.next_page(Filter::All, &mut after).await? {
                 walked += rows.len() as u64;
                 for row in rows {
                     match self.outcome(row, &mut skipped)? {
@@ -470,9 +462,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         Box::pin(async move {
             let deadline = self.engine.deadline();
             match self.engine.directory() {
-                Ok(directory) => {
-                    within(deadline, "answer a health check", directory.health(deadline.into_std())).await
-                }
+                Ok(directory) => within(deadline, "answer a health check", |end| directory.health(end)).await,
                 // Cookies have no server that can be down.
                 Err(_) => Ok(()),
             }
@@ -480,10 +470,18 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     }
 
     pub(crate) async fn rows(&self, filter: Filter, page: Page) -> Result<Vec<Row>, Error> {
-        let deadline = self.engine.deadline();
+        let (directory, filter) = (self.engine.directory()?, self.engine.stored_filter(filter));
+        within(self.engine.deadline(), "list rows", |end| directory.find(&filter, page, end)).await
+    }
+
+    /// Returns the next page of the rows of a filter, and `None` at the end: see `next_page` of the engine.
+    async fn next_page(
+        &self,
+        filter: Filter,
+        after: &mut Option<SessionId>,
+    ) -> Result<Option<Vec<Row>>, Error> {
         let filter = self.engine.stored_filter(filter);
-        let find = self.engine.directory()?.find(&filter, page, deadline.into_std());
-        within(deadline, "list rows", find).await
+        next_page(self.engine.directory()?, &filter, after, self.engine.deadline()).await
     }
 
     /// Returns the newest live sessions of a filter.
@@ -498,6 +496,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         let rows = self.rows(live.clone(), Page::newest(limit)).await?;
         let (limit, is_full) = (limit as usize, rows.len() >= limit as usize);
         {
+            // In a block: while the store is awaited, no bag may be held that is not `Send`.
             let found = self.open_all(rows, &mut skipped)?;
             if found.len() == limit || !is_full {
                 return Ok(found);
@@ -506,10 +505,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         // Rows that cannot be opened must not hide older sessions, however many there are.
         skipped.count = 0;
         let (mut newest, mut after) = (Vec::new(), None);
-        loop {
-            let rows = self.rows(live.clone(), Page::new(after, PAGE)).await?;
-            let Some(last) = rows.last() else { break };
-            after = Some(last.id);
+        while let Some(rows) = self.next_page(live.clone(), &mut after).await? {
             for row in rows.into_iter().filter(|row| !self.engine.backend.is_ended_here(row.id)) {
                 if self.open(row.clone(), &mut skipped)?.is_some() {
                     newest.push(row);
@@ -532,15 +528,13 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         call: &'static str,
         filter: Filter,
     ) -> impl Stream<Item = Result<Snapshot<T>, Error>> + 'a {
-        let start = (Some(None), Skipped::of::<T>(call));
-        let pages = stream::try_unfold(start, move |(after, mut skipped)| {
-            let filter = filter.clone();
+        let start = (None, Skipped::of::<T>(call));
+        let pages = stream::try_unfold(start, move |(mut after, mut skipped)| {
+            let live = self.live(filter.clone());
             async move {
-                let Some(after) = after else { return Ok::<_, Error>(None) };
-                let rows = self.rows(self.live(filter), Page::new(after, PAGE)).await?;
-                let next = rows.last().map(|last| Some(last.id));
+                let Some(rows) = self.next_page(live, &mut after).await? else { return Ok::<_, Error>(None) };
                 let page = self.open_all(rows, &mut skipped)?;
-                Ok(Some((stream::iter(page.into_iter().map(Ok)), (next, skipped))))
+                Ok(Some((stream::iter(page.into_iter().map(Ok)), (after, skipped))))
             }
         });
         pages.try_flatten()
@@ -585,17 +579,14 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     }
 
     async fn count_rows(&self, filter: Filter) -> Result<u64, Error> {
-        let deadline = self.engine.deadline();
-        let filter = self.engine.stored_filter(filter);
-        let count = self.engine.directory()?.count(&filter, deadline.into_std());
-        within(deadline, "count rows", count).await
+        let (directory, filter) = (self.engine.directory()?, self.engine.stored_filter(filter));
+        within(self.engine.deadline(), "count rows", |end| directory.count(&filter, end)).await
     }
 
     pub(crate) async fn remove(&self, filter: Filter) -> Result<u64, Error> {
-        let deadline = self.engine.deadline();
-        let filter = self.engine.stored_filter(filter);
-        let remove = self.engine.directory()?.remove(&filter, deadline.into_std());
-        let removed = within(deadline, "delete rows", remove).await?;
+        let (directory, filter) = (self.engine.directory()?, self.engine.stored_filter(filter));
+        let remove = |end| directory.remove(&filter, end);
+        let removed = within(self.engine.deadline(), "delete rows", remove).await?;
         for id in &removed {
             self.engine.note_ended(*id, EndCause::Revoked);
         }

@@ -163,8 +163,7 @@ impl SessionTable {
     pub async fn open(store: AnyStore, options: TableOptions) -> Result<Self, Error> {
         let wanted = options.wanted();
         let deadline = Instant::now() + options.timeout;
-        let survey = store.survey(&wanted, deadline.into_std());
-        let survey = within(deadline, "describe its table", survey).await?;
+        let survey = within(deadline, "describe its table", |end| store.survey(&wanted, end)).await?;
         let name = &options.table;
         let Some(mut table) = survey.table else {
             return Err(Error::Usage(format!("there is no table `{name}` in this store: name another one")));
@@ -175,11 +174,7 @@ impl SessionTable {
             )));
         }
         let bag = match (survey.owner, options.bag) {
-            (Some(owner), Some(bag)) if owner != bag => {
-                return Err(Error::Usage(format!(
-                    "the table `{name}` belongs to the bag `{owner}`, not to `{bag}`"
-                )));
-            }
+            (Some(owner), Some(bag)) if owner != bag => return Err(foreign(name, &owner, &bag)),
             (Some(bag), _) | (None, Some(bag)) => bag,
             (None, None) => {
                 return Err(Error::Usage(format!(
@@ -253,8 +248,7 @@ impl SessionTable {
     ///
     /// If the store fails.
     pub async fn count(&self, filter: &Filter) -> Result<u64, Error> {
-        let deadline = self.deadline();
-        within(deadline, "count rows", self.directory.count(filter, deadline.into_std())).await
+        within(self.deadline(), "count rows", |end| self.directory.count(filter, end)).await
     }
 
     /// Returns a page of the rows that match.
@@ -263,8 +257,7 @@ impl SessionTable {
     ///
     /// If the store fails.
     pub async fn rows(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Error> {
-        let deadline = self.deadline();
-        within(deadline, "list rows", self.directory.find(filter, page, deadline.into_std())).await
+        within(self.deadline(), "list rows", |end| self.directory.find(filter, page, end)).await
     }
 
     /// Returns the row of an id.
@@ -273,8 +266,7 @@ impl SessionTable {
     ///
     /// If the store fails.
     pub async fn load(&self, id: SessionId) -> Result<Option<Row>, Error> {
-        let deadline = self.deadline();
-        within(deadline, "load a row", self.store.load(id, deadline.into_std())).await
+        within(self.deadline(), "load a row", |end| self.store.load(id, end)).await
     }
 
     /// Returns the rows of these ids, in any order, and none for an id without a row.
@@ -284,10 +276,12 @@ impl SessionTable {
     /// If the store fails.
     pub async fn load_many(&self, ids: &[SessionId]) -> Result<Vec<Row>, Error> {
         const AT_A_TIME: usize = 16;
-        let deadline = self.deadline();
-        let loads: Vec<_> = ids.iter().map(|id| self.store.load(*id, deadline.into_std())).collect();
-        let rows = stream::iter(loads).buffer_unordered(AT_A_TIME).try_filter_map(|row| ready(Ok(row)));
-        within(deadline, "load rows", rows.try_collect()).await
+        let load = |end| {
+            let loads: Vec<_> = ids.iter().map(|id| self.store.load(*id, end)).collect();
+            let rows = stream::iter(loads).buffer_unordered(AT_A_TIME);
+            rows.try_filter_map(|row| ready(Ok(row))).try_collect()
+        };
+        within(self.deadline(), "load rows", load).await
     }
 
     /// Ends a session for good, and returns whether there was one.
@@ -296,8 +290,7 @@ impl SessionTable {
     ///
     /// If the store fails.
     pub async fn delete(&self, id: SessionId) -> Result<bool, Error> {
-        let deadline = self.deadline();
-        within(deadline, "delete a row", self.store.delete(id, deadline.into_std())).await
+        within(self.deadline(), "delete a row", |end| self.store.delete(id, end)).await
     }
 
     /// Ends the sessions that match, and returns their ids.
@@ -306,8 +299,7 @@ impl SessionTable {
     ///
     /// If the store fails.
     pub async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, Error> {
-        let deadline = self.deadline();
-        within(deadline, "delete rows", self.directory.remove(filter, deadline.into_std())).await
+        within(self.deadline(), "delete rows", |end| self.directory.remove(filter, end)).await
     }
 
     /// Removes all rows that have expired, in batches that leave the store time for other calls, and returns how many.
@@ -317,8 +309,8 @@ impl SessionTable {
     /// If the store fails.
     pub async fn prune(&self) -> Result<u64, Error> {
         let now = now();
-        let batch = |limit, deadline: Instant| {
-            within(deadline, "remove expired rows", self.store.prune(now, limit, deadline.into_std()))
+        let batch = |limit, deadline| {
+            within(deadline, "remove expired rows", move |end| self.store.prune(now, limit, end))
         };
         prune_in_batches(batch, self.timeout).await
     }
@@ -393,8 +385,7 @@ impl SessionTable {
                 Err(fault) => return Ok(Resealed::Skipped(fault)),
             };
             let id = row.id;
-            let updated = self.store.update(update, deadline.into_std());
-            match within(deadline, "update a row", updated).await? {
+            match within(deadline, "update a row", |end| self.store.update(update, end)).await? {
                 Outcome::Stored => return Ok(Resealed::Stored),
                 Outcome::Gone => return Ok(Resealed::Gone),
                 Outcome::Conflict => match self.load(id).await? {
@@ -482,8 +473,8 @@ impl SessionTable {
             match (self.load(row.id).await?, failed.take()) {
                 (None, Some(error)) => return Err(error),
                 (None, None) => {
-                    let inserted = self.store.insert(row.clone(), deadline.into_std());
-                    match within(deadline, "insert a row", inserted).await {
+                    let insert = |end| self.store.insert(row.clone(), end);
+                    match within(deadline, "insert a row", insert).await {
                         Ok(()) => return Ok(Put::Inserted),
                         // Another writer may have been first, or the answer was lost: the row is looked for.
                         Err(error) if !error.is_refused() => failed = Some(error),
@@ -493,8 +484,7 @@ impl SessionTable {
                 (Some(stored), _) if stored.revision >= row.revision => return Ok(Put::Kept),
                 (Some(stored), _) => {
                     let update = Update::new(row.id, stored.revision, row.clone());
-                    let updated = self.store.update(update, deadline.into_std());
-                    match within(deadline, "update a row", updated).await? {
+                    match within(deadline, "update a row", |end| self.store.update(update, end)).await? {
                         Outcome::Stored => return Ok(Put::Updated),
                         // It has ended there, and an ended session stays ended.
                         Outcome::Gone => return Ok(Put::Kept),

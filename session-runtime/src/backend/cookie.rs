@@ -147,7 +147,7 @@ impl Backend for SealedCookies {
 
     fn write_limited(&self, _: LimitedWrite, _: Instant) -> StoreFuture<'_, (Outcome, Vec<SessionId>)> {
         let cause = "they are in the cookies of their visitors, which cannot be counted";
-        Box::pin(ready(Err(StoreError::refused("end the other sessions of a user", None, cause))))
+        Box::pin(ready(Err(StoreError::refused("limit the sessions of a user", None, cause))))
     }
 
     fn block(&self, id: SessionId) {

@@ -1,6 +1,7 @@
 //! Where sessions are kept: rows in a store, or each session in its own cookie.
 //!
-//! This is the only place that tells the two apart. Everything above asks a [`Backend`].
+//! Everything above calls a [`Backend`]. Where a rule depends on who holds the sessions, such as whether they are found by
+//! their ids, it asks the backend for its [`Custody`].
 
 pub(crate) mod access;
 pub(crate) mod any;

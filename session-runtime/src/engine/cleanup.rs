@@ -39,7 +39,7 @@ impl Engine {
 
     /// Removes a batch of the rows that have expired at this time, and returns how many.
     async fn prune_batch(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, Error> {
-        let prune = self.backend.prune(now, limit, deadline.into_std());
+        let prune = |end| self.backend.prune(now, limit, end);
         let removed = within(deadline, "remove expired rows", prune).await?;
         self.tell(Event::CleanedUp { removed });
         Ok(removed)
@@ -51,15 +51,14 @@ impl Engine {
             return Ok(());
         };
         let (filter, deadline) = (Filter::LiveAt(now), Instant::now() + BATCH_TIMEOUT);
-        let count = directory.count(&filter, deadline.into_std());
-        let live = within(deadline, "count rows", count).await?;
+        let live = within(deadline, "count rows", |end| directory.count(&filter, end)).await?;
         self.tell(Event::Counted { live });
         Ok(())
     }
 }
 
-/// Removes all rows that have expired at this time, for as long as there is an engine, and returns how many. Each batch
-/// may take so long.
+/// Removes all rows that have expired at this time, for as long as there is an engine, and returns how many. `timeout` is
+/// that of each batch.
 pub(crate) async fn prune_all<E: Deref<Target = Engine>>(
     engine: impl Fn() -> Option<E>,
     now: Timestamp,
@@ -78,7 +77,8 @@ pub(crate) async fn prune_all<E: Deref<Target = Engine>>(
     prune_in_batches(batch, timeout).await
 }
 
-/// Removes rows by a call that takes how many and by when, until it has removed none, and returns how many there were.
+/// Calls `batch` until it removes no row, and returns how many were removed. Its arguments are the most rows to remove, and
+/// its deadline.
 pub(crate) async fn prune_in_batches<F: Future<Output = Result<u64, Error>>>(
     batch: impl Fn(u32, Instant) -> F,
     timeout: Duration,

@@ -86,19 +86,18 @@ pub(crate) fn plan<T: Databag>(
     }
     let user = T::SCHEMA.fields.iter().position(|field| matches!(field.role, Role::User(_)));
     let user_changed = user.is_some_and(|user| pending.fields.get(user) != active.base.get(user));
-    match active.intent {
+    // Another user is a log-in: an attacker may know the former id (session fixation).
+    let intent = if user_changed { active.intent.max(Intent::Renew) } else { active.intent };
+    match intent {
         Intent::End if pending.is_default(context, active) => Ok(Plan::Delete),
         Intent::End | Intent::Renew => {
-            pending.write(context, active, now, ExpiryUpdate::Restart, Some(fresh())).map(Plan::Rotate)
-        }
-        _ if user_changed => {
             pending.write(context, active, now, ExpiryUpdate::Restart, Some(fresh())).map(Plan::Rotate)
         }
         Intent::Rotate => {
             pending.write(context, active, now, ExpiryUpdate::Extend, Some(fresh())).map(Plan::Rotate)
         }
         Intent::Continue | Intent::Keep => {
-            if changed || active.intent == Intent::Keep {
+            if changed || intent == Intent::Keep {
                 pending.write(context, active, now, ExpiryUpdate::Extend, None).map(Plan::Write)
             } else if pending.refreshed || touch_is_due(context, active, now) {
                 pending.write(context, active, now, ExpiryUpdate::Extend, None).map(Plan::Touch)
@@ -282,19 +281,19 @@ impl PendingRecord {
         })
     }
 
-    fn write<T: Databag>(
-        self,
+    /// Makes the header of the record, which has the absolute limit, and the time when the row expires.
+    fn header<T>(
+        &self,
         context: &Context,
         active: &Active<T>,
         now: Timestamp,
         expiry: ExpiryUpdate,
-        token: Option<Token>,
-    ) -> Result<Box<RowWrite>, Error> {
+    ) -> (Header, Timestamp) {
         let stored = active.stored.as_ref();
-        let ends = active.is_ending();
         let continued = stored.filter(|_| expiry == ExpiryUpdate::Extend);
         // A visitor may have chosen before the log-in, and not for the next user.
-        let chosen = continued.or(stored.filter(|stored| !ends && stored.projection.user.is_none()));
+        let chosen =
+            continued.or(stored.filter(|stored| !active.is_ending() && stored.projection.user.is_none()));
         let lifetime = active.lifetime.unwrap_or_else(|| {
             chosen.map_or_else(|| context.config.ordinary_lifetime(), |stored| stored.header.lifetime)
         });
@@ -325,12 +324,39 @@ impl PendingRecord {
             Some(stored) if !touch_is_due(context, active, now) => stored.expiration,
             _ => now.saturating_add(context.config.idle(lifetime)).min(absolute),
         };
+        (header, expiration)
+    }
+
+    /// Returns which columns of a row differ from what is stored under the same id.
+    fn scope(&self, stored: &Stored, expiration: Timestamp) -> Scope {
+        if stored.has_other_columns || stored.projection != self.projection {
+            Scope::Row
+        } else if stored.expiration == expiration {
+            Scope::State
+        } else {
+            Scope::Expiration
+        }
+    }
+
+    fn write<T: Databag>(
+        self,
+        context: &Context,
+        active: &Active<T>,
+        now: Timestamp,
+        expiry: ExpiryUpdate,
+        token: Option<Token>,
+    ) -> Result<Box<RowWrite>, Error> {
+        let stored = active.stored.as_ref();
+        let (header, expiration) = self.header(context, active, now, expiry);
         let expiries = self.expiries::<T>(context, stored, now);
-        let created = continued.map_or(now, |stored| stored.created);
+        let created = match (stored, expiry) {
+            (Some(stored), ExpiryUpdate::Extend) => stored.created,
+            _ => now,
+        };
         let revision = stored.map_or(1, |stored| stored.revision.wrapping_add(1));
         let id = token.as_ref().map_or(active.id, Token::session_id);
 
-        let preserved = stored.filter(|_| !ends).map_or(&[][..], |stored| &stored.preserved);
+        let preserved = stored.filter(|_| !active.is_ending()).map_or(&[][..], |stored| &stored.preserved);
         let changed = |field: usize| self.changes.get(field).copied().unwrap_or(false);
         let record = assemble::<T>(&context.layout, &header, &self.fields, &expiries, preserved, changed);
         if record.len() > context.config.max_state_bytes {
@@ -346,15 +372,7 @@ impl PendingRecord {
         let state = context.protection.seal(&context.place, &binding, &record);
 
         let scope = match stored {
-            Some(stored)
-                if token.is_none() && !stored.has_other_columns && stored.projection == self.projection =>
-            {
-                if stored.expiration == expiration {
-                    Scope::State
-                } else {
-                    Scope::Expiration
-                }
-            }
+            Some(stored) if token.is_none() => self.scope(stored, expiration),
             _ => Scope::Row,
         };
         let max_per_user = match expiry {

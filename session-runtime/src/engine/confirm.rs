@@ -81,7 +81,7 @@ impl Engine {
     ///
     /// If it is not known whether this call has deleted it: a row that is gone may also have another id.
     pub(super) async fn delete_row(&self, id: SessionId, deadline: Instant) -> Result<bool, Error> {
-        let delete = || within(deadline, "delete a row", self.backend.delete(id, deadline.into_std()));
+        let delete = || within(deadline, "delete a row", move |end| self.backend.delete(id, end));
         let mut first = pin!(delete());
         let (one, other) = match until(late(deadline), first.as_mut()).await {
             Some(Ok(is_deleted)) => return Ok(is_deleted),
@@ -132,7 +132,7 @@ impl Engine {
 
     async fn send(&self, write: &Write<'_>, deadline: Instant) -> Result<Outcome, Error> {
         let RowWrite { row, scope, max_per_user, ends_others, .. } = write.write;
-        let (row, backend, end) = (row.clone(), &self.backend, deadline.into_std());
+        let (row, backend) = (row.clone(), &self.backend);
         let write = match write.replaced {
             None => store::Write::Insert(row),
             Some((id, expected)) => store::Write::Update(Update { id, expected, scope: *scope, row }),
@@ -140,7 +140,7 @@ impl Engine {
         match (max_per_user, write) {
             (Some(max), write) => {
                 let limited = LimitedWrite::new(write, *max, self.now());
-                let sent = backend.write_limited(limited, end);
+                let sent = |end| backend.write_limited(limited, end);
                 // If the answer is lost, it is not known which sessions have ended.
                 let (outcome, ended) = within(deadline, "limit the sessions of a user", sent).await?;
                 let cause = if *ends_others { EndCause::Revoked } else { EndCause::Replaced };
@@ -150,11 +150,11 @@ impl Engine {
                 Ok(outcome)
             }
             (None, store::Write::Insert(row)) => {
-                let inserted = within(deadline, "insert a row", backend.insert(row, end)).await;
+                let inserted = within(deadline, "insert a row", |end| backend.insert(row, end)).await;
                 inserted.map(|()| Outcome::Stored)
             }
             (None, store::Write::Update(update)) => {
-                within(deadline, "update a row", backend.replace(update, end)).await
+                within(deadline, "update a row", |end| backend.replace(update, end)).await
             }
         }
     }
@@ -208,7 +208,7 @@ impl Engine {
     /// Returns what became of a write that was sent; `None` if it was not made so far.
     async fn look_for(&self, write: &Write<'_>, deadline: Instant) -> Result<Option<Outcome>, Error> {
         let row = &write.write.row;
-        let stored = within(deadline, "load a row", self.backend.reload(row.id, deadline.into_std())).await?;
+        let stored = within(deadline, "load a row", |end| self.backend.reload(row.id, end)).await?;
         let expected = write.replaced.map(|(_, revision)| revision);
         match stored {
             Reloaded::Row(_) if write.is_under_new_id() => Ok(Some(Outcome::Stored)),

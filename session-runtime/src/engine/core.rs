@@ -23,7 +23,7 @@ use crate::clock::{Clock, SkewGuardedClock, Timestamp, until};
 use crate::codec::Codec as _;
 use crate::envelope::{CsrfKeys, OVERHEAD, Protection};
 use crate::error::{Error, Rejection};
-use crate::store::{DynDirectory, Filter, Row, StoreError, Table};
+use crate::store::{DynDirectory, Filter, Page, Row, StoreError, Table};
 use crate::token::{SessionId, Token, TokenSource, fill_random};
 
 /// Sessions of one bag, whatever its type is.
@@ -134,12 +134,10 @@ impl Engine {
                 let mut row =
                     Row::new(id, b"whose".to_vec(), now, now.saturating_add(Duration::from_mins(1)), 1);
                 row.columns = vec![None; table.projected.len()];
-                within(deadline, "insert a row", self.backend.insert(row, deadline.into_std())).await?;
-                let load = other.backend.load(&token, deadline.into_std());
-                let found = within(deadline, "load a row", load).await;
+                within(deadline, "insert a row", |end| self.backend.insert(row, end)).await?;
+                let found = within(deadline, "load a row", |end| other.backend.load(&token, end)).await;
                 let deadline = self.deadline();
-                let delete = self.backend.delete(id, deadline.into_std());
-                let deleted = within(deadline, "delete a row", delete).await;
+                let deleted = within(deadline, "delete a row", |end| self.backend.delete(id, end)).await;
                 // If it stays, it expires.
                 let found = found?.is_some();
                 deleted.map(|_| found)
@@ -222,14 +220,13 @@ impl Engine {
         if self.backend.is_ended_here(id) {
             return Ok(LoadOutcome::Rejected(Rejection::Unknown));
         }
-        let reload = self.backend.reload(id, deadline.into_std());
-        match within(deadline, "load a row", reload).await? {
+        match within(deadline, "load a row", |end| self.backend.reload(id, end)).await? {
             Reloaded::Row(row) => self.open(row, None, None),
             Reloaded::Gone | Reloaded::Unchanged => Ok(LoadOutcome::Rejected(Rejection::Unknown)),
         }
     }
 
-    /// Makes the half of [`load`](Self::load) that waits for the store.
+    /// Reads the row that a token opens. [`open`](Self::open) makes a session of it.
     pub(crate) async fn fetch(
         &self,
         token: &Token,
@@ -243,8 +240,7 @@ impl Engine {
         if self.backend.is_ended_here(token.session_id()) {
             return Ok(Err(Rejection::Unknown));
         }
-        let end = deadline.into_std();
-        let load = match freshness {
+        let load = |end| match freshness {
             Freshness::Current => self.backend.load(token, end),
             Freshness::Cached => self.backend.load_cached(token, end),
         };
@@ -283,16 +279,35 @@ fn without_rows() -> Error {
     )
 }
 
-/// Waits for a store call until the deadline.
-pub(crate) async fn within<R>(
+/// Makes a store call, which gets the deadline, and waits for it until then.
+pub(crate) fn within<R, F: Future<Output = Result<R, StoreError>>>(
     deadline: Instant,
     operation: &'static str,
-    call: impl Future<Output = Result<R, StoreError>>,
-) -> Result<R, Error> {
-    match until(deadline, pin!(call)).await {
-        Some(result) => result.map_err(Error::Store),
-        None => Err(Error::Store(StoreError::deadline(operation))),
+    call: impl FnOnce(std::time::Instant) -> F,
+) -> impl Future<Output = Result<R, Error>> {
+    let answer = call(deadline.into_std());
+    async move {
+        match until(deadline, pin!(answer)).await {
+            Some(result) => result.map_err(Error::Store),
+            None => Err(Error::Store(StoreError::deadline(operation))),
+        }
     }
+}
+
+/// Returns the next page of the rows of a filter, in the order of their ids, and `None` at the end. `after` is the last id of
+/// the page before.
+pub(crate) async fn next_page(
+    directory: &dyn DynDirectory,
+    filter: &Filter,
+    after: &mut Option<SessionId>,
+    deadline: Instant,
+) -> Result<Option<Vec<Row>>, Error> {
+    const PAGE: u32 = 256;
+    let find = |end| directory.find(filter, Page::new(*after, PAGE), end);
+    let rows = within(deadline, "list rows", find).await?;
+    let Some(last) = rows.last() else { return Ok(None) };
+    *after = Some(last.id);
+    Ok(Some(rows))
 }
 
 /// Returns the deadline of a call that is not worth all the time that is left: the request may make others.

@@ -118,27 +118,10 @@ impl<T: Databag> Active<T> {
         let mut bag = T::defaults();
         client.fill(&mut bag);
         bag.set_times(now);
-        Ok(Self {
-            base: Fields::of(&bag)?,
-            bag,
-            id: token.session_id(),
-            token: Some(token),
-            used_by: UsedBy::Visitor,
-            stored: None,
-            lifetime: None,
-            intent: Intent::Continue,
-            end_cause: EndCause::Destroyed,
-            authenticated: false,
-            ends_others: false,
-            begun: now,
-            client,
-            flash: Vec::new(),
-            unconfirmed: false,
-        })
+        let base = Fields::of(&bag)?;
+        Ok(Self::new(token.session_id(), Some(token), bag, base, client, now))
     }
-}
 
-impl<T: Databag> Active<T> {
     /// Returns the flash fields that hold what this request received; `fields` are those of the bag.
     pub(super) fn received_flash(&self, fields: &Fields) -> impl Iterator<Item = usize> {
         let received = |(field, value): &(usize, Vec<u8>)| {
@@ -174,6 +157,33 @@ impl<T: Databag> Active<T> {
 }
 
 impl<T> Active<T> {
+    fn new(
+        id: SessionId,
+        token: Option<Token>,
+        bag: T,
+        base: Fields,
+        client: Client,
+        begun: Timestamp,
+    ) -> Self {
+        Self {
+            bag,
+            id,
+            used_by: if token.is_some() { UsedBy::Visitor } else { UsedBy::Application },
+            token,
+            stored: None,
+            base,
+            lifetime: None,
+            intent: Intent::Continue,
+            end_cause: EndCause::Destroyed,
+            authenticated: false,
+            ends_others: false,
+            begun,
+            client,
+            flash: Vec::new(),
+            unconfirmed: false,
+        }
+    }
+
     /// Returns whether a stored session is to end.
     pub(crate) fn is_ending(&self) -> bool {
         self.stored.is_some() && self.intent == Intent::End
@@ -268,32 +278,18 @@ pub(crate) fn open<T: Databag>(
         }
         client.fill(&mut bag);
     }
-    let mut active = Active {
-        bag,
-        id: row.id,
-        used_by: if token.is_some() { UsedBy::Visitor } else { UsedBy::Application },
-        token,
-        flash: Vec::new(),
-        base: loaded.fields,
-        lifetime: None,
-        intent: Intent::Continue,
-        end_cause: EndCause::Destroyed,
-        authenticated: false,
-        ends_others: false,
-        begun: now,
-        client: client.unwrap_or(Client { ip: sealed.ip, agent: loaded.header.agent, user_agent: None }),
-        stored: Some(Stored {
-            created: row.created,
-            expiration: row.expiration,
-            revision: row.revision,
-            projection: sealed,
-            has_other_columns,
-            header: loaded.header,
-            preserved: loaded.preserved,
-            expiries: loaded.expiries,
-        }),
-        unconfirmed: false,
-    };
+    let client = client.unwrap_or(Client { ip: sealed.ip, agent: loaded.header.agent, user_agent: None });
+    let mut active = Active::new(row.id, token, bag, loaded.fields, client, now);
+    active.stored = Some(Stored {
+        created: row.created,
+        expiration: row.expiration,
+        revision: row.revision,
+        projection: sealed,
+        has_other_columns,
+        header: loaded.header,
+        preserved: loaded.preserved,
+        expiries: loaded.expiries,
+    });
     // Only a visitor's request uses flash values up.
     if is_visitor {
         active.receive_flash(context);

@@ -4,16 +4,13 @@ use tokio::time::Instant;
 
 use super::blind::one_of;
 use super::commit::{Plan, RowWrite};
-use super::core::{Engine, within};
+use super::core::{Engine, next_page};
 use super::load::{Intent, LoadOutcome};
 use crate::backend::Custody;
 use crate::bag::Databag;
 use crate::error::Error;
-use crate::store::{ColumnRef, Filter, Page};
+use crate::store::{ColumnRef, Filter};
 use crate::token::SessionId;
-
-/// How many rows are read at a time.
-const PAGE: u32 = 256;
 
 impl Engine {
     /// Returns which rows of the user of a write have the user's hash under an older key, if the write ends surplus sessions
@@ -45,11 +42,7 @@ impl Engine {
             )
         })?;
         let mut after = None;
-        loop {
-            let find = directory.find(filter, Page::new(after, PAGE), deadline.into_std());
-            let rows = within(deadline, "list rows", find).await?;
-            let Some(last) = rows.last() else { return Ok(()) };
-            after = Some(last.id);
+        while let Some(rows) = next_page(directory, filter, &mut after, deadline).await? {
             for row in rows.into_iter().filter(|row| row.id != own) {
                 // What cannot be opened, or not be written any more, denies no log-in.
                 let Ok(LoadOutcome::Live(mut active)) = self.open::<T>(row, None, None) else { continue };
@@ -63,5 +56,6 @@ impl Engine {
                 }
             }
         }
+        Ok(())
     }
 }

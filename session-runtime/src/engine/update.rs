@@ -49,18 +49,17 @@ impl Engine {
     ) -> Result<Option<CookieUpdate>, Error> {
         active.set_times();
         let plan = self.prepare(active);
-        self.carry_out(active, plan, deadline).await
+        self.commit_plan(active, plan, deadline).await
     }
 
-    /// Makes the first half of [`commit`](Self::commit), which waits for nothing. After [`Plan::Keep`] the second half has
-    /// nothing to do.
+    /// Decides what [`commit`](Self::commit) stores, without waiting. After [`Plan::Keep`] there is nothing to store.
     pub(crate) fn prepare<T: Databag>(&self, active: &Active<T>) -> Result<Plan, Error> {
         refuse_unconfirmed(active)?;
         self.plan(active)
     }
 
-    /// Makes the second half of [`commit`](Self::commit).
-    pub(crate) async fn carry_out<T: Databag>(
+    /// Executes the plan of [`prepare`](Self::prepare), as [`commit`](Self::commit) does.
+    pub(crate) async fn commit_plan<T: Databag>(
         &self,
         active: &mut Active<T>,
         plan: Result<Plan, Error>,
@@ -68,12 +67,12 @@ impl Engine {
     ) -> Result<Option<CookieUpdate>, Error> {
         let (id, ends) = (active.id, active.is_ending());
         let span = span::commit(T::SCHEMA.name, id, span::plan_name(&plan));
-        let outcome = self.try_carry_out(active, plan, deadline).instrument(span.clone()).await;
+        let outcome = self.try_commit_plan(active, plan, deadline).instrument(span.clone()).await;
         span::note_commit(&span, &outcome);
         self.block_if_end_failed(ends, id, outcome)
     }
 
-    async fn try_carry_out<T: Databag>(
+    async fn try_commit_plan<T: Databag>(
         &self,
         active: &mut Active<T>,
         plan: Result<Plan, Error>,
@@ -407,8 +406,7 @@ impl Engine {
     ) -> impl Future<Output = Result<Outcome, Error>> + use<'a, T> {
         let (id, expected) = (active.id, revision(active));
         let update = Update { id, expected, scope: write.scope, row: write.row.clone() };
-        let replace = self.backend.replace(update, deadline.into_std());
-        let replaced = within(deadline, "update a row", replace);
+        let replaced = within(deadline, "update a row", move |end| self.backend.replace(update, end));
         async move {
             let outcome = replaced.await?;
             match outcome {
@@ -460,10 +458,7 @@ impl Engine {
 
     /// Reads what other requests have stored, and merges this request's changes into it.
     async fn rebase<T: Databag>(&self, active: &mut Active<T>, deadline: Instant) -> Result<(), Error> {
-        let reload = async |id| {
-            let reload = self.backend.reload(id, deadline.into_std());
-            within(deadline, "load a row", reload).await
-        };
+        let reload = |id| within(deadline, "load a row", move |end| self.backend.reload(id, end));
         let mut reloaded = reload(active.id).await?;
         let followed = match reloaded {
             Reloaded::Gone => self.renamed_meanwhile(active),

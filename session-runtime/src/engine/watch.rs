@@ -45,50 +45,51 @@ impl Engine {
             let id = watch.id();
             // Before the row is read: another request may extend the session after that.
             let (now, deadline) = (self.now(), self.deadline());
-            self.look_at_row::<T>(id, now, deadline).await?;
+            self.check_row::<T>(id, now, deadline).await?;
             if watch.end().is_some() || watch.id() == id {
                 return Ok(watch);
             }
         }
     }
 
-    /// Ends the watches of those sessions that are over, and says what is not known of the others.
-    async fn look_at<T: Databag>(&self, ids: &[SessionId]) -> Looked {
+    /// Reads the rows of these sessions, and ends the watches of those that are over.
+    async fn check_rows<T: Databag>(&self, ids: &[SessionId]) -> CheckErrors {
         const AT_A_TIME: usize = 16;
-        let mut looked = Looked::default();
+        let mut errors = CheckErrors::default();
         let (now, deadline) = (self.now(), self.deadline());
         // A store that waits for some of the rows has to answer before this call gives up all of them.
-        let versions = self.backend.load_versions(ids, best_effort(deadline).into_std());
+        let versions = |_| self.backend.load_versions(ids, best_effort(deadline).into_std());
         let RowVersions { found, failed } = match within(deadline, "load rows", versions).await {
             Ok(versions) => versions,
             Err(error) => {
-                looked.note(Err(error));
-                return looked;
+                errors.note(error);
+                return errors;
             }
         };
         let mut found: IdMap<_> = found.into_iter().collect();
         let failed: IdMap<_> = failed.into_iter().collect();
-        let mut changed = Vec::new();
+        let mut unread = Vec::new();
         for id in ids.iter().copied().filter(|id| !failed.contains_key(id)) {
             match found.remove(&id) {
-                // It is looked for again beside the others: who renames it may take its time.
-                None => changed.push(id),
+                // Checked beside the others: the request that renames it may hold its lock for long.
+                None => unread.push(id),
                 Some(_) if self.backend.is_ended_here(id) => self.watches.end(id, SessionEnd::Ended),
-                Some(version) if !self.watches.is_seen(id, version) => changed.push(id),
+                Some(version) if !self.watches.is_seen(id, version) => unread.push(id),
                 Some(version) if version.expiration <= now => self.watches.end(id, SessionEnd::Expired),
                 Some(_) => {}
             }
         }
         if let Some(error) = failed.into_values().next() {
-            looked.note(Err(Error::Store(error)));
+            errors.note(Error::Store(error));
         }
-        let changed: Vec<_> =
-            changed.into_iter().map(|id| self.look_at_row::<T>(id, now, deadline)).collect();
-        let mut changed = stream::iter(changed).buffer_unordered(AT_A_TIME);
-        while let Some(result) = changed.next().await {
-            looked.note(result);
+        let checks: Vec<_> = unread.into_iter().map(|id| self.check_row::<T>(id, now, deadline)).collect();
+        let mut checks = stream::iter(checks).buffer_unordered(AT_A_TIME);
+        while let Some(result) = checks.next().await {
+            if let Err(error) = result {
+                errors.note(error);
+            }
         }
-        looked
+        errors
     }
 
     /// Reads the row of a session, and ends its watches if the session is over.
@@ -96,15 +97,15 @@ impl Engine {
     /// # Errors
     ///
     /// If the store fails, or the row cannot be opened.
-    async fn look_at_row<T: Databag>(
+    async fn check_row<T: Databag>(
         &self,
         id: SessionId,
         now: Timestamp,
         deadline: Instant,
     ) -> Result<(), Error> {
-        let reload = self.backend.reload(id, deadline.into_std());
+        let reload = |end| self.backend.reload(id, end);
         let Reloaded::Row(row) = within(deadline, "load a row", reload).await? else {
-            return self.look_at_gone(id, now, deadline).await;
+            return self.check_missing(id, now, deadline).await;
         };
         if self.backend.is_ended_here(id) {
             self.watches.end(id, SessionEnd::Ended);
@@ -122,7 +123,8 @@ impl Engine {
         Ok(())
     }
 
-    async fn look_at_gone(&self, id: SessionId, now: Timestamp, deadline: Instant) -> Result<(), Error> {
+    /// Follows a session whose row is gone to its next id, or ends its watches.
+    async fn check_missing(&self, id: SessionId, now: Timestamp, deadline: Instant) -> Result<(), Error> {
         // A request of this process that renames the session has noted it when it gives up the lock.
         let _lock = self.lock(id, deadline).await?;
         match self.backend.tombstones().of(id) {
@@ -133,49 +135,49 @@ impl Engine {
     }
 }
 
-/// Why some sessions of a page are not known: the first error of each kind.
+/// Why some sessions of a page could not be checked: the first error of each kind.
 #[derive(Default)]
-struct Looked {
-    /// The store has failed.
-    unread: Option<Error>,
-    /// A row has no key.
-    unopened: Option<Error>,
+struct CheckErrors {
+    /// A row could not be read.
+    read: Option<Error>,
+    /// A row is sealed under a key that the keyring lacks.
+    missing_key: Option<Error>,
 }
 
-impl Looked {
-    fn note(&mut self, result: Result<(), Error>) {
-        if let Err(error) = result {
-            let is_read = matches!(error, Error::UnknownKey { .. });
-            let first = if is_read { &mut self.unopened } else { &mut self.unread };
-            first.get_or_insert(error);
-        }
+impl CheckErrors {
+    fn note(&mut self, error: Error) {
+        let first = match error {
+            Error::UnknownKey { .. } => &mut self.missing_key,
+            _ => &mut self.read,
+        };
+        first.get_or_insert(error);
     }
 }
 
-/// Whether errors of one kind go on, so that they are logged once.
+/// Errors of one kind that follow each other. They are logged once, and again when they are over.
 #[derive(Default)]
-struct Trouble {
-    is_on: bool,
-    /// How many pages in a row had none.
-    good: u32,
+struct Incident {
+    is_open: bool,
+    /// How many pages in a row had no error.
+    clean_pages: u32,
 }
 
-/// What a page has changed.
-enum News {
-    Begun(Error),
-    Over,
+enum IncidentChange {
+    Opened(Error),
+    Closed,
 }
 
-impl Trouble {
-    /// Notes a page of so many; it is over when a whole turn had no error.
-    fn note(&mut self, error: Option<Error>, pages: u32) -> Option<News> {
-        self.good = if error.is_some() { 0 } else { self.good.saturating_add(1) };
-        let was_on = self.is_on;
-        self.is_on = error.is_some() || was_on && self.good < pages;
-        match error {
-            Some(error) => (!was_on).then_some(News::Begun(error)),
-            None => (was_on && !self.is_on).then_some(News::Over),
+impl Incident {
+    /// Notes the result of one page. An incident closes when a whole turn, which has this many pages, had no error.
+    fn note(&mut self, error: Option<Error>, pages_of_turn: u32) -> Option<IncidentChange> {
+        let was_open = self.is_open;
+        if let Some(error) = error {
+            (self.is_open, self.clean_pages) = (true, 0);
+            return (!was_open).then_some(IncidentChange::Opened(error));
         }
+        self.clean_pages = self.clean_pages.saturating_add(1);
+        self.is_open = was_open && self.clean_pages < pages_of_turn;
+        (was_open && !self.is_open).then_some(IncidentChange::Closed)
     }
 }
 
@@ -183,7 +185,7 @@ impl Trouble {
 /// that many watches are no burst of calls.
 async fn read_in_turns<T: Databag>(engine: Weak<Engine>, mut task: ReadingTask) {
     let bag = T::SCHEMA.name;
-    let (mut last, mut outage, mut missing_key) = (None, Trouble::default(), Trouble::default());
+    let (mut last, mut outage, mut key_loss) = (None, Incident::default(), Incident::default());
     let mut due = Instant::now();
     while let Some(pages) = task.pages() {
         let Some(period) = engine.upgrade().map(|engine| engine.context.config.watch_period) else { return };
@@ -193,32 +195,32 @@ async fn read_in_turns<T: Databag>(engine: Weak<Engine>, mut task: ReadingTask) 
         let Some(engine) = engine.upgrade() else { return };
         let ids = task.page(last);
         last = ids.last().copied();
-        let Looked { unread, unopened } = engine.look_at::<T>(&ids).await;
-        let is_read = unread.is_none();
+        let CheckErrors { read, missing_key } = engine.check_rows::<T>(&ids).await;
+        let is_read = read.is_none();
         if !is_read {
             engine.watches.end_at_limit(engine.now());
         }
-        match outage.note(unread, pages) {
-            Some(News::Begun(error)) => tracing::warn!(
+        match outage.note(read, pages) {
+            Some(IncidentChange::Opened(error)) => tracing::warn!(
                 bag,
                 error = %ErrorChain(&error),
                 "could not read watched sessions: their connections go on until it is known what became of them, or to \
                  the absolute limit of the session"
             ),
-            Some(News::Over) => tracing::info!(bag, "watched sessions are read again"),
+            Some(IncidentChange::Closed) => tracing::info!(bag, "watched sessions are read again"),
             None => {}
         }
-        if !is_read && unopened.is_none() {
-            // It is not known.
+        if !is_read && missing_key.is_none() {
+            // A row that was not read may be under a missing key: this page does not count as one without.
             continue;
         }
-        match missing_key.note(unopened, pages) {
-            Some(News::Begun(error)) => tracing::warn!(
+        match key_loss.note(missing_key, pages) {
+            Some(IncidentChange::Opened(error)) => tracing::warn!(
                 bag,
                 error = %ErrorChain(&error),
                 "could not open watched sessions: their connections go on"
             ),
-            Some(News::Over) => tracing::info!(bag, "all watched sessions are opened again"),
+            Some(IncidentChange::Closed) => tracing::info!(bag, "all watched sessions are opened again"),
             None => {}
         }
     }

@@ -229,7 +229,7 @@ impl<T: Databag> Slot<T> {
     ) -> Result<Option<CookieUpdate>, Error> {
         let held = Rc::get_mut(&mut held).expect("a shared session is not committed");
         let wait = self.wait();
-        let stored = self.engine.carry_out(&mut held.active, plan, wait.deadline).await;
+        let stored = self.engine.commit_plan(&mut held.active, plan, wait.deadline).await;
         stored.inspect_err(|error| held.report(&self.engine, error, Stage::Store))
     }
 }

@@ -414,7 +414,7 @@ impl Store for RedisStore {
     }
 
     async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
-        self.within("prune expired rows", deadline, async |rows| rows.prune(now, limit).await).await
+        self.within("remove expired rows", deadline, async |rows| rows.prune(now, limit).await).await
     }
 
     async fn write_limited(
@@ -430,7 +430,7 @@ impl Store for RedisStore {
 #[diagnostic::do_not_recommend]
 impl Directory for RedisStore {
     async fn find(&self, filter: &Filter, page: Page, deadline: Instant) -> Result<Vec<Row>, StoreError> {
-        self.within("find rows", deadline, async |rows| rows.find(filter, page).await).await
+        self.within("list rows", deadline, async |rows| rows.find(filter, page).await).await
     }
 
     async fn count(&self, filter: &Filter, deadline: Instant) -> Result<u64, StoreError> {
@@ -438,11 +438,11 @@ impl Directory for RedisStore {
     }
 
     async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
-        self.within("remove rows", deadline, async |rows| rows.remove(filter).await).await
+        self.within("delete rows", deadline, async |rows| rows.remove(filter).await).await
     }
 
     async fn health(&self, deadline: Instant) -> Result<(), StoreError> {
-        self.within("pass its health check", deadline, async |rows| rows.probe().await).await
+        self.within("answer a health check", deadline, async |rows| rows.probe().await).await
     }
 }
 

@@ -235,7 +235,7 @@ impl<D: SqlDriver> SqlStore<D> {
     }
 
     async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
-        const OPERATION: &str = "prune expired rows";
+        const OPERATION: &str = "remove expired rows";
         let values = [now.as_millis(), limit.into()].map(Datum::Integer);
         let query = Query::cached(&self.prepared(OPERATION)?.rows.prune, values);
         Ok(self.run(OPERATION, Call::Repeat, &query, deadline).await?.changed)
@@ -272,7 +272,7 @@ impl<D: SqlDriver> SqlStore<D> {
     }
 
     async fn find(&self, filter: &Filter, page: Page, deadline: Instant) -> Result<Vec<Row>, StoreError> {
-        const OPERATION: &str = "find rows";
+        const OPERATION: &str = "list rows";
         let Prepared { rows, types, .. } = self.prepared(OPERATION)?;
         let Statement { sql, values } = rows.find(filter, page).map_err(failed(OPERATION))?;
         let query = Query::once(sql, values.iter().map(Datum::from), types);
@@ -293,14 +293,14 @@ impl<D: SqlDriver> SqlStore<D> {
     }
 
     async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
-        const OPERATION: &str = "remove rows";
+        const OPERATION: &str = "delete rows";
         let statement = self.prepared(OPERATION)?.rows.remove(filter);
         self.run_remove(OPERATION, statement, deadline).await
     }
 
     /// Deletes a row that cannot exist, because no row has an empty id: a read-only server refuses even that.
     async fn health(&self, deadline: Instant) -> Result<(), StoreError> {
-        const OPERATION: &str = "pass its health check";
+        const OPERATION: &str = "answer a health check";
         let empty_id = Datum::Blob([].as_slice().into());
         let query = Query::cached(&self.prepared(OPERATION)?.rows.delete, [empty_id]);
         self.run(OPERATION, Call::Repeat, &query, deadline).await?;

@@ -370,7 +370,7 @@ impl Store for SqliteStore {
     /// Removes few rows of those that it may: each one changes several pages, and other writes wait meanwhile.
     async fn prune(&self, now: Timestamp, limit: u32, deadline: Instant) -> Result<u64, StoreError> {
         let limit = limit.min((limit / 250).max(2));
-        self.write("prune expired rows", Affected::Any, deadline, move |statements, connection| {
+        self.write("remove expired rows", Affected::Any, deadline, move |statements, connection| {
             statements.prune(connection, now, limit)
         })
         .await
@@ -398,7 +398,7 @@ impl Store for SqliteStore {
 #[diagnostic::do_not_recommend]
 impl Directory for SqliteStore {
     async fn find(&self, filter: &Filter, page: Page, deadline: Instant) -> Result<Vec<Row>, StoreError> {
-        const OPERATION: &str = "find rows";
+        const OPERATION: &str = "list rows";
         let statement = self.statements(OPERATION)?.rows.find(filter, page).map_err(failed(OPERATION))?;
         let find = move |statements: &TableStatements, connection: &Connection| {
             statements.find(connection, &statement)
@@ -416,7 +416,7 @@ impl Directory for SqliteStore {
     }
 
     async fn remove(&self, filter: &Filter, deadline: Instant) -> Result<Vec<SessionId>, StoreError> {
-        const OPERATION: &str = "remove rows";
+        const OPERATION: &str = "delete rows";
         let statement = self.statements(OPERATION)?.rows.remove(filter).map_err(failed(OPERATION))?;
         let remove = move |statements: &TableStatements, connection: &Connection| {
             statements.remove(connection, &statement)
@@ -425,7 +425,7 @@ impl Directory for SqliteStore {
     }
 
     async fn health(&self, deadline: Instant) -> Result<(), StoreError> {
-        const OPERATION: &str = "pass its health check";
+        const OPERATION: &str = "answer a health check";
         self.list(OPERATION, deadline, TableStatements::probe).await?;
         // An empty transaction takes the write lock, and finds out whether the file is still at its path. In a
         // read-only database, SQLite turns it into a transaction that reads.
