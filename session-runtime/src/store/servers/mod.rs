@@ -352,7 +352,7 @@ impl<D: SqlDriver> SqlStore<D> {
                     self.connections.drop_idle_since(Instant::now());
                 }
                 Err(failure) => {
-                    return Err(failure.of_statement(operation, call.stores_values().then_some(id)));
+                    return Err(failure.of_statement::<D>(operation, call.stores_values().then_some(id)));
                 }
             }
             sleep_until(deadline.min(Instant::now() + pause).into()).await;

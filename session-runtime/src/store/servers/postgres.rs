@@ -11,7 +11,7 @@ use sqlx::query::Query as BoundQuery;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 
 use super::connections::Connections;
-use super::driver::{ErrorClass, Failure, Parameter, Query, ServerCheck, SqlDriver, Subject};
+use super::driver::{ErrorClass, ErrorDetails, Failure, Parameter, Query, ServerCheck, SqlDriver};
 use super::url::{self, TlsMode, UrlParameters};
 use super::{SqlStore, delegate, failed};
 use crate::clock::Timestamp;
@@ -113,7 +113,9 @@ impl PostgresStore {
 
     /// Reads a URL.
     pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
-        let options = url::options(url, &PARAMETERS, tls_mode, host).map_err(failed(CONNECT))?;
+        let options =
+            url::options(url, &PARAMETERS, tls_mode, |options| (options.get_socket(), options.get_host()));
+        let options = options.map_err(failed(CONNECT))?;
         Ok(match url::bare_ipv6(options.get_host()) {
             Some(host) => options.clone().host(&host),
             None => options,
@@ -184,11 +186,6 @@ fn tls_mode(options: &PgConnectOptions) -> TlsMode {
     }
 }
 
-fn host(options: &PgConnectOptions) -> String {
-    let socket = options.get_socket().map(|path| path.display().to_string());
-    socket.unwrap_or_else(|| options.get_host().to_owned())
-}
-
 delegate!(PostgresStore);
 
 impl fmt::Debug for PostgresStore {
@@ -205,6 +202,10 @@ impl SqlDriver for Driver {
     const DIALECT: &'static Dialect = &DIALECT;
 
     const SERVER: &'static ServerCheck = &SERVER;
+
+    const PRIMARY_KEY: Option<&'static str> = None;
+
+    const BUSY: &'static [&'static str] = &["53300", "57P03"];
 
     async fn connect(
         options: &PgConnectOptions,
@@ -257,19 +258,13 @@ impl SqlDriver for Driver {
         Ok(rows.last().is_some_and(|row| row.try_get::<i64, _>(0).is_ok_and(|taken| taken == 1)))
     }
 
-    fn classify(error: &dyn DatabaseError) -> (String, ErrorClass) {
-        let code = error.code().unwrap_or_default();
-        let class = class(&code);
-        (code.into_owned(), class)
-    }
-
-    fn subject(error: &dyn DatabaseError) -> Subject {
+    fn classify(error: &dyn DatabaseError) -> (ErrorClass, ErrorDetails) {
+        let code = error.code().unwrap_or_default().into_owned();
         let error = error.try_downcast_ref::<PgDatabaseError>();
         let column = error.and_then(PgDatabaseError::column).map(str::to_owned);
-        Subject {
-            column: column.or_else(|| column_of_key(error?.detail()?)),
-            constraint: error.and_then(PgDatabaseError::constraint).map(str::to_owned),
-        }
+        let column = column.or_else(|| column_of_key(error?.detail()?));
+        let constraint = error.and_then(PgDatabaseError::constraint).map(str::to_owned);
+        (class(&code), ErrorDetails { code, column, constraint })
     }
 }
 
