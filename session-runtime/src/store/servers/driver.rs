@@ -5,13 +5,15 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use sqlx::Database;
+use sqlx::database::HasStatementCache;
 use sqlx::error::DatabaseError;
+use sqlx::query::Query as BoundQuery;
+use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Type};
 
 use crate::store::StoreError;
 use crate::store::sql::dialect::Dialect;
 use crate::store::sql::{Cells, Datum, Mismatch};
-use crate::value::ColumnType;
+use crate::value::{ColumnType, Value};
 
 pub(super) type Connection<D> = <<D as SqlDriver>::Database as Database>::Connection;
 
@@ -179,6 +181,48 @@ impl<'a> Query<'a> {
         let parameters = values.into_iter().map(Parameter::Value).collect();
         Self { sql: sql.into(), parameters, types, is_cached: false, limit: None }
     }
+}
+
+/// Binds the values of a statement.
+pub(super) fn bind<'q, D>(query: &'q Query<'_>) -> BoundQuery<'q, D, D::Arguments>
+where
+    D: Database + HasStatementCache,
+    Option<i64>: Encode<'q, D> + Type<D>,
+    Option<f64>: Encode<'q, D> + Type<D>,
+    Option<&'q str>: Encode<'q, D> + Type<D>,
+    Option<&'q [u8]>: Encode<'q, D> + Type<D>,
+{
+    let statement = sqlx::query(AssertSqlSafe(query.sql.clone())).persistent(query.is_cached);
+    query.parameters.iter().fold(statement, |statement, parameter| match parameter {
+        Parameter::Value(Datum::Integer(integer)) => statement.bind(Some(*integer)),
+        Parameter::Value(Datum::Real(real)) => statement.bind(Some(*real)),
+        Parameter::Value(Datum::Text(text)) => statement.bind(Some(text.as_ref())),
+        Parameter::Value(Datum::Blob(blob)) => statement.bind(Some(blob.as_ref())),
+        Parameter::Null(ColumnType::Integer) => statement.bind(None::<i64>),
+        Parameter::Null(ColumnType::Real) => statement.bind(None::<f64>),
+        Parameter::Null(ColumnType::Text) => statement.bind(None::<&str>),
+        Parameter::Null(ColumnType::Blob) => statement.bind(None::<&[u8]>),
+    })
+}
+
+/// Reads the cells of a row.
+pub(super) fn cells<'r, R: sqlx::Row>(row: &'r R, types: &[ColumnType]) -> Result<Cells, sqlx::Error>
+where
+    usize: ColumnIndex<R>,
+    Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
+    Option<f64>: Decode<'r, R::Database> + Type<R::Database>,
+    Option<String>: Decode<'r, R::Database> + Type<R::Database>,
+    Option<Vec<u8>>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let cell = |(n, ty): (usize, &ColumnType)| {
+        Ok(match ty {
+            ColumnType::Integer => row.try_get::<Option<_>, _>(n)?.map(Value::Integer),
+            ColumnType::Real => row.try_get::<Option<_>, _>(n)?.map(Value::Real),
+            ColumnType::Text => row.try_get::<Option<_>, _>(n)?.map(Value::Text),
+            ColumnType::Blob => row.try_get::<Option<_>, _>(n)?.map(Value::Blob),
+        })
+    };
+    types.iter().enumerate().map(cell).collect()
 }
 
 /// Why a call failed. Ends up in logs: it names tables and columns, and shows no value of a row.

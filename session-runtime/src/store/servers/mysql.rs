@@ -5,15 +5,11 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
-use sqlx::mysql::{
-    MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlRow,
-    MySqlSslMode,
-};
-use sqlx::query::Query as BoundQuery;
+use sqlx::mysql::{MySql, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use super::connections::Connections;
-use super::driver::{ErrorClass, ErrorDetails, Failure, Parameter, Query, ServerCheck, SqlDriver};
+use super::driver::{ErrorClass, ErrorDetails, Failure, Query, ServerCheck, SqlDriver, bind, cells};
 use super::url::{self, TlsMode, UrlParameters};
 use super::{SqlStore, delegate, failed, removed_id};
 use crate::clock::Timestamp;
@@ -353,32 +349,6 @@ async fn remove(
 
 /// The most rows that one statement removes.
 const IDS_PER_STATEMENT: usize = 1_000;
-
-fn bind<'q>(query: &'q Query<'_>) -> BoundQuery<'q, MySql, MySqlArguments> {
-    let statement = sqlx::query(AssertSqlSafe(query.sql.clone())).persistent(query.is_cached);
-    query.parameters.iter().fold(statement, |statement, parameter| match parameter {
-        Parameter::Value(Datum::Integer(integer)) => statement.bind(*integer),
-        Parameter::Value(Datum::Real(real)) => statement.bind(*real),
-        Parameter::Value(Datum::Text(text)) => statement.bind(text.as_ref()),
-        Parameter::Value(Datum::Blob(blob)) => statement.bind(blob.as_ref()),
-        Parameter::Null(ColumnType::Integer) => statement.bind(None::<i64>),
-        Parameter::Null(ColumnType::Real) => statement.bind(None::<f64>),
-        Parameter::Null(ColumnType::Text) => statement.bind(None::<&str>),
-        Parameter::Null(ColumnType::Blob) => statement.bind(None::<&[u8]>),
-    })
-}
-
-fn cells(row: &MySqlRow, types: &[ColumnType]) -> Result<Cells, sqlx::Error> {
-    let cell = |(n, ty): (usize, &ColumnType)| {
-        Ok(match ty {
-            ColumnType::Integer => row.try_get::<Option<_>, _>(n)?.map(Value::Integer),
-            ColumnType::Real => row.try_get::<Option<_>, _>(n)?.map(Value::Real),
-            ColumnType::Text => row.try_get::<Option<_>, _>(n)?.map(Value::Text),
-            ColumnType::Blob => row.try_get::<Option<_>, _>(n)?.map(Value::Blob),
-        })
-    };
-    types.iter().enumerate().map(cell).collect()
-}
 
 /// Selects the table of the parameter. Names of tables are case-sensitive where the server's file names are.
 macro_rules! of_table {

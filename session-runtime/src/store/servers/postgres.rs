@@ -4,19 +4,16 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
-use sqlx::postgres::{
-    PgArguments, PgConnectOptions, PgConnection, PgDatabaseError, PgPool, PgRow, PgSslMode, Postgres,
-};
-use sqlx::query::Query as BoundQuery;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool, PgSslMode, Postgres};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 
 use super::connections::Connections;
-use super::driver::{ErrorClass, ErrorDetails, Failure, Parameter, Query, ServerCheck, SqlDriver};
+use super::driver::{ErrorClass, ErrorDetails, Failure, Query, ServerCheck, SqlDriver, bind, cells};
 use super::url::{self, TlsMode, UrlParameters};
 use super::{SqlStore, delegate, failed};
 use crate::clock::Timestamp;
+use crate::store::sql::Cells;
 use crate::store::sql::dialect::{Catalog, Dialect, MaxLength, Names};
-use crate::store::sql::{Cells, Datum};
 use crate::store::{
     Directory, Filter, LimitedWrite, Outcome, Page, Row, RowVersions, Store, StoreError, Table, Update,
 };
@@ -300,32 +297,6 @@ fn column_of_key(detail: &str) -> Option<String> {
         }
         None => (!key.contains([',', '(', ' ', '"'])).then(|| key.to_owned()),
     }
-}
-
-fn bind<'q>(query: &'q Query<'_>) -> BoundQuery<'q, Postgres, PgArguments> {
-    let statement = sqlx::query(AssertSqlSafe(query.sql.clone())).persistent(query.is_cached);
-    query.parameters.iter().fold(statement, |statement, parameter| match parameter {
-        Parameter::Value(Datum::Integer(integer)) => statement.bind(*integer),
-        Parameter::Value(Datum::Real(real)) => statement.bind(*real),
-        Parameter::Value(Datum::Text(text)) => statement.bind(text.as_ref()),
-        Parameter::Value(Datum::Blob(blob)) => statement.bind(blob.as_ref()),
-        Parameter::Null(ColumnType::Integer) => statement.bind(None::<i64>),
-        Parameter::Null(ColumnType::Real) => statement.bind(None::<f64>),
-        Parameter::Null(ColumnType::Text) => statement.bind(None::<&str>),
-        Parameter::Null(ColumnType::Blob) => statement.bind(None::<&[u8]>),
-    })
-}
-
-fn cells(row: &PgRow, types: &[ColumnType]) -> Result<Cells, sqlx::Error> {
-    let cell = |(n, ty): (usize, &ColumnType)| {
-        Ok(match ty {
-            ColumnType::Integer => row.try_get::<Option<_>, _>(n)?.map(Value::Integer),
-            ColumnType::Real => row.try_get::<Option<_>, _>(n)?.map(Value::Real),
-            ColumnType::Text => row.try_get::<Option<_>, _>(n)?.map(Value::Text),
-            ColumnType::Blob => row.try_get::<Option<_>, _>(n)?.map(Value::Blob),
-        })
-    };
-    types.iter().enumerate().map(cell).collect()
 }
 
 /// The longest indexed value, in bytes. An entry of an index may have 2,704 bytes, and is compressed first; so whether a
