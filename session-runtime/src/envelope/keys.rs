@@ -1,5 +1,6 @@
 //! Master keys: how they are read, which are refused, and which key opens an envelope.
 
+use std::env::{self, VarError};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -93,11 +94,17 @@ impl Keyring {
     ///
     /// If the variable is not set, or does not hold good keys.
     pub fn from_env(name: &str) -> Result<Self, KeyError> {
-        match std::env::var(name) {
-            Ok(text) => Self::parse(&Zeroizing::new(text))
-                .map_err(|error| KeyError::Env(name.to_owned(), Box::new(error))),
-            Err(_) => Err(KeyError::Missing(name.to_owned())),
-        }
+        Self::from_variable(name, env::var(name))
+    }
+
+    fn from_variable(name: &str, value: Result<String, VarError>) -> Result<Self, KeyError> {
+        let keyring = match value {
+            Ok(text) => Self::parse(&Zeroizing::new(text)),
+            Err(VarError::NotPresent) => return Err(KeyError::Missing(name.to_owned())),
+            // Both forms of a key are ASCII.
+            Err(VarError::NotUnicode(_)) => Err(KeyError::Malformed),
+        };
+        keyring.map_err(|error| KeyError::Env(name.to_owned(), Box::new(error)))
     }
 
     /// Reads master keys from a file, in the form of [`Keyring::parse`]: one key a line, the current one first. For a secret that
@@ -380,8 +387,7 @@ mod tests {
     /// ASVS 5.0 §11.5.1. The calculation of how many random keys are refused is in `weak.rs`.
     #[test]
     fn random_keys_pass_as_bytes_and_in_each_form_of_text() {
-        let count: usize =
-            std::env::var("DATABAG_KEYS").map_or(2_000, |count| count.parse().expect("a number"));
+        let count: usize = env::var("DATABAG_KEYS").map_or(2_000, |count| count.parse().expect("a number"));
         for _ in 0..count {
             let mut master = [0; MIN_LEN];
             getrandom::fill(&mut master).expect("random numbers");
@@ -520,6 +526,17 @@ mod tests {
         assert_eq!(refuse("c2hvcnQ="), KeyError::Short(5));
         let key = Keyring::generate_text();
         assert_eq!(refuse(&format!("{0},{0}", *key)), KeyError::Repeated);
+    }
+
+    #[test]
+    fn a_variable_that_is_set_is_not_said_to_be_missing() {
+        let refusal = |value| Keyring::from_variable("KEY", value).err();
+        let missing = KeyError::Missing("KEY".to_owned());
+        let refused = |error| Some(KeyError::Env("KEY".to_owned(), Box::new(error)));
+        assert_eq!(refusal(Err(VarError::NotPresent)), Some(missing));
+        assert_eq!(refusal(Err(VarError::NotUnicode("not UTF-8".into()))), refused(KeyError::Malformed));
+        assert_eq!(refusal(Ok(String::new())), refused(KeyError::Empty));
+        assert_eq!(refusal(Ok(Keyring::generate_text().to_string())), None);
     }
 
     #[test]

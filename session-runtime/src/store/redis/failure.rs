@@ -9,6 +9,8 @@ use crate::store::{ColumnRef, StoreError};
 pub(super) enum Failure {
     #[error(transparent)]
     Redis(#[from] RedisError),
+    #[error("cannot connect to the server")]
+    Connect(#[source] RedisError),
     #[error("there is a row of this id")]
     Taken,
     #[error("the call was sent twice, and the first may have changed the row before others did")]

@@ -184,6 +184,11 @@ pub(super) fn version(bytes: &[u8]) -> Option<RowVersion> {
     Some(version.unwrap_or_default())
 }
 
+/// Reads an id as it stands in keys and lists.
+pub(super) fn parse_id(id: &[u8]) -> Option<SessionId> {
+    str::from_utf8(id).ok()?.parse().ok()
+}
+
 /// Returns the id that a mark names.
 pub(super) fn other_id(mark: &[u8]) -> Option<SessionId> {
     let id: [u8; 32] = mark.get(START..MARK)?.try_into().ok()?;

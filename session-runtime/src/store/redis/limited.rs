@@ -25,11 +25,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::future::join_all;
 
 use super::failure::Failure;
-use super::fields::{self, Stored};
+use super::fields::{self, Stored, parse_id};
 use super::link::Call;
-use super::lists::{CONCURRENT_CALLS, parse_id};
+use super::lists::CONCURRENT_CALLS;
 use super::near_cache::NearCache;
-use super::rows::{MARK_LIFETIME, ONLY_MARKS, Rows, ScriptReply, call_id, reply, reply_with_values};
+use super::rows::{MARK_LIFETIME, ONLY_MARKS, Rows, ScriptReply, call_id, reply_with_values};
 use super::scripts;
 use crate::store::{ColumnRef, LimitedWrite, Outcome, Row, Update, Write};
 use crate::token::SessionId;
@@ -42,8 +42,17 @@ pub(super) struct Limit<'a> {
     limited: &'a LimitedWrite,
     /// The key of the user's set.
     pub(super) set: String,
-    /// The values of `evict`, in `scripts`.
-    pub(super) values: [Vec<u8>; 7],
+    /// The values of `evict`, in `scripts`, but for the last one.
+    values: [Vec<u8>; 6],
+    /// The last one: how many ids the script may look at.
+    most_ids: u64,
+}
+
+impl Limit<'_> {
+    /// Adds the values of `evict` to a script.
+    pub(super) fn add_to(&self, script: Call) -> Call {
+        self.values.iter().fold(script, Call::value).value(self.most_ids.to_string())
+    }
 }
 
 impl Rows<'_> {
@@ -74,8 +83,8 @@ impl Rows<'_> {
                 now.as_millis().to_string().into_bytes(),
                 call_id().to_vec(),
                 MARK_LIFETIME.as_millis().to_string().into_bytes(),
-                (u64::from(limited.others()) + u64::from(AT_ONCE)).to_string().into_bytes(),
             ],
+            most_ids: u64::from(limited.others()) + u64::from(AT_ONCE),
         })
     }
 
@@ -94,7 +103,6 @@ impl Rows<'_> {
         let new = limit.limited.row();
         let user = new.user.as_ref().ok_or(Failure::NoColumn(ColumnRef::User))?;
         let left = u64::from(limit.limited.others()) + u64::from(AT_ONCE / 2);
-        let left = usize::try_from(left).unwrap_or(usize::MAX);
         let (mut newest, mut removed) = (BTreeSet::new(), Vec::new());
         let mut entries = 0;
         let mut scan = self.scan_of(user)?;
@@ -105,7 +113,7 @@ impl Rows<'_> {
                 let others = rows.filter(|row| row.id != new.id && row.id != old);
                 newest.extend(others.map(|row| (row.expiration > *now, row.created, row.id)));
                 let mut surplus = Vec::new();
-                while newest.len() > left {
+                while newest.len() as u64 > left {
                     surplus.extend(newest.pop_first());
                 }
                 // A session that has begun anew meanwhile is a newer one.
@@ -118,8 +126,7 @@ impl Rows<'_> {
             }
         }
         // Entries without a row are few: they are those of calls that have failed.
-        let most = (entries - removed.len().min(entries)).saturating_add(left);
-        limit.values[6] = most.to_string().into_bytes();
+        limit.most_ids = entries.saturating_sub(removed.len()) as u64 + left;
         Ok(removed)
     }
 
@@ -128,7 +135,7 @@ impl Rows<'_> {
         let admit = |limit: &Limit<'_>| {
             let [key, list] = self.keys(row.id);
             let call = Call::script(&scripts::ADMIT, &[key, list, limit.set.clone()]);
-            limit.values.iter().fold(call.value(row.id.as_bytes()), Call::value)
+            limit.add_to(call.value(row.id.as_bytes()))
         };
         let mut removed = Vec::new();
         let mut admitted = self.insert_row_then(row, Some(row.id), Some(admit(&limit))).await?;
@@ -162,9 +169,7 @@ impl Rows<'_> {
         let earlier = self.announce(row).await?;
         let removed = self.evict(limited, None, &earlier).await?;
         let admit = Call::script(&scripts::COMPLETE_RENAME, &self.keys(row.id)).value(row.id.as_bytes());
-        for answer in self.write(&[admit]).await?.values {
-            answer.extract_error()?;
-        }
+        self.write_all(&[admit]).await?;
         Ok(removed)
     }
 
@@ -192,9 +197,8 @@ impl Rows<'_> {
 
     /// Makes step 1.
     async fn insert_unlisted(&self, row: &Row, from: SessionId) -> Result<(), Failure> {
-        let answer = self.write(&[self.insert_call(row, Some(from))?]).await?.values.pop();
-        match reply(answer.unwrap_or(redis::Value::Nil))? {
-            ScriptReply::Stored => Ok(()),
+        match self.run(self.insert_call(row, Some(from))?).await? {
+            (ScriptReply::Stored, _) => Ok(()),
             _ => Err(Failure::Taken),
         }
     }
@@ -204,9 +208,7 @@ impl Rows<'_> {
         let user = row.user.as_ref().filter(|_| self.table.user.is_some());
         let Some(user) = user else { return Ok(Vec::new()) };
         loop {
-            let index = self.index_under(user, row).value("ids");
-            let answer = self.write(&[index]).await?.values.pop();
-            let (_, ids) = reply_with_values(answer.unwrap_or(redis::Value::Nil))?;
+            let (_, ids) = self.run(self.index_under(user, row).value("ids")).await?;
             // Each of them is looked up, also if its row expired long ago.
             if ids.len() < AT_ONCE as usize || !self.drop_dead(&self.user_key(user)).await? {
                 return Ok(ids.iter().filter_map(|id| parse_id(id)).collect());

@@ -48,7 +48,7 @@ pub(super) enum Link {
 
 impl Link {
     /// Connects to what a URL names.
-    pub(super) async fn open(url: &str) -> Result<Self, RedisError> {
+    pub(super) async fn open(url: &str) -> Result<Self, Failure> {
         let target = Arc::new(url::parse(url)?);
         let reconnecting = Reconnecting { target, near_cache: None, runtimes: Arc::default() };
         reconnecting.connect().await?;
@@ -71,7 +71,7 @@ impl Link {
     pub(super) async fn connect_near_cache(&self) -> Result<(), Failure> {
         match self {
             Self::Reconnecting(reconnecting) if reconnecting.near_cache.is_some() => {
-                Ok(reconnecting.connect().await?)
+                reconnecting.connect().await
             }
             _ => Err(Failure::NoNearCache),
         }
@@ -119,8 +119,8 @@ impl Link {
         }
     }
 
-    /// Asks one server, or each node of a cluster.
-    pub(super) async fn ask_all(&self, command: &Cmd) -> Result<Value, RedisError> {
+    /// Asks one server, or each node of a cluster. An error of the server is an error.
+    pub(super) async fn ask_all(&self, command: &Cmd) -> Result<Value, Failure> {
         let connection = match self {
             Self::Reconnecting(reconnecting) => {
                 let connections = reconnecting.of_this_runtime();
@@ -128,11 +128,12 @@ impl Link {
             }
             Self::Given(connection) => connection.clone(),
         };
-        match connection {
+        let answer = match connection {
             Connection::Server(mut connection) => connection.req_packed_command(command).await,
             Connection::Managed(mut connection) => connection.req_packed_command(command).await,
             Connection::Cluster(mut connection) => connection.req_packed_command(command).await,
-        }
+        };
+        Ok(answer?.extract_error()?)
     }
 }
 
@@ -273,7 +274,7 @@ pub(super) struct Reconnecting {
 }
 
 impl Reconnecting {
-    async fn connect(&self) -> Result<(), RedisError> {
+    async fn connect(&self) -> Result<(), Failure> {
         let connections = self.of_this_runtime();
         connections.established(&connections.current()).await.map(drop)
     }
@@ -317,7 +318,7 @@ struct Pair {
 }
 
 /// A connection, or the attempt to make one, shared by all calls that wait for it.
-type Attempt = Shared<BoxFuture<'static, Result<Arc<Connected>, Arc<RedisError>>>>;
+type Attempt = Shared<BoxFuture<'static, Result<Arc<Connected>, RedisError>>>;
 
 struct Connected {
     connection: Connection,
@@ -468,10 +469,10 @@ impl Connections {
         }
     }
 
-    async fn established(&self, attempt: &Attempt) -> Result<Arc<Connected>, RedisError> {
+    async fn established(&self, attempt: &Attempt) -> Result<Arc<Connected>, Failure> {
         attempt.clone().await.map_err(|error| {
             self.forget(attempt);
-            (ErrorKind::Io, "there is no connection", error.to_string()).into()
+            Failure::Connect(error)
         })
     }
 
@@ -484,8 +485,7 @@ impl Connections {
         let attempt = async {
             let given_up = || RedisError::from((ErrorKind::Io, "the server does not answer"));
             let connected = connecting.await.ok().and_then(Result::ok);
-            let connected = connected.unwrap_or_else(|| Err(given_up())).map_err(Arc::new)?;
-            Ok(Arc::new(connected))
+            connected.unwrap_or_else(|| Err(given_up())).map(Arc::new)
         };
         attempt.boxed().shared()
     }
@@ -552,7 +552,7 @@ fn needs_another_connection(error: &RedisError) -> bool {
     error.is_unrecoverable_error() || error.is_io_error() || is_refusal_of_a_replica(error)
 }
 
-/// Redis 6.2 wraps the refusal of a script in its own text.
+/// Redis 6.2 wraps the refusal of a script in an error of the code `ERR`: only the text tells it from others.
 fn is_refusal_of_a_replica(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
         || error.detail().is_some_and(|detail| detail.contains("-READONLY "))
@@ -587,5 +587,12 @@ mod tests {
         }
         let runtimes = reconnecting.runtimes.read().expect("no panic").len();
         assert_eq!(runtimes, 1, "the last one has left it to the next");
+    }
+
+    #[test]
+    fn the_cause_of_a_failed_connection_is_kept() {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let failure = runtime.block_on(Link::open("redis://127.0.0.1:1")).expect_err("no server is there");
+        assert!(matches!(&failure, Failure::Connect(cause) if cause.is_connection_refusal()), "{failure:?}");
     }
 }

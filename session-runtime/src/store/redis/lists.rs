@@ -9,7 +9,6 @@ use std::slice;
 use futures_util::future::join_all;
 
 use super::failure::Failure;
-#[cfg(feature = "admin")]
 use super::fields;
 use super::link::Call;
 use super::rows::{Rows, ScriptReply, reply};
@@ -26,8 +25,16 @@ use crate::value::Value;
 /// How many calls one listing makes at a time.
 pub(super) const CONCURRENT_CALLS: usize = 32;
 
-/// The number of shards of a table, by the first byte of the ids.
-const SHARDS: usize = 256;
+/// The shards of a table, by the first byte of the ids.
+static SHARDS: [u8; 256] = {
+    let mut shards = [0; 256];
+    let mut shard = u8::MAX;
+    while shard > 0 {
+        shards[shard as usize] = shard;
+        shard -= 1;
+    }
+    shards
+};
 
 /// How many ids of one list are kept in memory at a time.
 const IDS: usize = 1_000;
@@ -36,7 +43,7 @@ impl Rows<'_> {
     pub(super) async fn prune(&self, now: Timestamp, limit: u32) -> Result<u64, Failure> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut pruned = 0;
-        for shards in shards().chunks(CONCURRENT_CALLS) {
+        for shards in SHARDS.chunks(CONCURRENT_CALLS) {
             let expired = self.expired(shards, now, limit - pruned).await?;
             let expired: Vec<_> = expired.into_iter().take(limit - pruned).collect();
             for ids in expired.chunks(CONCURRENT_CALLS) {
@@ -56,35 +63,20 @@ impl Rows<'_> {
     }
 
     pub(super) async fn find(&self, filter: &Filter, page: Page) -> Result<Vec<Row>, Failure> {
-        let is_asked = |row: &Row| page.after.is_none_or(|after| row.id > after) && filter.matches(row);
         let mut found = FirstRows::of(page);
-        if let Some(users) = users_of(filter) {
-            for user in users {
-                let mut scan = self.scan_of(user)?;
-                while let Some(ids) = self.scan(&mut scan).await? {
-                    for ids in ids.chunks(CONCURRENT_CALLS) {
-                        found.add(self.follow_all(ids, user).await?.into_iter().filter(is_asked));
-                    }
-                }
-            }
-            return Ok(found.rows);
-        }
-        let mut walk = Walk::after(page.after.filter(|_| page.order == Order::Id));
-        while let Some(ids) = self.next_ids(&mut walk, Kind::Listed).await? {
-            for ids in ids.chunks(CONCURRENT_CALLS) {
-                found.add(self.load_all(ids).await?.into_iter().filter(is_asked));
-                if page.order == Order::Id && found.is_full() {
-                    return Ok(found.rows);
-                }
-            }
-        }
+        let start = page.after.filter(|_| page.order == Order::Id);
+        let add = |rows: Vec<Row>| {
+            found.add(rows.into_iter().filter(|row| page.after.is_none_or(|after| row.id > after)));
+            page.order == Order::Id && found.is_full()
+        };
+        self.search(filter, start, add).await?;
         Ok(found.rows)
     }
 
     pub(super) async fn count(&self, filter: &Filter) -> Result<u64, Failure> {
         if let Some(now) = all_live_at(filter) {
             let mut total = 0;
-            for shards in shards().chunks(CONCURRENT_CALLS) {
+            for shards in SHARDS.chunks(CONCURRENT_CALLS) {
                 let counts = shards.iter().map(async |shard| {
                     let count = Call::command("ZCOUNT", self.list(*shard));
                     self.ask::<u64>(count.value(format!("({}", now.as_millis())).value("+inf")).await
@@ -95,6 +87,24 @@ impl Rows<'_> {
             }
             return Ok(total);
         }
+        let mut total = 0;
+        let add = |rows: Vec<Row>| {
+            total += rows.len() as u64;
+            false
+        };
+        self.search(filter, None, add).await?;
+        Ok(total)
+    }
+
+    /// Gives `take` the rows that match a filter, some at a time. Rows of the whole table come in the order of their ids,
+    /// from behind an id and until `take` returns that it has enough. Rows of the filter's users come in no order: all of
+    /// them, and each once.
+    async fn search(
+        &self,
+        filter: &Filter,
+        after: Option<SessionId>,
+        mut take: impl FnMut(Vec<Row>) -> bool,
+    ) -> Result<(), Failure> {
         if let Some(users) = users_of(filter) {
             // The server may return an id twice, and a row may be found under two ids.
             let mut found = BTreeSet::new();
@@ -102,20 +112,25 @@ impl Rows<'_> {
                 let mut scan = self.scan_of(user)?;
                 while let Some(ids) = self.scan(&mut scan).await? {
                     for ids in ids.chunks(CONCURRENT_CALLS) {
-                        let rows = self.follow_all(ids, user).await?;
-                        found.extend(rows.iter().filter(|row| filter.matches(row)).map(|row| row.id));
+                        let mut rows = self.follow_all(ids, user).await?;
+                        rows.retain(|row| filter.matches(row) && found.insert(row.id));
+                        take(rows);
                     }
                 }
             }
-            return Ok(found.len() as u64);
+            return Ok(());
         }
-        let (mut total, mut walk) = (0, Walk::after(None));
+        let mut walk = Walk::after(after);
         while let Some(ids) = self.next_ids(&mut walk, Kind::Listed).await? {
             for ids in ids.chunks(CONCURRENT_CALLS) {
-                total += self.load_all(ids).await?.iter().filter(|row| filter.matches(row)).count();
+                let mut rows = self.load_all(ids).await?;
+                rows.retain(|row| filter.matches(row));
+                if take(rows) {
+                    return Ok(());
+                }
             }
         }
-        Ok(total as u64)
+        Ok(())
     }
 
     pub(super) async fn remove(&self, filter: &Filter) -> Result<Vec<SessionId>, Failure> {
@@ -140,20 +155,14 @@ impl Rows<'_> {
             let key = format!("{}:health", self.list(*shard));
             Call::command("SET", key).value("1").value("PX").value("1000")
         };
-        let calls: Vec<_> = shards().iter().step_by(SHARDS / 16).map(write).collect();
-        for answer in self.write(&calls).await?.values {
-            answer.extract_error()?;
-        }
-        Ok(())
+        let calls: Vec<_> = SHARDS.iter().step_by(SHARDS.len() / 16).map(write).collect();
+        self.write_all(&calls).await
     }
 
     /// Notes that the table belongs to a bag, unless it belongs to another, and returns the one it belongs to.
     pub(super) async fn claim(&self, bag: &str) -> Result<String, Failure> {
         let key = format!("{}owner}}", self.prefix);
-        let note = Call::command("SET", key.clone()).value(bag).value("NX");
-        for answer in self.write(&[note]).await?.values {
-            answer.extract_error()?;
-        }
+        self.write_all(&[Call::command("SET", key.clone()).value(bag).value("NX")]).await?;
         self.ask(Call::command("GET", key)).await
     }
 
@@ -163,10 +172,7 @@ impl Rows<'_> {
         self.check_columns().await?;
         let note =
             |(column, ty): (&str, &str)| Call::command("SET", self.column_key(column)).value(ty).value("NX");
-        let calls: Vec<_> = self.table.column_types().map(note).collect();
-        for answer in self.write(&calls).await?.values {
-            answer.extract_error()?;
-        }
+        self.write_all(&self.table.column_types().map(note).collect::<Vec<_>>()).await?;
         self.check_columns().await
     }
 
@@ -194,9 +200,9 @@ impl Rows<'_> {
         let (mut counts, mut walk) = (Counts::default(), Walk::after(None));
         while let Some(ids) = self.next_ids(&mut walk, Kind::Listed).await? {
             for ids in ids.chunks(CONCURRENT_CALLS) {
-                let reads = ids.iter().map(|id| self.read_bytes(*id));
+                let reads = ids.iter().map(|id| self.read_bytes(*id, fields::most_bytes(self.table)));
                 for bytes in join_all(reads).await {
-                    if let Some(found) = fields::columns_of(&bytes?) {
+                    if let Some(found) = bytes?.as_deref().and_then(fields::columns_of) {
                         counts.add(found);
                     }
                 }
@@ -219,7 +225,7 @@ impl Rows<'_> {
         let Scan { key, .. } = self.scan_of(user)?;
         self.drop_dead(&key).await?;
         let ids: Vec<Vec<u8>> = self.ask(Call::command("ZRANGE", key).value("0").value("-1")).await?;
-        Ok(ids.iter().filter_map(|id| parse_id(id)).collect())
+        Ok(ids.iter().filter_map(|id| fields::parse_id(id)).collect())
     }
 
     /// Returns the rows of a user among these ids; a session that is renamed meanwhile is found under its new id.
@@ -258,18 +264,18 @@ impl Rows<'_> {
         });
         let mut expired = Vec::new();
         for ids in join_all(lists).await {
-            expired.extend(ids?.iter().filter_map(|id| parse_id(id)));
+            expired.extend(ids?.iter().filter_map(|id| fields::parse_id(id)));
         }
         Ok(expired)
     }
 
     /// Returns the next ids of a walk, in their order; `None` at its end.
     async fn next_ids(&self, walk: &mut Walk, kind: Kind) -> Result<Option<Vec<SessionId>>, Failure> {
-        if walk.shard >= SHARDS {
+        if walk.shard >= SHARDS.len() {
             return Ok(None);
         }
-        let shards: Vec<_> = (0..=u8::MAX).skip(walk.shard).take(walk.shards).collect();
-        let lists = join_all(shards.iter().map(|shard| self.first_ids(*shard, walk.after, kind))).await;
+        let shards = SHARDS.iter().skip(walk.shard).take(walk.shards);
+        let lists = join_all(shards.map(|shard| self.first_ids(*shard, walk.after, kind))).await;
         walk.shards = (2 * walk.shards).min(CONCURRENT_CALLS);
         let mut ids = Vec::new();
         for list in lists {
@@ -319,7 +325,7 @@ impl Rows<'_> {
         }
         let is_asked = |score: &[u8]| scan.kind == Kind::Ever || !score.starts_with(b"-");
         let ids = entries.chunks_exact(2).filter(|entry| is_asked(&entry[1]));
-        Ok(Some(ids.filter_map(|entry| parse_id(&entry[0])).collect()))
+        Ok(Some(ids.filter_map(|entry| fields::parse_id(&entry[0])).collect()))
     }
 }
 
@@ -382,6 +388,7 @@ impl FirstRows {
             Order::Id => self.rows.sort_by_key(|row| row.id),
             Order::NewestFirst => self.rows.sort_by_key(|row| Reverse((row.created, row.id))),
         }
+        // Another program may have put an id into a second list.
         self.rows.dedup_by_key(|row| row.id);
         self.rows.truncate(self.limit);
     }
@@ -442,14 +449,6 @@ fn count<T: PartialEq>(counts: &mut Vec<(T, usize)>, ty: T) {
 #[cfg(feature = "admin")]
 fn most<T: Copy>(counts: &[(T, usize)]) -> Option<T> {
     counts.iter().max_by_key(|(_, count)| *count).map(|(ty, _)| *ty)
-}
-
-pub(super) fn parse_id(id: &[u8]) -> Option<SessionId> {
-    str::from_utf8(id).ok()?.parse().ok()
-}
-
-fn shards() -> Vec<u8> {
-    (0..=u8::MAX).collect()
 }
 
 /// Returns the users of which a filter requires one of every row.

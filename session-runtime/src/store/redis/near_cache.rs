@@ -16,6 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use redis::aio::{AsyncPushSender, SendError};
 use redis::{PushInfo, PushKind, Value};
 
+use super::fields::parse_id;
 use crate::clock::Timestamp;
 use crate::store::{Row, Table};
 use crate::token::SessionId;
@@ -228,8 +229,7 @@ impl AsyncPushSender for Receiver {
 
 /// Returns the id at the end of the key of a row; `None` for any other key.
 fn id_of(key: &[u8]) -> Option<SessionId> {
-    let id = key.rsplit(|byte| *byte == b':').next()?;
-    str::from_utf8(id).ok()?.parse().ok()
+    parse_id(key.rsplit(|byte| *byte == b':').next()?)
 }
 
 /// About how many bytes an entry takes. Of the buckets of the map, half may be empty.

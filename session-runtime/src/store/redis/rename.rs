@@ -24,10 +24,7 @@ use super::failure::Failure;
 use super::fields::{self, CallId, Completion, Kept, Stored};
 use super::limited::Limit;
 use super::link::Call;
-use super::lists::parse_id;
-use super::rows::{
-    LAST_EXPIRY, MARK_LIFETIME, MARKS, Rows, ScriptReply, key_expiry, reply, reply_with_values,
-};
+use super::rows::{LAST_EXPIRY, MARK_LIFETIME, MARKS, Rows, ScriptReply, key_expiry, reply};
 use super::scripts;
 use crate::store::{Outcome, Row, Update};
 use crate::token::SessionId;
@@ -107,15 +104,14 @@ impl Rows<'_> {
                 .value(&kept.columns);
             let commit = match &limit {
                 None => commit,
-                Some(limit) => limit.values.iter().fold(commit, Call::value).value(row.id.to_string()),
+                Some(limit) => limit.add_to(commit).value(row.id.to_string()),
             };
             let commit = fields::column_names(self.table).fold(commit, Call::value);
-            let answer = self.write(&[commit]).await?.values.pop();
-            match reply_with_values(answer.unwrap_or(redis::Value::Nil))? {
+            match self.run(commit).await? {
                 (ScriptReply::Stored, user) => {
                     let mut values = user.into_iter();
                     let user = values.next().and_then(|user| fields::decode(&user));
-                    removed.extend(values.filter_map(|id| parse_id(&id)));
+                    removed.extend(values.filter_map(|id| fields::parse_id(&id)));
                     return Ok((Outcome::Stored, user, removed));
                 }
                 (ScriptReply::More, more) => {
@@ -196,10 +192,7 @@ impl Rows<'_> {
             .value(LAST_EXPIRY.to_string());
         let unindex = user.map(|user| self.unindex_call(user, from));
         let calls: Vec<_> = unindex.into_iter().chain([complete, expire]).collect();
-        for answer in self.write(&calls).await?.values {
-            answer.extract_error()?;
-        }
-        Ok(())
+        self.write_all(&calls).await
     }
 
     /// Loads a row by its id, or by an id that it was renamed from a moment ago.

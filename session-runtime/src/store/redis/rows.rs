@@ -107,6 +107,20 @@ impl Rows<'_> {
         Ok(answers)
     }
 
+    /// Sends calls whose answers say only whether they were refused.
+    pub(super) async fn write_all(&self, calls: &[Call]) -> Result<(), Failure> {
+        for answer in self.write(calls).await?.values {
+            answer.extract_error()?;
+        }
+        Ok(())
+    }
+
+    /// Runs a script, and returns its word and the values that follow it.
+    pub(super) async fn run(&self, script: Call) -> Result<(ScriptReply, Vec<Vec<u8>>), Failure> {
+        let answer = self.write(&[script]).await?.values.pop();
+        reply_with_values(answer.unwrap_or(redis::Value::Nil))
+    }
+
     /// Makes a call that waits for no replica.
     pub(super) async fn ask<T: FromRedisValue>(&self, call: Call) -> Result<T, Failure> {
         let mut answers = self.link.send(&[call], 0, self.deadline).await?.values;
@@ -132,7 +146,7 @@ impl Rows<'_> {
         let track = Call::command("CLIENT", "CACHING".to_owned()).value("YES");
         let call = self.read_call(id, fields::most_bytes(self.table));
         let mut answers = self.link.send(&[track, call], 0, self.deadline).await?;
-        let stored = self.read_stored(id, answers.values.pop())?;
+        let stored = self.stored(id, bytes(answers.values.pop())?);
         if let (Stored::Row(row), Some(redis::Value::Okay), Some(tracking)) =
             (&stored, answers.values.pop(), answers.tracking)
             && row.damaged.is_none()
@@ -145,8 +159,7 @@ impl Rows<'_> {
     /// Reads the versions of rows, all at once: those of one server do not wait for another one.
     pub(super) async fn load_versions(&self, ids: &[SessionId]) -> RowVersions {
         let read = ids.iter().map(async |id| {
-            let answer = self.link.send(&[self.read_call(*id, fields::VERSION)], 0, self.deadline).await;
-            let bytes = answer.and_then(|mut answers| read_bytes(answers.values.pop()));
+            let bytes = self.read_bytes(*id, fields::VERSION).await;
             (
                 *id,
                 bytes.map(|bytes| bytes.map_or(Some(RowVersion::default()), |bytes| fields::version(&bytes))),
@@ -176,30 +189,24 @@ impl Rows<'_> {
 
     /// Reads the first bytes of what is stored under an id.
     pub(super) async fn read(&self, id: SessionId, most: usize) -> Result<Stored, Failure> {
-        let call = self.read_call(id, most);
-        let answer = self.link.send(&[call], 0, self.deadline).await?.values.pop();
-        self.read_stored(id, answer)
+        Ok(self.stored(id, self.read_bytes(id, most).await?))
     }
 
-    /// Reads the bytes that are stored under an id; none if that is no string.
-    #[cfg(feature = "admin")]
-    pub(super) async fn read_bytes(&self, id: SessionId) -> Result<Vec<u8>, Failure> {
-        let call = self.read_call(id, fields::most_bytes(self.table));
-        match self.link.send(&[call], 0, self.deadline).await?.values.pop() {
-            Some(redis::Value::ServerError(error)) if error.code() == "WRONGTYPE" => Ok(Vec::new()),
-            answer => read_answer(answer.unwrap_or(redis::Value::Nil)),
-        }
+    /// The same, as bytes; `None` if they are no string: another program has written it.
+    pub(super) async fn read_bytes(&self, id: SessionId, most: usize) -> Result<Option<Vec<u8>>, Failure> {
+        let call = self.read_call(id, most);
+        bytes(self.link.send(&[call], 0, self.deadline).await?.values.pop())
     }
 
     fn read_call(&self, id: SessionId, most: usize) -> Call {
         Call::command("GETRANGE", self.key(id)).value("0").value((most - 1).to_string())
     }
 
-    fn read_stored(&self, id: SessionId, answer: Option<redis::Value>) -> Result<Stored, Failure> {
-        Ok(match read_bytes(answer)? {
+    fn stored(&self, id: SessionId, bytes: Option<Vec<u8>>) -> Stored {
+        match bytes {
             Some(bytes) => fields::read(self.table, id, &bytes),
             None => Stored::Row(fields::unreadable(self.table, id)),
-        })
+        }
     }
 
     pub(super) async fn insert(&self, row: &Row) -> Result<(), Failure> {
@@ -335,8 +342,7 @@ impl Rows<'_> {
     /// Removes a row, or returns what is in its place: one of these marks.
     pub(super) async fn take(&self, id: SessionId, marks: &str) -> Result<ScriptReply, Failure> {
         loop {
-            let answer = self.write(&[self.delete_call(id, marks)]).await?.values.pop();
-            match reply_with_values(answer.unwrap_or(redis::Value::Nil))? {
+            match self.run(self.delete_call(id, marks)).await? {
                 (ScriptReply::Stored, user) => {
                     if let Some(user) = user.first().and_then(|user| fields::decode(user)) {
                         self.ask::<u64>(self.unindex_call(&user, id)).await?;
@@ -361,8 +367,8 @@ fn read_answer<T: FromRedisValue>(answer: redis::Value) -> Result<T, Failure> {
     Ok(T::from_redis_value(answer.extract_error()?).map_err(RedisError::from)?)
 }
 
-/// Reads the bytes that are stored under an id; `None` if it is no string: another program has written it.
-fn read_bytes(answer: Option<redis::Value>) -> Result<Option<Vec<u8>>, Failure> {
+/// Reads the answer to a [`read_call`](Rows::read_call); `None` if what is stored is no string.
+fn bytes(answer: Option<redis::Value>) -> Result<Option<Vec<u8>>, Failure> {
     match answer {
         Some(redis::Value::BulkString(bytes)) => Ok(Some(bytes)),
         Some(redis::Value::ServerError(error)) if error.code() == "WRONGTYPE" => Ok(None),

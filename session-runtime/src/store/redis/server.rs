@@ -8,8 +8,8 @@ use super::link::Link;
 /// Checks that no server is too old, and warns of servers that may evict sessions. A server that does not let its user ask
 /// is used all the same.
 pub(super) async fn check_server(link: &Link) -> Result<(), Failure> {
-    let info = match link.ask_all(&redis::cmd("INFO")).await.and_then(redis::Value::extract_error) {
-        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
+    let info = match link.ask_all(&redis::cmd("INFO")).await {
+        Err(Failure::Redis(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => {
             tracing::warn!(
                 %error,
                 "Redis does not let its user run INFO: its version, which must be 6.2 or later, and its \

@@ -5,13 +5,15 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use sqlx::Database;
+use sqlx::database::HasStatementCache;
 use sqlx::error::DatabaseError;
+use sqlx::query::Query as BoundQuery;
+use sqlx::{AssertSqlSafe, ColumnIndex, Database, Decode, Encode, Type};
 
 use crate::store::StoreError;
 use crate::store::sql::dialect::Dialect;
 use crate::store::sql::{Cells, Datum, Mismatch};
-use crate::value::ColumnType;
+use crate::value::{ColumnType, Value};
 
 pub(super) type Connection<D> = <<D as SqlDriver>::Database as Database>::Connection;
 
@@ -24,6 +26,12 @@ pub(super) trait SqlDriver: Send + Sync + 'static {
     const DIALECT: &'static Dialect;
 
     const SERVER: &'static ServerCheck;
+
+    /// The name of the constraint of a primary key, if all have the same one.
+    const PRIMARY_KEY: Option<&'static str>;
+
+    /// The codes of errors that say that the server starts, ends, or has as many connections as it takes.
+    const BUSY: &'static [&'static str];
 
     /// Makes a connection with the settings that a store needs. Its statements have a timeout in milliseconds; zero for
     /// none.
@@ -73,11 +81,8 @@ pub(super) trait SqlDriver: Send + Sync + 'static {
         statements: String,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
-    /// Returns the server's code of an error and what it means.
-    fn classify(error: &dyn DatabaseError) -> (String, ErrorClass);
-
-    /// Returns because of what a value was refused, as far as the error names it.
-    fn subject(error: &dyn DatabaseError) -> Subject;
+    /// Returns what an error of the server means and what it names.
+    fn classify(error: &dyn DatabaseError) -> (ErrorClass, ErrorDetails);
 }
 
 /// What start-up asks of a kind of server besides its tables.
@@ -96,24 +101,26 @@ pub(super) struct ServerCheck {
     pub(super) unlock: fn(i64) -> Vec<String>,
 }
 
-/// Because of what a value was refused.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Subject {
+/// What an error of a server names. Its message can quote a value, and is left out.
+#[derive(Debug)]
+pub(super) struct ErrorDetails {
+    pub(super) code: String,
     pub(super) column: Option<String>,
     /// A constraint or an index.
     pub(super) constraint: Option<String>,
 }
 
-impl Subject {
-    /// Whether it is the primary key. MySQL calls every one `PRIMARY`.
-    fn is_key(&self, id: &str) -> bool {
-        self.column.as_deref() == Some(id) || self.constraint.as_deref() == Some("PRIMARY")
+impl ErrorDetails {
+    /// Whether they name the primary key, whose column is `id`.
+    fn is_of_key<D: SqlDriver>(&self, id: &str) -> bool {
+        let is_key = |name: &str| D::PRIMARY_KEY == Some(name);
+        self.column.as_deref() == Some(id) || self.constraint.as_deref().is_some_and(is_key)
     }
 }
 
-/// Follows the code of the error.
-impl fmt::Display for Subject {
+impl fmt::Display for ErrorDetails {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.code)?;
         self.constraint.as_ref().map_or(Ok(()), |constraint| write!(f, ", constraint {constraint:?}"))
     }
 }
@@ -176,6 +183,48 @@ impl<'a> Query<'a> {
     }
 }
 
+/// Binds the values of a statement.
+pub(super) fn bind<'q, D>(query: &'q Query<'_>) -> BoundQuery<'q, D, D::Arguments>
+where
+    D: Database + HasStatementCache,
+    Option<i64>: Encode<'q, D> + Type<D>,
+    Option<f64>: Encode<'q, D> + Type<D>,
+    Option<&'q str>: Encode<'q, D> + Type<D>,
+    Option<&'q [u8]>: Encode<'q, D> + Type<D>,
+{
+    let statement = sqlx::query(AssertSqlSafe(query.sql.clone())).persistent(query.is_cached);
+    query.parameters.iter().fold(statement, |statement, parameter| match parameter {
+        Parameter::Value(Datum::Integer(integer)) => statement.bind(Some(*integer)),
+        Parameter::Value(Datum::Real(real)) => statement.bind(Some(*real)),
+        Parameter::Value(Datum::Text(text)) => statement.bind(Some(text.as_ref())),
+        Parameter::Value(Datum::Blob(blob)) => statement.bind(Some(blob.as_ref())),
+        Parameter::Null(ColumnType::Integer) => statement.bind(None::<i64>),
+        Parameter::Null(ColumnType::Real) => statement.bind(None::<f64>),
+        Parameter::Null(ColumnType::Text) => statement.bind(None::<&str>),
+        Parameter::Null(ColumnType::Blob) => statement.bind(None::<&[u8]>),
+    })
+}
+
+/// Reads the cells of a row.
+pub(super) fn cells<'r, R: sqlx::Row>(row: &'r R, types: &[ColumnType]) -> Result<Cells, sqlx::Error>
+where
+    usize: ColumnIndex<R>,
+    Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
+    Option<f64>: Decode<'r, R::Database> + Type<R::Database>,
+    Option<String>: Decode<'r, R::Database> + Type<R::Database>,
+    Option<Vec<u8>>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let cell = |(n, ty): (usize, &ColumnType)| {
+        Ok(match ty {
+            ColumnType::Integer => row.try_get::<Option<_>, _>(n)?.map(Value::Integer),
+            ColumnType::Real => row.try_get::<Option<_>, _>(n)?.map(Value::Real),
+            ColumnType::Text => row.try_get::<Option<_>, _>(n)?.map(Value::Text),
+            ColumnType::Blob => row.try_get::<Option<_>, _>(n)?.map(Value::Blob),
+        })
+    };
+    types.iter().enumerate().map(cell).collect()
+}
+
 /// Why a call failed. Ends up in logs: it names tables and columns, and shows no value of a row.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
@@ -196,11 +245,10 @@ pub(super) enum Failure {
     /// The statement was not made.
     #[error("the server takes no writes: it is a replica, or in a mode for reading only")]
     ReadOnly(#[source] sqlx::Error),
-    /// Without the server's message, which can quote the value.
-    #[error("the server refused a value of the row (error {code}{subject})")]
-    ValueRefused { code: String, subject: Subject },
-    #[error("another row has a value that must be unique (error {code}{subject})")]
-    Duplicate { code: String, subject: Subject },
+    #[error("the server refused a value of the row (error {0})")]
+    ValueRefused(ErrorDetails),
+    #[error("another row has a value that must be unique (error {0})")]
+    Duplicate(ErrorDetails),
     #[error("the server rolled the statement back (error {0})")]
     RolledBack(String),
     #[error("there is a row of this id")]
@@ -239,9 +287,7 @@ impl Failure {
     pub(super) fn of_operation(self, operation: &'static str) -> StoreError {
         let refusal = match &self {
             Self::Mismatch(mismatch) => mismatch.refusal(),
-            Self::ValueRefused { subject, .. } | Self::Duplicate { subject, .. } => {
-                Some(subject.column.clone())
-            }
+            Self::ValueRefused(details) | Self::Duplicate(details) => Some(details.column.clone()),
             _ => None,
         };
         StoreError::with_refusal(operation, refusal, self)
@@ -249,12 +295,16 @@ impl Failure {
 
     /// Names the operation whose statement failed. `id` is the column of the primary key, if the statement stores the
     /// values of a row; what the server says of the values of another statement is no refusal of a row.
-    pub(super) fn of_statement(self, operation: &'static str, id: Option<&String>) -> StoreError {
+    pub(super) fn of_statement<D: SqlDriver>(
+        self,
+        operation: &'static str,
+        id: Option<&String>,
+    ) -> StoreError {
         match (self, id) {
-            (Self::Duplicate { subject, .. }, Some(id)) if subject.is_key(id) => {
+            (Self::Duplicate(details), Some(id)) if details.is_of_key::<D>(id) => {
                 StoreError::new(operation, Self::DuplicateId)
             }
-            (failure @ (Self::ValueRefused { .. } | Self::Duplicate { .. }), None) => {
+            (failure @ (Self::ValueRefused(_) | Self::Duplicate(_)), None) => {
                 StoreError::new(operation, failure)
             }
             (failure, _) => failure.of_operation(operation),
@@ -263,18 +313,18 @@ impl Failure {
 
     /// Classifies an error of a statement.
     pub(super) fn of<D: SqlDriver>(error: sqlx::Error) -> Self {
-        let ((code, class), subject) = match &error {
-            sqlx::Error::Database(error) => (D::classify(error.as_ref()), D::subject(error.as_ref())),
+        let (class, details) = match &error {
+            sqlx::Error::Database(error) => D::classify(error.as_ref()),
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) => return Self::ConnectionLost(error),
             _ => return Self::Sqlx(error),
         };
         match class {
-            ErrorClass::Duplicate => Self::Duplicate { code, subject },
-            ErrorClass::RolledBack => Self::RolledBack(code),
+            ErrorClass::Duplicate => Self::Duplicate(details),
+            ErrorClass::RolledBack => Self::RolledBack(details.code),
             ErrorClass::ConnectionLost => Self::ConnectionLost(error),
             ErrorClass::Terminated => Self::Terminated(error),
             ErrorClass::ReadOnly => Self::ReadOnly(error),
-            ErrorClass::ValueRefused => Self::ValueRefused { code, subject },
+            ErrorClass::ValueRefused => Self::ValueRefused(details),
             ErrorClass::Other => Self::Sqlx(error),
         }
     }
@@ -299,7 +349,10 @@ impl Failure {
             Self::Connect(sqlx::Error::Io(error)) => {
                 matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
             }
-            Self::Connect(sqlx::Error::Database(error)) => is_busy(&D::classify(error.as_ref()).0),
+            Self::Connect(sqlx::Error::Database(error)) => {
+                let (_, details) = D::classify(error.as_ref());
+                D::BUSY.contains(&details.code.as_str())
+            }
             _ => false,
         }
     }
@@ -317,9 +370,4 @@ impl Failure {
                 | Self::Deadline
         )
     }
-}
-
-/// Whether a code says that the server starts, ends, or has as many connections as it takes: of PostgreSQL, of MySQL.
-fn is_busy(code: &str) -> bool {
-    matches!(code, "53300" | "57P03" | "1040" | "1053" | "1203")
 }

@@ -175,7 +175,7 @@ impl<D: SqlDriver> SqlStore<D> {
     async fn load(&self, id: SessionId, deadline: Instant) -> Result<Option<Row>, StoreError> {
         const OPERATION: &str = "load a row";
         let Prepared { rows, types, .. } = self.prepared(OPERATION)?;
-        let query = Query { types, ..Query::cached(&rows.load, [id_datum(&id)]) };
+        let query = Query { types, ..Query::cached(&rows.load, [Datum::from(&id)]) };
         let result = self.run(OPERATION, Call::Fetch, &query, deadline).await?;
         Ok(result.rows.into_iter().next().and_then(|cells| read(rows, cells)))
     }
@@ -223,14 +223,14 @@ impl<D: SqlDriver> SqlStore<D> {
         id: SessionId,
         deadline: Instant,
     ) -> Result<Outcome, StoreError> {
-        let query = Query::cached(&self.prepared(operation)?.rows.exists, [id_datum(&id)]);
+        let query = Query::cached(&self.prepared(operation)?.rows.exists, [Datum::from(&id)]);
         let found = self.run(operation, Call::Fetch, &query, deadline).await?;
         Ok(if found.rows.is_empty() { Outcome::Gone } else { Outcome::Conflict })
     }
 
     async fn delete(&self, id: SessionId, deadline: Instant) -> Result<bool, StoreError> {
         const OPERATION: &str = "delete a row";
-        let query = Query::cached(&self.prepared(OPERATION)?.rows.delete, [id_datum(&id)]);
+        let query = Query::cached(&self.prepared(OPERATION)?.rows.delete, [Datum::from(&id)]);
         Ok(self.run(OPERATION, Call::Change, &query, deadline).await?.changed > 0)
     }
 
@@ -352,7 +352,7 @@ impl<D: SqlDriver> SqlStore<D> {
                     self.connections.drop_idle_since(Instant::now());
                 }
                 Err(failure) => {
-                    return Err(failure.of_statement(operation, call.stores_values().then_some(id)));
+                    return Err(failure.of_statement::<D>(operation, call.stores_values().then_some(id)));
                 }
             }
             sleep_until(deadline.min(Instant::now() + pause).into()).await;
@@ -473,10 +473,6 @@ async fn is_alive<D: SqlDriver>(lease: &mut Lease<D>, deadline: Instant) -> bool
 /// Names the operation that failed.
 fn failed<E: Into<Failure>>(operation: &'static str) -> impl FnOnce(E) -> StoreError {
     move |failure| failure.into().of_operation(operation)
-}
-
-fn id_datum(id: &SessionId) -> Datum<'_> {
-    Datum::Blob(id.as_bytes().as_slice().into())
 }
 
 /// Gives `NULL` the type of its column. The values after those of the columns are never `NULL`.

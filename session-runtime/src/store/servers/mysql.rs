@@ -5,15 +5,11 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
-use sqlx::mysql::{
-    MySql, MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlRow,
-    MySqlSslMode,
-};
-use sqlx::query::Query as BoundQuery;
+use sqlx::mysql::{MySql, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use super::connections::Connections;
-use super::driver::{ErrorClass, Failure, Parameter, Query, ServerCheck, SqlDriver, Subject};
+use super::driver::{ErrorClass, ErrorDetails, Failure, Query, ServerCheck, SqlDriver, bind, cells};
 use super::url::{self, TlsMode, UrlParameters};
 use super::{SqlStore, delegate, failed, removed_id};
 use crate::clock::Timestamp;
@@ -107,7 +103,9 @@ impl MysqlStore {
 
     /// Reads a URL.
     pub(crate) fn options(url: &str) -> Result<MySqlConnectOptions, StoreError> {
-        let options = url::options(url, &PARAMETERS, tls_mode, host).map_err(failed(CONNECT))?;
+        let options =
+            url::options(url, &PARAMETERS, tls_mode, |options| (options.get_socket(), options.get_host()));
+        let options = options.map_err(failed(CONNECT))?;
         Ok(match url::bare_ipv6(options.get_host()) {
             Some(host) => options.clone().host(&host),
             None => options,
@@ -168,11 +166,6 @@ fn tls_mode(options: &MySqlConnectOptions) -> TlsMode {
     }
 }
 
-fn host(options: &MySqlConnectOptions) -> String {
-    let socket = options.get_socket().map(|path| path.display().to_string());
-    socket.unwrap_or_else(|| options.get_host().to_owned())
-}
-
 delegate!(MysqlStore);
 
 impl fmt::Debug for MysqlStore {
@@ -196,6 +189,10 @@ impl SqlDriver for Driver {
     const DIALECT: &'static Dialect = &DIALECT;
 
     const SERVER: &'static ServerCheck = &SERVER;
+
+    const PRIMARY_KEY: Option<&'static str> = Some("PRIMARY");
+
+    const BUSY: &'static [&'static str] = &["1040", "1053", "1203"];
 
     async fn connect(
         options: &MySqlConnectOptions,
@@ -254,15 +251,12 @@ impl SqlDriver for Driver {
         Ok(rows.last().is_some_and(|row| row.try_get::<i64, _>(0).is_ok_and(|taken| taken == 1)))
     }
 
-    fn classify(error: &dyn DatabaseError) -> (String, ErrorClass) {
+    fn classify(error: &dyn DatabaseError) -> (ErrorClass, ErrorDetails) {
         // What the driver calls the code is the SQLSTATE, which many errors share.
         let number = error.try_downcast_ref::<MySqlDatabaseError>().map(MySqlDatabaseError::number);
-        let class = number.map_or(ErrorClass::Other, class);
-        (number.map(|number| number.to_string()).unwrap_or_default(), class)
-    }
-
-    fn subject(error: &dyn DatabaseError) -> Subject {
-        subject(error.message())
+        let code = number.map(|number| number.to_string()).unwrap_or_default();
+        let [column, constraint] = names(error.message()).map(|name| name.map(str::to_owned));
+        (number.map_or(ErrorClass::Other, class), ErrorDetails { code, column, constraint })
     }
 }
 
@@ -288,9 +282,9 @@ fn class(number: u16) -> ErrorClass {
     }
 }
 
-/// Reads the names in a message. Some messages quote a value before the name, and a value can look like a message:
+/// Reads the names of a column and a constraint in a message. Some messages quote a value before the name, and a value can look like a message:
 /// `Incorrect string value: '..' for column `d`.`t`.`tenant` at row 1`.
-fn subject(message: &str) -> Subject {
+fn names(message: &str) -> [Option<&str>; 2] {
     let between = |before, after| Some(message.strip_prefix(before)?.split_once(after)?.0);
     let refused = || {
         let (before, name) = message.rsplit_once(" for column ")?;
@@ -317,8 +311,7 @@ fn subject(message: &str) -> Subject {
         .or_else(|| between("Check constraint '", "' is violated"))
         .or_else(unique)
         .or_else(foreign);
-    let owned = |name: Option<&str>| name.filter(|name| !name.is_empty()).map(str::to_owned);
-    Subject { column: owned(column), constraint: owned(constraint) }
+    [column, constraint].map(|name| name.filter(|name| !name.is_empty()))
 }
 
 /// Removes rows within a transaction.
@@ -356,32 +349,6 @@ async fn remove(
 
 /// The most rows that one statement removes.
 const IDS_PER_STATEMENT: usize = 1_000;
-
-fn bind<'q>(query: &'q Query<'_>) -> BoundQuery<'q, MySql, MySqlArguments> {
-    let statement = sqlx::query(AssertSqlSafe(query.sql.clone())).persistent(query.is_cached);
-    query.parameters.iter().fold(statement, |statement, parameter| match parameter {
-        Parameter::Value(Datum::Integer(integer)) => statement.bind(*integer),
-        Parameter::Value(Datum::Real(real)) => statement.bind(*real),
-        Parameter::Value(Datum::Text(text)) => statement.bind(text.as_ref()),
-        Parameter::Value(Datum::Blob(blob)) => statement.bind(blob.as_ref()),
-        Parameter::Null(ColumnType::Integer) => statement.bind(None::<i64>),
-        Parameter::Null(ColumnType::Real) => statement.bind(None::<f64>),
-        Parameter::Null(ColumnType::Text) => statement.bind(None::<&str>),
-        Parameter::Null(ColumnType::Blob) => statement.bind(None::<&[u8]>),
-    })
-}
-
-fn cells(row: &MySqlRow, types: &[ColumnType]) -> Result<Cells, sqlx::Error> {
-    let cell = |(n, ty): (usize, &ColumnType)| {
-        Ok(match ty {
-            ColumnType::Integer => row.try_get::<Option<_>, _>(n)?.map(Value::Integer),
-            ColumnType::Real => row.try_get::<Option<_>, _>(n)?.map(Value::Real),
-            ColumnType::Text => row.try_get::<Option<_>, _>(n)?.map(Value::Text),
-            ColumnType::Blob => row.try_get::<Option<_>, _>(n)?.map(Value::Blob),
-        })
-    };
-    types.iter().enumerate().map(cell).collect()
-}
 
 /// Selects the table of the parameter. Names of tables are case-sensitive where the server's file names are.
 macro_rules! of_table {
@@ -593,9 +560,7 @@ mod tests {
             ("Truncated incorrect DOUBLE value: 'a' for column hunter2 at row 1", None, None),
             ("Incorrect string value: 'a' for column hunter2", None, None),
         ] {
-            let owned = |name: Option<&str>| name.map(str::to_owned);
-            let expected = Subject { column: owned(column), constraint: owned(constraint) };
-            assert_eq!(subject(message), expected, "{message}");
+            assert_eq!(names(message), [column, constraint], "{message}");
         }
     }
 

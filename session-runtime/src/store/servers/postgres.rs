@@ -4,19 +4,16 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
-use sqlx::postgres::{
-    PgArguments, PgConnectOptions, PgConnection, PgDatabaseError, PgPool, PgRow, PgSslMode, Postgres,
-};
-use sqlx::query::Query as BoundQuery;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool, PgSslMode, Postgres};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 
 use super::connections::Connections;
-use super::driver::{ErrorClass, Failure, Parameter, Query, ServerCheck, SqlDriver, Subject};
+use super::driver::{ErrorClass, ErrorDetails, Failure, Query, ServerCheck, SqlDriver, bind, cells};
 use super::url::{self, TlsMode, UrlParameters};
 use super::{SqlStore, delegate, failed};
 use crate::clock::Timestamp;
+use crate::store::sql::Cells;
 use crate::store::sql::dialect::{Catalog, Dialect, MaxLength, Names};
-use crate::store::sql::{Cells, Datum};
 use crate::store::{
     Directory, Filter, LimitedWrite, Outcome, Page, Row, RowVersions, Store, StoreError, Table, Update,
 };
@@ -113,7 +110,9 @@ impl PostgresStore {
 
     /// Reads a URL.
     pub(crate) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
-        let options = url::options(url, &PARAMETERS, tls_mode, host).map_err(failed(CONNECT))?;
+        let options =
+            url::options(url, &PARAMETERS, tls_mode, |options| (options.get_socket(), options.get_host()));
+        let options = options.map_err(failed(CONNECT))?;
         Ok(match url::bare_ipv6(options.get_host()) {
             Some(host) => options.clone().host(&host),
             None => options,
@@ -184,11 +183,6 @@ fn tls_mode(options: &PgConnectOptions) -> TlsMode {
     }
 }
 
-fn host(options: &PgConnectOptions) -> String {
-    let socket = options.get_socket().map(|path| path.display().to_string());
-    socket.unwrap_or_else(|| options.get_host().to_owned())
-}
-
 delegate!(PostgresStore);
 
 impl fmt::Debug for PostgresStore {
@@ -205,6 +199,10 @@ impl SqlDriver for Driver {
     const DIALECT: &'static Dialect = &DIALECT;
 
     const SERVER: &'static ServerCheck = &SERVER;
+
+    const PRIMARY_KEY: Option<&'static str> = None;
+
+    const BUSY: &'static [&'static str] = &["53300", "57P03"];
 
     async fn connect(
         options: &PgConnectOptions,
@@ -257,19 +255,13 @@ impl SqlDriver for Driver {
         Ok(rows.last().is_some_and(|row| row.try_get::<i64, _>(0).is_ok_and(|taken| taken == 1)))
     }
 
-    fn classify(error: &dyn DatabaseError) -> (String, ErrorClass) {
-        let code = error.code().unwrap_or_default();
-        let class = class(&code);
-        (code.into_owned(), class)
-    }
-
-    fn subject(error: &dyn DatabaseError) -> Subject {
+    fn classify(error: &dyn DatabaseError) -> (ErrorClass, ErrorDetails) {
+        let code = error.code().unwrap_or_default().into_owned();
         let error = error.try_downcast_ref::<PgDatabaseError>();
         let column = error.and_then(PgDatabaseError::column).map(str::to_owned);
-        Subject {
-            column: column.or_else(|| column_of_key(error?.detail()?)),
-            constraint: error.and_then(PgDatabaseError::constraint).map(str::to_owned),
-        }
+        let column = column.or_else(|| column_of_key(error?.detail()?));
+        let constraint = error.and_then(PgDatabaseError::constraint).map(str::to_owned);
+        (class(&code), ErrorDetails { code, column, constraint })
     }
 }
 
@@ -305,32 +297,6 @@ fn column_of_key(detail: &str) -> Option<String> {
         }
         None => (!key.contains([',', '(', ' ', '"'])).then(|| key.to_owned()),
     }
-}
-
-fn bind<'q>(query: &'q Query<'_>) -> BoundQuery<'q, Postgres, PgArguments> {
-    let statement = sqlx::query(AssertSqlSafe(query.sql.clone())).persistent(query.is_cached);
-    query.parameters.iter().fold(statement, |statement, parameter| match parameter {
-        Parameter::Value(Datum::Integer(integer)) => statement.bind(*integer),
-        Parameter::Value(Datum::Real(real)) => statement.bind(*real),
-        Parameter::Value(Datum::Text(text)) => statement.bind(text.as_ref()),
-        Parameter::Value(Datum::Blob(blob)) => statement.bind(blob.as_ref()),
-        Parameter::Null(ColumnType::Integer) => statement.bind(None::<i64>),
-        Parameter::Null(ColumnType::Real) => statement.bind(None::<f64>),
-        Parameter::Null(ColumnType::Text) => statement.bind(None::<&str>),
-        Parameter::Null(ColumnType::Blob) => statement.bind(None::<&[u8]>),
-    })
-}
-
-fn cells(row: &PgRow, types: &[ColumnType]) -> Result<Cells, sqlx::Error> {
-    let cell = |(n, ty): (usize, &ColumnType)| {
-        Ok(match ty {
-            ColumnType::Integer => row.try_get::<Option<_>, _>(n)?.map(Value::Integer),
-            ColumnType::Real => row.try_get::<Option<_>, _>(n)?.map(Value::Real),
-            ColumnType::Text => row.try_get::<Option<_>, _>(n)?.map(Value::Text),
-            ColumnType::Blob => row.try_get::<Option<_>, _>(n)?.map(Value::Blob),
-        })
-    };
-    types.iter().enumerate().map(cell).collect()
 }
 
 /// The longest indexed value, in bytes. An entry of an index may have 2,704 bytes, and is compressed first; so whether a

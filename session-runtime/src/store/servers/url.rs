@@ -2,6 +2,7 @@
 //! only looks safe.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::driver::Failure;
@@ -35,12 +36,12 @@ pub(super) enum TlsMode {
     Unspecified,
 }
 
-/// Parses a URL. `tls_mode` and `host` read the mode and the host or socket from the driver's options.
+/// Parses a URL. `tls_mode` and `address` read the mode, and the socket and the host, from the driver's options.
 pub(super) fn options<O: FromStr<Err = sqlx::Error>>(
     url: &str,
     parameters: &UrlParameters,
     tls_mode: impl FnOnce(&O) -> TlsMode,
-    host: impl FnOnce(&O) -> String,
+    address: impl FnOnce(&O) -> (Option<&PathBuf>, &str),
 ) -> Result<O, Failure> {
     let UrlParameters { server, schemes, verified, .. } = parameters;
     // Drivers accept the URL of any other server.
@@ -54,10 +55,11 @@ pub(super) fn options<O: FromStr<Err = sqlx::Error>>(
         (_, TlsMode::Verified) | (None, TlsMode::Explicit) => {}
         (Some(parameter), _) => return Err(Failure::UnusedRoots { parameter, verified }),
         (None, TlsMode::Unspecified) => {
-            let host = host(&options);
+            let (socket, host) = address(&options);
+            let host = socket.map_or(host.into(), |path| path.to_string_lossy());
             if !is_this_machine(&host) {
                 tracing::warn!(
-                    host,
+                    host = &*host,
                     "the connection to {server} may be unencrypted, and its server is not verified: \
                      add {verified} to the URL, or another mode explicitly",
                 );

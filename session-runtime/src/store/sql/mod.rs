@@ -37,6 +37,12 @@ impl Datum<'_> {
     }
 }
 
+impl<'a> From<&'a SessionId> for Datum<'a> {
+    fn from(id: &'a SessionId) -> Self {
+        Self::Blob(id.as_bytes().as_slice().into())
+    }
+}
+
 impl<'a> From<&'a Value> for Datum<'a> {
     fn from(value: &'a Value) -> Self {
         match value {

@@ -110,26 +110,17 @@ impl Rows {
         let Update { id, expected, scope, row } = update;
         // A row whose id changes is written whole, whatever its scope.
         let scope = if row.id == *id { *scope } else { Scope::Row };
-        let sql = match scope {
-            Scope::State => &self.update_state,
-            Scope::Expiration => &self.update_expiration,
-            Scope::Row => &self.update_row,
+        let [revision, expiration, expected] =
+            [row.revision, row.expiration.as_millis(), *expected].map(|number| Some(Datum::Integer(number)));
+        let (id, state) = (Some(Datum::from(id)), || self.state(row).map(Some));
+        let (sql, values) = match scope {
+            Scope::State => (&self.update_state, vec![state()?, revision, id, expected]),
+            Scope::Expiration => {
+                (&self.update_expiration, vec![state()?, revision, expiration, id, expected])
+            }
+            Scope::Row => (&self.update_row, self.values(row)?.chain([id, expected]).collect()),
         };
-        let whole = if scope == Scope::Row { Some(self.values(row)?) } else { None };
-        let part = if scope == Scope::Row {
-            None
-        } else {
-            Some([Some(self.state(row)?), Some(Datum::Integer(row.revision))])
-        };
-        let expiration =
-            (scope == Scope::Expiration).then(|| Some(Datum::Integer(row.expiration.as_millis())));
-        let values = whole
-            .into_iter()
-            .flatten()
-            .chain(part.into_iter().flatten())
-            .chain(expiration)
-            .chain([Some(id_datum(id)), Some(Datum::Integer(*expected))]);
-        Ok((sql, values))
+        Ok((sql, values.into_iter()))
     }
 
     /// Returns the values of a row, in the order of [`required_columns`].
@@ -148,7 +139,7 @@ impl Rows {
         let user = table.user.as_ref().map(|_| row.user.as_ref().map(Datum::from));
         let ip = table.ip.as_ref().map(|_| row.ip.map(|ip| Datum::Text(ip.to_string().into())));
         let counters = [row.created.as_millis(), row.expiration.as_millis(), row.revision];
-        Ok([Some(id_datum(&row.id)), Some(self.state(row)?)]
+        Ok([Some(Datum::from(&row.id)), Some(self.state(row)?)]
             .into_iter()
             .chain(user)
             .chain(ip)
@@ -309,10 +300,6 @@ impl Rows {
     fn begin(&self, sql: &str) -> StatementBuilder<'_> {
         StatementBuilder::new(self.dialect, &self.table, sql)
     }
-}
-
-fn id_datum(id: &SessionId) -> Datum<'_> {
-    Datum::Blob(id.as_bytes().as_slice().into())
 }
 
 fn bytes(cell: Option<Datum<'_>>) -> Option<Vec<u8>> {

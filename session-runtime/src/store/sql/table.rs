@@ -18,9 +18,17 @@ pub(in crate::store) struct TableCheck<'a> {
     dialect: &'static Dialect,
     table: &'a Table,
     subject: String,
-    answered: usize,
+    /// What is asked next; `None` once it is known what the table needs.
+    next: Option<Topic>,
     statements: Vec<String>,
     limits: Limits,
+}
+
+/// What a question is about.
+enum Topic {
+    Kind,
+    Columns,
+    Indexes,
 }
 
 /// The columns that hold only short values, by name.
@@ -49,16 +57,18 @@ impl<'a> TableCheck<'a> {
     pub(in crate::store) fn new(dialect: &'static Dialect, table: &'a Table) -> Result<Self, Mismatch> {
         check_name_lengths(dialect, table)?;
         let subject = (dialect.catalog.subject)(&table.name, &dialect.quoted(&table.name));
-        Ok(Self { dialect, table, subject, answered: 0, statements: Vec::new(), limits: Vec::new() })
+        let (next, statements, limits) = (Some(Topic::Kind), Vec::new(), Limits::new());
+        Ok(Self { dialect, table, subject, next, statements, limits })
     }
 
     /// Returns the next query to answer; `None` once it is known what the table needs.
     pub(in crate::store) fn question(&self) -> Option<Question<'_>> {
-        if !self.statements.is_empty() {
-            return None;
-        }
         let Catalog { kind, columns, indexes, .. } = self.dialect.catalog;
-        let (sql, types) = *[(kind, NAME), (columns, COLUMN), (indexes, NAME)].get(self.answered)?;
+        let (sql, types) = match self.next.as_ref()? {
+            Topic::Kind => (kind, NAME),
+            Topic::Columns => (columns, COLUMN),
+            Topic::Indexes => (indexes, NAME),
+        };
         Some(Question { sql, subject: &self.subject, types })
     }
 
@@ -66,25 +76,26 @@ impl<'a> TableCheck<'a> {
     pub(in crate::store) fn answer(&mut self, rows: &[Cells]) -> Result<(), Mismatch> {
         let (dialect, table) = (self.dialect, self.table);
         let first_cells = || rows.iter().map(|cells| text(cells, 0));
-        self.statements = match self.answered {
-            0 => match first_cells().next().as_deref() {
-                None => vec![create(dialect, table)],
-                Some("table") => Vec::new(),
+        match self.next.take() {
+            Some(Topic::Kind) => match first_cells().next().as_deref() {
+                None => self.statements = vec![create(dialect, table)],
+                Some("table") => self.next = Some(Topic::Columns),
                 Some(kind) => {
-                    return Err(Mismatch::table(
-                        table,
-                        format!("is a {kind}, not a table; choose another name"),
-                    ));
+                    let reason = format!("is a {kind}, not a table; choose another name");
+                    return Err(Mismatch::table(table, reason));
                 }
             },
-            1 => {
+            Some(Topic::Columns) => {
                 let existing: Vec<_> = rows.iter().map(existing_column).collect();
                 self.limits = limits(dialect, table, &existing);
-                missing_columns(dialect, table, &existing)?
+                self.statements = missing_columns(dialect, table, &existing)?;
+                self.next = self.statements.is_empty().then_some(Topic::Indexes);
             }
-            _ => missing_indexes(dialect, table, &first_cells().collect::<Vec<_>>()),
-        };
-        self.answered += 1;
+            Some(Topic::Indexes) => {
+                self.statements = missing_indexes(dialect, table, &first_cells().collect::<Vec<_>>());
+            }
+            None => {}
+        }
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 #[cfg(feature = "admin")]
 use crate::store::Survey;
 use crate::store::sql::dialect::{Catalog, Dialect, Names};
-use crate::store::sql::owner::Owners;
+use crate::store::sql::owner::{OWNERS, Owners};
 use crate::store::sql::rows::Rows;
 #[cfg(feature = "admin")]
 use crate::store::sql::table::TableSurvey;
@@ -202,8 +202,8 @@ fn datum(cell: ValueRef<'_>) -> Option<Datum<'_>> {
 
 /// Returns whether no table in the file shows that it is another program's.
 pub(super) fn is_ours(connection: &Connection) -> Result<bool, Failure> {
-    let sql = "SELECT count(*) = 0 OR coalesce(sum(name = 'databag_owners'), 0) > 0 FROM main.sqlite_schema";
-    Ok(connection.query_row(sql, [], |row| row.get(0))?)
+    let sql = "SELECT count(*) = 0 OR coalesce(sum(name = ?), 0) > 0 FROM main.sqlite_schema";
+    Ok(connection.query_row(sql, [OWNERS], |row| row.get(0))?)
 }
 
 /// Makes the database ready for a table.
