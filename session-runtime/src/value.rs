@@ -30,7 +30,13 @@ impl fmt::Debug for Value {
 impl Value {
     /// Returns the type of the columns that can hold it.
     #[cfg_attr(
-        not(any(feature = "mysql", feature = "postgres", feature = "redis", feature = "sqlite")),
+        not(any(
+            feature = "admin",
+            feature = "mysql",
+            feature = "postgres",
+            feature = "redis",
+            feature = "sqlite"
+        )),
         expect(dead_code, reason = "for stores outside of this process")
     )]
     pub(crate) fn column_type(&self) -> ColumnType {

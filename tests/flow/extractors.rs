@@ -148,7 +148,7 @@ async fn a_stored_bag_keeps_its_cookie_when_another_bag_fails() {
     assert!(browser.cookie("__Host-admin").is_none());
 }
 
-/// A middleware that has an error in the place of each answer.
+/// A middleware that has an error in the place of the answer of `/both`.
 async fn teapot(
     request: ServiceRequest,
     next: Next<impl MessageBody>,

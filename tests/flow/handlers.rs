@@ -1,11 +1,12 @@
 //! Handlers and middlewares that answer errors, or save and reload the session themselves.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, FromRequest as _, HttpResponse, error, test, web};
+use actix_web::{App, FromRequest as _, HttpRequest, HttpResponse, error, test, web};
 use databag_tests::{Logs, Site};
 use futures_util::FutureExt as _;
 use session_runtime::{Error, Session, SessionMiddleware, SessionRef};
@@ -224,26 +225,73 @@ async fn a_panicking_handler_stores_nothing_and_the_session_survives() {
 }
 
 #[actix_web::test]
-async fn a_panic_that_a_middleware_catches_stores_nothing_either() {
+async fn a_panic_that_is_caught_stores_nothing_either_and_is_no_success() {
+    async fn caught(
+        request: ServiceRequest,
+        next: Next<BoxBody>,
+    ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+        let answer = AssertUnwindSafe(next.call(request)).catch_unwind().await;
+        answer.unwrap_or_else(|_| Err(error::ErrorImATeapot("it panicked")))
+    }
     let world = shop().await;
-    let panic = async |mut session: Session<Shop>| {
+    let change = async |mut session: Session<Shop>| {
+        session.count += 1;
+        session.remember(true);
+        assert_eq!(session.count, 0, "a mistake of the handler");
+        "never"
+    };
+    let save = async |mut session: Session<Shop>| {
+        session.count += 1;
+        session.save().await.expect("it is stored");
         session.count += 1;
         assert_eq!(session.count, 0, "a mistake of the handler");
         "never"
     };
-    let caught = async |request: ServiceRequest, next: Next<BoxBody>| {
-        let answer = AssertUnwindSafe(next.call(request)).catch_unwind().await;
-        answer.unwrap_or_else(|_| Err(error::ErrorInternalServerError("it panicked")))
+    let leave = async |mut session: Session<Shop>| {
+        session.log_out();
+        assert_eq!(session.count, 7, "a mistake of the handler");
+        "never"
+    };
+    let goes_on = async |request: HttpRequest| {
+        let half = async {
+            let mut session = Session::<Shop>::extract(&request).await.expect("there is one");
+            session.count += 1;
+            assert_eq!(session.count, 0, "a mistake of the handler");
+        };
+        AssertUnwindSafe(half).catch_unwind().await.expect_err("it panics");
+        let taken = Session::<Shop>::extract(&request).await;
+        let shown = SessionRef::<Shop>::extract(&request).await;
+        format!("{} {}", taken.is_ok(), shown.is_ok())
     };
     let app = App::new()
         .wrap(from_fn(caught))
         .wrap(SessionMiddleware::new(world.sessions.clone()))
-        .route("/panic", web::post().to(panic));
+        .route("/change", web::post().to(change))
+        .route("/save", web::post().to(save))
+        .route("/leave", web::post().to(leave))
+        .route("/goes-on", web::post().to(goes_on));
     let site = Site::new(test::init_service(app).await);
     let known = world.customer().await;
-    for browser in [site.browser(), known.copied().on(&site)] {
-        assert_eq!(browser.post("/panic").await.status, 500);
+    // A touch is due.
+    world.clock.advance(Duration::from_mins(2));
+    let (logs, _guard) = Logs::of_this_thread();
+    for path in ["/change", "/goes-on"] {
+        for browser in [site.browser(), known.copied().on(&site)] {
+            let answer = browser.post(path).await;
+            assert_eq!((answer.status.as_u16(), answer.set_cookies().len()), (500, 0), "{path}");
+        }
+        assert_eq!(world.rows(), 1, "{path}: a panic begins no session");
+        assert_eq!(read_session(&known.copied()).await["count"], 0, "{path}");
     }
-    assert_eq!(world.rows(), 1, "a panic begins no session");
-    assert_eq!(read_session(&known).await["count"], 0);
+    // Each panic, and of the handler that goes on each extractor that it asks.
+    assert_eq!(logs.lines(&["ERROR", "has panicked while it held its `Session<"]).len(), 2 + 2 * 3);
+
+    let saved = site.browser();
+    assert_eq!(saved.post("/save").await.set_cookies().len(), 1, "what was stored before is found again");
+    assert_eq!(read_session(&saved.on(&world.site)).await["count"], 1);
+
+    let answer = known.copied().on(&site).post("/leave").await;
+    assert_eq!(answer.status, 500);
+    assert!(answer.set_cookies()[0].contains("Max-Age=0"), "{:?}", answer.set_cookies());
+    assert_eq!(read_session(&known).await["is_new"], true, "it has ended all the same");
 }

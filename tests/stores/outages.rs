@@ -14,10 +14,10 @@ use databag_tests::rows::{row, table, touch};
 use databag_tests::server::{Server, address, between, intercept, replace, silence, url};
 use databag_tests::{Logs, Site};
 use redis::aio::MultiplexedConnection;
-use session_runtime::store::{Filter, Outcome, Page, Row, Update};
+use session_runtime::store::{Filter, LimitedWrite, Outcome, Page, Row, Update, Write};
 use session_runtime::{
     Cleanup, Databag, Directory, Error, Keyring, MysqlStore, PostgresStore, RedisStore, Session,
-    SessionMiddleware, Sessions, Store, StoreError,
+    SessionMiddleware, Sessions, Store, StoreError, Value,
 };
 
 #[derive(Databag)]
@@ -406,7 +406,7 @@ every_pool!(
     (4, 0x17)
 );
 
-/// Has a store whose connections are all to a server that takes no writes, as after a failover behind one address, while new ones
+/// Gives a store connections that are all to a server that takes no writes, as after a failover behind one address, while new ones
 /// are to one that does. `new_ones_write` makes it so for the connections from then on, and `end` ends those that there are.
 async fn writes_survive_a_failover<S: Directory>(
     mut store: S,
@@ -416,29 +416,38 @@ async fn writes_survive_a_failover<S: Directory>(
 ) {
     store.prepare(&table("failover"), DEADLINE).await.expect("the server answers");
     store.insert(row(1), soon()).await.expect("the server answers");
-    for call in 0..4 {
+    let of_user = |n| {
+        let mut row = row(n);
+        row.user = Some(Value::Integer(7));
+        row
+    };
+    for call in 0..5 {
         new_ones_write(false).await;
         end().await;
         let load = || async {
             let begun = Instant::now();
-            while store.load(row(1).id, soon()).await.is_err() {
-                assert!(begun.elapsed() < RECOVERY, "it does not come back");
-            }
+            while store.load(row(1).id, soon()).await.is_err() && begun.elapsed() < RECOVERY {}
         };
-        futures_util::future::join_all((0..connections).map(|_| load())).await;
-        if call == 0 {
-            let refused =
-                in_time(store.insert(row(2), soon())).await.expect_err("the server takes no writes");
-            assert!(format!("{refused:?}").contains("the server takes no writes"), "{refused:?}");
-            assert!(!refused.is_refused(), "{refused:?}");
-            futures_util::future::join_all((0..connections).map(|_| load())).await;
-        }
+        let use_all_connections =
+            async || drop(futures_util::future::join_all((0..connections).map(|_| load())).await);
+        use_all_connections().await;
+        let refused = in_time(store.insert(row(2), soon())).await;
+        use_all_connections().await;
+        // Other tests need the server too, whatever becomes of this one.
         new_ones_write(true).await;
+        let refused = refused.expect_err("the server takes no writes");
+        assert!(format!("{refused:?}").contains("the server takes no writes"), "{refused:?}");
+        assert!(!refused.is_refused(), "{refused:?}");
         let stored = store.load(row(1).id, soon()).await.expect("the server answers").expect("it is there");
         let done = match call {
-            0 => in_time(store.insert(row(2), soon())).await.map(|()| true),
-            1 => in_time(store.update(touch(&stored), soon())).await.map(|it| it == Outcome::Stored),
-            2 => in_time(store.remove(&Filter::Id(row(2).id), soon())).await.map(|ids| ids == [row(2).id]),
+            0 => in_time(store.insert(of_user(3), soon())).await.map(|()| true),
+            1 => {
+                let write = LimitedWrite::new(Write::Insert(of_user(4)), 1, stored.created);
+                let written = in_time(store.write_limited(write, soon())).await;
+                written.map(|(outcome, ended)| outcome == Outcome::Stored && ended == [row(3).id])
+            }
+            2 => in_time(store.update(touch(&stored), soon())).await.map(|it| it == Outcome::Stored),
+            3 => in_time(store.remove(&Filter::Id(row(4).id), soon())).await.map(|ids| ids == [row(4).id]),
             _ => in_time(store.delete(stored.id, soon())).await,
         };
         assert!(done.as_ref().is_ok_and(|done| *done), "call {call}: {done:?}");

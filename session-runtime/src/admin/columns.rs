@@ -16,16 +16,16 @@ pub(super) enum Match {
 
 /// What a column is for, as far as the table says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum ColumnUse {
     User,
     Address,
-    None,
+    Other,
 }
 
 /// A column of a row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoredColumn<'a> {
-    pub(super) role: Role,
+    pub(super) used_for: ColumnUse,
     pub(super) name: &'a str,
     pub(super) ty: ColumnType,
     pub(super) value: Option<&'a Value>,
@@ -47,7 +47,7 @@ impl StoredColumn<'_> {
         match fields.iter().find(|field| field.tag == tag(self.name)) {
             Some(field) if field.projected => match compared(field) {
                 // The field of that name may have another column; those of roles are seldom named so.
-                Match::Different if self.value.is_some() || self.role == Role::None => {
+                Match::Different if self.value.is_some() || self.used_for == ColumnUse::Other => {
                     let is_of_another = projected().any(|field| compared(field) == Match::Same);
                     if is_of_another { Match::Unknown } else { Match::Different }
                 }
@@ -58,10 +58,10 @@ impl StoredColumn<'_> {
             None => {
                 let left = projected().filter(|field| !named.contains(&field.tag));
                 let found: Vec<_> = left.map(compared).collect();
-                let must_be_there = match self.role {
-                    Role::User => true,
-                    Role::Address => self.value.is_some(),
-                    Role::None => false,
+                let must_be_there = match self.used_for {
+                    ColumnUse::User => true,
+                    ColumnUse::Address => self.value.is_some(),
+                    ColumnUse::Other => false,
                 };
                 if found.is_empty() || found.contains(&Match::Same) {
                     Match::Same
@@ -76,7 +76,7 @@ impl StoredColumn<'_> {
 
     fn compare_with(self, field: &OutlinedField, hash: impl Fn(&Value) -> Option<Value>) -> Match {
         // The field of a role is an `Option`, and this is `None`.
-        if self.value.is_some() && self.role != Role::None && field.value == [0] {
+        if self.value.is_some() && self.used_for != ColumnUse::Other && field.value == [0] {
             return Match::Different;
         }
         compare(&field.value, self.ty, self.value, hash)
@@ -103,7 +103,8 @@ fn compare(
         return Match::Different;
     }
     let is_hash = is_like_a_hash(stored);
-    let has_type = |value: &Value| type_of(value) == ty || is_hash && hash_type(type_of(value)) == ty;
+    let has_type =
+        |value: &Value| value.column_type() == ty || is_hash && hash_type(value.column_type()) == ty;
     // An enum has a text of its own, and in bincode the number of its variant.
     let is_enum = ty != ColumnType::Integer && encoded.len() <= 2;
     if is_enum || !values.iter().any(has_type) || values.iter().any(|value| is_alike(value, stored)) {
@@ -139,15 +140,6 @@ fn is_alike(one: &Value, other: &Value) -> bool {
         letters.flat_map(char::to_lowercase).collect::<String>()
     };
     letters(one) == letters(other)
-}
-
-fn type_of(value: &Value) -> ColumnType {
-    match value {
-        Value::Integer(_) => ColumnType::Integer,
-        Value::Real(_) => ColumnType::Real,
-        Value::Text(_) => ColumnType::Text,
-        Value::Blob(_) => ColumnType::Blob,
-    }
 }
 
 #[cfg(all(test, feature = "bincode"))]

@@ -38,7 +38,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
 use self::candidates::candidates;
-use self::columns::{Match, Role, StoredColumn, is_like_a_hash};
+use self::columns::{ColumnUse, Match, StoredColumn, is_like_a_hash};
 use crate::backend::any::{AnyStore, OpenedTable};
 use crate::bag::record::{Outline, OutlinedField, outline, tag};
 use crate::clock::Timestamp;
@@ -439,17 +439,17 @@ impl SessionTable {
         let own = self.protection()?.blind_key_of(&self.place(), &row.state);
         let ip = row.ip.map(|ip| Value::Text(ip.to_string()));
         let Table { user, ip: address, projected, .. } = &self.table;
-        let user = user.iter().map(|user| (Role::User, user.name.as_str(), user.ty, row.user.as_ref()));
+        let user = user.iter().map(|user| (ColumnUse::User, user.name.as_str(), user.ty, row.user.as_ref()));
         let address =
-            address.iter().map(|name| (Role::Address, name.as_str(), ColumnType::Text, ip.as_ref()));
+            address.iter().map(|name| (ColumnUse::Address, name.as_str(), ColumnType::Text, ip.as_ref()));
         let others = projected.iter().zip(&row.columns);
         let others =
-            others.map(|(column, value)| (Role::None, column.name.as_str(), column.ty, value.as_ref()));
+            others.map(|(column, value)| (ColumnUse::Other, column.name.as_str(), column.ty, value.as_ref()));
         let named: Vec<_> = self.names().map(tag).collect();
         let mut not_compared = Vec::new();
-        for (role, name, ty, value) in user.chain(address).chain(others) {
+        for (used_for, name, ty, value) in user.chain(address).chain(others) {
             let hash = |value: &Value| Some(own?.hash(self.blind_column(name), value));
-            match (StoredColumn { role, name, ty, value }).compare(&record.fields, &named, hash) {
+            match (StoredColumn { used_for, name, ty, value }).compare(&record.fields, &named, hash) {
                 Match::Same => {}
                 Match::Different => return Err(Fault::Column { column: name.to_owned() }),
                 Match::Unknown => not_compared.push(name.to_owned()),

@@ -15,8 +15,8 @@ use super::span;
 use super::watched::SessionEnd;
 use crate::backend::Reloaded;
 use crate::backend::tombstones::{Renamed, Tombstone};
+use crate::bag::Databag;
 use crate::bag::merge::merge;
-use crate::bag::{Databag, Projection};
 use crate::clock::until;
 use crate::error::{Error, ErrorChain, Rejection};
 use crate::store::{Outcome, Update};
@@ -307,19 +307,8 @@ impl Engine {
                 self.insert(active, &write, deadline).await?;
                 Ok(CommitOutcome::Done(self.adopt(active, write)))
             }
-            Outcome::Gone if self.renamed_meanwhile(active).is_some() => {
-                active.unconfirmed = was_unconfirmed;
-                Ok(CommitOutcome::Conflict)
-            }
             Outcome::Gone => Err(Error::Ended),
         }
-    }
-
-    /// Returns the id that another request of this process has given a session at whose log-in this request works too: the form
-    /// was sent twice. Without a log-in of its own a request does not follow a session to a new token.
-    fn renamed_meanwhile<T>(&self, active: &Active<T>) -> Option<SessionId> {
-        let latest = self.backend.tombstones().latest_id(active.id);
-        (active.intent == Intent::Renew && latest != active.id).then_some(latest)
     }
 
     /// Ends a session, under the id it has now.
@@ -458,16 +447,8 @@ impl Engine {
 
     /// Reads what other requests have stored, and merges this request's changes into it.
     async fn rebase<T: Databag>(&self, active: &mut Active<T>, deadline: Instant) -> Result<(), Error> {
-        let reload = |id| within(deadline, "load a row", move |end| self.backend.reload(id, end));
-        let mut reloaded = reload(active.id).await?;
-        let followed = match reloaded {
-            Reloaded::Gone => self.renamed_meanwhile(active),
-            _ => None,
-        };
-        if let Some(latest) = followed {
-            reloaded = reload(latest).await?;
-        }
-        let row = match reloaded {
+        let reload = within(deadline, "load a row", |end| self.backend.reload(active.id, end));
+        let row = match reload.await? {
             Reloaded::Row(row) => row,
             Reloaded::Unchanged => return Ok(()),
             // A request that ends the session finds out later why it is gone.
@@ -479,15 +460,6 @@ impl Engine {
             LoadOutcome::Rejected(Rejection::Expired) => return Err(Error::Ended),
             LoadOutcome::Rejected(rejection) => return Err(Error::Unreadable(rejection)),
         };
-        if followed.is_some() {
-            let mut ours = Projection::default();
-            active.bag.project(&mut ours);
-            // What another user has put into it is not passed on.
-            if theirs.stored.as_ref().is_none_or(|stored| stored.projection.user != ours.user) {
-                return Err(Error::Ended);
-            }
-            active.id = theirs.id;
-        }
         // A session that ends takes over nothing that was written meanwhile.
         if !active.is_ending() {
             let ours = readable_fields(&self.context, active)?;

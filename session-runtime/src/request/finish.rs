@@ -6,7 +6,7 @@ use futures_util::future::LocalBoxFuture;
 use tracing::Instrument as _;
 
 use super::csrf::CsrfCookieUpdate;
-use super::slot::{Held, Loan, Slot, State, report};
+use super::slot::{Held, Loan, Slot, State, panicked, report};
 use crate::backend::Custody;
 use crate::bag::Databag;
 use crate::engine::commit::Plan;
@@ -133,9 +133,16 @@ impl<T: Databag> Slot<T> {
             // No handler's answer is given for a session that could not be read.
             State::LoadFailed => FinishedSession::of(None, Some(Error::NotLoaded)),
             State::Lent(loan) => self.finish_lent(loan),
+            State::Abandoned(loan) => self.finish_abandoned(loan),
             State::Idle { held, cookie } => return self.finish_idle(held, cookie, suppress_cookie),
         };
         Finishing::Done(finished)
+    }
+
+    /// A panic that was caught is no success: what the handler has changed is lost. What was stored before stays.
+    fn finish_abandoned(&self, loan: Loan) -> FinishedSession {
+        let bag = std::any::type_name::<T>();
+        self.refuse(loan, Error::Usage(panicked(bag)))
     }
 
     fn finish_lent(&self, loan: Loan) -> FinishedSession {
@@ -145,6 +152,11 @@ impl<T: Databag> Slot<T> {
              and let what continues (a task, a WebSocket, a streamed body) keep its `id()` and use `Sessions::update`, \
              `Sessions::touch` and `Sessions::watch`",
         ));
+        self.refuse(loan, error)
+    }
+
+    /// Answers an error. A session that was to end is refused, and the browser forgets it.
+    fn refuse(&self, loan: Loan, error: Error) -> FinishedSession {
         report::<T>(&self.engine, None, &error, Stage::Store);
         let Some(id) = loan.ending else {
             return FinishedSession::of(loan.cookie, Some(error));

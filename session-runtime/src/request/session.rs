@@ -482,11 +482,12 @@ impl<T: Databag> DerefMut for Session<T> {
 
 impl<T: Databag> Drop for Session<T> {
     fn drop(&mut self) {
-        // Somebody may catch the panic and answer: what the handler has half made is not stored.
+        // A middleware may catch the panic and answer.
         if std::thread::panicking() {
-            self.held.is_used.set(false);
+            self.slot.abandon();
+        } else {
+            self.slot.give_back(self.held.clone());
         }
-        self.slot.give_back(self.held.clone());
     }
 }
 

@@ -66,6 +66,9 @@ pub(super) enum State<T> {
     Idle { held: Rc<Held<T>>, cookie: Option<CookieUpdate> },
     /// A `Session` holds it.
     Lent(Loan),
+    /// A handler that held it has panicked: nothing of what it has changed is stored.
+    #[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "only a middleware finishes requests"))]
+    Abandoned(Loan),
     /// The handler has answered. Later readers share a copy of their own; nothing is stored any more.
     #[cfg_attr(not(feature = "actix"), expect(dead_code, reason = "only a middleware finishes requests"))]
     Finished(Option<Rc<Held<T>>>),
@@ -206,20 +209,20 @@ impl<T: Databag> Slot<T> {
                 Ok(held)
             }
             refused => {
-                let is_finished = matches!(refused, State::Finished(_));
-                *state = refused;
                 let bag = std::any::type_name::<T>();
-                Err(misuse(if is_finished {
-                    format!(
+                let message = match &refused {
+                    State::Finished(_) => format!(
                         "the `{bag}` session of this request has been stored: change it in the handler, or in a \
                          middleware that `SessionMiddleware` is wrapped around"
-                    )
-                } else {
-                    format!(
+                    ),
+                    State::Abandoned(_) => panicked(bag),
+                    _ => format!(
                         "this request holds its `{bag}` session already: take one `Session` in the handler and lend it \
                          as `&mut Session<..>`, or drop it (or every `SessionRef`) before taking the next"
-                    )
-                }))
+                    ),
+                };
+                *state = refused;
+                Err(misuse(message))
             }
         }
     }
@@ -232,6 +235,16 @@ impl<T: Databag> Slot<T> {
             // The request was finished without it.
             finished => *state = finished,
         }
+    }
+
+    /// Does without a session that was handed out.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state.borrow_mut();
+        *state = match replace(&mut *state, State::Untouched) {
+            State::Lent(loan) => State::Abandoned(loan),
+            // The request was finished without it.
+            finished => finished,
+        };
     }
 
     /// Notes what was stored while the session is handed out.
@@ -258,7 +271,7 @@ impl<T: Databag> Slot<T> {
         let _alone = self.loading.lock().await;
         let is_loaded = match &*self.state.borrow() {
             State::Untouched | State::LoadFailed | State::Finished(None) => false,
-            State::Idle { .. } | State::Lent(_) | State::Finished(Some(_)) => true,
+            State::Idle { .. } | State::Lent(_) | State::Abandoned(_) | State::Finished(Some(_)) => true,
         };
         if is_loaded {
             return Ok(());
@@ -379,14 +392,15 @@ impl<T: Databag> Slot<T> {
 
     /// Hands the session out for reading.
     pub(super) fn share(&self) -> Result<Rc<Held<T>>, Error> {
-        if let State::Idle { held, .. } | State::Finished(Some(held)) = &*self.state.borrow() {
-            return Ok(held.clone());
-        }
         let bag = std::any::type_name::<T>();
-        Err(misuse(format!(
-            "this request holds its `{bag}` session for writing: read through that `Session`, or drop it before taking \
-             a `SessionRef`",
-        )))
+        match &*self.state.borrow() {
+            State::Idle { held, .. } | State::Finished(Some(held)) => Ok(held.clone()),
+            State::Abandoned(_) => Err(misuse(panicked(bag))),
+            _ => Err(misuse(format!(
+                "this request holds its `{bag}` session for writing: read through that `Session`, or drop it before taking \
+                 a `SessionRef`",
+            ))),
+        }
     }
 
     /// Returns whether nothing has to be stored or answered: no extractor has asked for the session.
@@ -415,6 +429,13 @@ pub(super) fn report<T: Databag>(engine: &Engine, id: Option<SessionId>, error: 
         // A metrics layer counts the first field.
         tracing::error!(monotonic_counter.session_failures = 1_u64, bag, session, error = %cause, "could not {wanted} the session");
     }
+}
+
+/// Says why there is no session any more.
+pub(super) fn panicked(bag: &str) -> String {
+    format!(
+        "a handler has panicked while it held its `Session<{bag}>`, and the panic was caught: what it has changed is not stored"
+    )
 }
 
 /// Makes an error of a mistake in the application. Its answer is opaque, so the text goes to the log.

@@ -265,25 +265,15 @@ pub(super) fn columns_of(bytes: &[u8]) -> Option<Found> {
     let [user, columns] = lengths.map(|length| take(rest, length));
     let of_column = |(name, value): (&[u8], &[u8])| {
         let address = str::from_utf8(value).is_ok_and(|text| text.parse::<IpAddr>().is_ok());
-        let ty = if address { None } else { Some(type_of(&decode(value)?)) };
+        let ty = if address { None } else { Some(decode(value)?.column_type()) };
         Some((str::from_utf8(name).ok()?.to_owned(), ty))
     };
     Some(Found {
-        user: decode(user?).as_ref().map(type_of),
+        user: decode(user?).as_ref().map(Value::column_type),
         columns: pairs(columns?)?.into_iter().filter_map(of_column).collect(),
         // The first byte of an envelope and of a record in the clear is less than any character.
         state_is_text: rest.first().is_some_and(|first| *first >= b' '),
     })
-}
-
-#[cfg(feature = "admin")]
-fn type_of(value: &Value) -> ColumnType {
-    match value {
-        Value::Integer(_) => ColumnType::Integer,
-        Value::Real(_) => ColumnType::Real,
-        Value::Text(_) => ColumnType::Text,
-        Value::Blob(_) => ColumnType::Blob,
-    }
 }
 
 /// Takes the first bytes, if there are so many.

@@ -39,9 +39,6 @@ const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// The pauses before a call is tried again: the first one and the longest one.
 const RETRY_PAUSES: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(128));
 
-/// How often a write is tried again because a server takes none: the server at the address may be another one by now.
-const READ_ONLY_RETRIES: u32 = 2;
-
 /// A connection is not silent before this time has passed.
 const SILENCE: Duration = Duration::from_millis(200);
 
@@ -332,7 +329,7 @@ impl<D: SqlDriver> SqlStore<D> {
     ) -> Result<QueryResult, StoreError> {
         let Prepared { id, delete_list, .. } = self.prepared(operation)?;
         let (mut pause, longest_pause) = RETRY_PAUSES;
-        let (mut terminated, mut refused) = (None, 0);
+        let mut terminated = None;
         // A timeout polls its future before its clock, and no write may begin after the deadline.
         while Instant::now() < deadline {
             match self.call(call, query, delete_list, deadline).await {
@@ -346,11 +343,6 @@ impl<D: SqlDriver> SqlStore<D> {
                 Err(Failure::RolledBack(_)) => {}
                 Err(error @ Failure::Terminated(_)) => terminated = Some(error),
                 Err(Failure::ConnectionLost(_)) if call == Call::Fetch => {}
-                // The connections may be to a server that was the master before a failover.
-                Err(Failure::ReadOnly(_)) if refused < READ_ONLY_RETRIES => {
-                    refused += 1;
-                    self.connections.drop_idle_since(Instant::now());
-                }
                 Err(failure) => {
                     return Err(failure.of_statement::<D>(operation, call.stores_values().then_some(id)));
                 }
@@ -361,10 +353,37 @@ impl<D: SqlDriver> SqlStore<D> {
         Err(StoreError::deadline(operation))
     }
 
+    /// Runs a statement, once more on a new connection if the server takes no writes: it may have been the master before a
+    /// failover, and the one at its address may be another by now.
+    async fn call(
+        &self,
+        call: Call,
+        query: &Query<'_>,
+        delete: &str,
+        deadline: Instant,
+    ) -> Result<QueryResult, Failure> {
+        let begun = Instant::now();
+        let result = self.call_once(call, query, delete, deadline).await;
+        if !matches!(result, Err(Failure::ReadOnly(_))) {
+            return result;
+        }
+        let connections = &self.connections;
+        let _turn = connections.turn(deadline).await?;
+        // Boxed, as it is large and rare.
+        let again = Box::pin(async {
+            Self::attempt(connections.connect(deadline).await?, call, query, delete).await
+        });
+        let result = within(deadline, again).await;
+        if result.is_ok() {
+            connections.drop_idle_since(begun);
+        }
+        result
+    }
+
     /// Runs a statement on the connection that was used last. If that connection is broken, or silent for half of the
     /// time, the statement is sent again on a new one, where this is safe. A slow answer is not told from none, so the
     /// first one is still awaited, and the idle connections stay until the new one has answered first.
-    async fn call(
+    async fn call_once(
         &self,
         call: Call,
         query: &Query<'_>,
