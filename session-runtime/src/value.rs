@@ -29,16 +29,6 @@ impl fmt::Debug for Value {
 
 impl Value {
     /// Returns the type of the columns that can hold it.
-    #[cfg_attr(
-        not(any(
-            feature = "admin",
-            feature = "mysql",
-            feature = "postgres",
-            feature = "redis",
-            feature = "sqlite"
-        )),
-        expect(dead_code, reason = "for stores outside of this process")
-    )]
     pub(crate) fn column_type(&self) -> ColumnType {
         match self {
             Self::Integer(_) => ColumnType::Integer,
