@@ -263,13 +263,20 @@ async fn a_panic_that_is_caught_stores_nothing_either_and_is_no_success() {
         let shown = SessionRef::<Shop>::extract(&request).await;
         format!("{} {}", taken.is_ok(), shown.is_ok())
     };
+    let give_back = async |mut session: Session<Shop>| {
+        session.attempts += 1;
+        drop(session);
+        assert!(std::hint::black_box(false), "a mistake of which the session knows nothing");
+        "never"
+    };
     let app = App::new()
         .wrap(from_fn(caught))
         .wrap(SessionMiddleware::new(world.sessions.clone()))
         .route("/change", web::post().to(change))
         .route("/save", web::post().to(save))
         .route("/leave", web::post().to(leave))
-        .route("/goes-on", web::post().to(goes_on));
+        .route("/goes-on", web::post().to(goes_on))
+        .route("/give-back", web::post().to(give_back));
     let site = Site::new(test::init_service(app).await);
     let known = world.customer().await;
     // A touch is due.
@@ -287,8 +294,16 @@ async fn a_panic_that_is_caught_stores_nothing_either_and_is_no_success() {
     assert_eq!(logs.lines(&["ERROR", "has panicked while it held its `Session<"]).len(), 2 + 2 * 3);
 
     let saved = site.browser();
-    assert_eq!(saved.post("/save").await.set_cookies().len(), 1, "what was stored before is found again");
+    let answer = saved.post("/save").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.set_cookies().len()),
+        (500, 1),
+        "what was stored is found again"
+    );
     assert_eq!(read_session(&saved.on(&world.site)).await["count"], 1);
+
+    assert_eq!(known.copied().on(&site).post("/give-back").await.status, 418);
+    assert_eq!(read_session(&known.copied()).await["attempts"], 1, "it was given back");
 
     let answer = known.copied().on(&site).post("/leave").await;
     assert_eq!(answer.status, 500);

@@ -281,7 +281,7 @@ impl PendingRecord {
         })
     }
 
-    /// Makes the header of the record, which has the absolute limit, and the time when the row expires.
+    /// Returns the header of the record, which has the absolute limit, and when the row expires.
     fn header<T>(
         &self,
         context: &Context,

@@ -139,7 +139,7 @@ impl Engine {
 #[derive(Default)]
 struct CheckErrors {
     /// A row could not be read.
-    read: Option<Error>,
+    unread: Option<Error>,
     /// A row is sealed under a key that the keyring lacks.
     missing_key: Option<Error>,
 }
@@ -148,13 +148,13 @@ impl CheckErrors {
     fn note(&mut self, error: Error) {
         let first = match error {
             Error::UnknownKey { .. } => &mut self.missing_key,
-            _ => &mut self.read,
+            _ => &mut self.unread,
         };
         first.get_or_insert(error);
     }
 }
 
-/// Errors of one kind that follow each other. They are logged once, and again when they are over.
+/// Errors of one kind that follow each other. The first is logged, and so is the end.
 #[derive(Default)]
 struct Incident {
     is_open: bool,
@@ -195,12 +195,12 @@ async fn read_in_turns<T: Databag>(engine: Weak<Engine>, mut task: ReadingTask) 
         let Some(engine) = engine.upgrade() else { return };
         let ids = task.page(last);
         last = ids.last().copied();
-        let CheckErrors { read, missing_key } = engine.check_rows::<T>(&ids).await;
-        let is_read = read.is_none();
+        let CheckErrors { unread, missing_key } = engine.check_rows::<T>(&ids).await;
+        let is_read = unread.is_none();
         if !is_read {
             engine.watches.end_at_limit(engine.now());
         }
-        match outage.note(read, pages) {
+        match outage.note(unread, pages) {
             Some(IncidentChange::Opened(error)) => tracing::warn!(
                 bag,
                 error = %ErrorChain(&error),

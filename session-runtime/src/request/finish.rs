@@ -6,7 +6,7 @@ use futures_util::future::LocalBoxFuture;
 use tracing::Instrument as _;
 
 use super::csrf::CsrfCookieUpdate;
-use super::slot::{Held, Loan, Slot, State, panicked, report};
+use super::slot::{Held, Loan, Slot, State, misuse, panicked, report};
 use crate::backend::Custody;
 use crate::bag::Databag;
 use crate::engine::commit::Plan;
@@ -141,8 +141,7 @@ impl<T: Databag> Slot<T> {
 
     /// A panic that was caught is no success: what the handler has changed is lost. What was stored before stays.
     fn finish_abandoned(&self, loan: Loan) -> FinishedSession {
-        let bag = std::any::type_name::<T>();
-        self.refuse(loan, Error::Usage(panicked(bag)))
+        self.refuse(loan, misuse(panicked(std::any::type_name::<T>())))
     }
 
     fn finish_lent(&self, loan: Loan) -> FinishedSession {
@@ -152,12 +151,12 @@ impl<T: Databag> Slot<T> {
              and let what continues (a task, a WebSocket, a streamed body) keep its `id()` and use `Sessions::update`, \
              `Sessions::touch` and `Sessions::watch`",
         ));
+        report::<T>(&self.engine, None, &error, Stage::Store);
         self.refuse(loan, error)
     }
 
     /// Answers an error. A session that was to end is refused, and the browser forgets it.
     fn refuse(&self, loan: Loan, error: Error) -> FinishedSession {
-        report::<T>(&self.engine, None, &error, Stage::Store);
         let Some(id) = loan.ending else {
             return FinishedSession::of(loan.cookie, Some(error));
         };

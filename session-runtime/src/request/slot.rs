@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Untouched --load--> Idle --lend--> Lent --give back--> Idle
-//!     |                ^
+//!     |                ^              |
+//!     |                |              +--panic--> Abandoned
 //!     +--load--> LoadFailed --load--+
 //!
 //! each of them --finish--> Finished --load, by a later reader--> Finished, with a copy
@@ -237,7 +238,7 @@ impl<T: Databag> Slot<T> {
         }
     }
 
-    /// Does without a session that was handed out.
+    /// Gives up a session that was handed out: its handler has panicked.
     pub(super) fn abandon(&self) {
         let mut state = self.state.borrow_mut();
         *state = match replace(&mut *state, State::Untouched) {
@@ -439,7 +440,7 @@ pub(super) fn panicked(bag: &str) -> String {
 }
 
 /// Makes an error of a mistake in the application. Its answer is opaque, so the text goes to the log.
-fn misuse(message: String) -> Error {
+pub(super) fn misuse(message: String) -> Error {
     tracing::error!("{message}");
     Error::Usage(message)
 }

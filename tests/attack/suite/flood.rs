@@ -40,7 +40,7 @@ fn token(number: usize) -> String {
     Token::from_bytes(bytes).encode().to_string()
 }
 
-/// `ATTACK_FLOOD` is the number of requests, 3,000 by default.
+/// `ATTACK_FLOOD` is the number of requests, in hundreds.
 async fn flooded(target: &Target, path: &str, cookie: fn(usize) -> Option<String>) {
     let requests = sized("ATTACK_FLOOD", 1_500);
     let victim = victim(target).await;

@@ -92,7 +92,9 @@ pub(crate) fn sized(variable: &str, default: usize) -> usize {
 fn a_request_that_hangs_a_worker_is_found() {
     let _alone = MEASURED.write().unwrap_or_else(PoisonError::into_inner);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let until = processor_time() + LONGEST;
-    assert!(until > LONGEST, "this system does not count the time of threads");
-    runtime.block_on(is_cheap(async move { while processor_time() <= until {} }));
+    runtime.block_on(is_cheap(async {
+        let until = processor_time() + LONGEST;
+        assert!(until > LONGEST, "this system does not count the time of threads");
+        while processor_time() <= until {}
+    }));
 }

@@ -87,9 +87,9 @@ impl Rows<'_> {
             }
             return Ok(total);
         }
-        let mut total = 0;
+        let (mut total, mut seen, is_of_users) = (0, BTreeSet::new(), users_of(filter).is_some());
         let add = |rows: Vec<Row>| {
-            total += rows.len() as u64;
+            total += rows.iter().filter(|row| !is_of_users || seen.insert(row.id)).count() as u64;
             false
         };
         self.search(filter, None, add).await?;
@@ -98,7 +98,7 @@ impl Rows<'_> {
 
     /// Gives `take` the rows that match a filter, some at a time. Rows of the whole table come in the order of their ids,
     /// from behind an id and until `take` returns that it has enough. Rows of the filter's users come in no order: all of
-    /// them, and each once.
+    /// them, and some twice, since the server may return an id twice and a row may be found under two ids.
     async fn search(
         &self,
         filter: &Filter,
@@ -106,14 +106,12 @@ impl Rows<'_> {
         mut take: impl FnMut(Vec<Row>) -> bool,
     ) -> Result<(), Failure> {
         if let Some(users) = users_of(filter) {
-            // The server may return an id twice, and a row may be found under two ids.
-            let mut found = BTreeSet::new();
             for user in users {
                 let mut scan = self.scan_of(user)?;
                 while let Some(ids) = self.scan(&mut scan).await? {
                     for ids in ids.chunks(CONCURRENT_CALLS) {
                         let mut rows = self.follow_all(ids, user).await?;
-                        rows.retain(|row| filter.matches(row) && found.insert(row.id));
+                        rows.retain(|row| filter.matches(row));
                         take(rows);
                     }
                 }
@@ -388,7 +386,7 @@ impl FirstRows {
             Order::Id => self.rows.sort_by_key(|row| row.id),
             Order::NewestFirst => self.rows.sort_by_key(|row| Reverse((row.created, row.id))),
         }
-        // Another program may have put an id into a second list.
+        // A search may find a row twice, and another program may have put an id into a second list.
         self.rows.dedup_by_key(|row| row.id);
         self.rows.truncate(self.limit);
     }

@@ -144,6 +144,15 @@ impl<D: SqlDriver> Connections<D> {
         }
     }
 
+    /// Returns how many connections [`connect`](Self::connect) can return that were made before now: those of an application's
+    /// pool, and one, which is new, for good measure.
+    pub(super) fn most_outdated(&self) -> u32 {
+        match self {
+            Self::Own(_) => 1,
+            Self::Pool(pool) => pool.size() + 1,
+        }
+    }
+
     /// Drops the idle connections that were not used since one failed that was taken then: what broke one of them,
     /// such as a restart of the server, may have broken all.
     pub(super) fn drop_idle_since(&self, taken: Instant) {

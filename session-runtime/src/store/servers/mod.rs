@@ -353,7 +353,7 @@ impl<D: SqlDriver> SqlStore<D> {
         Err(StoreError::deadline(operation))
     }
 
-    /// Runs a statement, once more on a new connection if the server takes no writes: it may have been the master before a
+    /// Runs a statement, and again on another connection if the server takes no writes: it may have been the master before a
     /// failover, and the one at its address may be another by now.
     async fn call(
         &self,
@@ -362,20 +362,20 @@ impl<D: SqlDriver> SqlStore<D> {
         delete: &str,
         deadline: Instant,
     ) -> Result<QueryResult, Failure> {
-        let begun = Instant::now();
-        let result = self.call_once(call, query, delete, deadline).await;
-        if !matches!(result, Err(Failure::ReadOnly(_))) {
-            return result;
-        }
         let connections = &self.connections;
-        let _turn = connections.turn(deadline).await?;
-        // Boxed, as it is large and rare.
-        let again = Box::pin(async {
-            Self::attempt(connections.connect(deadline).await?, call, query, delete).await
-        });
-        let result = within(deadline, again).await;
-        if result.is_ok() {
-            connections.drop_idle_since(begun);
+        let mut result = self.call_once(call, query, delete, deadline).await;
+        let refused = Instant::now();
+        for _ in 0..connections.most_outdated() {
+            if !matches!(result, Err(Failure::ReadOnly(_))) {
+                break;
+            }
+            // Without another connection the first answer is what is known.
+            let Ok(_turn) = connections.turn(deadline).await else { break };
+            let Ok(lease) = connections.connect(deadline).await else { break };
+            result = within(deadline, Box::pin(Self::attempt(lease, call, query, delete))).await;
+            if result.is_ok() {
+                connections.drop_idle_since(refused);
+            }
         }
         result
     }

@@ -282,8 +282,8 @@ fn class(number: u16) -> ErrorClass {
     }
 }
 
-/// Reads the names of a column and a constraint in a message. Some messages quote a value before the name, and a value can look like a message:
-/// `Incorrect string value: '..' for column `d`.`t`.`tenant` at row 1`.
+/// Reads the names of a column and of a constraint in a message. Some messages quote a value before the name, and a value
+/// can look like a message: `Incorrect string value: '..' for column `d`.`t`.`tenant` at row 1`.
 fn names(message: &str) -> [Option<&str>; 2] {
     let between = |before, after| Some(message.strip_prefix(before)?.split_once(after)?.0);
     let refused = || {
