@@ -4,7 +4,6 @@
 //! are closed here, so these tests are a program of their own and run one after the other.
 
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -758,7 +757,7 @@ async fn refused(
             every_call(&store).await;
             None
         }
-        Err(error) => Some(format!("{error}: {}", error.source().expect("a cause"))),
+        Err(error) => Some(format!("{error:?}")),
     };
     let mut refused = Vec::new();
     for raw in &mut raws {
