@@ -304,8 +304,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
         T: HasUser,
         A: Lists,
     {
-        let others = Filter::Not(Box::new(Filter::Id(kept)));
-        Box::pin(self.remove(Filter::And(Box::new(is_user::<T>(user)), Box::new(others))))
+        Box::pin(self.remove(is_user::<T>(user).and(Filter::Id(kept).not())))
     }
 
     /// Starts a query by columns: `.await` it for the newest live sessions that match, [`stream`](Find::stream) all of
@@ -594,7 +593,7 @@ impl<T: Databag, A: Access> Sessions<T, A> {
     }
 
     pub(crate) fn live(&self, filter: Filter) -> Filter {
-        Filter::And(Box::new(filter), Box::new(Filter::LiveAt(self.engine.now())))
+        filter.and(Filter::LiveAt(self.engine.now()))
     }
 }
 

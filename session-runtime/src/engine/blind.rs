@@ -75,11 +75,7 @@ impl BlindColumns {
                     (None, _) => Filter::Compare(column, comparison, value),
                     (Some(hashes), Comparison::Eq) => one_of(column, hashes),
                     // `NULL` matches no comparison.
-                    (Some(hashes), _) => {
-                        let none =
-                            Filter::Or(Box::new(Filter::IsNull(column)), Box::new(one_of(column, hashes)));
-                        Filter::Not(Box::new(none))
-                    }
+                    (Some(hashes), _) => Filter::IsNull(column).or(one_of(column, hashes)).not(),
                 }
             }
             Filter::OneOf(column, values) => match self.hashes(protection, column, &values) {

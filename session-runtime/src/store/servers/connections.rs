@@ -144,9 +144,9 @@ impl<D: SqlDriver> Connections<D> {
         }
     }
 
-    /// Returns how many connections [`connect`](Self::connect) can return that were made before now: those of an application's
-    /// pool, and one, which is new, for good measure.
-    pub(super) fn most_outdated(&self) -> u32 {
+    /// Returns how often [`connect`](Self::connect) is called until it has surely returned a connection that is made anew, if the
+    /// others are not given back: an application's pool returns those that it has before.
+    pub(super) fn calls_until_new(&self) -> u32 {
         match self {
             Self::Own(_) => 1,
             Self::Pool(pool) => pool.size() + 1,

@@ -365,7 +365,7 @@ impl<D: SqlDriver> SqlStore<D> {
         let connections = &self.connections;
         let mut result = self.call_once(call, query, delete, deadline).await;
         let refused = Instant::now();
-        for _ in 0..connections.most_outdated() {
+        for _ in 0..connections.calls_until_new() {
             if !matches!(result, Err(Failure::ReadOnly(_))) {
                 break;
             }

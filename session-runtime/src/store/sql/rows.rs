@@ -285,8 +285,7 @@ impl Rows {
         let mut statement = self.begin("");
         let Some(user) = &write.row().user else { return Err(Mismatch::NoColumn(ColumnRef::User)) };
         let of_user = Filter::Compare(ColumnRef::User, Comparison::Eq, user.clone());
-        let other = Filter::Not(Box::new(Filter::Id(write.row().id)));
-        statement.push_filter(&Filter::And(Box::new(of_user), Box::new(other)))?;
+        statement.push_filter(&of_user.and(Filter::Id(write.row().id).not()))?;
         let condition = statement.take();
         statement.push_value(Value::Integer(write.now.as_millis()));
         let is_live = format!("{expiration} > {}", statement.take());

@@ -553,10 +553,8 @@ async fn every_name_that_sqlite_can_quote_works() {
     store.insert(stored.clone(), soon()).await.unwrap();
     assert_eq!(store.load(id(1), soon()).await.unwrap(), Some(stored.clone()));
     assert_eq!(store.update(update(&stored, Scope::Row), soon()).await.unwrap(), Outcome::Stored);
-    let filter = Filter::And(
-        Box::new(Filter::Compare(ColumnRef::Projected(0), Comparison::Eq, Value::Integer(3))),
-        Box::new(Filter::Not(Box::new(Filter::IsNull(ColumnRef::User)))),
-    );
+    let is_3 = Filter::Compare(ColumnRef::Projected(0), Comparison::Eq, Value::Integer(3));
+    let filter = is_3.and(Filter::IsNull(ColumnRef::User).not());
     assert_eq!(store.remove(&filter, soon()).await.unwrap(), [id(1)]);
 }
 

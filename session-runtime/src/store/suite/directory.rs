@@ -49,9 +49,7 @@ async fn filters_select_as_documented<S: Directory>(store: TimedStore<S>) -> Che
     let tenant = ColumnRef::Projected(TENANT);
     let user = |comparison, n| Filter::Compare(ColumnRef::User, comparison, Value::Integer(n));
     let is_a = || Filter::Compare(tenant, Eq, text("a"));
-    let not = |filter| Filter::Not(Box::new(filter));
-    let and = |left, right| Filter::And(Box::new(left), Box::new(right));
-    let or = |left, right| Filter::Or(Box::new(left), Box::new(right));
+    let (and, or, not) = (Filter::and, Filter::or, Filter::not);
     let cases: Vec<(Filter, &[u64])> = vec![
         (Filter::All, &[1, 2, 3, 4]),
         (not(Filter::All), &[]),
@@ -122,7 +120,7 @@ async fn pages_follow_one_another_without_gaps_or_overlaps<S: Directory>(
     }
     let mut expected: Vec<_> = numbers.into_iter().map(id).collect();
     expected.sort_unstable();
-    let filter = Filter::Or(Box::new(Filter::All), Box::new(Filter::Id(id(1))));
+    let filter = Filter::All.or(Filter::Id(id(1)));
     for limit in [1, 2, 3, 100] {
         let mut seen = Vec::new();
         let mut after = None;
@@ -145,11 +143,10 @@ async fn the_newest_rows_come_first<S: Directory>(store: TimedStore<S>) -> Check
     for (n, user, created) in [(1, 7, 30), (2, 8, 60), (3, 7, 50), (4, 7, 10), (200, 7, 30), (6, 7, 20)] {
         store.insert(Row { created: at(created), ..of_user(n, user) }).await?;
     }
-    let not_4 = Filter::Not(Box::new(Filter::Id(id(4))));
     for (filter, newest) in [
         (Filter::All, [2, 3, 200, 1, 6, 4].as_slice()),
         (is_user(7), &[3, 200, 1, 6, 4]),
-        (Filter::And(Box::new(is_user(7)), Box::new(not_4)), &[3, 200, 1, 6]),
+        (is_user(7).and(Filter::Id(id(4)).not()), &[3, 200, 1, 6]),
     ] {
         for limit in [1, 2, 4, 100] {
             let found = store.find(&filter, Page::newest(limit)).await?;

@@ -155,10 +155,7 @@ impl Store for Faulty {
         deadline: Instant,
     ) -> Result<(Outcome, Vec<SessionId>), StoreError> {
         let (user, id) = (write.row().user.clone().expect("a user"), write.row().id);
-        let others = Filter::And(
-            Box::new(Filter::Compare(ColumnRef::User, Comparison::Eq, user)),
-            Box::new(Filter::Not(Box::new(Filter::Id(id)))),
-        );
+        let others = Filter::Compare(ColumnRef::User, Comparison::Eq, user).and(Filter::Id(id).not());
         match self.fault {
             Fault::LimitFindsIdsFirst if write.max == 1 => {
                 write.max = u32::MAX;
